@@ -1,0 +1,1 @@
+//! The crypto device contract: keys, ops, capabilities, queue pairs.

@@ -1,0 +1,1 @@
+//! Crypto device that runs one op at a time on the CPU.

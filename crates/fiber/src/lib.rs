@@ -1,0 +1,1 @@
+//! Asymmetric fibers on guarded, pooled stacks.

@@ -1,0 +1,1 @@
+//! ASYNC_JOB and ASYNC_WAIT_CTX semantics in pure Rust.

@@ -1,0 +1,1 @@
+//! libssl on Spinlane's jobs: the ASYNC_* ABI, the provider, SslCtx and Ssl.

@@ -1,0 +1,1 @@
+//! SPSC burst ring: bounded, lock-free, a power of two slots.

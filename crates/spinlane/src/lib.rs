@@ -1,0 +1,1 @@
+//! Facade: what an embedding application depends on.

@@ -1,0 +1,2 @@
+//! The program `spinlane`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bindings to Intel's crypto_mb, linked statically.
