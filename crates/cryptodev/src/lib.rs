@@ -1,1 +1,31 @@
 //! The crypto device contract: keys, ops, capabilities, queue pairs.
+//!
+//! An [`Op`] is one operation on its way through a device. Whoever submits it
+//! gives it away by value ([`QueuePair::enqueue_burst`]) and gets it back when
+//! it is done ([`QueuePair::dequeue_burst`]), so that no two parties ever look
+//! at the same op at once. What went wrong is in the op ([`OpStatus`]); a
+//! burst call itself only counts. The vocabulary is that of DPDK's
+//! `rte_cryptodev`.
+//!
+//! # Invariants
+//! - Knows no job, no fiber, no TLS, no clock of its own.
+//! - Depends on no other crate of this workspace.
+//! - A burst call allocates nothing, takes no lock and makes no system call
+//!   (except a device's own, which its driver states).
+//! - Key material is zeroized on drop and never printed.
+//! - Unsafe code lives in `aws_lc`, the one module that speaks C, and nowhere else.
+
+#![deny(unsafe_code)]
+
+mod aws_lc;
+pub mod cpu;
+mod device;
+pub mod digest;
+mod key;
+mod op;
+pub mod padding;
+pub mod random;
+
+pub use device::{Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig};
+pub use key::{EcP256Key, Key, KeyError, RsaComponents, RsaKey};
+pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};

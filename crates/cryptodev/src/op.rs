@@ -1,0 +1,299 @@
+//! One operation: what is asked, of which key, and how it ended.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::key::Key;
+
+/// Longest input of an op in bytes: an RSA-4096 block.
+pub const MAX_INPUT: usize = 512;
+/// Longest output of an op in bytes: an RSA-4096 block.
+pub const MAX_OUTPUT: usize = 512;
+
+/// What an op computes. RSA sizes are kinds of their own, because devices
+/// offer, batch and price them separately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum OpKind {
+    /// RSA private operation, 2048-bit modulus, no padding: 256 bytes in, 256 out.
+    Rsa2048,
+    /// RSA private operation, 3072-bit modulus, no padding: 384 bytes in, 384 out.
+    Rsa3072,
+    /// RSA private operation, 4096-bit modulus, no padding: 512 bytes in, 512 out.
+    Rsa4096,
+    /// ECDSA signature on P-256: a 32-byte digest in, `r || s` (64 bytes, big-endian) out.
+    EcdsaP256,
+    /// X25519 public key: a 32-byte private scalar in, the public key (32 bytes) out (RFC 7748).
+    X25519Keygen,
+    /// X25519 shared secret: private scalar and peer's public key (64 bytes) in, 32 bytes out.
+    /// An all-zero result is [`OpStatus::Invalid`] (RFC 7748, section 6.1).
+    X25519Derive,
+}
+
+impl OpKind {
+    /// Every kind, in the order of their discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+        Self::EcdsaP256,
+        Self::X25519Keygen,
+        Self::X25519Derive,
+    ];
+
+    /// How many kinds there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Position in [`OpKind::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Name as used on the command line and in counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "rsa2048",
+            Self::Rsa3072 => "rsa3072",
+            Self::Rsa4096 => "rsa4096",
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::X25519Keygen => "x25519-keygen",
+            Self::X25519Derive => "x25519-derive",
+        }
+    }
+
+    /// The kind called `name`, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Bytes of input.
+    pub const fn input_len(self) -> usize {
+        match self {
+            Self::Rsa2048 => 256,
+            Self::Rsa3072 => 384,
+            Self::Rsa4096 => 512,
+            Self::EcdsaP256 | Self::X25519Keygen => 32,
+            Self::X25519Derive => 64,
+        }
+    }
+
+    /// Bytes of output.
+    pub const fn output_len(self) -> usize {
+        match self {
+            Self::Rsa2048 => 256,
+            Self::Rsa3072 => 384,
+            Self::Rsa4096 => 512,
+            Self::EcdsaP256 => 64,
+            Self::X25519Keygen | Self::X25519Derive => 32,
+        }
+    }
+}
+
+impl fmt::Display for OpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How an op stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpStatus {
+    /// Not done: what an op is from its making until its device has finished it.
+    #[default]
+    NotProcessed,
+    /// Done; the output is valid.
+    Success,
+    /// The input was at fault (a low-order X25519 point, say). Asking again is useless.
+    Invalid,
+    /// The device was at fault. Another device may well succeed.
+    Error,
+}
+
+/// Names the submitter's slot; a device carries it and never looks into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Token(pub u64);
+
+/// What is asked: a kind, the key it needs, and a checked input.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    kind: OpKind,
+    key: Option<&'a Arc<Key>>,
+    input: &'a [u8],
+    more: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// RSA private operation on `block`, which is already padded, big-endian and as long as
+    /// the modulus.
+    ///
+    /// # Errors
+    /// The key is no RSA key, or `block` is of another length or not below the modulus.
+    pub fn rsa_private(key: &'a Arc<Key>, block: &'a [u8]) -> Result<Self, RequestError> {
+        let Key::Rsa(rsa) = &**key else {
+            return Err(RequestError::WrongKey { wanted: "RSA", got: key.name() });
+        };
+        if block.len() != rsa.modulus_len() {
+            return Err(RequestError::Length {
+                what: "padded RSA block",
+                wanted: rsa.modulus_len(),
+                got: block.len(),
+            });
+        }
+        if block >= rsa.modulus() {
+            return Err(RequestError::NotBelowModulus);
+        }
+        Ok(Self { kind: rsa.kind(), key: Some(key), input: block, more: &[] })
+    }
+
+    /// ECDSA signature on P-256 over `digest`, which the caller has truncated or left-padded
+    /// to 32 bytes (FIPS 186-5, section 6.4.1).
+    ///
+    /// # Errors
+    /// The key is no P-256 key, or `digest` is not 32 bytes.
+    pub fn ecdsa_p256(key: &'a Arc<Key>, digest: &'a [u8]) -> Result<Self, RequestError> {
+        let Key::EcP256(_) = &**key else {
+            return Err(RequestError::WrongKey { wanted: "P-256", got: key.name() });
+        };
+        if digest.len() != 32 {
+            return Err(RequestError::Length { what: "digest", wanted: 32, got: digest.len() });
+        }
+        Ok(Self { kind: OpKind::EcdsaP256, key: Some(key), input: digest, more: &[] })
+    }
+
+    /// X25519 public key of the private scalar `private`, which may be unclamped.
+    pub fn x25519_keygen(private: &'a [u8; 32]) -> Self {
+        Self { kind: OpKind::X25519Keygen, key: None, input: private, more: &[] }
+    }
+
+    /// X25519 shared secret of `private` and the peer's public key.
+    pub fn x25519_derive(private: &'a [u8; 32], peer: &'a [u8; 32]) -> Self {
+        Self { kind: OpKind::X25519Derive, key: None, input: private, more: peer }
+    }
+
+    /// What is computed.
+    pub const fn kind(&self) -> OpKind {
+        self.kind
+    }
+}
+
+/// A request that no device could serve. The text names the culprit.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum RequestError {
+    /// The key is of another type than the op needs.
+    #[error("the op needs a {wanted} key, the key given is {got}; bind the key that matches the certificate")]
+    WrongKey {
+        /// Type the op needs.
+        wanted: &'static str,
+        /// Type of the key given.
+        got: &'static str,
+    },
+    /// An operand has the wrong length.
+    #[error("{what} must be {wanted} bytes, got {got}")]
+    Length {
+        /// Which operand.
+        what: &'static str,
+        /// Its length in bytes.
+        wanted: usize,
+        /// The length given.
+        got: usize,
+    },
+    /// The RSA block is not a residue.
+    #[error("RSA block is not below the modulus; pad it (PKCS#1 v1.5 or PSS) first")]
+    NotBelowModulus,
+}
+
+/// One operation on its way through a device. Allocated once, then reused: [`Op::prepare`]
+/// fills it, [`Op::recycle`] wipes it.
+pub struct Op {
+    /// The submitter's slot.
+    pub token: Token,
+    /// How it stands. A device sets it before it gives the op back.
+    pub status: OpStatus,
+    /// When it was enqueued, in nanoseconds of the submitter's clock.
+    pub enqueued_at_ns: u64,
+    kind: OpKind,
+    key: Option<Arc<Key>>,
+    input: [u8; MAX_INPUT],
+    output: [u8; MAX_OUTPUT],
+}
+
+impl Op {
+    /// An empty op for a pool.
+    pub fn new() -> Box<Self> {
+        Box::new(Self {
+            token: Token(0),
+            status: OpStatus::NotProcessed,
+            enqueued_at_ns: 0,
+            kind: OpKind::Rsa2048,
+            key: None,
+            input: [0; MAX_INPUT],
+            output: [0; MAX_OUTPUT],
+        })
+    }
+
+    /// Takes in `request`: copies its input, shares its key.
+    pub fn prepare(&mut self, token: Token, request: &Request<'_>, now_ns: u64) {
+        self.token = token;
+        self.status = OpStatus::NotProcessed;
+        self.enqueued_at_ns = now_ns;
+        self.kind = request.kind;
+        self.key = request.key.cloned();
+        let (head, tail) = self.input[..request.kind.input_len()].split_at_mut(request.input.len());
+        head.copy_from_slice(request.input);
+        tail.copy_from_slice(request.more);
+    }
+
+    /// Wipes operands and result and lets go of the key.
+    pub fn recycle(&mut self) {
+        self.input[..self.kind.input_len()].zeroize();
+        self.output[..self.kind.output_len()].zeroize();
+        self.key = None;
+        self.token = Token(0);
+        self.status = OpStatus::NotProcessed;
+    }
+
+    /// What it computes.
+    pub fn kind(&self) -> OpKind {
+        self.kind
+    }
+
+    /// The key it uses; `None` for X25519, whose scalar is in the input.
+    pub fn key(&self) -> Option<&Arc<Key>> {
+        self.key.as_ref()
+    }
+
+    /// Its operands, [`OpKind::input_len`] bytes.
+    pub fn input(&self) -> &[u8] {
+        &self.input[..self.kind.input_len()]
+    }
+
+    /// Its result, [`OpKind::output_len`] bytes; meaningful after [`OpStatus::Success`].
+    pub fn output(&self) -> &[u8] {
+        &self.output[..self.kind.output_len()]
+    }
+
+    /// Operands and the place for the result, for a device.
+    pub fn buffers(&mut self) -> (&[u8], &mut [u8]) {
+        (&self.input[..self.kind.input_len()], &mut self.output[..self.kind.output_len()])
+    }
+}
+
+impl Drop for Op {
+    fn drop(&mut self) {
+        self.recycle();
+    }
+}
+
+impl fmt::Debug for Op {
+    /// Operands and results stay out: they may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Op")
+            .field("token", &self.token)
+            .field("kind", &self.kind)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
