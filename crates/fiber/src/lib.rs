@@ -1,1 +1,54 @@
 //! Asymmetric fibers on guarded, pooled stacks.
+//!
+//! A [`Fiber`] is a closure with a stack of its own. [`Fiber::resume`] runs it
+//! until it calls [`suspend`] or returns; the next `resume` goes on where it
+//! stopped. A panic in the body comes out of `resume`, and a backtrace taken
+//! in the body goes on through the function that called `resume`.
+//!
+//! ```
+//! use spinlane_fiber::{Fiber, PoolConfig, StackPool, State, suspend};
+//!
+//! let mut pool = StackPool::new(PoolConfig { name: "example", ..PoolConfig::default() });
+//! let mut fiber = Fiber::new(pool.take()?, || {
+//!     suspend().expect("runs on a fiber");
+//! });
+//! assert_eq!(fiber.resume(), State::Suspended);
+//! assert_eq!(fiber.resume(), State::Returned);
+//! if let Ok(stack) = fiber.into_stack() {
+//!     pool.put(stack);
+//! }
+//! # Ok::<(), spinlane_fiber::StackError>(())
+//! ```
+//!
+//! # Invariants
+//!
+//! - It knows no job, no device and no TLS, and depends on libc only.
+//! - No fiber leaves the thread that made it: nothing here is `Send`.
+//! - No heap allocation, system call or lock in `new`, `resume`, `suspend`,
+//!   nor in taking a stack from a pool that has one idle.
+//! - No frame is unwound that did not panic. A suspended fiber that is dropped
+//!   leaks its stack, which is safe and counted; whoever can promise that
+//!   nothing on it matters may [`Fiber::abandon`] it and keep the stack.
+//! - No stack without a guard below it; [`install_overflow_handler`] turns a
+//!   hit on one into a report with the pool's name.
+//! - Callee-saved registers belong to each side. So do the floating-point
+//!   control words (mxcsr and the x87 control word, FPCR) of a fiber made by
+//!   [`Fiber::with_fp_control`]; other fibers share their thread's, as a
+//!   called function does.
+//! - A body must not suspend in a destructor that runs because of a panic:
+//!   the panic count is the thread's, so the resumer would seem to panic.
+//!
+//! Shadow stacks (CET SHSTK, GCS) are not supported.
+
+mod arch;
+mod asan;
+mod fiber;
+mod fp;
+mod overflow;
+mod pool;
+mod stack;
+
+pub use fiber::{Fiber, NotOnFiber, State, on_fiber, suspend};
+pub use overflow::install_overflow_handler;
+pub use pool::{PoolConfig, PoolStats, StackPool};
+pub use stack::{Stack, StackError};

@@ -1,0 +1,424 @@
+//! Fibers: create, resume, suspend, end.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr::{self, NonNull};
+
+use crate::arch;
+use crate::asan;
+use crate::fp::FpControl;
+use crate::stack::Stack;
+
+/// Bytes that must remain below the closure, or [`Fiber::new`] refuses it.
+const LEAST_ROOM: usize = 2048;
+
+/// What [`Fiber::resume`] came back for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum State {
+    /// The body called [`suspend`]; resume it again.
+    Suspended,
+    /// The body returned; take the stack by [`Fiber::into_stack`].
+    Returned,
+}
+
+/// [`suspend`] was called outside any fiber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not on a fiber: suspend() is for code that Fiber::resume runs")]
+pub struct NotOnFiber;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    /// The closure still lies where `Fiber::new` put it.
+    Fresh,
+    /// Moved out; its frames are on the stack.
+    Started,
+    /// Returned or panicked: no frame is left.
+    Ended,
+}
+
+/// A fiber's record, at the very top of its stack. See `arch` for the drawing.
+///
+/// Only the fiber's own thread touches it, always through raw pointers: the
+/// resumer and the body take turns.
+#[repr(C, align(16))]
+pub(crate) struct Control {
+    /// The resumer's stored stack pointer while the fiber runs. First: the
+    /// unwind information and the chain of frame pointers read it here.
+    parent_sp: *mut u8,
+    /// Stands where that chain expects a return address.
+    frame_end: usize,
+    /// The fiber's stored stack pointer while it is suspended or has not
+    /// started; null while it runs and after it ended.
+    fiber_sp: *mut u8,
+    owns_fp: bool,
+    body: Body,
+    fp: FpControl,
+    closure: *mut u8,
+    drop_closure: unsafe fn(*mut u8),
+    panic: Option<Box<dyn Any + Send>>,
+    asan: asan::Switch,
+    stack: ManuallyDrop<Stack>,
+}
+
+impl Control {
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+thread_local! {
+    /// The innermost running fiber. Const and without destructor: one load.
+    static CURRENT: Cell<*mut Control> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The innermost running fiber of this thread, or null.
+#[inline(always)]
+pub(crate) fn current() -> *mut Control {
+    CURRENT.get()
+}
+
+/// A closure on a stack of its own, which runs when resumed.
+///
+/// It stays on its thread:
+/// ```compile_fail,E0277
+/// # use spinlane_fiber::{Fiber, StackPool, PoolConfig};
+/// # let mut pool = StackPool::new(PoolConfig::default());
+/// let fiber = Fiber::new(pool.take().unwrap(), || ());
+/// std::thread::spawn(move || drop(fiber)); // `Fiber` cannot be sent
+/// ```
+/// and so does a reference to it:
+/// ```compile_fail,E0277
+/// # use spinlane_fiber::Fiber;
+/// fn shared<T: Sync>() {}
+/// shared::<Fiber>();
+/// ```
+///
+/// Dropping a fiber that is suspended leaks its stack and all that lives on
+/// it, and counts it ([`PoolStats::leaked`](crate::PoolStats::leaked)): the
+/// frames may be pointed at from elsewhere, and running their destructors
+/// means running the body.
+pub struct Fiber {
+    control: NonNull<Control>,
+}
+
+impl Fiber {
+    /// Moves `body` to the top of `stack`, to run at the first
+    /// [`resume`](Self::resume). No allocation.
+    ///
+    /// The floating-point control words are the thread's, as they are for a
+    /// called function: if the body suspends with a rounding mode of its own,
+    /// the resumer goes on with it. [`with_fp_control`](Self::with_fp_control)
+    /// keeps them apart.
+    ///
+    /// # Panics
+    /// If the captured values leave less than 2 KiB of the stack.
+    #[inline]
+    pub fn new<F: FnOnce() + 'static>(stack: Stack, body: F) -> Self {
+        Self::build(stack, body, false)
+    }
+
+    /// As [`new`](Self::new), with the floating-point control words (mxcsr
+    /// and the x87 control word; FPCR) kept per side: the fiber starts with
+    /// those of the caller and finds its own again at every resume, the
+    /// resumer finds its own after it.
+    ///
+    /// For bodies that change them and suspend meanwhile. Reading mxcsr makes
+    /// a round trip several times as long (4 ns a read on Zen 5), hence not
+    /// for all.
+    pub fn with_fp_control<F: FnOnce() + 'static>(stack: Stack, body: F) -> Self {
+        Self::build(stack, body, true)
+    }
+
+    #[inline(always)]
+    fn build<F: FnOnce() + 'static>(stack: Stack, body: F, owns_fp: bool) -> Self {
+        let bottom = stack.bottom();
+        let size = stack.usable_size();
+        let align = align_of::<F>().max(16);
+        let taken = size_of::<Control>() + size_of::<F>() + align + LEAST_ROOM;
+        assert!(
+            taken <= size,
+            "fiber stack of {size} bytes is too small for a closure of {} bytes; \
+             raise PoolConfig::stack_size or box what it captures",
+            size_of::<F>(),
+        );
+        let control = bottom
+            .wrapping_add(size - size_of::<Control>())
+            .cast::<Control>();
+        let below = control.cast::<u8>().wrapping_sub(size_of::<F>());
+        let closure = below.wrapping_sub(below.addr() % align);
+        // SAFETY: both places lie in the stack by the check above, which
+        // nothing else uses; the top is a page boundary, so Control is
+        // aligned, and `closure` was rounded down to its alignment, at
+        // least the 16 bytes that `prepare` needs.
+        unsafe {
+            closure.cast::<F>().write(body);
+            control.write(Control {
+                parent_sp: ptr::null_mut(),
+                frame_end: 0,
+                fiber_sp: arch::prepare(closure, control.cast(), run::<F>),
+                owns_fp,
+                body: Body::Fresh,
+                fp: if owns_fp {
+                    FpControl::read()
+                } else {
+                    FpControl::default()
+                },
+                closure,
+                drop_closure: drop_in_place::<F>,
+                panic: None,
+                asan: asan::Switch::new(),
+                stack: ManuallyDrop::new(stack),
+            });
+            Self {
+                control: NonNull::new_unchecked(control),
+            }
+        }
+    }
+
+    /// Runs the body until it suspends or returns.
+    ///
+    /// # Panics
+    /// With the body's own payload if the body panicked; the fiber is done
+    /// then. With a message if the fiber is done already or is running now,
+    /// that is, if it is resumed from its own body.
+    #[inline(always)]
+    pub fn resume(&mut self) -> State {
+        let control = self.control.as_ptr();
+        // SAFETY: Control lives as long as `self`, and whoever else touches
+        // it does so on this thread between the switches. `to` is stored
+        // when the fiber stops and taken here, so no stored stack pointer
+        // is switched to twice.
+        unsafe {
+            let to = mem::replace(&mut (*control).fiber_sp, ptr::null_mut());
+            if to.is_null() {
+                refuse(&*control);
+            }
+            if (*control).owns_fp {
+                switch_with_fp(control, to);
+            } else {
+                switch_to(control, to);
+            }
+            if (*control).fiber_sp.is_null() {
+                ended(control)
+            } else {
+                State::Suspended
+            }
+        }
+    }
+
+    /// Whether the body has returned or panicked.
+    pub fn is_done(&self) -> bool {
+        self.body() == Body::Ended
+    }
+
+    /// The stack, once no frame is on it: after the body returned or
+    /// panicked, and before the first resume (the closure is dropped then).
+    ///
+    /// # Errors
+    /// The fiber itself, if it is suspended.
+    #[inline]
+    pub fn into_stack(self) -> Result<Stack, Self> {
+        if self.body() == Body::Started {
+            return Err(self);
+        }
+        // SAFETY: `self` ends here, and no frame is on the stack.
+        Ok(unsafe { take_stack(ManuallyDrop::new(self).control.as_ptr()) })
+    }
+
+    /// Takes the stack from under a suspended fiber. Its frames are forgotten:
+    /// they are not unwound and their destructors do not run. A fiber that
+    /// has not started or is done is treated as by
+    /// [`into_stack`](Self::into_stack).
+    ///
+    /// # Safety
+    /// - The fiber is not running.
+    /// - Nothing outside points into its stack, or nothing follows such a
+    ///   pointer again.
+    /// - No value on it needs its destructor for memory safety (a scope
+    ///   guard, a pinned list node, a lock guard).
+    pub unsafe fn abandon(self) -> Stack {
+        let control = self.control.as_ptr();
+        // SAFETY: by the caller's promise nothing on the stack is used again,
+        // so the frames may go without returning; Control itself is ours.
+        unsafe {
+            if (*control).body == Body::Started {
+                debug_assert!(
+                    !(*control).fiber_sp.is_null(),
+                    "a running fiber is abandoned"
+                );
+                let stack = (*control).stack();
+                let (bottom, size) = (stack.bottom(), stack.usable_size());
+                asan::Switch::abandon(&raw mut (*control).asan, bottom, size);
+            }
+            take_stack(ManuallyDrop::new(self).control.as_ptr())
+        }
+    }
+
+    fn body(&self) -> Body {
+        // SAFETY: Control lives as long as `self`, on this thread.
+        unsafe { (*self.control.as_ptr()).body }
+    }
+}
+
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        let started = self.body() == Body::Started;
+        // SAFETY: `self` is not used after this. If frames are on the stack
+        // it is only leaked.
+        let stack = unsafe { take_stack(self.control.as_ptr()) };
+        if started {
+            stack.leak();
+        }
+    }
+}
+
+impl fmt::Debug for Fiber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fiber")
+            .field("body", &self.body())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Suspends the innermost running fiber of this thread; returns when that
+/// fiber is resumed.
+///
+/// # Errors
+/// [`NotOnFiber`] if none is running.
+#[inline(always)]
+pub fn suspend() -> Result<(), NotOnFiber> {
+    let control = current();
+    if control.is_null() {
+        return Err(NotOnFiber);
+    }
+    // SAFETY: CURRENT is set by the resume that runs us, so the fiber is
+    // alive and `parent_sp` is where that resume waits.
+    unsafe {
+        asan::Switch::leave_fiber(&raw mut (*control).asan);
+        arch::switch(&raw mut (*control).fiber_sp, (*control).parent_sp);
+        asan::Switch::entered_fiber(&raw mut (*control).asan);
+    }
+    Ok(())
+}
+
+/// Whether the caller runs on a fiber, so that [`suspend`] would work.
+#[inline]
+pub fn on_fiber() -> bool {
+    !current().is_null()
+}
+
+/// # Safety
+/// `to` was taken from `control`, whose fiber is alive and not running.
+#[inline(always)]
+unsafe fn switch_to(control: *mut Control, to: *mut u8) {
+    let outer = CURRENT.replace(control);
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let asan = &raw mut (*control).asan;
+        asan::Switch::enter_fiber(
+            asan,
+            (*control).stack().bottom(),
+            (*control).stack().usable_size(),
+        );
+        arch::switch(&raw mut (*control).parent_sp, to);
+        asan::Switch::left_fiber(asan);
+    }
+    CURRENT.set(outer);
+}
+
+/// [`switch_to`], with each side's floating-point control words.
+///
+/// # Safety
+/// As for [`switch_to`].
+#[cold]
+#[inline(never)]
+unsafe fn switch_with_fp(control: *mut Control, to: *mut u8) {
+    let ours = FpControl::read();
+    // SAFETY: as the caller vouches. The words are the fiber's from here to
+    // the read after the switch, where the fiber has just stopped.
+    unsafe {
+        (*control).fp.load_over(ours);
+        switch_to(control, to);
+        let theirs = FpControl::read();
+        (*control).fp = theirs;
+        ours.load_over(theirs);
+    }
+}
+
+/// The stack of a fiber that is going away. A closure that has not started
+/// is dropped.
+///
+/// # Safety
+/// `control` is not used again, and the stack not reused while frames are on
+/// it that anyone needs.
+#[inline]
+unsafe fn take_stack(control: *mut Control) -> Stack {
+    // SAFETY: Control and, if the body has not started, the closure are used
+    // here for the last time. Should the closure's destructor panic, `stack`
+    // is unmapped after it by the unwinding.
+    unsafe {
+        let stack = ManuallyDrop::take(&mut (*control).stack);
+        if (*control).body == Body::Fresh {
+            ((*control).drop_closure)((*control).closure);
+        }
+        stack
+    }
+}
+
+/// The body has ended: say so, or go on with its panic.
+///
+/// # Safety
+/// `control` belongs to a fiber that has just switched back for good.
+#[cold]
+#[inline(never)]
+unsafe fn ended(control: *mut Control) -> State {
+    // SAFETY: the caller's promise; `panic` is taken, so it is raised once.
+    match unsafe { (*control).panic.take() } {
+        None => State::Returned,
+        Some(payload) => panic::resume_unwind(payload),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn refuse(control: &Control) -> ! {
+    let pool = control.stack().shared().name;
+    match control.body {
+        Body::Ended => panic!("fiber of pool '{pool}' resumed after its body ended"),
+        Body::Fresh | Body::Started => {
+            panic!("fiber of pool '{pool}' resumed while it is running")
+        }
+    }
+}
+
+/// The outermost Rust frame of a fiber.
+///
+/// # Safety
+/// Called by the first switch to the fiber of `control`, whose closure is `F`.
+unsafe extern "C" fn run<F: FnOnce()>(control: *mut u8) -> ! {
+    let control = control.cast::<Control>();
+    // SAFETY: the closure is moved out once, guarded by `body`. The switch
+    // at the end is the last use of this stack's frames.
+    unsafe {
+        asan::Switch::entered_fiber(&raw mut (*control).asan);
+        (*control).body = Body::Started;
+        let body = (*control).closure.cast::<F>().read();
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(body)) {
+            (*control).panic = Some(payload);
+        }
+        (*control).body = Body::Ended;
+        asan::Switch::leave_fiber_for_good(&raw mut (*control).asan);
+        arch::finish((*control).parent_sp)
+    }
+}
+
+/// # Safety
+/// `closure` is a valid `F`, not used again.
+unsafe fn drop_in_place<F>(closure: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { closure.cast::<F>().drop_in_place() }
+}

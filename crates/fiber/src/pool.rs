@@ -1,0 +1,205 @@
+//! Pools of stacks.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::overflow;
+use crate::stack::{Mapping, Stack, StackError, page_size};
+
+/// What a [`StackPool`] hands out, and how much.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolConfig {
+    /// Names the pool in errors and in the report of an overflow.
+    pub name: &'static str,
+    /// Usable bytes of each stack, rounded up to whole pages.
+    pub stack_size: usize,
+    /// Stacks at once, idle and leaked ones included; 0 sets no limit.
+    pub max: usize,
+}
+
+impl Default for PoolConfig {
+    /// 64 KiB a stack, no limit.
+    fn default() -> Self {
+        Self {
+            name: "fibers",
+            stack_size: 64 * 1024,
+            max: 0,
+        }
+    }
+}
+
+/// Counts of a [`StackPool`], in stacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Taken and neither put back nor dropped nor leaked.
+    pub in_use: usize,
+    /// Mapped and waiting in the pool.
+    pub idle: usize,
+    /// Most ever in use at once.
+    pub peak: usize,
+    /// Lost with a suspended fiber that was dropped; mapped until exit.
+    pub leaked: usize,
+}
+
+/// What a pool and its stacks both know. A stack may outlive its pool.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: &'static str,
+    in_use: Cell<usize>,
+    peak: Cell<usize>,
+    leaked: Cell<usize>,
+}
+
+impl Shared {
+    #[inline]
+    pub(crate) fn stack_taken(&self) {
+        let in_use = self.in_use.get() + 1;
+        self.in_use.set(in_use);
+        if in_use > self.peak.get() {
+            self.peak.set(in_use);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn stack_returned(&self) {
+        self.in_use.set(self.in_use.get() - 1);
+    }
+
+    pub(crate) fn stack_leaked(&self) {
+        self.stack_returned();
+        self.leaked.set(self.leaked.get() + 1);
+    }
+}
+
+/// One thread's stacks of one size, kept mapped between fibers.
+///
+/// Grows on demand up to [`PoolConfig::max`]; gives memory back only when
+/// asked ([`trim`](Self::trim)) or dropped. The stack put back last is handed
+/// out first, for its top is still in the cache.
+///
+/// It stays on its thread:
+/// ```compile_fail,E0277
+/// let pool = spinlane_fiber::StackPool::new(spinlane_fiber::PoolConfig::default());
+/// std::thread::spawn(move || drop(pool));
+/// ```
+#[derive(Debug)]
+pub struct StackPool {
+    idle: Vec<Mapping>,
+    shared: Rc<Shared>,
+    stack_size: usize,
+    max: usize,
+}
+
+impl StackPool {
+    /// An empty pool. A thread that has no alternate signal stack gets one
+    /// here, so that [`install_overflow_handler`](crate::install_overflow_handler)
+    /// works on threads that std did not start.
+    pub fn new(config: PoolConfig) -> Self {
+        overflow::ensure_alternate_stack();
+        let page = page_size();
+        Self {
+            idle: Vec::new(),
+            shared: Rc::new(Shared {
+                name: config.name,
+                in_use: Cell::new(0),
+                peak: Cell::new(0),
+                leaked: Cell::new(0),
+            }),
+            stack_size: config
+                .stack_size
+                .max(1)
+                .checked_next_multiple_of(page)
+                .unwrap_or(usize::MAX),
+            max: config.max,
+        }
+    }
+
+    /// The stack put back last, or a new one.
+    ///
+    /// # Errors
+    /// [`StackError::Exhausted`] at the maximum, [`StackError::Map`] when the
+    /// kernel gives no memory.
+    #[inline]
+    pub fn take(&mut self) -> Result<Stack, StackError> {
+        match self.idle.pop() {
+            Some(mapping) => Ok(Stack::new(mapping, Rc::clone(&self.shared))),
+            None => self.grow(),
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Result<Stack, StackError> {
+        Ok(Stack::new(self.map()?, Rc::clone(&self.shared)))
+    }
+
+    fn map(&self) -> Result<Mapping, StackError> {
+        let PoolStats {
+            in_use,
+            idle,
+            leaked,
+            ..
+        } = self.stats();
+        if self.max != 0 && in_use + idle + leaked >= self.max {
+            return Err(StackError::Exhausted {
+                pool: self.shared.name,
+                max: self.max,
+            });
+        }
+        Mapping::new(self.stack_size).map_err(|source| StackError::Map {
+            pool: self.shared.name,
+            size: self.stack_size,
+            source,
+        })
+    }
+
+    /// Keeps `stack` for the next [`take`](Self::take). A stack of another
+    /// pool is unmapped instead.
+    #[inline]
+    pub fn put(&mut self, stack: Stack) {
+        if Rc::ptr_eq(stack.shared(), &self.shared) {
+            self.idle.push(stack.into_mapping());
+        }
+    }
+
+    /// Maps stacks until `n` are idle, so that as many calls of
+    /// [`take`](Self::take) need no system call. The pages themselves come
+    /// when they are first touched.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take); the stacks mapped until then are kept.
+    pub fn reserve(&mut self, n: usize) -> Result<(), StackError> {
+        while self.idle.len() < n {
+            let mapping = self.map()?;
+            self.idle.push(mapping);
+        }
+        Ok(())
+    }
+
+    /// Unmaps idle stacks until at most `keep` are left and returns how many
+    /// went, those unused for longest first.
+    pub fn trim(&mut self, keep: usize) -> usize {
+        let excess = self.idle.len().saturating_sub(keep);
+        self.idle.drain(..excess);
+        excess
+    }
+
+    /// The counts as of now.
+    pub fn stats(&self) -> PoolStats {
+        PoolStats {
+            in_use: self.shared.in_use.get(),
+            idle: self.idle.len(),
+            peak: self.shared.peak.get(),
+            leaked: self.shared.leaked.get(),
+        }
+    }
+
+    /// The largest [`Stack::high_water`] among the idle stacks, in bytes.
+    pub fn high_water(&self) -> usize {
+        self.idle.iter().map(Mapping::high_water).max().unwrap_or(0)
+    }
+
+    /// Usable bytes of each stack: [`PoolConfig::stack_size`] in whole pages.
+    pub fn stack_size(&self) -> usize {
+        self.stack_size
+    }
+}
