@@ -277,7 +277,17 @@ impl Op {
 
     /// Operands and the place for the result, for a device.
     pub fn buffers(&mut self) -> (&[u8], &mut [u8]) {
-        (&self.input[..self.kind.input_len()], &mut self.output[..self.kind.output_len()])
+        let (_, input, output) = self.operands();
+        (input, output)
+    }
+
+    /// The key besides, all borrowed at once.
+    pub fn operands(&mut self) -> (Option<&Key>, &[u8], &mut [u8]) {
+        (
+            self.key.as_deref(),
+            &self.input[..self.kind.input_len()],
+            &mut self.output[..self.kind.output_len()],
+        )
     }
 }
 
