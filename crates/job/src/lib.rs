@@ -1,1 +1,37 @@
-//! ASYNC_JOB and ASYNC_WAIT_CTX semantics in pure Rust.
+//! `ASYNC_JOB` and `ASYNC_WAIT_CTX` in pure Rust, as ASYNC_start_job(3) and
+//! ASYNC_WAIT_CTX_new(3) describe them.
+//!
+//! A [`Job`] runs a function on a fiber. The function may [`pause`]; whoever started
+//! the job then gets control back and resumes it later. A [`WaitCtx`] is the session that
+//! jobs run under, one at a time: it holds the callback that says when to resume, the status
+//! that says how the last submission went, and keyed file descriptors for programs that wait
+//! on those (Spinlane itself never makes one).
+//!
+//! Two things go beyond the man pages, because a poll core needs them:
+//! - A job can *await* a token ([`Job::await_token`]). Resuming it before [`Job::complete`]
+//!   runs the thread's restart poll ([`set_restart_poll`]) on the caller's stack and, if
+//!   that changes nothing, returns [`Progress::Paused`] without switching to the fiber.
+//! - A job can be cancelled ([`Job::cancel`]): resumed to unwind by its own error path, or
+//!   abandoned ([`Job::abandon`]) when the memory its frames rely on is already gone.
+//!
+//! # Invariants
+//! - Knows no device, no TLS, no C library.
+//! - A job lives and dies on one thread, and its memory is that thread's until
+//!   [`cleanup_thread`].
+//! - After warm-up neither start, pause nor resume allocates, locks or makes a system call.
+//! - No unsafe code but for [`Job::abandon`], whose contract only its caller can keep.
+
+#![deny(unsafe_code)]
+
+mod job;
+mod pool;
+mod status;
+mod wait_ctx;
+
+pub use job::{
+    Job, Progress, ResumeError, block_pause, current, on_job, pause, pause_blocked,
+    set_restart_poll, start, unblock_pause,
+};
+pub use pool::{PoolSizeError, PoolStats, cleanup_thread, init_thread, pool_stats, set_stack_size};
+pub use status::Status;
+pub use wait_ctx::{Callback, CallbackFn, CleanupFn, WaitCtx};

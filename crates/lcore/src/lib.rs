@@ -1,36 +1,36 @@
 //! Pinned poll core: polls queue pairs, calls back inline, keeps ready and retry queues.
+//!
+//! An [`Lcore`] belongs to one thread. A job on that thread submits ops through [`offload`];
+//! [`Lcore::poll`], called once per turn of the pipeline's loop, collects what the devices
+//! have finished, sets each op's status, makes its callback, and hands out the connections
+//! that can go on ([`Lcore::next_ready`]).
+//!
+//! # The contract of a submission
+//! Each attempt leads to exactly one callback:
+//! - *accepted*: status OK before the job pauses; the callback is made by `poll` when the op is
+//!   done (status OK) or has failed in the device (status ERR);
+//! - *refused*, the queue pair being full: status EAGAIN, the callback at once, then the
+//!   pause. Whoever runs the connection puts it into the retry queue ([`Lcore::retry`]); polls
+//!   resume it in turn when slots are free. A resume out of turn is another attempt;
+//! - no callback is made once the wait context is freed or the job cancelled.
+//!
+//! # Invariants
+//! - Knows no TLS and no socket; a connection is an opaque [`Conn`] word.
+//! - Device work runs on the stack of whoever polls, never on a fiber.
+//! - A poll is bounded: at most one burst per queue pair, at most as many retries as free slots.
+//! - After warm-up no allocation, lock or system call per op.
 
-use spinlane_cryptodev::{OpStatus, Request, Token};
-use thiserror::Error;
+#![forbid(unsafe_code)]
 
-/// Why an op gave no result.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum OffloadError {
-    /// The connection was closed while its op was in flight.
-    #[error("the op was cancelled: its connection is being closed")]
-    Cancelled,
-    /// The input was at fault.
-    #[error("the op's input is invalid (for X25519: a low-order point)")]
-    Invalid,
-    /// The device failed.
-    #[error("the device failed the op; its queue pair's counters tell which")]
-    Device,
-}
+mod channel;
+mod clock;
+mod core;
+mod launch;
+mod offload;
+mod stats;
 
-/// Runs `request` and writes its result to `output` (exactly `request.kind().output_len()` bytes).
-///
-/// # Errors
-/// See [`OffloadError`].
-pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
-    let mut op = spinlane_cryptodev::Op::new();
-    op.prepare(Token(0), request, 0);
-    spinlane_cryptodev::cpu::run(&mut op);
-    match op.status {
-        OpStatus::Success => {
-            output.copy_from_slice(op.output());
-            Ok(())
-        }
-        OpStatus::Invalid => Err(OffloadError::Invalid),
-        OpStatus::Error | OpStatus::NotProcessed => Err(OffloadError::Device),
-    }
-}
+pub use crate::clock::{Clock, TscClock};
+pub use crate::core::{Config, Conn, Entered, Lcore, NoPoll, Polled};
+pub use crate::launch::{LaunchError, Launched, launch};
+pub use crate::offload::{OffloadError, offload};
+pub use crate::stats::{ChannelStats, KindStats, Stats};

@@ -1,0 +1,175 @@
+//! A thread's jobs: made on demand up to a maximum, reused, and freed by `cleanup_thread`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use spinlane_fiber::{PoolConfig, Stack, StackPool};
+
+use crate::job::Job;
+
+/// Bytes of stack per job unless [`set_stack_size`] says otherwise. libssl's handshake
+/// touches 8 to 16 KiB; certificate verification and the application's callbacks need more.
+const DEFAULT_STACK_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    static POOL: RefCell<JobPool> = RefCell::new(JobPool::new());
+}
+
+/// ASYNC_init_thread(3) with `init_size > max_size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSizeError {
+    /// Jobs to make at once.
+    pub init_size: usize,
+    /// Jobs at most.
+    pub max_size: usize,
+}
+
+impl std::fmt::Display for PoolSizeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            init_size,
+            max_size,
+        } = self;
+        write!(
+            f,
+            "init_size {init_size} is above max_size {max_size}; raise max_size, or make fewer jobs at first"
+        )
+    }
+}
+
+impl std::error::Error for PoolSizeError {}
+
+/// A thread's jobs and stacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Jobs made so far, running, paused or idle.
+    pub jobs: usize,
+    /// Jobs that wait to be used.
+    pub idle_jobs: usize,
+    /// Stacks that jobs run on now.
+    pub stacks_in_use: usize,
+    /// Stacks that wait to be used.
+    pub idle_stacks: usize,
+}
+
+struct JobPool {
+    /// Jobs at most; 0 = no limit.
+    max_size: usize,
+    jobs: usize,
+    idle: Vec<Rc<Job>>,
+    stacks: StackPool,
+}
+
+impl JobPool {
+    fn new() -> Self {
+        Self {
+            max_size: 0,
+            jobs: 0,
+            idle: Vec::new(),
+            stacks: new_stack_pool(DEFAULT_STACK_SIZE),
+        }
+    }
+
+    fn take_job(&mut self) -> Option<Rc<Job>> {
+        if let Some(job) = self.idle.pop() {
+            return Some(job);
+        }
+        if self.max_size != 0 && self.jobs >= self.max_size {
+            return None;
+        }
+        self.jobs += 1;
+        Some(Job::new())
+    }
+}
+
+/// The job pool bounds how many stacks there are, so the stack pool need not.
+fn new_stack_pool(stack_size: usize) -> StackPool {
+    StackPool::new(PoolConfig {
+        name: "jobs",
+        stack_size,
+        max: 0,
+    })
+}
+
+/// ASYNC_init_thread(3): from here on this thread has at most `max_size` jobs (0 = no limit),
+/// `init_size` of which are made now.
+///
+/// # Errors
+/// `init_size` is above `max_size`, which is an error even for a `max_size` of 0, as in OpenSSL.
+/// Jobs that cannot be made for lack of memory are not an error: they are made on demand.
+pub fn init_thread(max_size: usize, init_size: usize) -> Result<(), PoolSizeError> {
+    if init_size > max_size {
+        return Err(PoolSizeError {
+            init_size,
+            max_size,
+        });
+    }
+    POOL.with_borrow_mut(|pool| {
+        pool.max_size = max_size;
+        while pool.jobs < init_size {
+            pool.jobs += 1;
+            pool.idle.push(Job::new());
+        }
+        // Not fatal: the stacks are mapped on demand, and NO_JOBS is said then.
+        let _ = pool.stacks.reserve(init_size);
+    });
+    Ok(())
+}
+
+/// ASYNC_cleanup_thread(3): frees this thread's idle jobs and stacks. Jobs still paused live on.
+pub fn cleanup_thread() {
+    POOL.with_borrow_mut(|pool| {
+        pool.jobs -= pool.idle.len();
+        pool.idle.clear();
+        pool.stacks.trim(0);
+        pool.max_size = 0;
+    });
+}
+
+/// Sets the stack size, in bytes, of this thread's jobs. Returns whether it could: not while
+/// a job runs or is paused.
+pub fn set_stack_size(bytes: usize) -> bool {
+    POOL.with_borrow_mut(|pool| {
+        let idle = pool.stacks.stats().in_use == 0;
+        if idle {
+            pool.stacks = new_stack_pool(bytes);
+        }
+        idle
+    })
+}
+
+/// How many jobs and stacks this thread has.
+pub fn pool_stats() -> PoolStats {
+    POOL.with_borrow(|pool| {
+        let stacks = pool.stacks.stats();
+        PoolStats {
+            jobs: pool.jobs,
+            idle_jobs: pool.idle.len(),
+            stacks_in_use: stacks.in_use,
+            idle_stacks: stacks.idle,
+        }
+    })
+}
+
+/// A job and a stack for it, or `None` at the limit or without memory.
+pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
+    POOL.with_borrow_mut(|pool| {
+        let job = pool.take_job()?;
+        match pool.stacks.take() {
+            Ok(stack) => Some((job, stack)),
+            Err(_) => {
+                pool.idle.push(job);
+                None
+            }
+        }
+    })
+}
+
+/// Gives both back. At thread exit, when the pool is gone, both are simply freed.
+pub(crate) fn put(job: Rc<Job>, stack: Stack) {
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        pool.idle.push(job);
+        pool.stacks.put(stack);
+    });
+}

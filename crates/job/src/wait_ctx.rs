@@ -1,0 +1,199 @@
+//! The session that jobs run under: callback, status, keyed file descriptors.
+//!
+//! Order of effects, as in OpenSSL 3.0:
+//! - descriptors are listed newest first;
+//! - a descriptor cleared before anybody heard of it vanishes at once, an older one is
+//!   reported as deleted until the job's next pause has returned;
+//! - `reset_changes` (the pause's return) forgets both lists;
+//! - a cleanup routine runs when the context is freed, and not for cleared descriptors.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_int, c_void};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use crate::job::Job;
+use crate::status::Status;
+
+/// `ASYNC_callback_fn`. Runs on the poll core's stack, so it must be small and must not block.
+pub type CallbackFn = extern "C" fn(*mut c_void) -> c_int;
+
+/// Cleanup routine of a descriptor: context, key, descriptor, custom data.
+pub type CleanupFn = extern "C" fn(*const WaitCtx, *const c_void, RawFd, *mut c_void);
+
+/// What to call when an op of this session is done, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Callback {
+    /// The function.
+    pub function: CallbackFn,
+    /// Its argument.
+    pub argument: *mut c_void,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Added,
+    None,
+    Deleted,
+}
+
+struct WaitFd {
+    key: *const c_void,
+    fd: RawFd,
+    custom_data: *mut c_void,
+    cleanup: Option<CleanupFn>,
+    change: Change,
+}
+
+/// `ASYNC_WAIT_CTX`. Shared by reference count: an op in flight may outlive the session it
+/// was submitted under, and must then find it [freed](WaitCtx::free) rather than gone.
+#[derive(Default)]
+pub struct WaitCtx {
+    status: Cell<Status>,
+    callback: Cell<Option<Callback>>,
+    /// Oldest first.
+    fds: RefCell<Vec<WaitFd>>,
+    freed: Cell<bool>,
+    /// The job that runs under this context, from its start to its end.
+    job: RefCell<Option<Rc<Job>>>,
+}
+
+impl WaitCtx {
+    /// ASYNC_WAIT_CTX_new(3): no descriptors, no callback, [`Status::UNSUPPORTED`].
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// ASYNC_WAIT_CTX_free(3): runs the cleanup routines of all descriptors not cleared; no
+    /// callback is made from here on. Returns the job that was still running under it.
+    pub fn free(self: &Rc<Self>) -> Option<Rc<Job>> {
+        self.freed.set(true);
+        self.callback.set(None);
+        for entry in self.fds.take().into_iter().rev() {
+            if let (Some(cleanup), true) = (entry.cleanup, entry.change != Change::Deleted) {
+                cleanup(Rc::as_ptr(self), entry.key, entry.fd, entry.custom_data);
+            }
+        }
+        self.job.take()
+    }
+
+    /// The status of the last submission.
+    pub fn status(&self) -> Status {
+        self.status.get()
+    }
+
+    /// Sets the status of the last submission.
+    pub fn set_status(&self, status: Status) {
+        self.status.set(status);
+    }
+
+    /// The callback, if one is set.
+    pub fn callback(&self) -> Option<Callback> {
+        self.callback.get()
+    }
+
+    /// Sets (or, with `None`, takes away) the callback.
+    pub fn set_callback(&self, callback: Option<Callback>) {
+        if !self.freed.get() {
+            self.callback.set(callback);
+        }
+    }
+
+    /// Makes the callback. Returns whether there was one to make.
+    pub fn notify(&self) -> bool {
+        match self.callback.get() {
+            Some(Callback { function, argument }) => {
+                function(argument);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// ASYNC_WAIT_CTX_set_wait_fd(3): associates `fd` with `key`.
+    pub fn set_wait_fd(
+        &self,
+        key: *const c_void,
+        fd: RawFd,
+        custom_data: *mut c_void,
+        cleanup: Option<CleanupFn>,
+    ) {
+        let change = Change::Added;
+        self.fds.borrow_mut().push(WaitFd {
+            key,
+            fd,
+            custom_data,
+            cleanup,
+            change,
+        });
+    }
+
+    /// ASYNC_WAIT_CTX_get_fd(3): descriptor and custom data of `key`.
+    pub fn fd(&self, key: *const c_void) -> Option<(RawFd, *mut c_void)> {
+        let fds = self.fds.borrow();
+        let mut newest_first = fds.iter().rev();
+        newest_first
+            .find(|entry| entry.key == key && entry.change != Change::Deleted)
+            .map(|entry| (entry.fd, entry.custom_data))
+    }
+
+    /// ASYNC_WAIT_CTX_get_all_fds(3): every descriptor, newest first.
+    pub fn for_each_fd(&self, visit: impl FnMut(RawFd)) {
+        self.visit(|change| change != Change::Deleted, visit);
+    }
+
+    /// ASYNC_WAIT_CTX_get_changed_fds(3), the added ones, newest first.
+    pub fn for_each_added_fd(&self, visit: impl FnMut(RawFd)) {
+        self.visit(|change| change == Change::Added, visit);
+    }
+
+    /// ASYNC_WAIT_CTX_get_changed_fds(3), the deleted ones, newest first.
+    pub fn for_each_deleted_fd(&self, visit: impl FnMut(RawFd)) {
+        self.visit(|change| change == Change::Deleted, visit);
+    }
+
+    /// ASYNC_WAIT_CTX_clear_fd(3): takes the association of `key` away without running its
+    /// cleanup routine. Returns whether there was one.
+    pub fn clear_fd(&self, key: *const c_void) -> bool {
+        let mut fds = self.fds.borrow_mut();
+        let newest = fds
+            .iter()
+            .rposition(|entry| entry.key == key && entry.change != Change::Deleted);
+        let Some(position) = newest else { return false };
+        if fds[position].change == Change::Added {
+            fds.remove(position);
+        } else {
+            fds[position].change = Change::Deleted;
+        }
+        true
+    }
+
+    /// The job's pause has returned: what changed before it is old news.
+    pub(crate) fn reset_changes(&self) {
+        let mut fds = self.fds.borrow_mut();
+        if fds.is_empty() {
+            return;
+        }
+        fds.retain(|entry| entry.change != Change::Deleted);
+        for entry in fds.iter_mut() {
+            entry.change = Change::None;
+        }
+    }
+
+    /// The job that runs under this context.
+    pub fn job(&self) -> Option<Rc<Job>> {
+        self.job.borrow().clone()
+    }
+
+    pub(crate) fn set_job(&self, job: Option<Rc<Job>>) {
+        *self.job.borrow_mut() = job;
+    }
+
+    fn visit(&self, wanted: impl Fn(Change) -> bool, mut visit: impl FnMut(RawFd)) {
+        for entry in self.fds.borrow().iter().rev() {
+            if wanted(entry.change) {
+                visit(entry.fd);
+            }
+        }
+    }
+}

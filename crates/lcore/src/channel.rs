@@ -1,0 +1,301 @@
+//! A queue pair with the slots in front of it: one slot per op in flight.
+//!
+//! ```text
+//!  slots    ┌ generation 7, Waiting(job) ┐   token = generation << 32 | index
+//!           │ generation 3, Free         │
+//!           └ generation 9, Done(op)     ┘   the op's memory, until its job has read it
+//! ```
+//! A token names a slot in one generation. Freeing the slot ends the generation, so that a
+//! token that comes back late fits nothing.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use hdrhistogram::Histogram;
+use spinlane_cryptodev::{Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token};
+use spinlane_job::Job;
+
+use crate::core::Conn;
+use crate::stats::{ChannelStats, KindStats, latency_histogram};
+
+/// Finished ops taken from a queue pair per poll at most.
+const BURST: usize = 64;
+/// Finished but unread ops looked at per poll at most.
+const SWEEP: usize = 64;
+
+enum State {
+    Free,
+    /// The op is with the device.
+    Waiting(Rc<Job>),
+    /// The op is back; its job has not read the result yet.
+    Done(Box<Op>, Rc<Job>),
+}
+
+struct Slot {
+    generation: u32,
+    state: State,
+}
+
+/// An op that came back and that a job waits for.
+pub(crate) struct Completion {
+    pub(crate) job: Rc<Job>,
+    pub(crate) token: Token,
+    pub(crate) ok: bool,
+}
+
+pub(crate) struct Channel {
+    queue_pair: Box<dyn QueuePair>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Ops with the device.
+    waiting: usize,
+    /// Finished ops, oldest first: those read since are still listed, but fit no slot.
+    unread: VecDeque<Token>,
+    pool: Vec<Box<Op>>,
+    outgoing: OpBurst,
+    incoming: OpBurst,
+    /// Refused connections, first come first served.
+    retry: VecDeque<Conn>,
+    /// Free slots promised to connections that this poll took from the retry queue.
+    granted: usize,
+    counters: Counters,
+    latency: [Option<Histogram<u64>>; OpKind::COUNT],
+}
+
+#[derive(Default)]
+struct Counters {
+    enqueued: u64,
+    completed: u64,
+    failed: u64,
+    refused: u64,
+    retried: u64,
+    orphaned: u64,
+    in_flight_peak: usize,
+    idle_flushes: u64,
+}
+
+impl Channel {
+    pub(crate) fn new(queue_pair: Box<dyn QueuePair>) -> Self {
+        let capacity = queue_pair.capacity().min(u32::MAX as usize);
+        let free_slot = || Slot {
+            generation: 1,
+            state: State::Free,
+        };
+        let mut latency = [const { None }; OpKind::COUNT];
+        for kind in queue_pair.capabilities().iter() {
+            latency[kind.index()] = Some(latency_histogram());
+        }
+        Self {
+            slots: std::iter::repeat_with(free_slot).take(capacity).collect(),
+            // The lowest index on top: few connections keep touching the same few slots.
+            free: (0..capacity as u32).rev().collect(),
+            waiting: 0,
+            unread: VecDeque::with_capacity(capacity),
+            pool: std::iter::repeat_with(Op::new).take(capacity).collect(),
+            outgoing: OpBurst::with_capacity(1),
+            incoming: OpBurst::with_capacity(BURST),
+            retry: VecDeque::new(),
+            granted: 0,
+            counters: Counters::default(),
+            latency,
+            queue_pair,
+        }
+    }
+
+    pub(crate) fn serves(&self, kind: OpKind) -> bool {
+        self.queue_pair.capabilities().has(kind)
+    }
+
+    /// Ops with the device.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.waiting
+    }
+
+    /// Submits `request` for `job`, which awaits the token from here on; `None` when full. A
+    /// first attempt stands behind whoever waits in the retry queue already.
+    pub(crate) fn submit(
+        &mut self,
+        request: &Request<'_>,
+        job: &Rc<Job>,
+        attempt: u32,
+        now_ns: u64,
+    ) -> Option<Token> {
+        let again = attempt > 0;
+        self.counters.retried += u64::from(again);
+        let queued = self.granted + self.retry.len();
+        let entitled = if again {
+            self.granted > 0 || queued == 0
+        } else {
+            queued < self.free.len()
+        };
+        let accepted = if entitled {
+            self.enqueue(request, job, now_ns)
+        } else {
+            None
+        };
+        if again {
+            self.granted = self.granted.saturating_sub(1);
+        }
+        if accepted.is_none() {
+            self.counters.refused += 1;
+        }
+        accepted
+    }
+
+    fn enqueue(&mut self, request: &Request<'_>, job: &Rc<Job>, now_ns: u64) -> Option<Token> {
+        let index = *self.free.last()?;
+        let mut op = self.pool.pop()?;
+        let slot = &mut self.slots[index as usize];
+        let token = Token(u64::from(slot.generation) << 32 | u64::from(index));
+        op.prepare(token, request, now_ns);
+        self.outgoing.push_back(op);
+        if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0 {
+            self.pool.extend(self.outgoing.drain(..).map(recycled));
+            return None;
+        }
+        self.free.pop();
+        slot.state = State::Waiting(Rc::clone(job));
+        job.await_token(token.0);
+        self.counters.enqueued += 1;
+        self.waiting += 1;
+        self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.waiting);
+        Some(token)
+    }
+
+    /// Takes finished ops from the device; adds those that somebody waits for to `completions`.
+    /// Returns how many came back.
+    pub(crate) fn collect(&mut self, now_ns: u64, completions: &mut VecDeque<Completion>) -> usize {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let count = self.queue_pair.dequeue_burst(&mut incoming, BURST, now_ns);
+        for op in incoming.drain(..) {
+            completions.extend(self.complete(op, now_ns));
+        }
+        self.incoming = incoming;
+        self.sweep();
+        count
+    }
+
+    fn complete(&mut self, op: Box<Op>, now_ns: u64) -> Option<Completion> {
+        let token = op.token;
+        let ok = op.status == OpStatus::Success;
+        let index = slot_of(token, &self.slots)?;
+        let slot = &mut self.slots[index];
+        let State::Waiting(job) = std::mem::replace(&mut slot.state, State::Free) else {
+            return None;
+        };
+        self.waiting -= 1;
+        self.counters.completed += u64::from(ok);
+        self.counters.failed += u64::from(!ok);
+        if job.awaited() != token.0 {
+            self.counters.orphaned += 1;
+            self.release(index, op);
+            return None;
+        }
+        if let Some(latency) = &mut self.latency[op.kind().index()] {
+            latency.saturating_record(now_ns.saturating_sub(op.enqueued_at_ns).max(1));
+        }
+        slot.state = State::Done(op, Rc::clone(&job));
+        self.unread.push_back(token);
+        job.complete();
+        Some(Completion { job, token, ok })
+    }
+
+    /// Gives a finished op's memory to `read` and frees its slot.
+    pub(crate) fn finish<T>(&mut self, token: Token, read: impl FnOnce(&Op) -> T) -> Option<T> {
+        let index = slot_of(token, &self.slots)?;
+        match std::mem::replace(&mut self.slots[index].state, State::Free) {
+            State::Done(op, _) => {
+                let value = read(&op);
+                self.release(index, op);
+                Some(value)
+            }
+            other => {
+                self.slots[index].state = other;
+                None
+            }
+        }
+    }
+
+    /// Frees the slots of finished ops whose jobs went away without reading them. Looks at a
+    /// few per poll, in turn.
+    fn sweep(&mut self) {
+        for _ in 0..self.unread.len().min(SWEEP) {
+            let Some(token) = self.unread.pop_front() else {
+                return;
+            };
+            let Some(index) = slot_of(token, &self.slots) else {
+                continue;
+            };
+            let State::Done(_, job) = &self.slots[index].state else {
+                continue;
+            };
+            if job.awaited() == token.0 {
+                self.unread.push_back(token);
+            } else {
+                self.counters.orphaned += 1;
+                self.finish(token, |_| ());
+            }
+        }
+    }
+
+    fn release(&mut self, index: usize, op: Box<Op>) {
+        self.pool.push(recycled(op));
+        self.slots[index].generation = self.slots[index].generation.wrapping_add(1).max(1);
+        self.free.push(index as u32);
+    }
+
+    /// Starts what is waiting in partial batches.
+    pub(crate) fn flush(&mut self) {
+        self.counters.idle_flushes += 1;
+        self.queue_pair.flush();
+    }
+
+    pub(crate) fn retry(&mut self, conn: Conn) {
+        self.retry.push_back(conn);
+    }
+
+    /// Moves as many refused connections to `ready` as there are free slots, in their order.
+    pub(crate) fn grant(&mut self, ready: &mut VecDeque<Conn>) -> usize {
+        self.granted = self.retry.len().min(self.free.len());
+        ready.extend(self.retry.drain(..self.granted));
+        self.granted
+    }
+
+    pub(crate) fn stats(&self) -> ChannelStats {
+        let used = |kind: OpKind| {
+            let latency = self.latency[kind.index()].as_ref()?;
+            (!latency.is_empty()).then(|| KindStats {
+                kind,
+                latency_ns: latency.clone(),
+            })
+        };
+        ChannelStats {
+            device: self.queue_pair.name().to_owned(),
+            enqueued: self.counters.enqueued,
+            completed: self.counters.completed,
+            failed: self.counters.failed,
+            refused: self.counters.refused,
+            retried: self.counters.retried,
+            orphaned: self.counters.orphaned,
+            in_flight: self.waiting,
+            in_flight_peak: self.counters.in_flight_peak,
+            capacity: self.slots.len(),
+            retry_queue: self.retry.len(),
+            idle_flushes: self.counters.idle_flushes,
+            device_stats: self.queue_pair.stats(),
+            kinds: OpKind::ALL.into_iter().filter_map(used).collect(),
+        }
+    }
+}
+
+/// Index of the slot that `token` names, if its generation is still on.
+fn slot_of(token: Token, slots: &[Slot]) -> Option<usize> {
+    let index = (token.0 & u64::from(u32::MAX)) as usize;
+    let slot = slots.get(index)?;
+    (u64::from(slot.generation) == token.0 >> 32).then_some(index)
+}
+
+fn recycled(mut op: Box<Op>) -> Box<Op> {
+    op.recycle();
+    op
+}

@@ -1,0 +1,373 @@
+//! The poll core: one bounded iteration per call of [`Lcore::poll`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+
+use spinlane_cryptodev::{OpKind, QueuePair, Request, Token};
+use spinlane_job::{Job, Status, set_restart_poll};
+
+use crate::channel::{Channel, Completion};
+use crate::clock::{Clock, TscClock};
+use crate::stats::Stats;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Lcore>> = const { RefCell::new(None) };
+}
+
+/// Names a connection to the application that owns it; opaque here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conn(pub u64);
+
+/// Settings of an lcore.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// A callback that takes longer is counted as slow. Nanoseconds; default 10 µs.
+    pub slow_callback_ns: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            slow_callback_ns: 10_000,
+        }
+    }
+}
+
+/// What one poll did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// Ops that came back from devices, wanted or not.
+    pub completed: usize,
+    /// Connections taken from the retry queue.
+    pub retried: usize,
+    /// Whether partial batches were started because there was nothing else to do.
+    pub flushed: bool,
+}
+
+/// A poll from within a poll: a callback must queue what it wants done, and return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPoll;
+
+impl fmt::Display for NoPoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "poll called from within a callback; let the callback queue its work and return",
+        )
+    }
+}
+
+impl std::error::Error for NoPoll {}
+
+/// A poll core. A handle: clones share one core. Stays on the thread that made it.
+#[derive(Clone)]
+pub struct Lcore {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    clock: Box<dyn Clock>,
+    channels: RefCell<Vec<Channel>>,
+    /// Channel that serves each kind.
+    routes: Cell<[Option<u8>; OpKind::COUNT]>,
+    ready: RefCell<VecDeque<Conn>>,
+    completions: Cell<VecDeque<Completion>>,
+    polling: Cell<bool>,
+    worked: Cell<bool>,
+    /// Channel of the last refusal.
+    refused_by: Cell<usize>,
+    stats: RefCell<Stats>,
+}
+
+impl Lcore {
+    /// An lcore on the TSC, without queue pairs.
+    pub fn new(config: Config) -> Self {
+        Self::with_clock(config, Box::new(TscClock::new()))
+    }
+
+    /// An lcore on another clock, for simulations.
+    pub fn with_clock(config: Config, clock: Box<dyn Clock>) -> Self {
+        let inner = Inner {
+            config,
+            clock,
+            channels: RefCell::default(),
+            routes: Cell::default(),
+            ready: RefCell::default(),
+            completions: Cell::default(),
+            polling: Cell::new(false),
+            worked: Cell::new(false),
+            refused_by: Cell::new(0),
+            stats: RefCell::default(),
+        };
+        Self {
+            inner: Rc::new(inner),
+        }
+    }
+
+    /// Adds a queue pair. A kind is served by the first queue pair added that offers it.
+    pub fn add_queue_pair(&self, queue_pair: Box<dyn QueuePair>) {
+        let mut channels = self.inner.channels.borrow_mut();
+        channels.push(Channel::new(queue_pair));
+        let mut routes = [None; OpKind::COUNT];
+        for kind in OpKind::ALL {
+            let first = channels.iter().position(|channel| channel.serves(kind));
+            routes[kind.index()] = first.and_then(|index| u8::try_from(index).ok());
+        }
+        self.inner.routes.set(routes);
+    }
+
+    /// Makes this the current lcore of the thread until the guard is dropped: jobs submit to
+    /// it, and a resume that comes too early polls it.
+    #[must_use = "the lcore is current only as long as the guard lives"]
+    pub fn enter(&self) -> Entered {
+        let previous = CURRENT.replace(Some(self.clone()));
+        set_restart_poll(Some(restart_poll));
+        Entered { previous }
+    }
+
+    /// One iteration: collects what the devices have finished, sets statuses and makes
+    /// callbacks, resumes retries by free slots; starts partial batches if all that, and the
+    /// application since the last poll, found nothing to do.
+    ///
+    /// # Errors
+    /// [`NoPoll`] when called from within a callback; counted.
+    pub fn poll(&self) -> Result<Polled, NoPoll> {
+        let inner = &*self.inner;
+        if inner.polling.replace(true) {
+            inner.stats.borrow_mut().reentrant_polls += 1;
+            return Err(NoPoll);
+        }
+        let _leave = Leave(&inner.polling);
+        let start_ns = inner.clock.now_ns();
+        let mut polled = Polled {
+            completed: inner.collect(start_ns),
+            ..Polled::default()
+        };
+        polled.retried = inner.grant();
+        let worked = inner.worked.replace(false) || polled.completed + polled.retried != 0;
+        if !worked && inner.ready.borrow().is_empty() && inner.flush() {
+            polled.flushed = true;
+            polled.completed = inner.collect(inner.clock.now_ns());
+            polled.retried = inner.grant();
+        }
+        inner.account(polled, start_ns);
+        Ok(polled)
+    }
+
+    /// The next connection that can go on; call until `None` after each poll.
+    pub fn next_ready(&self) -> Option<Conn> {
+        self.inner.ready.borrow_mut().pop_front()
+    }
+
+    /// Puts a connection into the ready queue. This is what a callback does.
+    pub fn make_ready(&self, conn: Conn) {
+        self.inner.ready.borrow_mut().push_back(conn);
+    }
+
+    /// Puts the connection whose submission was refused last (status EAGAIN) into the retry
+    /// queue of the queue pair that refused it. Call it before another connection is resumed.
+    pub fn retry(&self, conn: Conn) {
+        match self
+            .inner
+            .channels
+            .borrow_mut()
+            .get_mut(self.inner.refused_by.get())
+        {
+            Some(channel) => channel.retry(conn),
+            // Without a queue pair nobody can have refused: it may go on at once.
+            None => self.make_ready(conn),
+        }
+    }
+
+    /// Says that the application did something since the last poll that may yet lead to ops:
+    /// partial batches wait for the next turn. Submissions say so by themselves.
+    pub fn note_work(&self) {
+        self.inner.worked.set(true);
+    }
+
+    /// Ops with the devices now.
+    pub fn in_flight(&self) -> usize {
+        self.inner
+            .channels
+            .borrow()
+            .iter()
+            .map(Channel::in_flight)
+            .sum()
+    }
+
+    /// Nanoseconds on this lcore's clock.
+    pub fn now_ns(&self) -> u64 {
+        self.inner.clock.now_ns()
+    }
+
+    /// The counters so far.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.inner.stats.borrow().clone();
+        stats.channels = self
+            .inner
+            .channels
+            .borrow()
+            .iter()
+            .map(Channel::stats)
+            .collect();
+        stats
+    }
+
+    /// Runs `visit` with the thread's current lcore.
+    pub(crate) fn with_current<T>(visit: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.with_borrow(|current| current.as_ref().map(visit))
+    }
+
+    /// The thread's current lcore.
+    pub fn current() -> Option<Self> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    pub(crate) fn serves(&self, kind: OpKind) -> bool {
+        self.inner.route(kind).is_some()
+    }
+
+    pub(crate) fn submit(
+        &self,
+        request: &Request<'_>,
+        job: &Rc<Job>,
+        attempt: u32,
+    ) -> Option<Token> {
+        let index = self.inner.route(request.kind())?;
+        let now_ns = self.inner.clock.now_ns();
+        let token = self.inner.channels.borrow_mut()[index].submit(request, job, attempt, now_ns);
+        self.inner.worked.set(true);
+        if token.is_none() {
+            self.inner.refused_by.set(index);
+        }
+        token
+    }
+
+    pub(crate) fn finish<T>(
+        &self,
+        kind: OpKind,
+        token: Token,
+        read: impl FnOnce(&spinlane_cryptodev::Op) -> T,
+    ) -> Option<T> {
+        let index = self.inner.route(kind)?;
+        self.inner.channels.borrow_mut()[index].finish(token, read)
+    }
+
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
+        count(&mut self.inner.stats.borrow_mut());
+    }
+}
+
+impl Inner {
+    fn route(&self, kind: OpKind) -> Option<usize> {
+        self.routes.get()[kind.index()].map(usize::from)
+    }
+
+    /// Takes finished ops from every queue pair, then tells whoever waits for them. No
+    /// channel is borrowed during a callback, which may well close a connection.
+    fn collect(&self, now_ns: u64) -> usize {
+        let mut completions = self.completions.take();
+        let mut count = 0;
+        for channel in self.channels.borrow_mut().iter_mut() {
+            count += channel.collect(now_ns, &mut completions);
+        }
+        let mut before_ns = now_ns;
+        for completion in completions.drain(..) {
+            if deliver(&completion) {
+                let after_ns = self.clock.now_ns();
+                let mut stats = self.stats.borrow_mut();
+                stats.callbacks += 1;
+                stats.slow_callbacks +=
+                    u64::from(after_ns - before_ns > self.config.slow_callback_ns);
+                before_ns = after_ns;
+            }
+        }
+        self.completions.set(completions);
+        count
+    }
+
+    fn grant(&self) -> usize {
+        let mut ready = self.ready.borrow_mut();
+        self.channels
+            .borrow_mut()
+            .iter_mut()
+            .map(|channel| channel.grant(&mut ready))
+            .sum()
+    }
+
+    /// Returns whether there was anything to flush.
+    fn flush(&self) -> bool {
+        let mut flushed = false;
+        for channel in self.channels.borrow_mut().iter_mut() {
+            if channel.in_flight() != 0 {
+                channel.flush();
+                flushed = true;
+            }
+        }
+        flushed
+    }
+
+    fn account(&self, polled: Polled, start_ns: u64) {
+        let mut stats = self.stats.borrow_mut();
+        stats.iterations += 1;
+        if polled == Polled::default() {
+            stats.empty_polls += 1;
+        } else {
+            stats.busy_ns += self.clock.now_ns().saturating_sub(start_ns);
+        }
+    }
+}
+
+/// Sets the status and makes the callback, unless the job went away in the meantime: an
+/// earlier callback of the same poll may have closed its connection.
+fn deliver(completion: &Completion) -> bool {
+    let Completion { job, token, ok } = completion;
+    if job.awaited() != token.0 {
+        return false;
+    }
+    let Some(wait_ctx) = job.wait_ctx() else {
+        return false;
+    };
+    wait_ctx.set_status(if *ok { Status::OK } else { Status::ERR });
+    wait_ctx.notify()
+}
+
+/// A job was resumed before its op was done: polls on the caller's stack.
+fn restart_poll() {
+    if let Some(lcore) = Lcore::current() {
+        lcore.count(|stats| stats.restart_polls += 1);
+        // Refused from within a callback, where the poll goes on anyway.
+        let _ = lcore.poll();
+    }
+}
+
+/// Ends a poll, even if a callback panics.
+struct Leave<'a>(&'a Cell<bool>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+/// The time during which an lcore is the current one of its thread.
+pub struct Entered {
+    previous: Option<Lcore>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let previous = self.previous.take();
+        set_restart_poll(previous.as_ref().map(|_| restart_poll as fn()));
+        let left = CURRENT.replace(previous);
+        let stranded = left.map_or(0, |lcore| lcore.in_flight());
+        if stranded != 0 {
+            tracing::warn!(
+                stranded,
+                "lcore left with ops in flight; nobody polls for them until it is entered again"
+            );
+        }
+    }
+}

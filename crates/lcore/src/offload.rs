@@ -1,0 +1,152 @@
+//! From a job into a queue pair and back: submit, pause, read the result.
+
+use std::cell::RefCell;
+
+use spinlane_cryptodev::{Op, OpStatus, Request, Token, cpu};
+use spinlane_job::{self as job, Status};
+use thiserror::Error;
+
+use crate::core::Lcore;
+
+thread_local! {
+    /// The op of [`inline`], allocated once per thread.
+    static INLINE_OP: RefCell<Box<Op>> = RefCell::new(Op::new());
+}
+
+/// Why an op gave no result. The text names the culprit.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OffloadError {
+    /// The connection was closed while its op was in flight.
+    #[error("the op was cancelled: its connection is being closed")]
+    Cancelled,
+    /// The input was at fault.
+    #[error("the op's input is invalid (for X25519: a low-order point)")]
+    Invalid,
+    /// The device failed.
+    #[error("the device failed the op; its queue pair's counters tell which device")]
+    Device,
+    /// The result is gone: the job was resumed under another lcore than it was paused under.
+    #[error(
+        "the op was submitted to another lcore; resume a job under the lcore that it was started under"
+    )]
+    OtherLcore,
+}
+
+enum Submitted {
+    Accepted(Token),
+    Refused,
+    /// There is nothing to submit to, or no way to pause.
+    Inline,
+}
+
+/// Runs `request` and writes its result to `output`, `request.kind().output_len()` bytes long.
+/// In a job that can pause, on a thread with a current lcore that serves the kind, the op goes to
+/// the device and the job pauses until it is done; otherwise it is computed here and now.
+///
+/// Nothing on this stack owns anything while the job is paused, so that it can be abandoned.
+///
+/// # Errors
+/// See [`OffloadError`].
+///
+/// # Panics
+/// If `output` has another length.
+pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
+    assert_eq!(
+        output.len(),
+        request.kind().output_len(),
+        "output length of {}",
+        request.kind()
+    );
+    for attempt in 0.. {
+        match submit(request, attempt) {
+            Submitted::Accepted(token) => return wait(request, token, output),
+            Submitted::Refused => {
+                job::pause();
+                if is_cancelled() {
+                    return Err(OffloadError::Cancelled);
+                }
+            }
+            Submitted::Inline => break,
+        }
+    }
+    inline(request, output)
+}
+
+/// One attempt, with its status and, if it was refused, its callback.
+fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
+    let Some(job) = job::current().filter(|_| !job::pause_blocked()) else {
+        Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += 1));
+        return Submitted::Inline;
+    };
+    let submitted = Lcore::with_current(|lcore| {
+        if !lcore.serves(request.kind()) {
+            lcore.count(|stats| stats.unrouted_ops += 1);
+            return Submitted::Inline;
+        }
+        match lcore.submit(request, &job, attempt) {
+            Some(token) => Submitted::Accepted(token),
+            None => Submitted::Refused,
+        }
+    })
+    .unwrap_or(Submitted::Inline);
+    let status = match submitted {
+        Submitted::Accepted(_) => Status::OK,
+        Submitted::Refused => Status::EAGAIN,
+        Submitted::Inline => return submitted,
+    };
+    if let Some(wait_ctx) = job.wait_ctx() {
+        wait_ctx.set_status(status);
+        if status == Status::EAGAIN {
+            wait_ctx.notify();
+        }
+    }
+    submitted
+}
+
+/// Pauses until the op is done and reads its result.
+fn wait(request: &Request<'_>, token: Token, output: &mut [u8]) -> Result<(), OffloadError> {
+    loop {
+        job::pause();
+        if is_cancelled() {
+            return Err(OffloadError::Cancelled);
+        }
+        if with_job(|job| job.is_complete()) {
+            break;
+        }
+    }
+    with_job(|job| job.stop_awaiting());
+    let result = Lcore::with_current(|lcore| {
+        lcore.finish(request.kind(), token, |op| result_of(op, output))
+    });
+    result.flatten().unwrap_or(Err(OffloadError::OtherLcore))
+}
+
+/// Computes the op on the caller's stack.
+fn inline(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
+    INLINE_OP.with_borrow_mut(|op| {
+        op.prepare(Token(0), request, 0);
+        cpu::run(op);
+        let result = result_of(op, output);
+        op.recycle();
+        result
+    })
+}
+
+fn result_of(op: &Op, output: &mut [u8]) -> Result<(), OffloadError> {
+    match op.status {
+        OpStatus::Success => {
+            output.copy_from_slice(op.output());
+            Ok(())
+        }
+        OpStatus::Invalid => Err(OffloadError::Invalid),
+        OpStatus::Error | OpStatus::NotProcessed => Err(OffloadError::Device),
+    }
+}
+
+fn is_cancelled() -> bool {
+    with_job(|job| job.is_cancelled())
+}
+
+fn with_job<T: Default>(visit: impl FnOnce(&job::Job) -> T) -> T {
+    job::current().map(|job| visit(&job)).unwrap_or_default()
+}
