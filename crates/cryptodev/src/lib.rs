@@ -25,6 +25,8 @@ mod key;
 mod op;
 pub mod padding;
 pub mod random;
+#[cfg(feature = "test-keys")]
+pub mod test_keys;
 
 pub use device::{Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig};
 pub use key::{EcP256Key, Key, KeyError, RsaComponents, RsaKey};

@@ -130,7 +130,8 @@ impl<'a> Request<'a> {
     /// the modulus.
     ///
     /// # Errors
-    /// The key is no RSA key, or `block` is of another length or not below the modulus.
+    /// The key is no RSA key, or `block` is of another length, not below the modulus, or one of
+    /// 0, 1 and n-1. Padding never makes those three; a peer's ciphertext may be one.
     pub fn rsa_private(key: &'a Arc<Key>, block: &'a [u8]) -> Result<Self, RequestError> {
         let Key::Rsa(rsa) = &**key else {
             return Err(RequestError::WrongKey { wanted: "RSA", got: key.name() });
@@ -144,6 +145,9 @@ impl<'a> Request<'a> {
         }
         if block >= rsa.modulus() {
             return Err(RequestError::NotBelowModulus);
+        }
+        if is_own_root(block, rsa.modulus()) {
+            return Err(RequestError::OwnRoot);
         }
         Ok(Self { kind: rsa.kind(), key: Some(key), input: block, more: &[] })
     }
@@ -203,6 +207,19 @@ pub enum RequestError {
     /// The RSA block is not a residue.
     #[error("RSA block is not below the modulus; pad it (PKCS#1 v1.5 or PSS) first")]
     NotBelowModulus,
+    /// The RSA block is 0, 1 or n-1.
+    #[error("RSA block is 0, 1 or n-1, its own root under every key; pad it (PKCS#1 v1.5 or PSS) first")]
+    OwnRoot,
+}
+
+/// Whether `block` is 0, 1 or n-1, which aws-lc refuses: every odd power of them is themselves.
+fn is_own_root(block: &[u8], modulus: &[u8]) -> bool {
+    let (Some((last, head)), Some((last_of_n, head_of_n))) = (block.split_last(), modulus.split_last())
+    else {
+        return true;
+    };
+    // n is odd, so that n-1 differs from it in the last bit alone.
+    *last <= 1 && head.iter().all(|byte| *byte == 0) || *last == *last_of_n ^ 1 && head == head_of_n
 }
 
 /// One operation on its way through a device. Allocated once, then reused: [`Op::prepare`]
