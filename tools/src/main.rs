@@ -1,2 +1,53 @@
-//! The program `spinlane`.
-fn main() {}
+//! The program `spinlane`: a TLS proxy on poll-mode cores, and what measures it.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cores;
+mod devices;
+mod proxy;
+mod speed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Poll-mode TLS crypto offload.
+#[derive(Parser)]
+#[command(name = "spinlane", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Terminate TLS in front of a plain-TCP backend.
+    Proxy(proxy::Args),
+    /// List the crypto devices of this machine.
+    Devices,
+    /// Measure devices: operations per second and latency.
+    Speed(speed::Args),
+    /// Measure whole handshakes against the stock library.
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let done = match cli.command {
+        Command::Proxy(args) => proxy::run(&args),
+        Command::Devices => devices::run(),
+        Command::Speed(args) => speed::run(&args),
+        Command::Bench(command) => bench::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spinlane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! Facade: what an embedding application depends on.
+//! Spinlane: poll-mode TLS crypto offload. What an embedding application depends on.
+//!
+//! This crate only gathers: every item belongs to the crate it comes from.
+//!
+//! # Invariants
+//! - Contains no logic but the reading of device specs.
+
+#![forbid(unsafe_code)]
+
+pub mod device;
+
+pub use spinlane_cryptodev as cryptodev;
+pub use spinlane_fiber as fiber;
+pub use spinlane_job as job;
+pub use spinlane_lcore as lcore;
+pub use spinlane_openssl as openssl;
+pub use spinlane_ring as ring;
+
+pub use spinlane_lcore::{Config, Conn, Lcore, Polled, launch};
+pub use spinlane_openssl::{Ssl, SslCtx};

@@ -1,0 +1,63 @@
+//! What the front-end needs of libssl and libcrypto beyond `openssl-sys`.
+//!
+//! Signatures as in the headers of OpenSSL 3.0; macros of the headers are functions here.
+
+use std::ffi::{c_char, c_int, c_long, c_uchar, c_void};
+
+pub(crate) use openssl_sys::*;
+
+/// `SSL_async_callback_fn`.
+pub(crate) type SslAsyncCallbackFn = extern "C" fn(*mut SSL, *mut c_void) -> c_int;
+
+pub(crate) const SSL_MODE_ASYNC: c_long = 0x100;
+pub(crate) const SSL_ERROR_WANT_ASYNC: c_int = 9;
+pub(crate) const SSL_ERROR_WANT_ASYNC_JOB: c_int = 10;
+pub(crate) const SSL_CTRL_CLEAR_MODE: c_int = 78;
+pub(crate) const SSL_CTRL_SET_GROUPS_LIST: c_int = 92;
+
+pub(crate) const ERR_LIB_ASYNC: c_int = 51;
+pub(crate) const ASYNC_R_INVALID_POOL_SIZE: c_int = 103;
+pub(crate) const ERR_R_PASSED_NULL_PARAMETER: c_int = 258 | (0x3 << 18);
+pub(crate) const ERR_R_PASSED_INVALID_ARGUMENT: c_int = 262 | (0x3 << 18);
+pub(crate) const ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED: c_int = 257 | (0x3 << 18);
+
+/// `ALPN` selection callback of SSL_CTX_set_alpn_select_cb(3).
+pub(crate) type AlpnSelectFn = extern "C" fn(
+    *mut SSL,
+    *mut *const c_uchar,
+    *mut c_uchar,
+    *const c_uchar,
+    std::ffi::c_uint,
+    *mut c_void,
+) -> c_int;
+
+unsafe extern "C" {
+    pub(crate) fn SSL_CTX_new_ex(
+        libctx: *mut OSSL_LIB_CTX,
+        propq: *const c_char,
+        method: *const SSL_METHOD,
+    ) -> *mut SSL_CTX;
+    pub(crate) fn SSL_set_async_callback(ssl: *mut SSL, callback: Option<SslAsyncCallbackFn>) -> c_int;
+    pub(crate) fn SSL_set_async_callback_arg(ssl: *mut SSL, arg: *mut c_void) -> c_int;
+    pub(crate) fn SSL_CTX_set_async_callback(
+        ctx: *mut SSL_CTX,
+        callback: Option<SslAsyncCallbackFn>,
+    ) -> c_int;
+    pub(crate) fn SSL_CTX_set_async_callback_arg(ctx: *mut SSL_CTX, arg: *mut c_void) -> c_int;
+    pub(crate) fn SSL_get_async_status(ssl: *mut SSL, status: *mut c_int) -> c_int;
+    pub(crate) fn SSL_get1_session(ssl: *mut SSL) -> *mut SSL_SESSION;
+
+    pub(crate) fn PEM_read_bio_PrivateKey_ex(
+        bio: *mut BIO,
+        out: *mut *mut EVP_PKEY,
+        password: Option<unsafe extern "C" fn(*mut c_char, c_int, c_int, *mut c_void) -> c_int>,
+        arg: *mut c_void,
+        libctx: *mut OSSL_LIB_CTX,
+        propq: *const c_char,
+    ) -> *mut EVP_PKEY;
+
+    pub(crate) fn OSSL_LIB_CTX_set0_default(libctx: *mut OSSL_LIB_CTX) -> *mut OSSL_LIB_CTX;
+
+    pub(crate) fn BIO_get_new_index() -> c_int;
+    pub(crate) fn ERR_set_debug(file: *const c_char, line: c_int, func: *const c_char);
+}

@@ -1,0 +1,374 @@
+//! `SSL`: one connection over memory buffers.
+//!
+//! ```text
+//!              handshake / read / write
+//!                        │
+//!        Done  WantInput  WantOutput  Closed      Paused            Refused
+//!                                                   │                  │
+//!                        callback in Lcore::poll ───┤                  │ free slots
+//!                                                   ▼                  ▼
+//!                                          Lcore::next_ready  ◀── retry queue
+//! ```
+
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::marker::PhantomData;
+use std::ptr;
+use std::rc::Rc;
+
+use spinlane_job::Status;
+use spinlane_lcore::{Conn, Lcore};
+
+use super::bio::{self, Buffers};
+use super::ctx::SslCtx;
+use crate::abi::resume_cancelled;
+use crate::error::{ErrorStack, SslError};
+use crate::ffi::{self, SSL};
+
+/// `SSL_async_callback_fn`.
+pub type AsyncCallback = ffi::SslAsyncCallbackFn;
+
+/// Pauses that unwinding a cancelled handshake may take at most: one per op of a handshake.
+const UNWIND_STEPS: usize = 8;
+
+/// How far a call got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Done; for reads and writes, this many bytes.
+    Done(usize),
+    /// More of the peer's bytes are needed: [`Ssl::read_input`], then call again.
+    WantInput,
+    /// The output buffer is full: [`Ssl::write_output`], then call again.
+    WantOutput,
+    /// An op is with a device (status OK). The callback says when to call again.
+    Paused,
+    /// The queue pair was full (status EAGAIN). If attached to an lcore, the connection is in its
+    /// retry queue and comes out of [`Lcore::next_ready`] in its turn.
+    Refused,
+    /// The thread's jobs are all in use (ASYNC_NO_JOBS); call again later.
+    NoJobs,
+    /// The peer has closed the connection properly.
+    Closed,
+}
+
+/// A connection. Stays on the thread that made it.
+pub struct Ssl {
+    ssl: *mut SSL,
+    buffers: Rc<RefCell<Buffers>>,
+    attached: Option<Box<Attached>>,
+    /// A call is paused on a job.
+    paused: bool,
+    established: bool,
+    _ctx: SslCtx,
+    _not_send: PhantomData<*mut ()>,
+}
+
+/// Whom the callback tells.
+struct Attached {
+    lcore: Lcore,
+    conn: Conn,
+}
+
+impl Ssl {
+    /// The server's side of a connection.
+    ///
+    /// # Errors
+    /// libssl is out of memory.
+    pub fn server(ctx: &SslCtx) -> Result<Self, SslError> {
+        let ssl = Self::new(ctx)?;
+        // SAFETY: a live connection.
+        unsafe { ffi::SSL_set_accept_state(ssl.ssl) };
+        Ok(ssl)
+    }
+
+    /// The client's side of a connection.
+    ///
+    /// # Errors
+    /// libssl is out of memory.
+    pub fn client(ctx: &SslCtx) -> Result<Self, SslError> {
+        let ssl = Self::new(ctx)?;
+        // SAFETY: a live connection.
+        unsafe { ffi::SSL_set_connect_state(ssl.ssl) };
+        Ok(ssl)
+    }
+
+    fn new(ctx: &SslCtx) -> Result<Self, SslError> {
+        // SAFETY: a live context, which `_ctx` keeps.
+        let ssl = unsafe { ffi::SSL_new(ctx.as_ptr()) };
+        if ssl.is_null() {
+            return Err(SslError::call("SSL_new"));
+        }
+        let this = Self {
+            ssl,
+            buffers: Rc::default(),
+            attached: None,
+            paused: false,
+            established: false,
+            _ctx: ctx.clone(),
+            _not_send: PhantomData,
+        };
+        // SAFETY: the buffers are shared by count and outlive the BIO, which goes with the SSL in
+        // `drop`.
+        let bio = unsafe { bio::new(Rc::as_ptr(&this.buffers)) }?;
+        // SAFETY: a live connection; it takes the one reference that a BIO used for both needs.
+        unsafe { ffi::SSL_set_bio(this.ssl, bio, bio) };
+        Ok(this)
+    }
+
+    /// From now on the connection is called `conn` on `lcore`: its callback puts it into the
+    /// ready queue, a refusal into the retry queue. Do it before the first handshake call, since
+    /// libssl copies the callback then.
+    pub fn attach(&mut self, lcore: &Lcore, conn: Conn) {
+        let attached = self.attached.insert(Box::new(Attached { lcore: lcore.clone(), conn }));
+        let arg = ptr::from_mut::<Attached>(attached).cast();
+        self.set_async_callback(Some(make_ready));
+        self.set_async_callback_arg(arg);
+    }
+
+    /// SSL_set_async_callback(3). Replaces what [`Ssl::attach`] set. Called by
+    /// `Lcore::poll` when an op of this connection is done, and on a refusal.
+    pub fn set_async_callback(&mut self, callback: Option<AsyncCallback>) {
+        // SAFETY: a live connection; whoever wrote the callback vouches for its argument.
+        unsafe { ffi::SSL_set_async_callback(self.ssl, callback) };
+    }
+
+    /// SSL_set_async_callback_arg(3).
+    pub fn set_async_callback_arg(&mut self, arg: *mut c_void) {
+        // SAFETY: a live connection; the argument is only handed on.
+        unsafe { ffi::SSL_set_async_callback_arg(self.ssl, arg) };
+    }
+
+    /// SSL_get_async_status(3): how the last submission went.
+    pub fn async_status(&self) -> Status {
+        status_of(self.ssl)
+    }
+
+    /// Drives the handshake.
+    ///
+    /// # Errors
+    /// [`SslError::Tls`]; the output may hold an alert to be sent before closing.
+    pub fn handshake(&mut self) -> Result<Progress, SslError> {
+        // SAFETY: a live connection, on its thread.
+        let result = self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) })?;
+        if let (Progress::Done(_), false) = (result, self.established) {
+            self.established = true;
+            // What follows never pauses, so it need not be a job.
+            // SAFETY: a live connection.
+            unsafe { ffi::SSL_ctrl(self.ssl, ffi::SSL_CTRL_CLEAR_MODE, ffi::SSL_MODE_ASYNC, ptr::null_mut()) };
+        }
+        Ok(result)
+    }
+
+    /// Reads plain text.
+    ///
+    /// # Errors
+    /// As for [`Ssl::handshake`].
+    pub fn read(&mut self, to: &mut [u8]) -> Result<Progress, SslError> {
+        // SAFETY: a live connection; the slice is valid for its length.
+        self.call(|ssl, count| unsafe { ffi::SSL_read_ex(ssl, to.as_mut_ptr().cast(), to.len(), count) })
+    }
+
+    /// Writes plain text; may take a part only.
+    ///
+    /// # Errors
+    /// As for [`Ssl::handshake`].
+    pub fn write(&mut self, from: &[u8]) -> Result<Progress, SslError> {
+        if from.is_empty() {
+            return Ok(Progress::Done(0));
+        }
+        // SAFETY: a live connection; the slice is valid for its length.
+        self.call(|ssl, count| unsafe { ffi::SSL_write_ex(ssl, from.as_ptr().cast(), from.len(), count) })
+    }
+
+    /// Says to the peer that no more will be written (close_notify). Reading goes on.
+    pub fn shutdown(&mut self) {
+        if self.paused || !self.established {
+            return;
+        }
+        // SAFETY: a live connection that is not paused. 0 means that the peer has not answered
+        // yet; an error means that there is nobody to tell.
+        unsafe { ffi::SSL_shutdown(self.ssl) };
+        drop(ErrorStack::take());
+    }
+
+    /// One call of libssl and what came of it.
+    fn call(
+        &mut self,
+        call: impl FnOnce(*mut SSL, *mut usize) -> c_int,
+    ) -> Result<Progress, SslError> {
+        let mut count = 0;
+        // SAFETY: empties this thread's error queue, which SSL_get_error(3) demands.
+        unsafe { ffi::ERR_clear_error() };
+        let result = call(self.ssl, &raw mut count);
+        self.paused = false;
+        if result == 1 {
+            return Ok(Progress::Done(count));
+        }
+        // SAFETY: a live connection and its last result.
+        match unsafe { ffi::SSL_get_error(self.ssl, result) } {
+            ffi::SSL_ERROR_WANT_READ => Ok(Progress::WantInput),
+            ffi::SSL_ERROR_WANT_WRITE => Ok(Progress::WantOutput),
+            ffi::SSL_ERROR_ZERO_RETURN => Ok(Progress::Closed),
+            ffi::SSL_ERROR_WANT_ASYNC => {
+                self.paused = true;
+                Ok(self.pause())
+            }
+            ffi::SSL_ERROR_WANT_ASYNC_JOB => Ok(Progress::NoJobs),
+            _ => Err(SslError::Tls(ErrorStack::take())),
+        }
+    }
+
+    fn pause(&self) -> Progress {
+        if self.async_status() != Status::EAGAIN {
+            return Progress::Paused;
+        }
+        if let Some(attached) = &self.attached {
+            attached.lcore.retry(attached.conn);
+        }
+        Progress::Refused
+    }
+
+    /// Takes the peer's bytes: `read` gets the room there is and returns how much it filled.
+    /// Returns what `read` returned, 0 if there is no room.
+    ///
+    /// # Errors
+    /// What `read` fails with.
+    pub fn read_input(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let buffers = &mut *self.buffers.borrow_mut();
+        let room = buffers.input.room();
+        if room.is_empty() {
+            return Ok(0);
+        }
+        let result = read(room);
+        buffers.input.commit(*result.as_ref().unwrap_or(&0));
+        result
+    }
+
+    /// Whether [`Ssl::read_input`] has room.
+    pub fn has_input_room(&self) -> bool {
+        self.buffers.borrow().input.len() < super::buffer::CAPACITY
+    }
+
+    /// Takes as many of `bytes`, which the peer sent, as there is room for; returns how many.
+    pub fn push_input(&mut self, bytes: &[u8]) -> usize {
+        self.buffers.borrow_mut().input.push(bytes)
+    }
+
+    /// The peer will send no more.
+    pub fn end_input(&mut self) {
+        self.buffers.borrow_mut().input_ended = true;
+    }
+
+    /// Hands what is to be sent to `write`, which returns how much it took. Returns that, 0 if
+    /// there is nothing to send.
+    ///
+    /// # Errors
+    /// What `write` fails with.
+    pub fn write_output(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let buffers = &mut *self.buffers.borrow_mut();
+        if buffers.output.len() == 0 {
+            return Ok(0);
+        }
+        let count = write(buffers.output.unread())?;
+        buffers.output.consume(count);
+        Ok(count)
+    }
+
+    /// Bytes to be sent.
+    pub fn output_len(&self) -> usize {
+        self.buffers.borrow().output.len()
+    }
+
+    /// Bytes of the peer's not yet processed.
+    pub fn input_len(&self) -> usize {
+        self.buffers.borrow().input.len()
+    }
+
+    /// Whether a call is paused on a job.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether the handshake is done.
+    pub fn is_established(&self) -> bool {
+        self.established
+    }
+
+    /// Plain text decrypted already, in bytes.
+    pub fn pending(&self) -> usize {
+        // SAFETY: a live connection.
+        usize::try_from(unsafe { ffi::SSL_pending(self.ssl) }).unwrap_or(0)
+    }
+
+    /// Version, e.g. `TLSv1.3`.
+    pub fn version(&self) -> &'static str {
+        // SAFETY: a live connection; libssl returns a static string.
+        unsafe { std::ffi::CStr::from_ptr(ffi::SSL_get_version(self.ssl)) }.to_str().unwrap_or("unknown")
+    }
+
+    /// Whether the handshake resumed a session.
+    pub fn session_reused(&self) -> bool {
+        // SAFETY: a live connection.
+        unsafe { ffi::SSL_session_reused(self.ssl) == 1 }
+    }
+
+    /// The connection in libssl's terms, for calls that this type does not have.
+    pub fn as_ptr(&self) -> *mut SSL {
+        self.ssl
+    }
+
+    /// Offers the session of `other` for resumption. Returns whether there was one.
+    pub fn resume_session_of(&mut self, other: &Self) -> bool {
+        // SAFETY: both live; the session is referenced by SSL_get1_session and given back.
+        unsafe {
+            let session = ffi::SSL_get1_session(other.ssl);
+            if session.is_null() {
+                return false;
+            }
+            let set = ffi::SSL_set_session(self.ssl, session) == 1;
+            ffi::SSL_SESSION_free(session);
+            set
+        }
+    }
+}
+
+impl Drop for Ssl {
+    /// A paused call is resumed once more, cancelled, so that libssl unwinds by its own error
+    /// path; the op in flight becomes nobody's.
+    fn drop(&mut self) {
+        // SAFETY: a live connection; NULL takes the callback away, and libssl copied it into the
+        // wait context, which is told below by the cancelled job.
+        unsafe { ffi::SSL_set_async_callback(self.ssl, None) };
+        for _ in 0..UNWIND_STEPS {
+            if !self.paused {
+                break;
+            }
+            // SAFETY: a live connection, on its thread.
+            let _ = resume_cancelled(|| self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) }));
+        }
+        // SAFETY: owned, and used no more.
+        unsafe {
+            ffi::SSL_free(self.ssl);
+            ffi::ERR_clear_error();
+        }
+    }
+}
+
+fn status_of(ssl: *mut SSL) -> Status {
+    let mut status = 0;
+    // SAFETY: a live connection and a place for the status.
+    unsafe { ffi::SSL_get_async_status(ssl, &raw mut status) };
+    Status(status)
+}
+
+/// The callback of an attached connection. On a refusal it does nothing: whoever made the call
+/// reads the status and queues the connection, once.
+extern "C" fn make_ready(ssl: *mut SSL, arg: *mut c_void) -> c_int {
+    if status_of(ssl) != Status::EAGAIN {
+        // SAFETY: set by `attach`; boxed, and freed only after the connection.
+        let attached = unsafe { &*arg.cast::<Attached>() };
+        attached.lcore.make_ready(attached.conn);
+    }
+    1
+}

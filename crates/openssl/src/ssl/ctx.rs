@@ -1,0 +1,424 @@
+//! `SSL_CTX`: certificates, keys, protocol versions, and whether private keys are offloaded.
+
+use std::ffi::{CString, c_int, c_long, c_uchar, c_void};
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+
+use super::pem::{Owned, Pem};
+use crate::abi::verify_binding;
+use crate::error::{ErrorStack, SslError};
+use crate::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, SSL_CTX};
+use crate::provider;
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+impl Protocol {
+    fn number(self) -> c_long {
+        match self {
+            Self::Tls12 => c_long::from(ffi::TLS1_2_VERSION),
+            Self::Tls13 => c_long::from(ffi::TLS1_3_VERSION),
+        }
+    }
+}
+
+/// A server's settings.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The server's certificate, then its issuers.
+    pub certificate_chain: Pem,
+    /// The certificate's private key, without pass phrase.
+    pub private_key: Pem,
+    /// Whether private-key operations and X25519 go to the current lcore's devices. `false` is stock
+    /// OpenSSL, synchronous.
+    pub offload: bool,
+    /// Lowest version accepted.
+    pub min_protocol: Protocol,
+    /// Highest version accepted.
+    pub max_protocol: Protocol,
+    /// Session tickets issued per TLS 1.3 handshake; 0 switches tickets off in TLS 1.2 too.
+    pub tickets: usize,
+    /// Key exchange groups in order of preference, as SSL_CTX_set1_groups_list(3) takes them;
+    /// `None` = libssl's own list.
+    pub groups: Option<String>,
+    /// TLS 1.2 cipher suites, as SSL_CTX_set_cipher_list(3) takes them; `None` = libssl's own list.
+    pub ciphers: Option<String>,
+    /// Issuers of client certificates; if set, a client must present one.
+    pub client_roots: Option<Pem>,
+    /// Protocols to choose from by ALPN, most preferred first (`http/1.1`).
+    pub alpn: Vec<String>,
+}
+
+impl ServerConfig {
+    /// TLS 1.2 and 1.3, offloaded, two tickets, everything else as libssl has it.
+    pub fn new(certificate_chain: Pem, private_key: Pem) -> Self {
+        Self {
+            certificate_chain,
+            private_key,
+            offload: true,
+            min_protocol: Protocol::Tls12,
+            max_protocol: Protocol::Tls13,
+            tickets: 2,
+            groups: None,
+            ciphers: None,
+            client_roots: None,
+            alpn: Vec::new(),
+        }
+    }
+}
+
+/// A client's settings.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Issuers of server certificates; `None` accepts any certificate.
+    pub roots: Option<Pem>,
+    /// The client's own certificate chain and private key.
+    pub identity: Option<(Pem, Pem)>,
+    /// Whether the client's private-key operations and X25519 are offloaded.
+    pub offload: bool,
+    /// Lowest version offered.
+    pub min_protocol: Protocol,
+    /// Highest version offered.
+    pub max_protocol: Protocol,
+    /// Key exchange groups; `None` = libssl's own list.
+    pub groups: Option<String>,
+    /// TLS 1.2 cipher suites; `None` = libssl's own list.
+    pub ciphers: Option<String>,
+}
+
+impl Default for ClientConfig {
+    /// Stock OpenSSL without certificate verification.
+    fn default() -> Self {
+        Self {
+            roots: None,
+            identity: None,
+            offload: false,
+            min_protocol: Protocol::Tls12,
+            max_protocol: Protocol::Tls13,
+            groups: None,
+            ciphers: None,
+        }
+    }
+}
+
+/// What became of the private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyOffload {
+    /// Its operations go to the devices.
+    Offloaded,
+    /// They stay in OpenSSL, because that was asked for or there is no key.
+    Off,
+    /// They stay in OpenSSL, because the provider has no op for this key.
+    Unsupported(String),
+}
+
+/// An `SSL_CTX`. Clones share it; connections may be made from it on any thread.
+#[derive(Clone)]
+pub struct SslCtx {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ctx: Owned<SSL_CTX>,
+    key_offload: KeyOffload,
+    offload: bool,
+    /// ALPN names in wire format, referred to by the selection callback.
+    _alpn: Option<Box<Vec<u8>>>,
+}
+
+// SAFETY: an SSL_CTX is reference-counted and locked by libssl; it is set up before it is shared.
+unsafe impl Send for Inner {}
+// SAFETY: see above.
+unsafe impl Sync for Inner {}
+
+impl SslCtx {
+    /// A context for servers.
+    ///
+    /// # Errors
+    /// A PEM text, a setting or the key is at fault, or the process's `ASYNC_*` functions are not
+    /// Spinlane's; see [`SslError`].
+    pub fn server(config: &ServerConfig) -> Result<Self, SslError> {
+        // SAFETY: returns a static.
+        let mut setup = Setup::new(unsafe { ffi::TLS_server_method() }, config.offload)?;
+        setup.protocols(config.min_protocol, config.max_protocol)?;
+        setup.lists(config.groups.as_deref(), config.ciphers.as_deref())?;
+        setup.tickets(config.tickets)?;
+        setup.identity(&config.certificate_chain, &config.private_key)?;
+        if let Some(roots) = &config.client_roots {
+            setup.verify_peer(roots, ffi::SSL_VERIFY_PEER | ffi::SSL_VERIFY_FAIL_IF_NO_PEER_CERT)?;
+        }
+        setup.alpn(&config.alpn)?;
+        Ok(setup.done())
+    }
+
+    /// A context for clients.
+    ///
+    /// # Errors
+    /// As for [`SslCtx::server`].
+    pub fn client(config: &ClientConfig) -> Result<Self, SslError> {
+        // SAFETY: returns a static.
+        let mut setup = Setup::new(unsafe { ffi::TLS_client_method() }, config.offload)?;
+        setup.protocols(config.min_protocol, config.max_protocol)?;
+        setup.lists(config.groups.as_deref(), config.ciphers.as_deref())?;
+        if let Some((chain, key)) = &config.identity {
+            setup.identity(chain, key)?;
+        }
+        if let Some(roots) = &config.roots {
+            setup.verify_peer(roots, ffi::SSL_VERIFY_PEER)?;
+        }
+        Ok(setup.done())
+    }
+
+    /// Whether the private key's operations are offloaded, and if not, why.
+    pub fn key_offload(&self) -> &KeyOffload {
+        &self.inner.key_offload
+    }
+
+    /// SSL_CTX_set_async_callback(3): the callback of every connection made from here on.
+    pub fn set_async_callback(&self, callback: Option<super::AsyncCallback>) {
+        // SAFETY: a live context; the callback may be called with any argument set by its user.
+        unsafe { ffi::SSL_CTX_set_async_callback(self.as_ptr(), callback) };
+    }
+
+    /// SSL_CTX_set_async_callback_arg(3): the callback's argument.
+    pub fn set_async_callback_arg(&self, arg: *mut c_void) {
+        // SAFETY: a live context; the argument is only handed on.
+        unsafe { ffi::SSL_CTX_set_async_callback_arg(self.as_ptr(), arg) };
+    }
+
+    pub(super) fn offload(&self) -> bool {
+        self.inner.offload
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut SSL_CTX {
+        self.inner.ctx.as_ptr()
+    }
+}
+
+/// The library context with the provider in it, apart from whatever else the process does with
+/// OpenSSL. Made once.
+fn library() -> Result<*mut OSSL_LIB_CTX, SslError> {
+    struct Library(*mut OSSL_LIB_CTX, #[allow(dead_code)] provider::Provider);
+    // SAFETY: a library context is locked by libcrypto; this one is never freed.
+    unsafe impl Send for Library {}
+    // SAFETY: see above.
+    unsafe impl Sync for Library {}
+    static LIBRARY: OnceLock<Result<Library, SslError>> = OnceLock::new();
+
+    let library = LIBRARY.get_or_init(|| {
+        verify_binding()?;
+        // SAFETY: makes a new context.
+        let context = unsafe { ffi::OSSL_LIB_CTX_new() };
+        if context.is_null() {
+            return Err(SslError::call("OSSL_LIB_CTX_new"));
+        }
+        // SAFETY: a live context that is never freed.
+        let provider = unsafe { provider::load(context) }.map_err(|error| SslError::Provider(error.to_string()))?;
+        Ok(Library(context, provider))
+    });
+    library.as_ref().map(|library| library.0).map_err(Clone::clone)
+}
+
+/// A context being set up.
+struct Setup {
+    ctx: Owned<SSL_CTX>,
+    library: *mut OSSL_LIB_CTX,
+    offload: bool,
+    key_offload: KeyOffload,
+    alpn: Option<Box<Vec<u8>>>,
+}
+
+impl Setup {
+    fn new(method: *const ffi::SSL_METHOD, offload: bool) -> Result<Self, SslError> {
+        let library = if offload { library()? } else { ptr::null_mut() };
+        let query = if offload { provider::PROPERTY_QUERY.as_ptr() } else { ptr::null() };
+        drop(ErrorStack::take());
+        // SAFETY: a live library context (NULL = default), a terminated query, a static method.
+        let ctx = unsafe { Owned::new(ffi::SSL_CTX_new_ex(library, query, method), ffi::SSL_CTX_free) };
+        let ctx = ctx.ok_or_else(|| SslError::call("SSL_CTX_new_ex"))?;
+        let mut modes = ffi::SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | ffi::SSL_MODE_ENABLE_PARTIAL_WRITE;
+        modes |= ffi::SSL_MODE_RELEASE_BUFFERS;
+        if offload {
+            modes |= ffi::SSL_MODE_ASYNC;
+        }
+        // SAFETY: a live context.
+        unsafe {
+            ffi::SSL_CTX_ctrl(ctx.as_ptr(), ffi::SSL_CTRL_MODE, modes, ptr::null_mut());
+            // A renegotiation would be a second handshake on a connection that is past pausing.
+            ffi::SSL_CTX_set_options(ctx.as_ptr(), ffi::SSL_OP_NO_RENEGOTIATION);
+        }
+        Ok(Self { ctx, library, offload, key_offload: KeyOffload::Off, alpn: None })
+    }
+
+    fn ctrl(&self, command: c_int, number: c_long, pointer: *mut c_void) -> c_long {
+        // SAFETY: a live context; each caller passes what its command takes.
+        unsafe { ffi::SSL_CTX_ctrl(self.ctx.as_ptr(), command, number, pointer) }
+    }
+
+    fn protocols(&mut self, min: Protocol, max: Protocol) -> Result<(), SslError> {
+        let bounds = [(ffi::SSL_CTRL_SET_MIN_PROTO_VERSION, min), (ffi::SSL_CTRL_SET_MAX_PROTO_VERSION, max)];
+        for (command, version) in bounds {
+            if self.ctrl(command, version.number(), ptr::null_mut()) != 1 {
+                return Err(setting("protocol", &format!("{version:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn lists(&mut self, groups: Option<&str>, ciphers: Option<&str>) -> Result<(), SslError> {
+        if let Some(list) = groups {
+            let text = CString::new(list).map_err(|_| setting("groups", list))?;
+            if self.ctrl(ffi::SSL_CTRL_SET_GROUPS_LIST, 0, text.as_ptr().cast_mut().cast()) != 1 {
+                return Err(setting("groups", list));
+            }
+        }
+        if let Some(list) = ciphers {
+            let text = CString::new(list).map_err(|_| setting("ciphers", list))?;
+            // SAFETY: a live context and a terminated list.
+            if unsafe { ffi::SSL_CTX_set_cipher_list(self.ctx.as_ptr(), text.as_ptr()) } != 1 {
+                return Err(setting("ciphers", list));
+            }
+        }
+        Ok(())
+    }
+
+    fn tickets(&mut self, count: usize) -> Result<(), SslError> {
+        // SAFETY: a live context; the session id context is copied.
+        unsafe {
+            ffi::SSL_CTX_set_num_tickets(self.ctx.as_ptr(), count);
+            ffi::SSL_CTX_set_session_cache_mode(self.ctx.as_ptr(), ffi::SSL_SESS_CACHE_OFF);
+            if count == 0 {
+                ffi::SSL_CTX_set_options(self.ctx.as_ptr(), ffi::SSL_OP_NO_TICKET);
+            }
+            let name: [c_uchar; 8] = *b"spinlane";
+            if ffi::SSL_CTX_set_session_id_context(self.ctx.as_ptr(), name.as_ptr(), name.len() as _) != 1 {
+                return Err(SslError::call("SSL_CTX_set_session_id_context"));
+            }
+        }
+        Ok(())
+    }
+
+    fn identity(&mut self, chain: &Pem, key: &Pem) -> Result<(), SslError> {
+        let mut certificates = chain.certificates()?.into_iter();
+        let ctx = self.ctx.as_ptr();
+        if let Some(leaf) = certificates.next() {
+            // SAFETY: both live; the context takes a reference of its own.
+            if unsafe { ffi::SSL_CTX_use_certificate(ctx, leaf.as_ptr()) } != 1 {
+                return Err(SslError::call("SSL_CTX_use_certificate"));
+            }
+        }
+        for issuer in certificates {
+            // SAFETY: both live; on success the context owns the certificate.
+            if unsafe { ffi::SSL_CTX_add_extra_chain_cert(ctx, issuer.as_ptr()) } != 1 {
+                return Err(SslError::call("SSL_CTX_add_extra_chain_cert"));
+            }
+            issuer.into_ptr();
+        }
+        let stock = key.private_key(self.library)?;
+        let used = self.bind(stock);
+        // SAFETY: both live; the context takes a reference of its own.
+        let accepted = unsafe {
+            ffi::SSL_CTX_use_PrivateKey(ctx, used.as_ptr()) == 1 && ffi::SSL_CTX_check_private_key(ctx) == 1
+        };
+        if accepted {
+            return Ok(());
+        }
+        drop(ErrorStack::take());
+        Err(SslError::Mismatch { certificate: chain.name().to_owned(), key: key.name().to_owned() })
+    }
+
+    /// The key in our provider; or, said aloud, as it is.
+    fn bind(&mut self, stock: Owned<EVP_PKEY>) -> Owned<EVP_PKEY> {
+        if !self.offload {
+            return stock;
+        }
+        // SAFETY: a live key, in the library context that the provider is loaded in.
+        match unsafe { provider::bind(stock.as_ptr(), self.library) } {
+            Ok(bound) => {
+                self.key_offload = KeyOffload::Offloaded;
+                // SAFETY: ours by `bind`'s contract.
+                unsafe { Owned::new(bound, ffi::EVP_PKEY_free) }.unwrap_or(stock)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "private key is not offloaded; its operations run in OpenSSL");
+                self.key_offload = KeyOffload::Unsupported(error.to_string());
+                drop(ErrorStack::take());
+                stock
+            }
+        }
+    }
+
+    fn verify_peer(&mut self, roots: &Pem, mode: c_int) -> Result<(), SslError> {
+        for root in roots.certificates()? {
+            // SAFETY: a live context's store, which takes a reference of its own.
+            let added = unsafe {
+                ffi::X509_STORE_add_cert(ffi::SSL_CTX_get_cert_store(self.ctx.as_ptr()), root.as_ptr())
+            };
+            if added != 1 {
+                return Err(SslError::call("X509_STORE_add_cert"));
+            }
+        }
+        // SAFETY: a live context; no callback.
+        unsafe { ffi::SSL_CTX_set_verify(self.ctx.as_ptr(), mode, None) };
+        Ok(())
+    }
+
+    fn alpn(&mut self, names: &[String]) -> Result<(), SslError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut wire = Vec::new();
+        for name in names {
+            let len = u8::try_from(name.len()).ok().filter(|&len| len != 0).ok_or_else(|| setting("alpn", name))?;
+            wire.push(len);
+            wire.extend_from_slice(name.as_bytes());
+        }
+        let wire = Box::new(wire);
+        let arg = ptr::from_ref::<Vec<u8>>(&wire).cast_mut().cast();
+        // SAFETY: the list is kept as long as the context.
+        unsafe { ffi::SSL_CTX_set_alpn_select_cb__fixed_rust(self.ctx.as_ptr(), Some(select_alpn), arg) };
+        self.alpn = Some(wire);
+        Ok(())
+    }
+
+    fn done(self) -> SslCtx {
+        let Self { ctx, offload, key_offload, alpn, .. } = self;
+        SslCtx { inner: Arc::new(Inner { ctx, key_offload, offload, _alpn: alpn }) }
+    }
+}
+
+fn setting(setting: &'static str, value: &str) -> SslError {
+    SslError::Setting { setting, value: value.to_owned(), detail: ErrorStack::take() }
+}
+
+/// SSL_CTX_set_alpn_select_cb(3): the first of our names that the client offers; none = no ALPN.
+unsafe extern "C" fn select_alpn(
+    _: *mut ffi::SSL,
+    out: *mut *const c_uchar,
+    out_len: *mut c_uchar,
+    offered: *const c_uchar,
+    offered_len: std::ffi::c_uint,
+    names: *mut c_void,
+) -> c_int {
+    // SAFETY: set by `Setup::alpn`, and kept as long as the context.
+    let names = unsafe { &*names.cast::<Vec<u8>>() };
+    // SAFETY: libssl passes the client's list, checked to be well-formed; the selection points
+    // into `names`, which outlives the connection.
+    let selected = unsafe {
+        ffi::SSL_select_next_proto(
+            out.cast(),
+            out_len,
+            names.as_ptr(),
+            names.len() as _,
+            offered,
+            offered_len,
+        )
+    };
+    if selected == ffi::OPENSSL_NPN_NEGOTIATED { ffi::SSL_TLSEXT_ERR_OK } else { ffi::SSL_TLSEXT_ERR_NOACK }
+}

@@ -1,0 +1,11 @@
+//! TLS over memory buffers: [`SslCtx`] is an `SSL_CTX`, [`Ssl`] an `SSL` with its buffers.
+
+mod buffer;
+mod bio;
+mod conn;
+mod ctx;
+mod pem;
+
+pub use conn::{AsyncCallback, Progress, Ssl};
+pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};
+pub use pem::Pem;

@@ -1,0 +1,145 @@
+//! PEM texts and what can be read from them.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::path::Path;
+use std::ptr;
+
+use crate::error::{ErrorStack, SslError};
+use crate::ffi::{self, BIO, EVP_PKEY, OSSL_LIB_CTX, X509};
+
+/// A PEM text and where it came from, for error messages.
+#[derive(Clone)]
+pub struct Pem {
+    name: String,
+    text: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Pem {
+    /// The text may be a private key and stays out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pem").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Owns an object of libcrypto.
+pub(super) struct Owned<T> {
+    pointer: *mut T,
+    free: unsafe extern "C" fn(*mut T),
+}
+
+impl<T> Owned<T> {
+    /// `None` if `pointer` is NULL.
+    ///
+    /// # Safety
+    /// `pointer` is NULL or owned by the caller, and `free` frees it.
+    pub(super) unsafe fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+        (!pointer.is_null()).then_some(Self { pointer, free })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut T {
+        self.pointer
+    }
+
+    /// Gives up ownership.
+    pub(super) fn into_ptr(self) -> *mut T {
+        let pointer = self.pointer;
+        std::mem::forget(self);
+        pointer
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: owned, and freed once; see `new`.
+        unsafe { (self.free)(self.pointer) };
+    }
+}
+
+unsafe extern "C" fn free_bio(bio: *mut BIO) {
+    // SAFETY: called by `Owned` with a BIO it owns.
+    unsafe { ffi::BIO_free_all(bio) };
+}
+
+/// Answers a request for a pass phrase with none, where OpenSSL would ask the terminal.
+unsafe extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, _: *mut c_void) -> c_int {
+    0
+}
+
+impl Pem {
+    /// `text`, called `name` in errors.
+    pub fn new(name: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.into(), text: zeroize::Zeroizing::new(text.into()) }
+    }
+
+    /// The contents of a file.
+    ///
+    /// # Errors
+    /// [`SslError::Read`], with the path.
+    pub fn read(path: &Path) -> Result<Self, SslError> {
+        let name = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(text) => Ok(Self::new(name, text)),
+            Err(error) => Err(SslError::Read { name, error: error.to_string() }),
+        }
+    }
+
+    /// Where it came from.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its certificates in their order, at least one.
+    pub(super) fn certificates(&self) -> Result<Vec<Owned<X509>>, SslError> {
+        let bio = self.bio("certificate")?;
+        let mut chain = Vec::new();
+        loop {
+            // SAFETY: a live BIO; no object is reused and no pass phrase is asked for.
+            let certificate = unsafe {
+                Owned::new(
+                    ffi::PEM_read_bio_X509(bio.as_ptr(), ptr::null_mut(), Some(no_password), ptr::null_mut()),
+                    ffi::X509_free,
+                )
+            };
+            match certificate {
+                Some(certificate) => chain.push(certificate),
+                None if chain.is_empty() => return Err(self.unreadable("certificate")),
+                // The end of the text is an error to the reader too.
+                None => {
+                    drop(ErrorStack::take());
+                    return Ok(chain);
+                }
+            }
+        }
+    }
+
+    /// Its private key, in the default provider of `library`.
+    pub(super) fn private_key(&self, library: *mut OSSL_LIB_CTX) -> Result<Owned<EVP_PKEY>, SslError> {
+        let bio = self.bio("private key")?;
+        // SAFETY: a live BIO and library context (NULL = default).
+        let key = unsafe {
+            Owned::new(
+                ffi::PEM_read_bio_PrivateKey_ex(
+                    bio.as_ptr(),
+                    ptr::null_mut(),
+                    Some(no_password),
+                    ptr::null_mut(),
+                    library,
+                    ptr::null(),
+                ),
+                ffi::EVP_PKEY_free,
+            )
+        };
+        key.ok_or_else(|| self.unreadable("private key (without pass phrase)"))
+    }
+
+    fn bio(&self, what: &'static str) -> Result<Owned<BIO>, SslError> {
+        let len = c_int::try_from(self.text.len()).map_err(|_| self.unreadable(what))?;
+        // SAFETY: the text outlives the BIO, which only reads it.
+        let bio = unsafe { Owned::new(ffi::BIO_new_mem_buf(self.text.as_ptr().cast(), len), free_bio) };
+        bio.ok_or_else(|| self.unreadable(what))
+    }
+
+    fn unreadable(&self, what: &'static str) -> SslError {
+        SslError::Pem { name: self.name.clone(), what, detail: ErrorStack::take() }
+    }
+}
