@@ -12,16 +12,22 @@
 //! A job that is not idle keeps itself alive; an idle one is kept by its thread's pool.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-use spinlane_fiber::Fiber;
+use spinlane_fiber::{Fiber, Stack};
 
 use crate::pool;
 use crate::wait_ctx::WaitCtx;
 
+/// Bytes that a job's function may capture: with room to spare on the smallest stack, one page.
+const MAX_CAPTURES: usize = 1024;
+
 thread_local! {
-    /// The job that runs on this thread now.
-    static CURRENT: Cell<Option<Rc<Job>>> = const { Cell::new(None) };
+    /// The job that runs on this thread now. Never dropped, so that it can be asked for in
+    /// the thread's last destructors, and in a single load.
+    static CURRENT: Cell<ManuallyDrop<Option<Rc<Job>>>> =
+        const { Cell::new(ManuallyDrop::new(None)) };
     /// ASYNC_block_pause(3) calls not yet taken back.
     static BLOCKED: Cell<usize> = const { Cell::new(0) };
     static RESTART_POLL: Cell<Option<fn()>> = const { Cell::new(None) };
@@ -41,9 +47,10 @@ pub struct Job {
     /// Address of the owning thread's `THREAD`.
     thread: usize,
     state: Cell<State>,
-    fiber: RefCell<Option<Fiber>>,
+    /// While it is paused.
+    fiber: Cell<Option<Fiber>>,
     wait_ctx: RefCell<Option<Rc<WaitCtx>>>,
-    /// Itself, while it is not idle.
+    /// Itself, while it is paused; while it runs, the thread's `CURRENT` keeps it.
     alive: Cell<Option<Rc<Self>>>,
     /// What its function returned.
     result: Cell<i32>,
@@ -102,12 +109,17 @@ impl std::error::Error for ResumeError {}
 /// # Errors
 /// [`ResumeError::Nested`] when called from within a job.
 ///
+/// What `body` captures lives at the top of the job's stack; more than 1 KiB of it does not
+/// compile (box it).
+///
 /// # Panics
 /// A panic of `body` goes through.
-pub fn start(
+#[inline]
+pub fn start<F: FnOnce() -> i32 + 'static>(
     wait_ctx: Option<&Rc<WaitCtx>>,
-    body: impl FnOnce() -> i32 + 'static,
+    body: F,
 ) -> Result<(Progress, Option<Rc<Job>>), ResumeError> {
+    const { assert!(size_of::<F>() + align_of::<F>() <= MAX_CAPTURES) };
     if on_job() {
         return Err(ResumeError::Nested);
     }
@@ -115,22 +127,22 @@ pub fn start(
         return Ok((Progress::NoJobs, None));
     };
     job.begin(wait_ctx);
-    *job.fiber.borrow_mut() = Some(Fiber::new(stack, move || {
+    let fiber = Fiber::new(stack, move || {
         let result = body();
         with_current(|job| job.result.set(result));
-    }));
-    let progress = job.switch();
+    });
+    let progress = job.switch(fiber, Rc::clone(&job));
     let paused = matches!(progress, Progress::Paused).then_some(job);
     Ok((progress, paused))
 }
 
 /// ASYNC_pause_job(3): gives control back to whoever started or resumed the current job;
 /// returns when it is resumed. Does nothing outside a job or while pausing is blocked.
+#[inline(always)]
 pub fn pause() {
     if BLOCKED.get() != 0 || !on_job() {
         return;
     }
-    with_current(|job| job.state.set(State::Paused));
     // Refused only off a fiber, and a current job runs on one.
     let _ = spinlane_fiber::suspend();
     with_current(|job| {
@@ -141,11 +153,13 @@ pub fn pause() {
 }
 
 /// ASYNC_get_current_job(3): the job that runs on this thread.
+#[inline]
 pub fn current() -> Option<Rc<Job>> {
     with_current(Rc::clone)
 }
 
 /// Whether a job runs on this thread.
+#[inline]
 pub fn on_job() -> bool {
     with_current(|_| ()).is_some()
 }
@@ -165,7 +179,8 @@ pub fn unblock_pause() {
     }
 }
 
-/// Whether a pause would do nothing now.
+/// Whether pausing is blocked.
+#[inline]
 pub fn pause_blocked() -> bool {
     BLOCKED.get() != 0
 }
@@ -176,6 +191,8 @@ pub fn set_restart_poll(poll: Option<fn()>) {
     RESTART_POLL.set(poll);
 }
 
+/// `visit` must not itself ask for the current job.
+#[inline(always)]
 fn with_current<T>(visit: impl FnOnce(&Rc<Job>) -> T) -> Option<T> {
     let current = CURRENT.take();
     let seen = current.as_ref().map(visit);
@@ -183,6 +200,7 @@ fn with_current<T>(visit: impl FnOnce(&Rc<Job>) -> T) -> Option<T> {
     seen
 }
 
+#[inline(always)]
 fn this_thread() -> usize {
     THREAD.with(|name| std::ptr::from_ref(name).addr())
 }
@@ -192,7 +210,7 @@ impl Job {
         Rc::new(Self {
             thread: this_thread(),
             state: Cell::new(State::Idle),
-            fiber: RefCell::new(None),
+            fiber: Cell::new(None),
             wait_ctx: RefCell::new(None),
             alive: Cell::new(None),
             result: Cell::new(0),
@@ -211,13 +229,15 @@ impl Job {
     ///
     /// # Panics
     /// A panic of the job's function goes through.
-    #[inline]
+    #[inline(always)]
     pub fn resume(&self) -> Result<Progress, ResumeError> {
-        Ok(if self.can_run()? {
-            self.switch()
-        } else {
-            Progress::Paused
-        })
+        if !self.can_run()? {
+            return Ok(Progress::Paused);
+        }
+        match (self.fiber.take(), self.alive.take()) {
+            (Some(fiber), Some(this)) => Ok(self.switch(fiber, this)),
+            _ => Err(ResumeError::NotPaused),
+        }
     }
 
     /// Whether a resume would switch to the fiber now. Where the job awaits an op that is not
@@ -225,7 +245,7 @@ impl Job {
     ///
     /// # Errors
     /// See [`ResumeError`].
-    #[inline]
+    #[inline(always)]
     pub fn can_run(&self) -> Result<bool, ResumeError> {
         if self.thread != this_thread() {
             return Err(ResumeError::OtherThread);
@@ -236,10 +256,15 @@ impl Job {
         if on_job() {
             return Err(ResumeError::Nested);
         }
-        if self.is_waiting() {
-            if let Some(poll) = RESTART_POLL.get() {
-                poll();
-            }
+        if !self.is_waiting() {
+            return Ok(true);
+        }
+        if let Some(poll) = RESTART_POLL.get() {
+            poll();
+        }
+        // A callback of that poll may have resumed or abandoned this very job.
+        if self.state.get() != State::Paused {
+            return Err(ResumeError::NotPaused);
         }
         Ok(!self.is_waiting())
     }
@@ -314,23 +339,21 @@ impl Job {
     /// that is not paused.
     ///
     /// # Safety
-    /// Nothing that lives on may point into the job's stack, and nothing may rely on the
-    /// destructors of its frames.
+    /// - The job is of the calling thread.
+    /// - Nothing that lives on may point into the job's stack, and nothing may rely on the
+    ///   destructors of its frames.
     #[allow(unsafe_code)]
     pub unsafe fn abandon(&self) {
-        if self.state.get() != State::Paused {
-            return;
-        }
-        let fiber = self.fiber.take();
-        // SAFETY: the caller vouches that nothing points into the fiber's stack and that its
-        // frames' destructors are not needed.
-        if let Some(stack) = fiber.map(|fiber| unsafe { fiber.abandon() }) {
-            self.end(stack);
+        if let (Some(fiber), Some(this)) = (self.fiber.take(), self.alive.take()) {
+            // SAFETY: only a paused job keeps its fiber in `self.fiber`, so it is not
+            // running. The caller vouches that nothing points into its stack and that its
+            // frames' destructors are not needed.
+            let stack = unsafe { fiber.abandon() };
+            self.end(this, stack);
         }
     }
 
     fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>) {
-        self.alive.set(Some(Rc::clone(self)));
         self.awaited.set(0);
         self.cancelled.set(false);
         self.user_word.set(0);
@@ -340,61 +363,72 @@ impl Job {
         *self.wait_ctx.borrow_mut() = wait_ctx.cloned();
     }
 
+    #[inline(always)]
     fn is_waiting(&self) -> bool {
         self.awaited.get() != 0 && !self.done.get()
     }
 
-    /// Runs the fiber until it pauses or ends.
-    fn switch(&self) -> Progress {
-        let this = self.alive.take();
-        self.alive.set(this.clone());
-        CURRENT.set(this);
+    /// Runs the fiber until it pauses or ends. `this` is the job itself.
+    #[inline(always)]
+    fn switch(&self, fiber: Fiber, this: Rc<Self>) -> Progress {
+        CURRENT.set(ManuallyDrop::new(Some(this)));
         self.state.set(State::Running);
-        // Dropped on a panic of the job's function too.
-        let leave = Leave(self);
-        if let Some(fiber) = &mut *self.fiber.borrow_mut() {
+        let mut run = Run {
+            job: self,
+            fiber: Some(fiber),
+        };
+        if let Some(fiber) = &mut run.fiber {
             // Whether it paused or returned is in its own state.
             let _ = fiber.resume();
         }
-        drop(leave);
+        drop(run);
         match self.state.get() {
             State::Paused => Progress::Paused,
             State::Idle | State::Running => Progress::Finished(self.result.get()),
         }
     }
 
-    fn end(&self, stack: spinlane_fiber::Stack) {
+    fn end(&self, this: Rc<Self>, stack: Stack) {
         self.state.set(State::Idle);
         self.awaited.set(0);
         if let Some(wait_ctx) = self.wait_ctx.take() {
             wait_ctx.set_job(None);
         }
-        if let Some(this) = self.alive.take() {
-            pool::put(this, stack);
-        }
+        pool::put(this, stack);
     }
 }
 
-/// Takes a job off the thread when control comes back from its fiber.
-struct Leave<'a>(&'a Job);
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("state", &self.state)
+            .field("awaited", &self.awaited)
+            .finish_non_exhaustive()
+    }
+}
 
-impl Drop for Leave<'_> {
-    #[inline]
+/// The time during which a job has the thread. Dropped on a panic of its function too.
+struct Run<'a> {
+    job: &'a Job,
+    fiber: Option<Fiber>,
+}
+
+impl Drop for Run<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
-        let current = CURRENT.take();
-        if self.0.state.get() == State::Paused {
-            return;
+        let this = ManuallyDrop::into_inner(CURRENT.take());
+        match (self.fiber.take().map(Fiber::into_stack), this) {
+            (Some(Err(fiber)), this) => {
+                self.job.state.set(State::Paused);
+                self.job.fiber.set(Some(fiber));
+                self.job.alive.set(this);
+            }
+            (Some(Ok(stack)), Some(this)) => {
+                // A job that ends with its pauses blocked blocks no other.
+                BLOCKED.set(0);
+                self.job.end(this, stack);
+            }
+            _ => {}
         }
-        BLOCKED.set(0);
-        let fiber = self
-            .0
-            .fiber
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut fiber| fiber.take());
-        if let Some(Ok(stack)) = fiber.map(Fiber::into_stack) {
-            self.0.end(stack);
-        }
-        drop(current);
     }
 }

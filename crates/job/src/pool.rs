@@ -80,6 +80,15 @@ impl JobPool {
         self.jobs += 1;
         Some(Job::new())
     }
+
+    /// Keeps an idle job, unless there are too many since the maximum was lowered.
+    fn put_job(&mut self, job: Rc<Job>) {
+        if self.max_size != 0 && self.jobs > self.max_size {
+            self.jobs -= 1;
+        } else {
+            self.idle.push(job);
+        }
+    }
 }
 
 /// The job pool bounds how many stacks there are, so the stack pool need not.
@@ -106,6 +115,9 @@ pub fn init_thread(max_size: usize, init_size: usize) -> Result<(), PoolSizeErro
     }
     POOL.with_borrow_mut(|pool| {
         pool.max_size = max_size;
+        for job in std::mem::take(&mut pool.idle) {
+            pool.put_job(job);
+        }
         while pool.jobs < init_size {
             pool.jobs += 1;
             pool.idle.push(Job::new());
@@ -158,7 +170,7 @@ pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
         match pool.stacks.take() {
             Ok(stack) => Some((job, stack)),
             Err(_) => {
-                pool.idle.push(job);
+                pool.put_job(job);
                 None
             }
         }
@@ -169,7 +181,7 @@ pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
 pub(crate) fn put(job: Rc<Job>, stack: Stack) {
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
-        pool.idle.push(job);
+        pool.put_job(job);
         pool.stacks.put(stack);
     });
 }

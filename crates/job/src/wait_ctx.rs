@@ -58,6 +58,15 @@ pub struct WaitCtx {
     job: RefCell<Option<Rc<Job>>>,
 }
 
+impl std::fmt::Debug for WaitCtx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WaitCtx")
+            .field("status", &self.status)
+            .field("callback", &self.callback)
+            .finish_non_exhaustive()
+    }
+}
+
 impl WaitCtx {
     /// ASYNC_WAIT_CTX_new(3): no descriptors, no callback, [`Status::UNSUPPORTED`].
     pub fn new() -> Rc<Self> {
@@ -169,6 +178,7 @@ impl WaitCtx {
     }
 
     /// The job's pause has returned: what changed before it is old news.
+    #[inline]
     pub(crate) fn reset_changes(&self) {
         let mut fds = self.fds.borrow_mut();
         if fds.is_empty() {
