@@ -1,0 +1,42 @@
+# make run, make test: each sets up what it needs first.
+
+NIGHTLY_TARGET := x86_64-unknown-linux-gnu
+LISTEN ?= 127.0.0.1:8443
+
+.PHONY: help setup run test check bench loom tsan asan
+
+help: ## Say what there is to make.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## Install what building and testing need.
+	@tools/setup/setup.sh
+
+run: setup ## Serve HTTPS on LISTEN with a throw-away certificate and a built-in responder.
+	cargo build --release --package spinlane-tools
+	target/release/spinlane proxy --listen $(LISTEN) --backend respond --cores last
+
+test: setup ## Run every test.
+	cargo test --workspace
+
+check: setup ## Formatting, lints, documentation.
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+bench: setup ## Criterion benches, then whole handshakes.
+	cargo bench --package spinlane-benches
+	cargo build --release --package spinlane-tools
+	target/release/spinlane bench handshake --tls openssl --cert rsa2048 --protocol 1.3
+	target/release/spinlane bench handshake --tls openssl --cert p256 --protocol 1.3
+
+loom: ## Model-check the ring.
+	RUSTFLAGS="--cfg loom" cargo test --package spinlane-ring --release --test loom --target-dir target/loom
+
+tsan: ## Run the ring's stress test under ThreadSanitizer (needs a nightly toolchain).
+	RUSTFLAGS="-Zsanitizer=thread" cargo +nightly test --package spinlane-ring --test stress \
+		--target $(NIGHTLY_TARGET) --target-dir target/tsan -Zbuild-std
+
+asan: setup ## Run fibers, jobs and dropped connections under AddressSanitizer (needs a nightly toolchain).
+	RUSTFLAGS="-Zsanitizer=address --cfg spinlane_asan" cargo +nightly test \
+		--package spinlane-fiber --package spinlane-job --package spinlane-lcore --package spinlane-openssl \
+		--target $(NIGHTLY_TARGET) --target-dir target/asan

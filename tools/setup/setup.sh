@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks: Debian packages and crypto_mb.
+# Does nothing, and asks nobody's network, where all is there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# Building: a C compiler, libssl. Testing: its program, curl, and a cross compiler and an emulator
+# for the fibers of aarch64. crypto_mb comes with pip.
+packages=(
+    build-essential pkg-config libssl-dev
+    openssl curl procps python3 python3-pip python3-venv
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+)
+
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+        missing+=("$package")
+done
+if ((${#missing[@]})); then
+    as_root=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || {
+            echo "setup: ${missing[*]} are missing; install them as root, or install sudo" >&2
+            exit 1
+        }
+        as_root=(sudo)
+    fi
+    echo "setup: installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+command -v cargo >/dev/null || {
+    echo "setup: no Rust toolchain; install one with rustup, 1.88 or newer" >&2
+    exit 1
+}
+
+if [ "$(uname -m)" = x86_64 ]; then
+    vendor/crypto-mb-sys/fetch.sh
+fi
