@@ -1,0 +1,303 @@
+//! Owned libcrypto objects of the inner library context, in which the default provider does what
+//! is not offloaded.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr::{self, NonNull};
+
+use zeroize::Zeroizing;
+
+use super::error::Quiet;
+use super::ffi::{self, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
+use super::params::Params;
+
+/// A library context with the default provider and nothing else.
+pub(super) struct Inner {
+    libctx: NonNull<OSSL_LIB_CTX>,
+    default: NonNull<OSSL_PROVIDER>,
+}
+
+// SAFETY: library contexts and providers may be used and freed on any thread (OSSL_LIB_CTX(3)).
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Inner {
+    /// A fresh one; `None` if libcrypto has no default provider or no memory.
+    pub fn new() -> Option<Self> {
+        // SAFETY: takes no arguments; the result is owned.
+        let libctx = NonNull::new(unsafe { openssl_sys::OSSL_LIB_CTX_new() })?;
+        // SAFETY: `libctx` is live, the name a C string.
+        let default = unsafe { openssl_sys::OSSL_PROVIDER_load(libctx.as_ptr(), c"default".as_ptr()) };
+        let Some(default) = NonNull::new(default) else {
+            // SAFETY: just made, nothing refers to it.
+            unsafe { openssl_sys::OSSL_LIB_CTX_free(libctx.as_ptr()) };
+            return None;
+        };
+        Some(Self { libctx, default })
+    }
+
+    /// For calls that take one.
+    pub fn libctx(&self) -> *mut OSSL_LIB_CTX {
+        self.libctx.as_ptr()
+    }
+
+    /// Its default provider.
+    pub fn default_provider(&self) -> *const OSSL_PROVIDER {
+        self.default.as_ptr()
+    }
+
+    /// The key that `params` describe.
+    pub fn import(&self, algorithm: &CStr, selection: c_int, params: Params<'_>) -> Option<Key> {
+        // SAFETY: live context, C string; the result is owned.
+        let ctx = unsafe {
+            openssl_sys::EVP_PKEY_CTX_new_from_name(self.libctx(), algorithm.as_ptr(), ptr::null())
+        };
+        let ctx = KeyCtx::own(ctx)?;
+        let mut key = ptr::null_mut();
+        // SAFETY: live context; `params` is a parameter array, which fromdata only reads.
+        let made = unsafe {
+            openssl_sys::EVP_PKEY_fromdata_init(ctx.as_ptr()) > 0
+                && openssl_sys::EVP_PKEY_fromdata(
+                    ctx.as_ptr(),
+                    &mut key,
+                    selection,
+                    params.as_ptr().cast_mut(),
+                ) > 0
+        };
+        if made { Key::own(key) } else { None }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: both are owned; keys and contexts that were made from them hold references of
+        // their own or are gone.
+        unsafe {
+            openssl_sys::OSSL_PROVIDER_unload(self.default.as_ptr());
+            openssl_sys::OSSL_LIB_CTX_free(self.libctx.as_ptr());
+        }
+    }
+}
+
+/// An owned `EVP_PKEY`.
+pub(super) struct Key(NonNull<EVP_PKEY>);
+
+// SAFETY: EVP_PKEY is reference-counted atomically and locks what it caches (EVP_PKEY_new(3)).
+unsafe impl Send for Key {}
+// SAFETY: as above; nothing here changes a key that others may see, but `EVP_PKEY_set_params`,
+// of which libcrypto's callers make sure that they are alone with the key.
+unsafe impl Sync for Key {}
+
+impl Key {
+    /// Takes over `key`.
+    pub fn own(key: *mut EVP_PKEY) -> Option<Self> {
+        NonNull::new(key).map(Self)
+    }
+
+    /// For calls that take one.
+    pub fn as_ptr(&self) -> *mut EVP_PKEY {
+        self.0.as_ptr()
+    }
+
+    /// Gives up ownership.
+    pub fn into_ptr(self) -> *mut EVP_PKEY {
+        let key = self.as_ptr();
+        std::mem::forget(self);
+        key
+    }
+
+    /// Whether its type is `name`.
+    pub fn is_a(&self, name: &CStr) -> bool {
+        // SAFETY: live key, C string.
+        unsafe { openssl_sys::EVP_PKEY_is_a(self.as_ptr(), name.as_ptr()) == 1 }
+    }
+
+    /// A number of it, big-endian without leading zeros; `None` if it has none of this name.
+    pub fn number(&self, name: &CStr) -> Option<Zeroizing<Vec<u8>>> {
+        let _quiet = Quiet::new();
+        let mut number = ptr::null_mut();
+        // SAFETY: live key, C string; `number` receives an owned BIGNUM.
+        if unsafe { openssl_sys::EVP_PKEY_get_bn_param(self.as_ptr(), name.as_ptr(), &mut number) } != 1 {
+            return None;
+        }
+        // SAFETY: `number` is the BIGNUM from above; the buffer is as long as it says.
+        unsafe {
+            let len = usize::try_from(openssl_sys::BN_num_bits(number)).unwrap_or(0).div_ceil(8);
+            let mut bytes = Zeroizing::new(vec![0; len]);
+            openssl_sys::BN_bn2bin(number, bytes.as_mut_ptr());
+            openssl_sys::BN_clear_free(number);
+            Some(bytes)
+        }
+    }
+
+    /// Whether it has octets of this name.
+    pub fn has_octets(&self, name: &CStr) -> bool {
+        let _quiet = Quiet::new();
+        let mut len = 0;
+        // SAFETY: live key, C string; a null buffer asks for the length only.
+        unsafe {
+            openssl_sys::EVP_PKEY_get_octet_string_param(
+                self.as_ptr(),
+                name.as_ptr(),
+                ptr::null_mut(),
+                0,
+                &mut len,
+            ) == 1
+                && len > 0
+        }
+    }
+
+    /// Whether a string of it equals `wanted`.
+    pub fn text_is(&self, name: &CStr, wanted: &CStr) -> bool {
+        let _quiet = Quiet::new();
+        let mut text = [0 as c_char; 64];
+        // SAFETY: live key, C string, a buffer of the length said; libcrypto ends it with NUL.
+        unsafe {
+            openssl_sys::EVP_PKEY_get_utf8_string_param(
+                self.as_ptr(),
+                name.as_ptr(),
+                text.as_mut_ptr(),
+                text.len(),
+                ptr::null_mut(),
+            ) == 1
+                && CStr::from_ptr(text.as_ptr()) == wanted
+        }
+    }
+
+    /// Bits of its modulus or field; 0 if it has none.
+    pub fn bits(&self) -> usize {
+        // SAFETY: live key.
+        usize::try_from(unsafe { openssl_sys::EVP_PKEY_bits(self.as_ptr()) }).unwrap_or(0)
+    }
+
+    /// Longest signature or ciphertext in bytes; 0 if it has none.
+    pub fn size(&self) -> usize {
+        // SAFETY: live key.
+        usize::try_from(unsafe { openssl_sys::EVP_PKEY_size(self.as_ptr()) }).unwrap_or(0)
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { openssl_sys::EVP_PKEY_free(self.as_ptr()) };
+    }
+}
+
+/// An owned `EVP_PKEY_CTX`.
+pub(super) struct KeyCtx(NonNull<EVP_PKEY_CTX>);
+
+impl KeyCtx {
+    /// Takes over `ctx`.
+    pub fn own(ctx: *mut EVP_PKEY_CTX) -> Option<Self> {
+        NonNull::new(ctx).map(Self)
+    }
+
+    /// One for operations with `key`.
+    pub fn new(inner: &Inner, key: &Key) -> Option<Self> {
+        // SAFETY: live library context and key; the result is owned and holds its own reference.
+        Self::own(unsafe { ffi::EVP_PKEY_CTX_new_from_pkey(inner.libctx(), key.as_ptr(), ptr::null()) })
+    }
+
+    /// For calls that take one.
+    pub fn as_ptr(&self) -> *mut EVP_PKEY_CTX {
+        self.0.as_ptr()
+    }
+
+    /// A copy in the same state.
+    pub fn dup(&self) -> Option<Self> {
+        // SAFETY: live context; the result is owned.
+        Self::own(unsafe { ffi::EVP_PKEY_CTX_dup(self.as_ptr()) })
+    }
+}
+
+impl Drop for KeyCtx {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { openssl_sys::EVP_PKEY_CTX_free(self.as_ptr()) };
+    }
+}
+
+/// An owned `EVP_MD_CTX`.
+pub(super) struct DigestCtx(NonNull<EVP_MD_CTX>);
+
+impl DigestCtx {
+    /// An empty one.
+    pub fn new() -> Option<Self> {
+        // SAFETY: takes no arguments; the result is owned.
+        NonNull::new(unsafe { openssl_sys::EVP_MD_CTX_new() }).map(Self)
+    }
+
+    /// For calls that take one.
+    pub fn as_ptr(&self) -> *mut EVP_MD_CTX {
+        self.0.as_ptr()
+    }
+
+    /// A copy in the same state.
+    pub fn dup(&self) -> Option<Self> {
+        let copy = Self::new()?;
+        // SAFETY: both live.
+        (unsafe { openssl_sys::EVP_MD_CTX_copy_ex(copy.as_ptr(), self.as_ptr()) } == 1).then_some(copy)
+    }
+}
+
+impl Drop for DigestCtx {
+    fn drop(&mut self) {
+        // SAFETY: owned.
+        unsafe { openssl_sys::EVP_MD_CTX_free(self.as_ptr()) };
+    }
+}
+
+/// Parameter tables of the default provider's own implementations, which ours hand on. They are
+/// static data of libcrypto.
+#[derive(Clone, Copy)]
+pub(super) struct Tables {
+    pub gettable: *const OSSL_PARAM,
+    pub settable: *const OSSL_PARAM,
+}
+
+// SAFETY: static, never written.
+unsafe impl Send for Tables {}
+// SAFETY: as above.
+unsafe impl Sync for Tables {}
+
+impl Tables {
+    /// Of the key type called `name`.
+    pub fn of_keymgmt(inner: &Inner, name: &CStr) -> Option<Self> {
+        // SAFETY: live library context, C string; what is fetched is freed once, here.
+        unsafe {
+            let keymgmt = ffi::EVP_KEYMGMT_fetch(inner.libctx(), name.as_ptr(), ptr::null());
+            NonNull::new(keymgmt)?;
+            let gettable = ffi::EVP_KEYMGMT_gettable_params(keymgmt);
+            let settable = ffi::EVP_KEYMGMT_settable_params(keymgmt);
+            ffi::EVP_KEYMGMT_free(keymgmt);
+            Some(Self { gettable, settable })
+        }
+    }
+
+    /// Of the signature algorithm called `name`.
+    pub fn of_signature(inner: &Inner, name: &CStr) -> Option<Self> {
+        // SAFETY: as above.
+        unsafe {
+            let signature = ffi::EVP_SIGNATURE_fetch(inner.libctx(), name.as_ptr(), ptr::null());
+            NonNull::new(signature)?;
+            let gettable = ffi::EVP_SIGNATURE_gettable_ctx_params(signature);
+            let settable = ffi::EVP_SIGNATURE_settable_ctx_params(signature);
+            ffi::EVP_SIGNATURE_free(signature);
+            Some(Self { gettable, settable })
+        }
+    }
+
+    /// Of the asymmetric cipher called `name`.
+    pub fn of_asym_cipher(inner: &Inner, name: &CStr) -> Option<Self> {
+        // SAFETY: as above.
+        unsafe {
+            let cipher = ffi::EVP_ASYM_CIPHER_fetch(inner.libctx(), name.as_ptr(), ptr::null());
+            NonNull::new(cipher)?;
+            let gettable = ffi::EVP_ASYM_CIPHER_gettable_ctx_params(cipher);
+            let settable = ffi::EVP_ASYM_CIPHER_settable_ctx_params(cipher);
+            ffi::EVP_ASYM_CIPHER_free(cipher);
+            Some(Self { gettable, settable })
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! TLS13-KDF: HKDF as TLS 1.3 uses it (RFC 8446, section 7.1), without allocation and fetch.
+//!
+//! libssl makes a context, derives once and frees it, a dozen times per handshake. The default
+//! provider fetches a digest and a MAC and allocates two dozen times for each; this one
+//! allocates the context. Digests other than SHA-256, SHA-384 and SHA-512 are the default
+//! provider's.
+
+use std::ffi::{CString, c_int, c_uchar, c_void};
+use std::ptr;
+
+use libc::size_t;
+use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::context::ContextRef;
+use super::counters::{Delegated, count_delegated};
+use super::dispatch;
+use super::error::{check, guard, raise};
+use super::ffi::{self, EVP_KDF_CTX, OSSL_DISPATCH, OSSL_PARAM};
+use super::names;
+use super::params::{self, Param, Params, Table};
+use super::signer::digest_by_name;
+
+/// The derivation's functions.
+pub(super) static TABLE: [OSSL_DISPATCH; 10] = [
+    dispatch::kdf_newctx(newctx),
+    dispatch::kdf_dupctx(dupctx),
+    dispatch::kdf_freectx(freectx),
+    dispatch::kdf_reset(reset),
+    dispatch::kdf_derive(derive),
+    dispatch::kdf_set_ctx_params(set_ctx_params),
+    dispatch::kdf_settable_ctx_params(settable_ctx_params),
+    dispatch::kdf_get_ctx_params(get_ctx_params),
+    dispatch::kdf_gettable_ctx_params(gettable_ctx_params),
+    dispatch::END,
+];
+
+/// What has been set so far. It stays set for later derivations, but for `data`, which every
+/// new set of parameters resets, as in the default provider.
+#[derive(Clone)]
+struct Kdf {
+    context: ContextRef,
+    mode: c_int,
+    digest: Choice,
+    key: Field,
+    salt: Field,
+    prefix: Field,
+    label: Field,
+    data: Field,
+}
+
+#[derive(Clone)]
+enum Choice {
+    Unset,
+    Ours(Digest),
+    Other(CString),
+}
+
+/// An octet string, inline as long as it is no longer than a digest.
+#[derive(Clone, Default)]
+struct Field {
+    set: bool,
+    inline_len: usize,
+    inline: InlineBytes,
+    long: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct InlineBytes([u8; MAX_DIGEST_LEN]);
+
+impl Default for InlineBytes {
+    fn default() -> Self {
+        Self([0; MAX_DIGEST_LEN])
+    }
+}
+
+impl Field {
+    fn set(&mut self, param: Param<'_>) -> bool {
+        self.clear();
+        let Some(bytes) = param.octets() else {
+            raise(format_args!("TLS13-KDF: parameter {:?} is no octet string", param.key()));
+            return false;
+        };
+        self.set = true;
+        if let Some(inline) = self.inline.0.get_mut(..bytes.len()) {
+            inline.copy_from_slice(bytes);
+            self.inline_len = bytes.len();
+        } else {
+            self.long = bytes.to_vec();
+        }
+        true
+    }
+
+    fn get(&self) -> Option<&[u8]> {
+        let bytes = if self.long.is_empty() { &self.inline.0[..self.inline_len] } else { &self.long };
+        self.set.then_some(bytes)
+    }
+
+    fn clear(&mut self) {
+        self.inline.0[..self.inline_len].zeroize();
+        self.long.zeroize();
+        self.inline_len = 0;
+        self.set = false;
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Kdf {
+    fn new(context: ContextRef) -> Self {
+        Self {
+            context,
+            mode: ffi::EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND,
+            digest: Choice::Unset,
+            key: Field::default(),
+            salt: Field::default(),
+            prefix: Field::default(),
+            label: Field::default(),
+            data: Field::default(),
+        }
+    }
+
+    fn set(&mut self, params: Params<'_>) -> bool {
+        if params.is_null() {
+            return true;
+        }
+        self.data.clear();
+        let done = params.iter().all(|param| {
+            let name = param.key();
+            let field = match () {
+                () if name == names::KDF_KEY => &mut self.key,
+                () if name == names::KDF_LABEL => &mut self.label,
+                () if name == names::KDF_PREFIX => &mut self.prefix,
+                () if name == names::KDF_DATA => &mut self.data,
+                () if name == names::KDF_SALT => &mut self.salt,
+                () if name == names::KDF_MODE => return self.set_mode(param),
+                () if name == names::DIGEST => return self.set_digest(param),
+                () => return true,
+            };
+            field.set(param)
+        });
+        if done && self.mode == ffi::EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND {
+            raise(format_args!("TLS13-KDF: mode must be EXTRACT_ONLY or EXPAND_ONLY; set it first"));
+            return false;
+        }
+        done
+    }
+
+    fn set_mode(&mut self, param: Param<'_>) -> bool {
+        let mode = match param.text() {
+            None => param.int(),
+            Some(text) if text.eq_ignore_ascii_case(b"EXTRACT_ONLY") => Some(ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY),
+            Some(text) if text.eq_ignore_ascii_case(b"EXPAND_ONLY") => Some(ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY),
+            Some(_) => None,
+        };
+        match mode {
+            Some(mode @ (ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY | ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY)) => {
+                self.mode = mode;
+                true
+            }
+            _ => {
+                raise(format_args!("TLS13-KDF: mode must be EXTRACT_ONLY or EXPAND_ONLY"));
+                false
+            }
+        }
+    }
+
+    fn set_digest(&mut self, param: Param<'_>) -> bool {
+        let Some(name) = param.text() else {
+            raise(format_args!("TLS13-KDF: the digest's name is no string"));
+            return false;
+        };
+        self.digest = match (digest_by_name(name), CString::new(name)) {
+            (Some(digest), _) => Choice::Ours(digest),
+            (None, Ok(name)) => Choice::Other(name),
+            (None, Err(_)) => return false,
+        };
+        true
+    }
+
+    fn derive(&self, out: &mut [u8]) -> bool {
+        let digest = match &self.digest {
+            Choice::Ours(digest) => *digest,
+            Choice::Other(name) => return self.derive_by_default_provider(name, out),
+            Choice::Unset => {
+                raise(format_args!("TLS13-KDF: no digest; set one"));
+                return false;
+            }
+        };
+        let done = match self.mode {
+            ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY => self.extract(digest, out),
+            ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY => {
+                let data = self.data.get().unwrap_or_default();
+                self.key.get().and_then(|key| self.expand(digest, key, data, out))
+            }
+            _ => None,
+        };
+        if done.is_none() {
+            let len = out.len();
+            raise(format_args!("TLS13-KDF: mode, key, label or output length ({len}) is missing or out of range"));
+        }
+        done.is_some()
+    }
+
+    /// HKDF-Expand-Label with this prefix and label. `None` if a length is out of range.
+    fn expand(&self, digest: Digest, key: &[u8], data: &[u8], out: &mut [u8]) -> Option<()> {
+        let (prefix, label) = (self.prefix.get().unwrap_or_default(), self.label.get().unwrap_or_default());
+        let blocks = out.len().div_ceil(digest.len());
+        if blocks > 255 {
+            return None;
+        }
+        let out_len = u16::try_from(out.len()).ok()?.to_be_bytes();
+        let label_len = [u8::try_from(prefix.len() + label.len()).ok()?];
+        let data_len = [u8::try_from(data.len()).ok()?];
+        let key = HmacKey::new(digest, key);
+        let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
+        for (index, out) in (1..).zip(out.chunks_mut(digest.len())) {
+            let last = *block;
+            let last = if index == 1 { &[][..] } else { &last[..digest.len()] };
+            let parts: [&[u8]; 8] = [last, &out_len, &label_len, prefix, label, &data_len, data, &[index]];
+            key.sign(&parts, &mut *block);
+            out.copy_from_slice(&block[..out.len()]);
+        }
+        Some(())
+    }
+
+    /// The next secret of the key schedule: HKDF-Extract of the key, salted with
+    /// Derive-Secret of the last secret, which is this salt.
+    fn extract(&self, digest: Digest, out: &mut [u8]) -> Option<()> {
+        const ZEROS: [u8; MAX_DIGEST_LEN] = [0; MAX_DIGEST_LEN];
+        let len = digest.len();
+        if out.len() != len {
+            return None;
+        }
+        let mut salt = Zeroizing::new([0; MAX_DIGEST_LEN]);
+        let mut salt_len = 0;
+        if let Some(last) = self.salt.get() {
+            let mut empty = [0; MAX_DIGEST_LEN];
+            digest.hash(&[], &mut empty);
+            self.expand(digest, last, &empty[..len], &mut salt[..len])?;
+            salt_len = len;
+        }
+        HmacKey::new(digest, &salt[..salt_len]).sign(&[self.key.get().unwrap_or(&ZEROS[..len])], out);
+        Some(())
+    }
+
+    fn derive_by_default_provider(&self, digest: &CString, out: &mut [u8]) -> bool {
+        count_delegated(Delegated::Kdf);
+        let mut mode = self.mode;
+        let mut array = [const { params::end() }; 8];
+        array[0] = params::int(names::KDF_MODE, &mut mode);
+        array[1] = params::text(names::DIGEST, digest);
+        let fields = [
+            (names::KDF_KEY, &self.key),
+            (names::KDF_SALT, &self.salt),
+            (names::KDF_PREFIX, &self.prefix),
+            (names::KDF_LABEL, &self.label),
+            (names::KDF_DATA, &self.data),
+        ];
+        let set = fields.iter().filter_map(|(name, field)| Some(params::octets(name, field.get()?)));
+        array[2..7].iter_mut().zip(set).for_each(|(slot, param)| *slot = param);
+        // SAFETY: live library context and C strings; what is made is freed once, here; the array
+        // ends with `end` and lives through the call, as `out` does.
+        unsafe {
+            let kdf = openssl_sys::EVP_KDF_fetch(self.context.inner.libctx(), c"TLS13-KDF".as_ptr(), ptr::null());
+            let ctx: *mut EVP_KDF_CTX = openssl_sys::EVP_KDF_CTX_new(kdf);
+            openssl_sys::EVP_KDF_free(kdf);
+            let derived = !ctx.is_null()
+                && openssl_sys::EVP_KDF_derive(ctx, out.as_mut_ptr(), out.len(), array.as_ptr()) > 0;
+            openssl_sys::EVP_KDF_CTX_free(ctx);
+            derived
+        }
+    }
+
+    /// Bytes of output: any number, or those of the digest.
+    fn size(&self) -> Option<usize> {
+        match &self.digest {
+            _ if self.mode != ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY => Some(usize::MAX),
+            Choice::Ours(digest) => Some(digest.len()),
+            _ => None,
+        }
+    }
+}
+
+unsafe extern "C" fn newctx(provctx: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: libcrypto passes what our init function gave out.
+        let context = unsafe { ContextRef::new(provctx) };
+        context.map_or(ptr::null_mut(), |context| Box::into_raw(Box::new(Kdf::new(context))).cast())
+    })
+}
+
+/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
+/// [`dupctx`] gave out and that have not been freed, one call at a time, and buffers and
+/// parameter arrays of the lengths it says.
+unsafe extern "C" fn freectx(ctx: *mut c_void) {
+    guard((), || {
+        if !ctx.is_null() {
+            // SAFETY: see above.
+            drop(unsafe { Box::from_raw(ctx.cast::<Kdf>()) });
+        }
+    });
+}
+
+unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: see `freectx`.
+        let kdf = unsafe { ctx.cast::<Kdf>().as_ref() };
+        kdf.map_or(ptr::null_mut(), |kdf| Box::into_raw(Box::new(kdf.clone())).cast())
+    })
+}
+
+unsafe extern "C" fn reset(ctx: *mut c_void) {
+    guard((), || {
+        // SAFETY: see `freectx`.
+        if let Some(kdf) = unsafe { ctx.cast::<Kdf>().as_mut() } {
+            *kdf = Kdf::new(kdf.context);
+        }
+    });
+}
+
+unsafe extern "C" fn derive(
+    ctx: *mut c_void,
+    out: *mut c_uchar,
+    out_len: size_t,
+    params: *const OSSL_PARAM,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let Some(kdf) = (unsafe { ctx.cast::<Kdf>().as_mut() }) else { return false };
+        // SAFETY: see `freectx`.
+        if !kdf.set(unsafe { Params::new(params) }) {
+            return false;
+        }
+        if out.is_null() {
+            raise(format_args!("TLS13-KDF: no buffer for the output"));
+            return false;
+        }
+        // SAFETY: not null, so the caller's buffer of `out_len` bytes.
+        kdf.derive(unsafe { std::slice::from_raw_parts_mut(out, out_len) })
+    })
+}
+
+unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (kdf, params) = unsafe { (ctx.cast::<Kdf>().as_mut(), Params::new(params)) };
+        kdf.is_some_and(|kdf| kdf.set(params))
+    })
+}
+
+unsafe extern "C" fn settable_ctx_params(_ctx: *mut c_void, _provctx: *mut c_void) -> *const OSSL_PARAM {
+    static SETTABLE: Table<10> = Table::new([
+        (Some(names::KDF_MODE), ffi::OSSL_PARAM_UTF8_STRING),
+        (Some(names::KDF_MODE), ffi::OSSL_PARAM_INTEGER),
+        (Some(names::PROPERTIES), ffi::OSSL_PARAM_UTF8_STRING),
+        (Some(names::DIGEST), ffi::OSSL_PARAM_UTF8_STRING),
+        (Some(names::KDF_KEY), ffi::OSSL_PARAM_OCTET_STRING),
+        (Some(names::KDF_SALT), ffi::OSSL_PARAM_OCTET_STRING),
+        (Some(names::KDF_PREFIX), ffi::OSSL_PARAM_OCTET_STRING),
+        (Some(names::KDF_LABEL), ffi::OSSL_PARAM_OCTET_STRING),
+        (Some(names::KDF_DATA), ffi::OSSL_PARAM_OCTET_STRING),
+        Table::<10>::END,
+    ]);
+    SETTABLE.as_ptr()
+}
+
+unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (kdf, params) = unsafe { (ctx.cast::<Kdf>().as_ref(), Params::new(params)) };
+        let (Some(kdf), Some(size)) = (kdf, params.find(names::KDF_SIZE)) else { return false };
+        kdf.size().is_some_and(|bytes| size.set_size(bytes))
+    })
+}
+
+unsafe extern "C" fn gettable_ctx_params(_ctx: *mut c_void, _provctx: *mut c_void) -> *const OSSL_PARAM {
+    static GETTABLE: Table<2> = Table::new([
+        (Some(names::KDF_SIZE), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        Table::<2>::END,
+    ]);
+    GETTABLE.as_ptr()
+}

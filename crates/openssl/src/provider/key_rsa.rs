@@ -1,0 +1,96 @@
+//! Key manager of bound RSA keys.
+
+use std::ffi::{c_int, c_void};
+
+use spinlane_cryptodev as cryptodev;
+use spinlane_cryptodev::{KeyError, RsaComponents, RsaKey};
+
+use super::context::ContextRef;
+use super::dispatch;
+use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::inner::Key;
+use super::key::{self, Algorithm};
+use super::names;
+use super::params::Table;
+
+/// The key manager's functions.
+pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
+    dispatch::keymgmt_new(new),
+    dispatch::keymgmt_free(key::free),
+    dispatch::keymgmt_has(key::has),
+    dispatch::keymgmt_match(key::matches),
+    dispatch::keymgmt_validate(key::validate),
+    dispatch::keymgmt_import(key::import),
+    dispatch::keymgmt_import_types(types),
+    dispatch::keymgmt_export(key::export),
+    dispatch::keymgmt_export_types(types),
+    dispatch::keymgmt_get_params(key::get_params),
+    dispatch::keymgmt_gettable_params(gettable_params),
+    dispatch::keymgmt_dup(key::dup),
+    dispatch::END,
+];
+
+/// The key for devices: of 2048, 3072 or 4096 bits, two primes, with CRT components.
+///
+/// # Errors
+/// It has all that, and it does not fit together.
+pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
+    if !matches!(key.bits(), 2048 | 3072 | 4096) || key.number(names::RSA_FACTOR3).is_some() {
+        return Ok(None);
+    }
+    let names = [
+        names::RSA_N,
+        names::RSA_E,
+        names::RSA_D,
+        names::RSA_FACTOR1,
+        names::RSA_FACTOR2,
+        names::RSA_EXPONENT1,
+        names::RSA_EXPONENT2,
+        names::RSA_COEFFICIENT1,
+    ];
+    let numbers = names.map(|name| key.number(name));
+    let [Some(n), Some(e), Some(d), Some(p), Some(q), Some(dp), Some(dq), Some(qinv)] = &numbers else {
+        return Ok(None);
+    };
+    let components = RsaComponents { n, e, d, p, q, dp, dq, qinv };
+    match RsaKey::from_components(&components) {
+        Ok(key) => Ok(Some(cryptodev::Key::Rsa(key))),
+        // Legal, if rare; the default provider serves it.
+        Err(KeyError::RsaPrimeSize { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
+    // SAFETY: libcrypto passes what our init function gave out.
+    unsafe { key::new(provctx, Algorithm::Rsa) }
+}
+
+unsafe extern "C" fn gettable_params(provctx: *mut c_void) -> *const OSSL_PARAM {
+    // SAFETY: libcrypto passes what our init function gave out.
+    unsafe { ContextRef::new(provctx) }.map_or(std::ptr::null(), |context| context.rsa_key.gettable)
+}
+
+unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
+    static PUBLIC: Table<3> = Table::new([
+        (Some(names::RSA_N), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_E), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        Table::<3>::END,
+    ]);
+    static PAIR: Table<9> = Table::new([
+        (Some(names::RSA_N), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_E), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_D), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_FACTOR1), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_FACTOR2), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_EXPONENT1), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_EXPONENT2), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (Some(names::RSA_COEFFICIENT1), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        Table::<9>::END,
+    ]);
+    match selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR {
+        0 => std::ptr::null(),
+        ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY => PUBLIC.as_ptr(),
+        _ => PAIR.as_ptr(),
+    }
+}

@@ -1,0 +1,129 @@
+//! Key exchange by X25519 (RFC 7748).
+//!
+//! A context copies what it needs of the two keys, so that nothing it refers to can be freed
+//! while a derivation pauses.
+
+use std::ffi::{c_int, c_uchar, c_void};
+use std::ptr;
+
+use libc::size_t;
+use spinlane_cryptodev::Request;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::dispatch;
+use super::error::{check, guard, raise};
+use super::ffi::{OSSL_DISPATCH, OSSL_PARAM};
+use super::key_x25519::X25519Key;
+use super::offload::offload;
+
+/// The key exchange's functions.
+pub(super) static TABLE: [OSSL_DISPATCH; 7] = [
+    dispatch::keyexch_newctx(newctx),
+    dispatch::keyexch_init(init),
+    dispatch::keyexch_set_peer(set_peer),
+    dispatch::keyexch_derive(derive),
+    dispatch::keyexch_dupctx(dupctx),
+    dispatch::keyexch_freectx(freectx),
+    dispatch::END,
+];
+
+const LEN: usize = 32;
+
+#[derive(Clone, Default)]
+struct Exchange {
+    private: Option<[u8; LEN]>,
+    peer: Option<[u8; LEN]>,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.private.zeroize();
+    }
+}
+
+unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || Box::into_raw(Box::new(Exchange::default())).cast())
+}
+
+/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
+/// [`dupctx`] gave out and that have not been freed, one call at a time, and key data of our
+/// X25519 key manager.
+unsafe extern "C" fn freectx(ctx: *mut c_void) {
+    guard((), || {
+        if !ctx.is_null() {
+            // SAFETY: see above.
+            drop(unsafe { Box::from_raw(ctx.cast::<Exchange>()) });
+        }
+    });
+}
+
+unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: see `freectx`.
+        let ctx = unsafe { ctx.cast::<Exchange>().as_ref() };
+        ctx.map_or(ptr::null_mut(), |ctx| Box::into_raw(Box::new(ctx.clone())).cast())
+    })
+}
+
+unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, _params: *const OSSL_PARAM) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), X25519Key::borrow(key)) };
+        let (Some(ctx), Some(private)) = (ctx, key.and_then(X25519Key::private)) else {
+            raise(format_args!("X25519: the own key has no private part; generate one"));
+            return false;
+        };
+        ctx.private = Some(*private);
+        true
+    })
+}
+
+unsafe extern "C" fn set_peer(ctx: *mut c_void, key: *mut c_void) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), X25519Key::borrow(key)) };
+        let (Some(ctx), Some(public)) = (ctx, key.and_then(X25519Key::public)) else {
+            raise(format_args!("X25519: the peer's key has no public part; set it"));
+            return false;
+        };
+        ctx.peer = Some(*public);
+        true
+    })
+}
+
+/// May pause.
+unsafe extern "C" fn derive(
+    ctx: *mut c_void,
+    secret: *mut c_uchar,
+    secret_len: *mut size_t,
+    out_len: size_t,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`. Copied, so that no borrow of the context lives over a pause.
+        let Some(Exchange { private, peer }) = (unsafe { ctx.cast::<Exchange>().as_ref() }) else {
+            return false;
+        };
+        let (Some(private), Some(peer)) = (private.map(Zeroizing::new), *peer) else {
+            raise(format_args!("X25519: own key or peer's key missing; set both before deriving"));
+            return false;
+        };
+        if secret_len.is_null() {
+            return false;
+        }
+        if !secret.is_null() {
+            if out_len < LEN {
+                raise(format_args!("X25519: room for {out_len} bytes of secret; give 32"));
+                return false;
+            }
+            let mut shared = Zeroizing::new([0; LEN]);
+            if !offload(&Request::x25519_derive(&private, &peer), &mut *shared) {
+                return false;
+            }
+            // SAFETY: the caller's buffer of `out_len` bytes, at least `LEN`.
+            unsafe { ptr::copy_nonoverlapping(shared.as_ptr(), secret, LEN) };
+        }
+        // SAFETY: not null, so the caller's place for the length.
+        unsafe { *secret_len = LEN };
+        true
+    })
+}

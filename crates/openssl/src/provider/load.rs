@@ -1,0 +1,195 @@
+//! Loading the provider into a library context, and binding keys to it.
+
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
+
+use thiserror::Error;
+
+use super::error::last_error;
+use super::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, OSSL_PROVIDER};
+use super::inner::{Key, KeyCtx};
+use super::{NAME, OF_KEYS, init, names};
+
+/// The provider, loaded. Unloads it when dropped; keys and contexts that use it keep it alive.
+#[derive(Debug)]
+pub struct Provider {
+    spinlane: NonNull<OSSL_PROVIDER>,
+    default: NonNull<OSSL_PROVIDER>,
+}
+
+// SAFETY: providers may be unloaded on any thread (OSSL_PROVIDER(3)).
+unsafe impl Send for Provider {}
+// SAFETY: nothing is reachable through a shared reference.
+unsafe impl Sync for Provider {}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        // SAFETY: owned since `load`.
+        unsafe {
+            openssl_sys::OSSL_PROVIDER_unload(self.spinlane.as_ptr());
+            openssl_sys::OSSL_PROVIDER_unload(self.default.as_ptr());
+        }
+    }
+}
+
+/// The provider cannot be loaded.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// A provider is missing or did not start.
+    #[error("provider {name} does not load ({detail}); install OpenSSL 3.0 or later whole")]
+    Provider {
+        /// Which one.
+        name: &'static str,
+        /// What libcrypto says.
+        detail: String,
+    },
+}
+
+/// A key that cannot be bound.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BindError {
+    /// No device does this key's operations. Use it as it is: OpenSSL serves it.
+    #[error("{what} is not offloaded: devices do RSA of 2048, 3072 or 4096 bits with two primes and EC on P-256")]
+    NotOffloaded {
+        /// What key it is.
+        what: String,
+    },
+    /// It has only a public part.
+    #[error("the {what} key has no private part to offload; load the private key")]
+    NoPrivateKey {
+        /// What key it is.
+        what: String,
+    },
+    /// It is not consistent in itself, or its provider gives it to nobody.
+    #[error("the {what} key cannot be bound to the provider ({detail}); check the key, and that the provider is loaded")]
+    Rejected {
+        /// What key it is.
+        what: String,
+        /// What libcrypto says.
+        detail: String,
+    },
+}
+
+/// Loads the provider and the default provider into `libctx` (null for the default library
+/// context). To be done before anything is fetched from it: loading providers disables
+/// libcrypto's loading of the default provider on demand, which this makes up for.
+///
+/// # Errors
+/// See [`LoadError`].
+///
+/// # Safety
+/// `libctx` is null or a library context that outlives the result.
+pub unsafe fn load(libctx: *mut OSSL_LIB_CTX) -> Result<Provider, LoadError> {
+    // The default provider first: among equals libcrypto takes the provider that came first, and
+    // of RSA and EC only bound keys are to come to us.
+    // SAFETY: by the caller's promise.
+    let default = unsafe { load_one(libctx, c"default") }?;
+    // SAFETY: by the caller's promise; the init function is of the type it is called by.
+    unsafe {
+        if ffi::OSSL_PROVIDER_available(libctx, NAME.as_ptr()) != 1 {
+            ffi::OSSL_PROVIDER_add_builtin(libctx, NAME.as_ptr(), init);
+        }
+    }
+    // SAFETY: by the caller's promise.
+    match unsafe { load_one(libctx, NAME) } {
+        Ok(spinlane) => Ok(Provider { spinlane, default }),
+        Err(error) => {
+            // SAFETY: owned, and given to nobody.
+            unsafe { openssl_sys::OSSL_PROVIDER_unload(default.as_ptr()) };
+            Err(error)
+        }
+    }
+}
+
+/// # Safety
+/// As for [`load`].
+unsafe fn load_one(libctx: *mut OSSL_LIB_CTX, name: &'static CStr) -> Result<NonNull<OSSL_PROVIDER>, LoadError> {
+    // SAFETY: by the caller's promise.
+    NonNull::new(unsafe { openssl_sys::OSSL_PROVIDER_load(libctx, name.as_ptr()) }).ok_or_else(|| {
+        LoadError::Provider { name: name.to_str().unwrap_or_default(), detail: last_error() }
+    })
+}
+
+/// Copies `key` into the provider; returns the bound key, which the caller owns and frees by
+/// `EVP_PKEY_free`. Give it to `SSL_CTX_use_PrivateKey`. A key that is bound already is returned
+/// with one more reference.
+///
+/// # Errors
+/// See [`BindError`]; [`BindError::NotOffloaded`] is no failure, but worth a log line.
+///
+/// # Safety
+/// `key` is a live key; `libctx` is the library context that the provider is loaded in.
+pub unsafe fn bind(key: *mut EVP_PKEY, libctx: *mut OSSL_LIB_CTX) -> Result<*mut EVP_PKEY, BindError> {
+    // SAFETY: by the caller's promise; the reference taken is the one `stock` gives back.
+    let stock = unsafe {
+        openssl_sys::EVP_PKEY_up_ref(key);
+        Key::own(key)
+    };
+    let Some(stock) = stock else {
+        return Err(BindError::NoPrivateKey { what: "null".to_owned() });
+    };
+    // SAFETY: live key; a provider's name is a C string.
+    let bound = unsafe {
+        let provider = ffi::EVP_PKEY_get0_provider(stock.as_ptr());
+        !provider.is_null() && CStr::from_ptr(ffi::OSSL_PROVIDER_get0_name(provider)) == NAME
+    };
+    if bound && !stock.is_a(c"X25519") {
+        return Ok(stock.into_ptr());
+    }
+    let what = describe(&stock);
+    let name = match stock.is_a(c"RSA") {
+        true if matches!(stock.bits(), 2048 | 3072 | 4096) => c"RSA",
+        false if stock.is_a(c"EC") && stock.text_is(names::GROUP, c"prime256v1") => c"EC",
+        _ => return Err(BindError::NotOffloaded { what }),
+    };
+    let private = if name == c"RSA" { names::RSA_D } else { names::PRIV };
+    if stock.number(private).is_none() {
+        return Err(BindError::NoPrivateKey { what });
+    }
+    // SAFETY: by the caller's promise.
+    let Some(bound) = (unsafe { copy(&stock, name, libctx) }) else {
+        return Err(BindError::Rejected { what, detail: last_error() });
+    };
+    let mut offloaded = 0;
+    // SAFETY: live key, C string, place for an int.
+    let answered = unsafe {
+        openssl_sys::EVP_PKEY_get_int_param(bound.as_ptr(), names::OFFLOADED.as_ptr(), &mut offloaded)
+    };
+    match (answered, offloaded) {
+        (1, 1) => Ok(bound.into_ptr()),
+        _ => Err(BindError::NotOffloaded { what }),
+    }
+}
+
+/// # Safety
+/// `libctx` is a library context.
+unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key> {
+    let mut parts = ptr::null_mut();
+    let mut bound = ptr::null_mut();
+    // SAFETY: live key, C strings, a library context by the caller's promise; what is made is
+    // owned and freed once.
+    unsafe {
+        let ctx = KeyCtx::own(openssl_sys::EVP_PKEY_CTX_new_from_name(libctx, name.as_ptr(), OF_KEYS.as_ptr()))?;
+        let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR | ffi::OSSL_KEYMGMT_SELECT_ALL_PARAMETERS;
+        if openssl_sys::EVP_PKEY_todata(key.as_ptr(), pair, &mut parts) != 1 {
+            return None;
+        }
+        let made = openssl_sys::EVP_PKEY_fromdata_init(ctx.as_ptr()) > 0
+            && openssl_sys::EVP_PKEY_fromdata(ctx.as_ptr(), &mut bound, pair, parts) > 0;
+        openssl_sys::OSSL_PARAM_free(parts);
+        if made { Key::own(bound) } else { None }
+    }
+}
+
+/// The key in words: type and size, no part of it.
+fn describe(key: &Key) -> String {
+    // SAFETY: live key; the name, if any, is a C string of its.
+    let name = unsafe {
+        let name = ffi::EVP_PKEY_get0_type_name(key.as_ptr());
+        if name.is_null() { "unknown".into() } else { CStr::from_ptr(name).to_string_lossy() }
+    };
+    match key.bits() {
+        0 => name.into_owned(),
+        bits => format!("{name} of {bits} bits"),
+    }
+}

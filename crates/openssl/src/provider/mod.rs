@@ -1,0 +1,244 @@
+//! The OpenSSL provider `spinlane`: private-key operations of libssl that go to the current lcore.
+//!
+//! ```text
+//! libssl ── EVP ──▶ spinlane ── spinlane_lcore::offload ──▶ device
+//!                      │
+//!                      └── what is not offloaded ──▶ default provider, in an inner library context
+//! ```
+//!
+//! | algorithm | found by | offloaded | else |
+//! |---|---|---|---|
+//! | key and signature RSA | a key that [`bind`] made | 2048, 3072, 4096 bits; PKCS#1 v1.5, PSS; SHA-256, -384, -512 | default provider |
+//! | key EC, signature ECDSA | a key that [`bind`] made | P-256 | default provider |
+//! | asymmetric cipher RSA | a key that [`bind`] made | – | default provider |
+//! | key and key exchange X25519 | [`PROPERTY_QUERY`] | generation and derivation | – |
+//! | TLS13-KDF | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
+//!
+//! Keys are bound, not found: a bound key refuses to give its private part to another provider,
+//! so its signatures can only be made here, and every key that is not bound is served as if this
+//! provider were not there. [`counters`] tells how many operations went which way.
+//!
+//! # Invariants
+//! - No panic and no unwinding reaches C; every failure leaves an error on libcrypto's queue.
+//! - Around an op no lock is held and no reference into memory that others may free.
+//! - No digest, padding or parameter fails here that works in the default provider.
+//! - Private keys are never printed and never exported.
+
+mod asym_cipher;
+mod context;
+mod counters;
+mod dispatch;
+mod error;
+mod ffi;
+mod inner;
+mod kdf;
+mod key;
+mod key_ec;
+mod key_rsa;
+mod key_x25519;
+mod keyexch;
+mod load;
+mod names;
+mod offload;
+mod params;
+mod signature;
+mod signer;
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
+
+pub use counters::{Counters, Delegated, counters};
+pub use ffi::{OSSL_CALLBACK, OSSL_CORE_HANDLE, OSSL_DISPATCH};
+pub use load::{BindError, LoadError, Provider, bind, load};
+
+use context::{Context, ContextRef};
+use error::{check, guard, raise};
+use ffi::{OSSL_ALGORITHM, OSSL_PARAM};
+use params::{Params, Table};
+
+/// Name of the provider.
+pub const NAME: &CStr = c"spinlane";
+
+/// Property query for `SSL_CTX_new_ex`: prefers our X25519 and TLS13-KDF and finds everything
+/// else where it is. Without it key exchanges are not offloaded.
+pub const PROPERTY_QUERY: &CStr = c"?spinlane.kex=yes";
+
+/// Properties of what a bound key needs.
+const OF_KEYS: &CStr = c"provider=spinlane";
+/// Properties of what [`PROPERTY_QUERY`] prefers.
+const OF_HANDSHAKES: &CStr = c"provider=spinlane,spinlane.kex=yes";
+
+const RSA_NAMES: &CStr = c"RSA:rsaEncryption:1.2.840.113549.1.1.1";
+const EC_NAMES: &CStr = c"EC:id-ecPublicKey:1.2.840.10045.2.1";
+const X25519_NAMES: &CStr = c"X25519:1.3.101.110";
+
+static KEYMGMT: [OSSL_ALGORITHM; 4] = [
+    algorithm(RSA_NAMES, OF_KEYS, &key_rsa::TABLE),
+    algorithm(EC_NAMES, OF_KEYS, &key_ec::TABLE),
+    algorithm(X25519_NAMES, OF_HANDSHAKES, &key_x25519::TABLE),
+    NO_MORE,
+];
+static SIGNATURE: [OSSL_ALGORITHM; 3] = [
+    algorithm(RSA_NAMES, OF_KEYS, &signature::RSA),
+    algorithm(c"ECDSA", OF_KEYS, &signature::ECDSA),
+    NO_MORE,
+];
+static ASYM_CIPHER: [OSSL_ALGORITHM; 2] = [algorithm(RSA_NAMES, OF_KEYS, &asym_cipher::TABLE), NO_MORE];
+static KEYEXCH: [OSSL_ALGORITHM; 2] = [algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE), NO_MORE];
+static KDF: [OSSL_ALGORITHM; 2] = [algorithm(c"TLS13-KDF", OF_HANDSHAKES, &kdf::TABLE), NO_MORE];
+
+const NO_MORE: OSSL_ALGORITHM = OSSL_ALGORITHM {
+    algorithm_names: ptr::null(),
+    property_definition: ptr::null(),
+    implementation: ptr::null(),
+    algorithm_description: ptr::null(),
+};
+
+const fn algorithm(names: &'static CStr, properties: &'static CStr, table: &'static [OSSL_DISPATCH]) -> OSSL_ALGORITHM {
+    OSSL_ALGORITHM {
+        algorithm_names: names.as_ptr(),
+        property_definition: properties.as_ptr(),
+        implementation: table.as_ptr(),
+        algorithm_description: ptr::null(),
+    }
+}
+
+static PROVIDER: [OSSL_DISPATCH; 6] = [
+    dispatch::provider_teardown(teardown),
+    dispatch::provider_gettable_params(gettable_params),
+    dispatch::provider_get_params(get_params),
+    dispatch::provider_query_operation(query_operation),
+    dispatch::provider_get_capabilities(get_capabilities),
+    dispatch::END,
+];
+
+/// The provider's entry point, as OSSL_provider_init(7) describes it.
+///
+/// # Safety
+/// Called by libcrypto: `out` and `provctx` are places for the results.
+pub unsafe extern "C" fn init(
+    _handle: *const OSSL_CORE_HANDLE,
+    _upcalls: *const OSSL_DISPATCH,
+    out: *mut *const OSSL_DISPATCH,
+    provctx: *mut *mut c_void,
+) -> c_int {
+    check(|| {
+        if out.is_null() || provctx.is_null() {
+            return false;
+        }
+        let Some(context) = Context::new() else {
+            raise(format_args!("OpenSSL's default provider cannot be loaded; install OpenSSL 3.0 or later whole"));
+            return false;
+        };
+        // SAFETY: not null, so places for the results.
+        unsafe {
+            *provctx = context.into_raw();
+            *out = PROVIDER.as_ptr();
+        }
+        true
+    })
+}
+
+/// Safety of this and the functions below: libcrypto passes the context that [`init`] gave out.
+unsafe extern "C" fn teardown(provctx: *mut c_void) {
+    guard((), || {
+        // SAFETY: see above; the last call for this context.
+        unsafe {
+            if let Some(context) = ContextRef::new(provctx) {
+                context.tear_down();
+            }
+        }
+    });
+}
+
+unsafe extern "C" fn query_operation(
+    _provctx: *mut c_void,
+    operation: c_int,
+    no_store: *mut c_int,
+) -> *const OSSL_ALGORITHM {
+    if !no_store.is_null() {
+        // SAFETY: not null, so the caller's place for the answer.
+        unsafe { *no_store = 0 };
+    }
+    match operation {
+        ffi::OSSL_OP_KEYMGMT => KEYMGMT.as_ptr(),
+        ffi::OSSL_OP_SIGNATURE => SIGNATURE.as_ptr(),
+        ffi::OSSL_OP_ASYM_CIPHER => ASYM_CIPHER.as_ptr(),
+        ffi::OSSL_OP_KEYEXCH => KEYEXCH.as_ptr(),
+        ffi::OSSL_OP_KDF => KDF.as_ptr(),
+        _ => ptr::null(),
+    }
+}
+
+unsafe extern "C" fn gettable_params(_provctx: *mut c_void) -> *const OSSL_PARAM {
+    static GETTABLE: Table<5> = Table::new([
+        (Some(names::PROVIDER_NAME), ffi::OSSL_PARAM_UTF8_PTR),
+        (Some(names::PROVIDER_VERSION), ffi::OSSL_PARAM_UTF8_PTR),
+        (Some(names::PROVIDER_BUILDINFO), ffi::OSSL_PARAM_UTF8_PTR),
+        (Some(names::PROVIDER_STATUS), ffi::OSSL_PARAM_INTEGER),
+        Table::<5>::END,
+    ]);
+    GETTABLE.as_ptr()
+}
+
+unsafe extern "C" fn get_params(_provctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
+    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
+    check(|| {
+        // SAFETY: the caller's parameter array.
+        unsafe { Params::new(params) }.iter().all(|param| {
+            let key = param.key();
+            if key == names::PROVIDER_NAME {
+                param.set_text_ptr(c"Spinlane TLS offload")
+            } else if key == names::PROVIDER_VERSION || key == names::PROVIDER_BUILDINFO {
+                param.set_text_ptr(VERSION)
+            } else if key == names::PROVIDER_STATUS {
+                param.set_int(1)
+            } else {
+                true
+            }
+        })
+    })
+}
+
+/// Advertises the TLS groups whose keys are ours. libssl drops a group whose advertiser is not
+/// the provider it finds the group's keys in, so X25519 would be missing.
+unsafe extern "C" fn get_capabilities(
+    provctx: *mut c_void,
+    capability: *const c_char,
+    callback: Option<OSSL_CALLBACK>,
+    arg: *mut c_void,
+) -> c_int {
+    struct Receiver(OSSL_CALLBACK, *mut c_void);
+
+    unsafe extern "C" fn only_x25519(group: *const OSSL_PARAM, receiver: *mut c_void) -> c_int {
+        check(|| {
+            // SAFETY: libcrypto hands on the receiver given below, and a parameter array.
+            let (receiver, params) = unsafe { (&*receiver.cast::<Receiver>(), Params::new(group)) };
+            let algorithm = params.find(names::TLS_GROUP_ALG).and_then(params::Param::text);
+            // SAFETY: callback and argument as they came.
+            algorithm != Some(b"X25519") || unsafe { receiver.0(group, receiver.1) == 1 }
+        })
+    }
+
+    check(|| {
+        // SAFETY: null or a C string.
+        let wanted = !capability.is_null() && unsafe { CStr::from_ptr(capability) } == c"TLS-GROUP";
+        // SAFETY: see `teardown`.
+        let (Some(context), Some(callback), true) = (unsafe { ContextRef::new(provctx) }, callback, wanted) else {
+            return true;
+        };
+        let mut receiver = Receiver(callback, arg);
+        // SAFETY: live provider; the receiver lives through the call.
+        unsafe {
+            ffi::OSSL_PROVIDER_get_capabilities(
+                context.inner.default_provider(),
+                capability,
+                only_x25519,
+                ptr::from_mut(&mut receiver).cast(),
+            ) == 1
+        }
+    })
+}

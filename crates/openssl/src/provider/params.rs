@@ -1,0 +1,184 @@
+//! Safe access to `OSSL_PARAM` arrays, OSSL_PARAM(3).
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+
+use super::ffi::{self, OSSL_PARAM, PARAM_UNMODIFIED};
+
+/// A caller's parameters; none if the caller passed null.
+#[derive(Clone, Copy)]
+pub(super) struct Params<'a> {
+    first: *const OSSL_PARAM,
+    array: PhantomData<&'a [OSSL_PARAM]>,
+}
+
+impl<'a> Params<'a> {
+    /// # Safety
+    /// `first` is null or starts an array that a null key ends; the array and what its elements
+    /// point to stay unchanged for `'a`, except through the values' own setters.
+    pub unsafe fn new(first: *const OSSL_PARAM) -> Self {
+        Self { first, array: PhantomData }
+    }
+
+    /// The array as C sees it; may be null.
+    pub fn as_ptr(self) -> *const OSSL_PARAM {
+        self.first
+    }
+
+    /// Whether the caller passed no array.
+    pub fn is_null(self) -> bool {
+        self.first.is_null()
+    }
+
+    /// Every element.
+    pub fn iter(self) -> impl Iterator<Item = Param<'a>> {
+        let mut next = self.first;
+        std::iter::from_fn(move || {
+            // SAFETY: `next` is in the array, whose end stops the walk, by the promise of `new`.
+            if next.is_null() || unsafe { (*next).key.is_null() } {
+                return None;
+            }
+            let param = Param { raw: next.cast_mut(), array: PhantomData };
+            // SAFETY: as above; the end of the array lies behind this element.
+            next = unsafe { next.add(1) };
+            Some(param)
+        })
+    }
+
+    /// The element called `key`.
+    pub fn find(self, key: &CStr) -> Option<Param<'a>> {
+        self.iter().find(|param| param.key() == key)
+    }
+}
+
+/// One parameter.
+#[derive(Clone, Copy)]
+pub(super) struct Param<'a> {
+    raw: *mut OSSL_PARAM,
+    array: PhantomData<&'a OSSL_PARAM>,
+}
+
+impl<'a> Param<'a> {
+    /// Its name.
+    pub fn key(self) -> &'a CStr {
+        // SAFETY: `iter` yields only elements with a key, which is a C string (OSSL_PARAM(3)).
+        unsafe { CStr::from_ptr((*self.raw).key) }
+    }
+
+    /// Its value, if it is an integer that fits.
+    pub fn int(self) -> Option<c_int> {
+        let mut value = 0;
+        // SAFETY: `raw` is an element of the caller's array; libcrypto checks type and size.
+        (self.bytes_of(&[ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER]).is_some()
+            && unsafe { ffi::OSSL_PARAM_get_int(self.raw, &mut value) } == 1)
+            .then_some(value)
+    }
+
+    /// Its value, if it is an octet string with data.
+    pub fn octets(self) -> Option<&'a [u8]> {
+        self.bytes_of(&[ffi::OSSL_PARAM_OCTET_STRING])
+    }
+
+    /// Its value up to a first NUL, if it is a UTF-8 string with data.
+    pub fn text(self) -> Option<&'a [u8]> {
+        let bytes = self.bytes_of(&[ffi::OSSL_PARAM_UTF8_STRING])?;
+        Some(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+    }
+
+    fn bytes_of(self, types: &[c_int]) -> Option<&'a [u8]> {
+        // SAFETY: `raw` is an element of the caller's array.
+        let raw = unsafe { &*self.raw };
+        let wanted = types.iter().any(|wanted| *wanted as u32 == raw.data_type);
+        if !wanted || raw.data.is_null() {
+            return None;
+        }
+        // SAFETY: for these types `data` is `data_size` bytes (OSSL_PARAM(3)), unchanged for `'a`.
+        Some(unsafe { std::slice::from_raw_parts(raw.data.cast(), raw.data_size) })
+    }
+
+    /// Answers a request for an integer.
+    pub fn set_int(self, value: c_int) -> bool {
+        // SAFETY: `raw` is an element of the caller's array; libcrypto checks type and size.
+        unsafe { ffi::OSSL_PARAM_set_int(self.raw, value) == 1 }
+    }
+
+    /// Answers a request for a size.
+    pub fn set_size(self, value: usize) -> bool {
+        // SAFETY: as in `set_int`.
+        unsafe { ffi::OSSL_PARAM_set_size_t(self.raw, value) == 1 }
+    }
+
+    /// Answers a request for octets, or for their number if there is no room for them.
+    pub fn set_octets(self, value: &[u8]) -> bool {
+        // SAFETY: as in `set_int`; `value` is `value.len()` readable bytes.
+        unsafe { ffi::OSSL_PARAM_set_octet_string(self.raw, value.as_ptr().cast(), value.len()) == 1 }
+    }
+
+    /// Answers a request for a pointer to a string.
+    pub fn set_text_ptr(self, value: &'static CStr) -> bool {
+        // SAFETY: as in `set_int`; the string lives for ever.
+        unsafe { ffi::OSSL_PARAM_set_utf8_ptr(self.raw, value.as_ptr()) == 1 }
+    }
+}
+
+/// An integer to pass to libcrypto.
+pub(super) fn int(key: &CStr, value: &mut c_int) -> OSSL_PARAM {
+    raw(key, ffi::OSSL_PARAM_INTEGER, ptr::from_mut(value).cast(), size_of::<c_int>())
+}
+
+/// A string to pass to libcrypto, which only reads it.
+pub(super) fn text(key: &CStr, value: &CStr) -> OSSL_PARAM {
+    raw(key, ffi::OSSL_PARAM_UTF8_STRING, value.as_ptr().cast_mut().cast(), value.count_bytes())
+}
+
+/// Octets to pass to libcrypto, which only reads them.
+pub(super) fn octets(key: &CStr, value: &[u8]) -> OSSL_PARAM {
+    raw(key, ffi::OSSL_PARAM_OCTET_STRING, value.as_ptr().cast_mut().cast(), value.len())
+}
+
+/// The end of an array.
+pub(super) const fn end() -> OSSL_PARAM {
+    OSSL_PARAM { key: ptr::null(), data_type: 0, data: ptr::null_mut(), data_size: 0, return_size: 0 }
+}
+
+fn raw(key: &CStr, data_type: c_int, data: *mut c_void, data_size: usize) -> OSSL_PARAM {
+    OSSL_PARAM {
+        key: key.as_ptr(),
+        data_type: data_type as u32,
+        data,
+        data_size,
+        return_size: PARAM_UNMODIFIED,
+    }
+}
+
+/// A static description of parameters, as `gettable` and `settable` functions return it.
+#[repr(transparent)]
+pub(super) struct Table<const N: usize>([OSSL_PARAM; N]);
+
+// SAFETY: a table is never written, and its pointers lead to static strings.
+unsafe impl<const N: usize> Sync for Table<N> {}
+
+impl<const N: usize> Table<N> {
+    /// Describes parameters by name and type. The last one given must be [`Table::END`].
+    pub const fn new(entries: [(Option<&'static CStr>, c_int); N]) -> Self {
+        assert!(N > 0 && entries[N - 1].0.is_none(), "a table ends with END");
+        let mut table = [const { end() }; N];
+        let mut index = 0;
+        while let (true, Some(key)) = (index < N, entries[index].0) {
+            table[index].key = key.as_ptr() as *const c_char;
+            table[index].data_type = entries[index].1 as u32;
+            table[index].return_size = PARAM_UNMODIFIED;
+            index += 1;
+        }
+        Self(table)
+    }
+
+    /// The last entry.
+    pub const END: (Option<&'static CStr>, c_int) = (None, 0);
+
+    /// As C wants it.
+    pub fn as_ptr(&'static self) -> *const OSSL_PARAM {
+        self.0.as_ptr()
+    }
+}

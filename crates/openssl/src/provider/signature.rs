@@ -1,0 +1,375 @@
+//! Signatures with bound RSA and EC keys: the functions libcrypto calls, over [`Signer`].
+
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use libc::size_t;
+use spinlane_cryptodev::MAX_OUTPUT;
+
+use super::context::ContextRef;
+use super::counters::{Delegated, count_delegated};
+use super::dispatch;
+use super::error::{check, guard, raise};
+use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::key::{self, Algorithm, BoundKey};
+use super::params::Params;
+use super::signer::Signer;
+
+/// The functions of RSA signatures.
+pub(super) static RSA: [OSSL_DISPATCH; 22] = table(
+    dispatch::signature_newctx(new_rsa),
+    dispatch::signature_gettable_ctx_params(rsa_gettable),
+    dispatch::signature_settable_ctx_params(rsa_settable),
+);
+
+/// The functions of ECDSA signatures.
+pub(super) static ECDSA: [OSSL_DISPATCH; 22] = table(
+    dispatch::signature_newctx(new_ecdsa),
+    dispatch::signature_gettable_ctx_params(ecdsa_gettable),
+    dispatch::signature_settable_ctx_params(ecdsa_settable),
+);
+
+const fn table(new: OSSL_DISPATCH, gettable: OSSL_DISPATCH, settable: OSSL_DISPATCH) -> [OSSL_DISPATCH; 22] {
+    [
+        new,
+        dispatch::signature_freectx(freectx),
+        dispatch::signature_dupctx(dupctx),
+        dispatch::signature_sign_init(sign_init),
+        dispatch::signature_sign(sign),
+        dispatch::signature_verify_init(verify_init),
+        dispatch::signature_verify(verify),
+        dispatch::signature_verify_recover_init(verify_recover_init),
+        dispatch::signature_verify_recover(verify_recover),
+        dispatch::signature_digest_sign_init(digest_sign_init),
+        dispatch::signature_digest_sign_update(digest_sign_update),
+        dispatch::signature_digest_sign_final(digest_sign_final),
+        dispatch::signature_digest_sign(digest_sign),
+        dispatch::signature_digest_verify_init(digest_verify_init),
+        dispatch::signature_digest_verify_update(digest_sign_update),
+        dispatch::signature_digest_verify_final(digest_verify_final),
+        dispatch::signature_digest_verify(digest_verify),
+        dispatch::signature_get_ctx_params(get_ctx_params),
+        gettable,
+        dispatch::signature_set_ctx_params(set_ctx_params),
+        settable,
+        dispatch::END,
+    ]
+}
+
+fn new(algorithm: Algorithm) -> *mut c_void {
+    guard(ptr::null_mut(), || Box::into_raw(Box::new(Signer::new(algorithm))).cast())
+}
+
+unsafe extern "C" fn new_rsa(_provctx: *mut c_void, _properties: *const c_char) -> *mut c_void {
+    new(Algorithm::Rsa)
+}
+
+unsafe extern "C" fn new_ecdsa(_provctx: *mut c_void, _properties: *const c_char) -> *mut c_void {
+    new(Algorithm::Ec)
+}
+
+/// Safety of this and the functions below: libcrypto passes contexts that a `newctx` or
+/// [`dupctx`] gave out and that have not been freed, one call at a time, key data of the
+/// algorithm's key manager or null, and buffers and parameter arrays of the lengths it says.
+unsafe extern "C" fn freectx(ctx: *mut c_void) {
+    guard((), || {
+        if !ctx.is_null() {
+            // SAFETY: see above.
+            drop(unsafe { Box::from_raw(ctx.cast::<Signer>()) });
+        }
+    });
+}
+
+/// # Safety
+/// See [`freectx`].
+unsafe fn signer<'a>(ctx: *mut c_void) -> Option<&'a mut Signer> {
+    // SAFETY: by the caller's promise; one call at a time, so the reference is unique.
+    unsafe { ctx.cast::<Signer>().as_mut() }
+}
+
+unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: see `freectx`.
+        let copy = unsafe { signer(ctx) }.and_then(|signer| signer.dup());
+        copy.map_or(ptr::null_mut(), |copy| Box::into_raw(Box::new(copy)).cast())
+    })
+}
+
+/// Runs an init function.
+///
+/// # Safety
+/// See [`freectx`].
+unsafe fn start(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+    body: impl FnOnce(&mut Signer, Option<Arc<BoundKey>>, Params<'_>) -> bool,
+) -> c_int {
+    check(|| {
+        // SAFETY: by the caller's promise.
+        let (signer, key, params) = unsafe { (signer(ctx), key::share(key), Params::new(params)) };
+        signer.is_some_and(|signer| body(signer, key, params))
+    })
+}
+
+unsafe extern "C" fn sign_init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+    // SAFETY: see `freectx`.
+    unsafe { start(ctx, key, params, Signer::start_sign) }
+}
+
+unsafe extern "C" fn verify_init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+    let init = ffi::EVP_PKEY_verify_init_ex;
+    // SAFETY: see `freectx`.
+    unsafe { start(ctx, key, params, |signer, key, params| signer.start_delegated(key, params, init)) }
+}
+
+unsafe extern "C" fn verify_recover_init(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
+    let init = ffi::EVP_PKEY_verify_recover_init_ex;
+    // SAFETY: see `freectx`.
+    unsafe { start(ctx, key, params, |signer, key, params| signer.start_delegated(key, params, init)) }
+}
+
+unsafe extern "C" fn digest_sign_init(
+    ctx: *mut c_void,
+    digest: *const c_char,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
+    // SAFETY: null or a C string that lives through the call.
+    let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
+    // SAFETY: see `freectx`.
+    unsafe {
+        start(ctx, key, params, |signer, key, params| signer.start_digest_sign(digest, key, params))
+    }
+}
+
+unsafe extern "C" fn digest_verify_init(
+    ctx: *mut c_void,
+    digest: *const c_char,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
+    // SAFETY: null or a C string that lives through the call.
+    let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
+    // SAFETY: see `freectx`.
+    unsafe {
+        start(ctx, key, params, |signer, key, params| signer.start_digest_verify(digest, key, params))
+    }
+}
+
+/// Signs by `body` into a buffer of ours and hands the result to the caller; no reference to the
+/// caller's memory lives over a pause. Answers the length only, if that is all that is asked.
+///
+/// # Safety
+/// See [`freectx`].
+unsafe fn produce(
+    ctx: *mut c_void,
+    (sig, sig_len, sig_size): (*mut c_uchar, *mut size_t, size_t),
+    body: impl FnOnce(&Signer, &mut [u8; MAX_OUTPUT]) -> Option<usize>,
+) -> c_int {
+    check(|| {
+        // SAFETY: by the caller's promise.
+        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
+        let (Some(longest), false) = (signer.size(), sig_len.is_null()) else { return false };
+        if sig.is_null() {
+            // SAFETY: not null, so the caller's place for the length.
+            unsafe { *sig_len = longest };
+            return true;
+        }
+        if sig_size < longest {
+            raise(format_args!("room for {sig_size} bytes of signature; give {longest}"));
+            return false;
+        }
+        let mut out = [0; MAX_OUTPUT];
+        let Some(len) = body(signer, &mut out) else { return false };
+        // SAFETY: the caller's buffer of `sig_size` bytes, at least `longest`, at least `len`.
+        unsafe {
+            ptr::copy_nonoverlapping(out.as_ptr(), sig, len);
+            *sig_len = len;
+        }
+        true
+    })
+}
+
+/// May pause.
+unsafe extern "C" fn sign(
+    ctx: *mut c_void,
+    sig: *mut c_uchar,
+    sig_len: *mut size_t,
+    sig_size: size_t,
+    tbs: *const c_uchar,
+    tbs_len: size_t,
+) -> c_int {
+    // SAFETY: see `freectx`.
+    unsafe {
+        let hash = ffi::bytes(tbs, tbs_len);
+        produce(ctx, (sig, sig_len, sig_size), |signer, out| signer.sign_hash(hash, out))
+    }
+}
+
+unsafe extern "C" fn digest_sign_update(ctx: *mut c_void, data: *const c_uchar, len: size_t) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (signer, data) = unsafe { (signer(ctx), ffi::bytes(data, len)) };
+        signer.is_some_and(|signer| signer.update(data))
+    })
+}
+
+/// May pause.
+unsafe extern "C" fn digest_sign_final(
+    ctx: *mut c_void,
+    sig: *mut c_uchar,
+    sig_len: *mut size_t,
+    sig_size: size_t,
+) -> c_int {
+    // SAFETY: see `freectx`.
+    unsafe { digest_sign_rest(ctx, (sig, sig_len, sig_size), &[]) }
+}
+
+/// May pause.
+unsafe extern "C" fn digest_sign(
+    ctx: *mut c_void,
+    sig: *mut c_uchar,
+    sig_len: *mut size_t,
+    sig_size: size_t,
+    tbs: *const c_uchar,
+    tbs_len: size_t,
+) -> c_int {
+    // SAFETY: see `freectx`.
+    unsafe { digest_sign_rest(ctx, (sig, sig_len, sig_size), ffi::bytes(tbs, tbs_len)) }
+}
+
+/// # Safety
+/// See [`freectx`].
+unsafe fn digest_sign_rest(
+    ctx: *mut c_void,
+    (sig, sig_len, sig_size): (*mut c_uchar, *mut size_t, size_t),
+    rest: &[u8],
+) -> c_int {
+    // SAFETY: by the caller's promise.
+    let delegate = unsafe { signer(ctx) }.and_then(|signer| signer.message_delegate());
+    let Some(delegate) = delegate else {
+        // SAFETY: by the caller's promise.
+        return unsafe {
+            produce(ctx, (sig, sig_len, sig_size), |signer, out| signer.sign_message(rest, out))
+        };
+    };
+    check(|| {
+        if sig_len.is_null() {
+            return false;
+        }
+        count_delegated(Delegated::Sign);
+        // SAFETY: live context; the caller's buffers, handed on with their lengths.
+        unsafe {
+            *sig_len = sig_size;
+            if sig.is_null() || rest.is_empty() {
+                return openssl_sys::EVP_DigestSignFinal(delegate.as_ptr(), sig, sig_len) > 0;
+            }
+            openssl_sys::EVP_DigestSign(delegate.as_ptr(), sig, sig_len, rest.as_ptr(), rest.len()) > 0
+        }
+    })
+}
+
+unsafe extern "C" fn verify(
+    ctx: *mut c_void,
+    sig: *const c_uchar,
+    sig_len: size_t,
+    tbs: *const c_uchar,
+    tbs_len: size_t,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
+        let Some(delegate) = signer.hash_delegate() else { return false };
+        count_delegated(Delegated::Verify);
+        // SAFETY: live context; the caller's buffers, handed on with their lengths.
+        unsafe { openssl_sys::EVP_PKEY_verify(delegate.as_ptr(), sig, sig_len, tbs, tbs_len) == 1 }
+    })
+}
+
+unsafe extern "C" fn verify_recover(
+    ctx: *mut c_void,
+    out: *mut c_uchar,
+    out_len: *mut size_t,
+    out_size: size_t,
+    sig: *const c_uchar,
+    sig_len: size_t,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
+        let (Some(delegate), false) = (signer.hash_delegate(), out_len.is_null()) else { return false };
+        count_delegated(Delegated::Verify);
+        // SAFETY: live context; the caller's buffers, handed on with their lengths.
+        unsafe {
+            *out_len = out_size;
+            openssl_sys::EVP_PKEY_verify_recover(delegate.as_ptr(), out, out_len, sig, sig_len) > 0
+        }
+    })
+}
+
+unsafe extern "C" fn digest_verify_final(ctx: *mut c_void, sig: *const c_uchar, sig_len: size_t) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
+        let Some(delegate) = signer.message_delegate() else { return false };
+        count_delegated(Delegated::Verify);
+        // SAFETY: live context; the caller's buffer, handed on with its length.
+        unsafe { openssl_sys::EVP_DigestVerifyFinal(delegate.as_ptr(), sig, sig_len) == 1 }
+    })
+}
+
+unsafe extern "C" fn digest_verify(
+    ctx: *mut c_void,
+    sig: *const c_uchar,
+    sig_len: size_t,
+    tbs: *const c_uchar,
+    tbs_len: size_t,
+) -> c_int {
+    // SAFETY: see `freectx`.
+    unsafe {
+        if digest_sign_update(ctx, tbs, tbs_len) != 1 {
+            return 0;
+        }
+        digest_verify_final(ctx, sig, sig_len)
+    }
+}
+
+unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
+    // SAFETY: see `freectx`.
+    check(|| unsafe { signer(ctx) }.is_some_and(|signer| params.is_null() || signer.get(params)))
+}
+
+unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (signer, params) = unsafe { (signer(ctx), Params::new(params)) };
+        signer.is_some_and(|signer| signer.set(params))
+    })
+}
+
+/// Safety of this and the functions below: libcrypto passes what our init function gave out.
+unsafe extern "C" fn rsa_gettable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
+    // SAFETY: see above.
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_signature.gettable)
+}
+
+unsafe extern "C" fn rsa_settable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
+    // SAFETY: see `rsa_gettable`.
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_signature.settable)
+}
+
+unsafe extern "C" fn ecdsa_gettable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
+    // SAFETY: see `rsa_gettable`.
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ecdsa_signature.gettable)
+}
+
+unsafe extern "C" fn ecdsa_settable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
+    // SAFETY: see `rsa_gettable`.
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ecdsa_signature.settable)
+}

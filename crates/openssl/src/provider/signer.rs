@@ -1,0 +1,495 @@
+//! The state of one signature operation: what we do ourselves, and when the default provider
+//! does it instead.
+//!
+//! A signature is ours if the key is for devices, the digest is SHA-256, SHA-384 or SHA-512, and
+//! for RSA the padding is PKCS#1 v1.5 or PSS with MGF1 over the same digest. As soon as a
+//! parameter says otherwise the default provider takes over, in the state the operation has.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+use std::sync::Arc;
+
+use spinlane_cryptodev as cryptodev;
+use spinlane_cryptodev::digest::{Digest, Hasher, MAX_DIGEST_LEN};
+use spinlane_cryptodev::{MAX_OUTPUT, Request, padding};
+
+use super::counters::{Delegated, count_delegated};
+use super::error::raise;
+use super::ffi::{self, EVP_PKEY_CTX, OSSL_PARAM};
+use super::inner::{DigestCtx, KeyCtx};
+use super::key::{Algorithm, BoundKey};
+use super::names;
+use super::offload::offload;
+use super::params::{self, Param, Params};
+
+/// One operation context. Which operation it is shows in what it holds: a hasher for a message,
+/// a delegate for what is not ours, neither for a hash to sign.
+pub(super) struct Signer {
+    algorithm: Algorithm,
+    key: Option<Arc<BoundKey>>,
+    settings: Settings,
+    hasher: Option<Hasher>,
+    delegate: Option<Delegate>,
+}
+
+/// What a signature of ours depends on.
+#[derive(Clone, Copy)]
+struct Settings {
+    digest: Option<Digest>,
+    pss: bool,
+    /// As RSA_PSS_SALTLEN_*, or a number of bytes.
+    salt_len: c_int,
+}
+
+/// The default provider's context.
+enum Delegate {
+    /// For a hash.
+    Hash(KeyCtx),
+    /// For a message.
+    Message(DigestCtx),
+}
+
+/// A parameter that makes the operation the default provider's.
+struct NotOurs;
+
+/// A finished hash.
+struct Hash {
+    bytes: [u8; MAX_DIGEST_LEN],
+    len: usize,
+}
+
+impl Signer {
+    pub fn new(algorithm: Algorithm) -> Self {
+        let settings = Settings { digest: None, pss: false, salt_len: 0 };
+        Self { algorithm, key: None, settings, hasher: None, delegate: None }
+    }
+
+    /// A copy in the same state.
+    pub fn dup(&self) -> Option<Self> {
+        let delegate = match &self.delegate {
+            None => None,
+            Some(Delegate::Hash(ctx)) => Some(Delegate::Hash(ctx.dup()?)),
+            Some(Delegate::Message(ctx)) => Some(Delegate::Message(ctx.dup()?)),
+        };
+        let (key, hasher) = (self.key.clone(), self.hasher.clone());
+        Some(Self { algorithm: self.algorithm, key, settings: self.settings, hasher, delegate })
+    }
+
+    /// Makes it a signature of hashes. `key` is `None` to go on with the same.
+    pub fn start_sign(&mut self, key: Option<Arc<BoundKey>>, params: Params<'_>) -> bool {
+        if !self.restart(key) {
+            return false;
+        }
+        self.settings.digest = None;
+        self.set(params)
+    }
+
+    /// Makes it a signature of a message. `digest` is `None` to go on with the same.
+    pub fn start_digest_sign(
+        &mut self,
+        digest: Option<&CStr>,
+        key: Option<Arc<BoundKey>>,
+        params: Params<'_>,
+    ) -> bool {
+        if !self.restart(key) {
+            return false;
+        }
+        if let Some(name) = digest {
+            self.settings.digest = digest_by_name(name.to_bytes());
+        }
+        let Some(digest) = self.settings.digest.filter(|_| self.device_key().is_some()) else {
+            return self.delegate_message(digest, params, ffi::EVP_DigestSignInit_ex);
+        };
+        self.hasher = Some(Hasher::new(digest));
+        self.set(params)
+    }
+
+    /// Makes it an operation on a hash that the default provider does, prepared by `init`.
+    pub fn start_delegated(
+        &mut self,
+        key: Option<Arc<BoundKey>>,
+        params: Params<'_>,
+        init: unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int,
+    ) -> bool {
+        let Some(ctx) = self.restart(key).then(|| self.key_ctx()).flatten() else { return false };
+        // SAFETY: live context; the array is handed on as it came.
+        let ready = unsafe { init(ctx.as_ptr(), params.as_ptr()) } > 0;
+        self.delegate = ready.then_some(Delegate::Hash(ctx));
+        ready
+    }
+
+    /// Makes it a verification of a message.
+    pub fn start_digest_verify(
+        &mut self,
+        digest: Option<&CStr>,
+        key: Option<Arc<BoundKey>>,
+        params: Params<'_>,
+    ) -> bool {
+        self.restart(key) && self.delegate_message(digest, params, ffi::EVP_DigestVerifyInit_ex)
+    }
+
+    /// Takes in parameters, in any state.
+    pub fn set(&mut self, params: Params<'_>) -> bool {
+        if params.is_null() {
+            return true;
+        }
+        if self.delegate.is_none() {
+            match self.settings_after(params) {
+                Ok(Some(settings)) => {
+                    self.settings = settings;
+                    return true;
+                }
+                Ok(None) => return false,
+                Err(NotOurs) => {
+                    let Some(ctx) = self.sign_ctx() else { return false };
+                    self.delegate = Some(Delegate::Hash(ctx));
+                }
+            }
+        }
+        // SAFETY: live context; the array is handed on as it came.
+        self.delegate_ctx()
+            .is_some_and(|ctx| unsafe { openssl_sys::EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0 })
+    }
+
+    /// Answers a request for parameters as the default provider would in the same state.
+    pub fn get(&self, params: *mut OSSL_PARAM) -> bool {
+        let fresh;
+        let ctx = match self.delegate_ctx() {
+            Some(ctx) => ctx,
+            None => {
+                let Some(ctx) = self.sign_ctx() else { return false };
+                fresh = ctx;
+                fresh.as_ptr()
+            }
+        };
+        // SAFETY: live context; the array is handed on as it came.
+        unsafe { openssl_sys::EVP_PKEY_CTX_get_params(ctx, params) > 0 }
+    }
+
+    /// Longest signature in bytes.
+    pub fn size(&self) -> Option<usize> {
+        self.key.as_deref().and_then(BoundKey::content).map(|content| content.size)
+    }
+
+    /// The default provider's context, if it does the operation on hashes.
+    pub fn hash_delegate(&self) -> Option<&KeyCtx> {
+        match &self.delegate {
+            Some(Delegate::Hash(ctx)) => Some(ctx),
+            _ => None,
+        }
+    }
+
+    /// The default provider's context, if it does the operation on a message.
+    pub fn message_delegate(&self) -> Option<&DigestCtx> {
+        match &self.delegate {
+            Some(Delegate::Message(ctx)) => Some(ctx),
+            _ => None,
+        }
+    }
+
+    /// Hashes more of the message.
+    pub fn update(&mut self, data: &[u8]) -> bool {
+        if let Some(ctx) = self.message_delegate() {
+            // SAFETY: live context; `data` is readable.
+            return unsafe {
+                openssl_sys::EVP_DigestSignUpdate(ctx.as_ptr(), data.as_ptr().cast(), data.len()) > 0
+            };
+        }
+        let Some(hasher) = &mut self.hasher else {
+            raise(format_args!("no message is being signed; call EVP_DigestSignInit first"));
+            return false;
+        };
+        hasher.update(data);
+        true
+    }
+
+    /// Signs the message so far and `rest`; returns the signature's length. May pause.
+    pub fn sign_message(&self, rest: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+        let Some(mut hasher) = self.hasher.clone() else {
+            raise(format_args!("no message is being signed; call EVP_DigestSignInit first"));
+            return None;
+        };
+        hasher.update(rest);
+        let mut hash = Hash { bytes: [0; MAX_DIGEST_LEN], len: hasher.digest().len() };
+        hasher.finish(&mut hash.bytes);
+        self.sign_hash(&hash.bytes[..hash.len], out)
+    }
+
+    /// Signs a hash; returns the signature's length. May pause.
+    pub fn sign_hash(&self, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+        if self.delegate.is_none()
+            && let Some(key) = self.device_key()
+        {
+            match self.algorithm {
+                Algorithm::Ec if self.settings.digest.is_none_or(|digest| digest.len() == hash.len()) => {
+                    return sign_ecdsa(key, hash, out);
+                }
+                Algorithm::Rsa => {
+                    let mut block = [0; MAX_OUTPUT];
+                    let block = &mut block[..self.size()?];
+                    if self.settings.pad(hash, block) {
+                        let out = &mut out[..block.len()];
+                        return offload(&Request::rsa_private(key, block).ok()?, out).then_some(out.len());
+                    }
+                }
+                Algorithm::Ec => {}
+            }
+        }
+        self.sign_by_default_provider(hash, out)
+    }
+
+    fn sign_by_default_provider(&self, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+        count_delegated(Delegated::Sign);
+        let fresh;
+        let ctx = match self.hash_delegate() {
+            Some(ctx) => ctx,
+            None => {
+                fresh = self.sign_ctx()?;
+                &fresh
+            }
+        };
+        let mut len = out.len();
+        // SAFETY: live context; both buffers have the lengths said.
+        let signed = unsafe {
+            openssl_sys::EVP_PKEY_sign(ctx.as_ptr(), out.as_mut_ptr(), &mut len, hash.as_ptr(), hash.len())
+        };
+        (signed > 0).then_some(len)
+    }
+
+    /// Forgets everything but the key and the digest.
+    fn restart(&mut self, key: Option<Arc<BoundKey>>) -> bool {
+        self.delegate = None;
+        self.hasher = None;
+        if key.is_some() {
+            self.key = key;
+        }
+        let Some(key) = &self.key else {
+            raise(format_args!("no key to sign or verify with; bind one first"));
+            return false;
+        };
+        self.settings.pss = false;
+        self.settings.salt_len = key.context.default_salt_len;
+        key.content().is_some()
+    }
+
+    fn device_key(&self) -> Option<&Arc<cryptodev::Key>> {
+        self.key.as_deref().and_then(BoundKey::content).and_then(|content| content.device.as_ref())
+    }
+
+    fn key_ctx(&self) -> Option<KeyCtx> {
+        let key = self.key.as_deref()?;
+        KeyCtx::new(&key.context.inner, &key.content()?.inner)
+    }
+
+    /// A context of the default provider to sign a hash by these settings.
+    fn sign_ctx(&self) -> Option<KeyCtx> {
+        let ctx = self.key_ctx()?;
+        let mut array = [const { params::end() }; 4];
+        let mut used = 0;
+        if let Some(digest) = self.settings.digest {
+            array[used] = params::text(names::DIGEST, digest_name(digest));
+            used += 1;
+        }
+        let (mut pad_mode, mut salt_len) = (ffi::RSA_PKCS1_PSS_PADDING, self.settings.salt_len);
+        if self.settings.pss {
+            array[used] = params::int(names::PAD_MODE, &mut pad_mode);
+            array[used + 1] = params::int(names::SALTLEN, &mut salt_len);
+        }
+        // SAFETY: live context; the array ends with `end` and lives through the calls.
+        let ready = unsafe {
+            ffi::EVP_PKEY_sign_init_ex(ctx.as_ptr(), ptr::null()) > 0
+                && openssl_sys::EVP_PKEY_CTX_set_params(ctx.as_ptr(), array.as_ptr()) > 0
+        };
+        ready.then_some(ctx)
+    }
+
+    fn delegate_message(
+        &mut self,
+        digest: Option<&CStr>,
+        params: Params<'_>,
+        init: unsafe extern "C" fn(
+            *mut ffi::EVP_MD_CTX,
+            *mut *mut EVP_PKEY_CTX,
+            *const c_char,
+            *mut ffi::OSSL_LIB_CTX,
+            *const c_char,
+            *mut ffi::EVP_PKEY,
+            *const OSSL_PARAM,
+        ) -> c_int,
+    ) -> bool {
+        let Some((key, content)) = self.key.as_deref().and_then(|key| Some((key, key.content()?))) else {
+            return false;
+        };
+        let Some(ctx) = DigestCtx::new() else { return false };
+        // SAFETY: live contexts and key; name and array are handed on as they came.
+        let ready = unsafe {
+            init(
+                ctx.as_ptr(),
+                ptr::null_mut(),
+                digest.map_or(ptr::null(), CStr::as_ptr),
+                key.context.inner.libctx(),
+                ptr::null(),
+                content.inner.as_ptr(),
+                params.as_ptr(),
+            )
+        } > 0;
+        self.delegate = ready.then_some(Delegate::Message(ctx));
+        ready
+    }
+
+    fn delegate_ctx(&self) -> Option<*mut EVP_PKEY_CTX> {
+        match self.delegate.as_ref()? {
+            Delegate::Hash(ctx) => Some(ctx.as_ptr()),
+            // SAFETY: live context, initialised, so it has one.
+            Delegate::Message(ctx) => Some(unsafe { ffi::EVP_MD_CTX_get_pkey_ctx(ctx.as_ptr()) }),
+        }
+    }
+
+    /// The settings as `params` change them; `None` with an error queued if they must not.
+    fn settings_after(&self, params: Params<'_>) -> Result<Option<Settings>, NotOurs> {
+        let mut next = self.settings;
+        let rsa = self.algorithm == Algorithm::Rsa;
+        if let Some(param) = params.find(names::DIGEST) {
+            let digest = param.text().and_then(digest_by_name);
+            if self.hasher.is_some() && digest != self.settings.digest {
+                raise(format_args!("the digest is fixed once a message is being signed; start over"));
+                return Ok(None);
+            }
+            next.digest = Some(digest.ok_or(NotOurs)?);
+        }
+        if let Some(param) = params.find(names::PAD_MODE).filter(|_| rsa) {
+            next.pss = is_pss(param).ok_or(NotOurs)?;
+        }
+        if let Some(param) = params.find(names::SALTLEN).filter(|_| rsa) {
+            let automatic = self.key.as_ref().map_or(0, |key| key.context.default_salt_len);
+            next.salt_len = salt_len(param, automatic).filter(|_| next.pss).ok_or(NotOurs)?;
+        }
+        if let Some(param) = params.find(names::MGF1_DIGEST).filter(|_| rsa) {
+            let digest = param.text().and_then(digest_by_name).filter(|_| next.pss).ok_or(NotOurs)?;
+            if next.digest != Some(digest) {
+                return Err(NotOurs);
+            }
+        }
+        let known = |param: Param<'_>| {
+            let key = param.key();
+            let common = key == names::DIGEST || key == names::PROPERTIES;
+            let of_rsa = [names::PAD_MODE, names::SALTLEN, names::MGF1_DIGEST, names::MGF1_PROPERTIES];
+            common || rsa && of_rsa.contains(&key)
+        };
+        if params.iter().all(known) { Ok(Some(next)) } else { Err(NotOurs) }
+    }
+}
+
+impl Settings {
+    /// Pads `hash` to the whole of `block`; false if that is the default provider's to judge.
+    fn pad(&self, hash: &[u8], block: &mut [u8]) -> bool {
+        let Some(digest) = self.digest else { return false };
+        if !self.pss {
+            return padding::pkcs1_v15(digest, hash, block).is_ok();
+        }
+        let longest = padding::pss_max_salt_len(digest, block.len());
+        let salt_len = match self.salt_len {
+            ffi::RSA_PSS_SALTLEN_DIGEST => digest.len(),
+            ffi::RSA_PSS_SALTLEN_AUTO | ffi::RSA_PSS_SALTLEN_MAX => longest,
+            ffi::RSA_PSS_SALTLEN_AUTO_DIGEST_MAX => longest.min(digest.len()),
+            given => usize::try_from(given).unwrap_or(usize::MAX),
+        };
+        padding::pss(digest, hash, salt_len, block).is_ok()
+    }
+}
+
+/// Whether a `pad-mode` means PSS; `None` if it is neither that nor PKCS#1 v1.5.
+fn is_pss(param: Param<'_>) -> Option<bool> {
+    match (param.int(), param.text()) {
+        (Some(ffi::RSA_PKCS1_PADDING), _) | (_, Some(b"pkcs1")) => Some(false),
+        (Some(ffi::RSA_PKCS1_PSS_PADDING), _) | (_, Some(b"pss")) => Some(true),
+        _ => None,
+    }
+}
+
+/// A `saltlen` that this version of OpenSSL knows.
+fn salt_len(param: Param<'_>, default: c_int) -> Option<c_int> {
+    let lowest = ffi::RSA_PSS_SALTLEN_MAX.min(default);
+    let value = match param.text() {
+        None => param.int()?,
+        Some(b"digest") => ffi::RSA_PSS_SALTLEN_DIGEST,
+        Some(b"max") => ffi::RSA_PSS_SALTLEN_MAX,
+        Some(b"auto") => ffi::RSA_PSS_SALTLEN_AUTO,
+        Some(number) => std::str::from_utf8(number).ok()?.parse().ok().filter(|len| *len >= 0)?,
+    };
+    (value >= lowest).then_some(value)
+}
+
+fn sign_ecdsa(key: &Arc<cryptodev::Key>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+    // FIPS 186-5, section 6.4.1: the leftmost bits, as many as the order has.
+    let hash = &hash[..hash.len().min(32)];
+    let mut digest = [0; 32];
+    digest[32 - hash.len()..].copy_from_slice(hash);
+    let mut raw = [0; 64];
+    offload(&Request::ecdsa_p256(key, &digest).ok()?, &mut raw).then(|| encode_ecdsa(&raw, out))
+}
+
+/// DER of ECDSA-Sig-Value (RFC 3279, section 2.2.3), at most 72 bytes; returns its length.
+fn encode_ecdsa(raw: &[u8; 64], out: &mut [u8; MAX_OUTPUT]) -> usize {
+    let mut at = 2;
+    for number in [&raw[..32], &raw[32..]] {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count().min(31);
+        let number = &number[zeros..];
+        let sign = usize::from(number[0] >= 0x80);
+        let len = number.len() + sign;
+        out[at..at + 3].copy_from_slice(&[0x02, len as u8, 0]);
+        out[at + 2 + sign..at + 2 + len].copy_from_slice(number);
+        at += 2 + len;
+    }
+    out[..2].copy_from_slice(&[0x30, (at - 2) as u8]);
+    at
+}
+
+/// The digest of one of its names in libcrypto.
+pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {
+    let names: [(Digest, [&[u8]; 4]); 3] = [
+        (Digest::Sha256, [b"SHA2-256", b"SHA256", b"SHA-256", b"2.16.840.1.101.3.4.2.1"]),
+        (Digest::Sha384, [b"SHA2-384", b"SHA384", b"SHA-384", b"2.16.840.1.101.3.4.2.2"]),
+        (Digest::Sha512, [b"SHA2-512", b"SHA512", b"SHA-512", b"2.16.840.1.101.3.4.2.3"]),
+    ];
+    let (digest, _) = names.into_iter().find(|(_, names)| names.iter().any(|known| name.eq_ignore_ascii_case(known)))?;
+    Some(digest)
+}
+
+fn digest_name(digest: Digest) -> &'static CStr {
+    match digest {
+        Digest::Sha256 => c"SHA2-256",
+        Digest::Sha384 => c"SHA2-384",
+        Digest::Sha512 => c"SHA2-512",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ecdsa_der_has_minimal_positive_integers() {
+        let mut out = [0; MAX_OUTPUT];
+        let mut raw = [0; 64];
+        raw[31] = 1;
+        raw[32] = 0x80;
+        let len = encode_ecdsa(&raw, &mut out);
+        let mut wanted = vec![0x30, 38, 0x02, 1, 1, 0x02, 33, 0, 0x80];
+        wanted.resize(40, 0);
+        assert_eq!(&out[..len], &wanted[..]);
+        assert_eq!(encode_ecdsa(&[0xff; 64], &mut out), 72);
+        assert_eq!(encode_ecdsa(&[0; 64], &mut out), 8);
+    }
+
+    #[test]
+    fn digests_have_all_their_names() {
+        for digest in Digest::ALL {
+            let name = digest_name(digest).to_bytes();
+            assert_eq!(digest_by_name(name), Some(digest));
+            assert_eq!(digest_by_name(&name.to_ascii_lowercase()), Some(digest));
+        }
+        assert_eq!(digest_by_name(b"SHA1"), None);
+        assert_eq!(digest_by_name(b""), None);
+    }
+}

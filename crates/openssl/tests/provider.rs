@@ -1,0 +1,155 @@
+//! Handshakes of an unmodified libssl whose server, or client, has its key in the provider.
+//! The other side is stock OpenSSL in a library context of its own.
+
+#![allow(clippy::undocumented_unsafe_blocks, reason = "calls of libcrypto's constant getters")]
+
+mod provider_support;
+
+use openssl_sys::{EVP_sha256, TLS1_2_VERSION, TLS1_3_VERSION};
+use provider_support::*;
+use spinlane_cryptodev::OpKind;
+use spinlane_openssl::provider::{BindError, Delegated, counters};
+
+/// Runs one handshake of a stock client with a server that has `key`, bound; returns how often
+/// the kind of op was offloaded meanwhile, at least (tests run side by side).
+fn serve(key: &Pkey, client: Context, kind: OpKind) -> (Agreed, u64) {
+    let certificate = Certificate::new(key, unsafe { EVP_sha256() });
+    let server = Context::server(&certificate, &key.bound());
+    let before = counters().offloaded(kind);
+    let agreed = Pair::new(&client.trusting(&certificate), &server, None).run().expect("handshake");
+    (agreed, counters().offloaded(kind) - before)
+}
+
+#[test]
+fn every_key_serves_tls_1_3_and_1_2_with_every_group() {
+    let keys = [
+        (rsa(2048), OpKind::Rsa2048),
+        (rsa(3072), OpKind::Rsa3072),
+        (rsa(4096), OpKind::Rsa4096),
+        (p256(), OpKind::EcdsaP256),
+    ];
+    for (key, kind) in keys {
+        for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
+            for group in [c"X25519", c"P-256", c"P-384"] {
+                let client = Context::stock_client().protocol(version).groups(group);
+                let (agreed, offloaded) = serve(key, client, kind);
+                assert_eq!(agreed.version, version, "{kind} {group:?}");
+                assert!(offloaded >= 1, "{kind} {group:?} {version:#x}: not offloaded");
+            }
+        }
+    }
+}
+
+#[test]
+fn x25519_is_offloaded_in_both_protocols() {
+    for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
+        let before = counters();
+        let client = Context::stock_client().protocol(version).groups(c"X25519");
+        serve(p256(), client, OpKind::X25519Keygen);
+        let after = counters();
+        for kind in [OpKind::X25519Keygen, OpKind::X25519Derive] {
+            assert!(after.offloaded(kind) > before.offloaded(kind), "{kind} in {version:#x}");
+        }
+    }
+}
+
+#[test]
+fn every_rsa_signature_scheme_is_offloaded() {
+    let schemes = [
+        (TLS1_3_VERSION, c"rsa_pss_rsae_sha256"),
+        (TLS1_3_VERSION, c"rsa_pss_rsae_sha384"),
+        (TLS1_3_VERSION, c"rsa_pss_rsae_sha512"),
+        (TLS1_2_VERSION, c"rsa_pkcs1_sha256"),
+        (TLS1_2_VERSION, c"rsa_pkcs1_sha384"),
+        (TLS1_2_VERSION, c"rsa_pkcs1_sha512"),
+    ];
+    let certificate = Certificate::new(rsa(2048), unsafe { EVP_sha256() });
+    let server = Context::server(&certificate, &rsa(2048).bound());
+    for (version, scheme) in schemes {
+        let before = counters().offloaded(OpKind::Rsa2048);
+        let client = Context::stock_client().protocol(version).sigalgs(scheme);
+        Pair::new(&client, &server, None).run().unwrap_or_else(|error| panic!("{scheme:?}: {error}"));
+        assert!(counters().offloaded(OpKind::Rsa2048) > before, "{scheme:?}");
+    }
+}
+
+#[test]
+fn rsa_key_exchange_works_as_in_stock_openssl() {
+    for cipher in [c"AES256-SHA256", c"AES128-GCM-SHA256", c"AES128-SHA"] {
+        let before = counters().delegated(Delegated::AsymCipher);
+        let client = Context::stock_client().protocol(TLS1_2_VERSION).ciphers(cipher);
+        let (agreed, _) = serve(rsa(2048), client, OpKind::Rsa2048);
+        assert_eq!(agreed.cipher.as_bytes(), cipher.to_bytes());
+        assert!(counters().delegated(Delegated::AsymCipher) > before);
+    }
+}
+
+#[test]
+fn keys_that_no_device_does_are_served_as_stock() {
+    let keys = [
+        (Pkey::ec(ours(), c"P-384"), true),
+        (Pkey::plain(ours(), c"ED25519"), false),
+        (Pkey::rsa(ours(), 1024), true),
+    ];
+    for (key, hashes) in keys {
+        assert!(matches!(key.bind(), Err(BindError::NotOffloaded { .. })));
+        let digest = if hashes { unsafe { EVP_sha256() } } else { std::ptr::null() };
+        let certificate = Certificate::new(&key, digest);
+        let server = Context::server(&certificate, &key);
+        unsafe { openssl_sys::SSL_CTX_set_security_level(server.0, 0) };
+        let client = Context::stock_client();
+        unsafe { openssl_sys::SSL_CTX_set_security_level(client.0, 0) };
+        let agreed = Pair::new(&client.trusting(&certificate), &server, None).run().expect("handshake");
+        assert_eq!(agreed.version, TLS1_3_VERSION);
+    }
+}
+
+#[test]
+fn client_certificates_work_both_ways() {
+    for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
+        for (server_key, client_key) in [(p256(), rsa(2048)), (rsa(2048), p256())] {
+            let served = Certificate::new(server_key, unsafe { EVP_sha256() });
+            let shown = Certificate::new(client_key, unsafe { EVP_sha256() });
+            // Our server checks a stock client's certificate.
+            let server = Context::server(&served, &server_key.bound()).trusting(&shown).protocol(version);
+            let client = Context::stock_client().with_key(&shown, client_key).trusting(&served);
+            Pair::new(&client, &server, None).run().expect("our server");
+            // Our client signs with a bound key for a stock server.
+            let server = Context::stock_server(&served, server_key).trusting(&shown).protocol(version);
+            let client = Context::client().with_key(&shown, &client_key.bound()).trusting(&served);
+            Pair::new(&client, &server, None).run().expect("our client");
+        }
+    }
+}
+
+#[test]
+fn sessions_resume() {
+    for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
+        let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
+        let server = Context::server(&certificate, &p256().bound()).protocol(version).tickets(2);
+        let client = Context::stock_client().trusting(&certificate);
+        let first = Pair::new(&client, &server, None);
+        assert!(!first.run().expect("first").resumed);
+        let session = first.session();
+        let second = Pair::new(&client, &server, Some(&session));
+        assert!(second.run().expect("second").resumed, "{version:#x}");
+    }
+}
+
+#[test]
+fn a_retried_hello_works() {
+    let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
+    let server = Context::server(&certificate, &p256().bound()).groups(c"X25519");
+    let client = Context::stock_client().groups(c"P-256:X25519").trusting(&certificate);
+    Pair::new(&client, &server, None).run().expect("handshake after HelloRetryRequest");
+}
+
+#[test]
+fn chacha_and_both_aes_suites_agree_on_secrets() {
+    for suite in [c"TLS_AES_128_GCM_SHA256", c"TLS_AES_256_GCM_SHA384", c"TLS_CHACHA20_POLY1305_SHA256"] {
+        let client = Context::stock_client();
+        unsafe { openssl_sys::SSL_CTX_set_ciphersuites(client.0, suite.as_ptr()) };
+        let (agreed, _) = serve(p256(), client, OpKind::EcdsaP256);
+        assert_eq!(agreed.cipher.as_bytes(), suite.to_bytes());
+    }
+}
