@@ -2,7 +2,7 @@
 //!
 //! Signatures as in the headers of OpenSSL 3.0; macros of the headers are functions here.
 
-use std::ffi::{c_char, c_int, c_long, c_uchar, c_void};
+use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
 
 pub(crate) use openssl_sys::*;
 
@@ -18,18 +18,7 @@ pub(crate) const SSL_CTRL_SET_GROUPS_LIST: c_int = 92;
 pub(crate) const ERR_LIB_ASYNC: c_int = 51;
 pub(crate) const ASYNC_R_INVALID_POOL_SIZE: c_int = 103;
 pub(crate) const ERR_R_PASSED_NULL_PARAMETER: c_int = 258 | (0x3 << 18);
-pub(crate) const ERR_R_PASSED_INVALID_ARGUMENT: c_int = 262 | (0x3 << 18);
 pub(crate) const ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED: c_int = 257 | (0x3 << 18);
-
-/// `ALPN` selection callback of SSL_CTX_set_alpn_select_cb(3).
-pub(crate) type AlpnSelectFn = extern "C" fn(
-    *mut SSL,
-    *mut *const c_uchar,
-    *mut c_uchar,
-    *const c_uchar,
-    std::ffi::c_uint,
-    *mut c_void,
-) -> c_int;
 
 unsafe extern "C" {
     pub(crate) fn SSL_CTX_new_ex(
@@ -59,5 +48,6 @@ unsafe extern "C" {
     pub(crate) fn OSSL_LIB_CTX_set0_default(libctx: *mut OSSL_LIB_CTX) -> *mut OSSL_LIB_CTX;
 
     pub(crate) fn BIO_get_new_index() -> c_int;
+    pub(crate) fn ERR_error_string_n(code: c_ulong, text: *mut c_char, len: usize);
     pub(crate) fn ERR_set_debug(file: *const c_char, line: c_int, func: *const c_char);
 }

@@ -146,7 +146,8 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_changed_fds(
 pub unsafe extern "C" fn ASYNC_WAIT_CTX_clear_fd(ctx: *mut WaitCtx, key: *const c_void) -> c_int {
     let mut cleared = false;
     // SAFETY: by the contract.
-    unsafe { with(ctx, |ctx| cleared = ctx.clear_fd(key)) } & c_int::from(cleared)
+    let done = unsafe { with(ctx, |ctx| cleared = ctx.clear_fd(key)) };
+    done & c_int::from(cleared)
 }
 
 /// ASYNC_WAIT_CTX_set_callback(3): what to call when an op under this context is done; a NULL

@@ -127,7 +127,6 @@ pub struct SslCtx {
 struct Inner {
     ctx: Owned<SSL_CTX>,
     key_offload: KeyOffload,
-    offload: bool,
     /// ALPN names in wire format, referred to by the selection callback.
     _alpn: Option<Box<Vec<u8>>>,
 }
@@ -190,10 +189,6 @@ impl SslCtx {
     pub fn set_async_callback_arg(&self, arg: *mut c_void) {
         // SAFETY: a live context; the argument is only handed on.
         unsafe { ffi::SSL_CTX_set_async_callback_arg(self.as_ptr(), arg) };
-    }
-
-    pub(super) fn offload(&self) -> bool {
-        self.inner.offload
     }
 
     pub(super) fn as_ptr(&self) -> *mut SSL_CTX {
@@ -388,8 +383,8 @@ impl Setup {
     }
 
     fn done(self) -> SslCtx {
-        let Self { ctx, offload, key_offload, alpn, .. } = self;
-        SslCtx { inner: Arc::new(Inner { ctx, key_offload, offload, _alpn: alpn }) }
+        let Self { ctx, key_offload, alpn, .. } = self;
+        SslCtx { inner: Arc::new(Inner { ctx, key_offload, _alpn: alpn }) }
     }
 }
 

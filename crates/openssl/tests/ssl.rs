@@ -1,0 +1,239 @@
+//! `SslCtx` and `Ssl` with a real libssl on both ends, in memory: the contract of
+//! SSL_set_async_callback(3) and what happens to connections that go away.
+
+mod support;
+
+use spinlane_cryptodev::Device;
+use spinlane_driver_soft::SoftDevice;
+use spinlane_job::Status;
+use spinlane_lcore::{Config, Conn, Lcore};
+use spinlane_openssl::{KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError};
+use support::{Pair, identity, pump, server_config};
+
+fn lcore_with(capacity: usize) -> Lcore {
+    let lcore = Lcore::new(Config::default());
+    let config = spinlane_cryptodev::QueuePairConfig { capacity, ..Default::default() };
+    lcore.add_queue_pair(SoftDevice::new().queue_pair(config).expect("the soft device has no limits that bite here"));
+    lcore
+}
+
+/// Steps both sides until the server pauses or both are established; returns the server's last
+/// progress.
+fn until_paused(pair: &mut Pair) -> Progress {
+    for _ in 0..20 {
+        pair.client.handshake().expect("client");
+        pump(&mut pair.client, &mut pair.server);
+        let progress = pair.server.handshake().expect("server");
+        pump(&mut pair.server, &mut pair.client);
+        match progress {
+            Progress::Paused | Progress::Refused => return progress,
+            Progress::Done(_) if pair.client.is_established() => return progress,
+            _ => {}
+        }
+    }
+    panic!("no progress in 20 steps");
+}
+
+/// Runs a pair to the end; returns how often the server paused.
+fn finish(lcore: &Lcore, pair: &mut Pair) -> usize {
+    let mut pauses = 0;
+    loop {
+        match until_paused(pair) {
+            Progress::Paused => {
+                pauses += 1;
+                assert_eq!(pair.server.async_status(), Status::OK, "status is OK before the pause");
+                let mut polls = 0;
+                while lcore.next_ready().is_none() {
+                    lcore.poll().expect("not in a callback");
+                    polls += 1;
+                    assert!(polls < 100, "the callback never came");
+                }
+                assert_eq!(lcore.next_ready(), None, "one callback per accepted op");
+            }
+            Progress::Done(_) => return pauses,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn handshakes_pause_for_every_private_key_op_and_finish() {
+    for kind in ["rsa2048", "p256"] {
+        for (protocol, version) in [(Protocol::Tls12, "TLSv1.2"), (Protocol::Tls13, "TLSv1.3")] {
+            let lcore = lcore_with(8);
+            let _entered = lcore.enter();
+            let mut config = server_config(kind);
+            config.max_protocol = protocol;
+            let server = SslCtx::server(&config).expect("server");
+            assert_eq!(server.key_offload(), &KeyOffload::Offloaded);
+            let mut pair = Pair::new(&server, &lcore, 1);
+            assert_eq!(finish(&lcore, &mut pair), 3, "keygen, derive, sign: {kind} {version}");
+            assert_eq!(pair.server.version(), version);
+            pair.echo(b"hello");
+            let stats = lcore.stats();
+            assert_eq!((stats.callbacks, stats.channels[0].completed, stats.channels[0].failed), (3, 3, 0));
+            assert_eq!((lcore.in_flight(), stats.inline_ops), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_stock_context_never_pauses() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    let mut config = server_config("rsa2048");
+    config.offload = false;
+    let server = SslCtx::server(&config).expect("server");
+    assert_eq!(server.key_offload(), &KeyOffload::Off);
+    let mut pair = Pair::new(&server, &lcore, 1);
+    assert_eq!(finish(&lcore, &mut pair), 0);
+    assert_eq!(pair.server.async_status(), Status::UNSUPPORTED, "no engine spoke up");
+}
+
+#[test]
+fn a_key_without_op_is_served_by_openssl_and_said_so() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    for kind in ["p384", "ed25519"] {
+        let server = SslCtx::server(&server_config(kind)).expect("server");
+        assert!(matches!(server.key_offload(), KeyOffload::Unsupported(_)), "{kind}");
+        let mut pair = Pair::new(&server, &lcore, 1);
+        assert_eq!(finish(&lcore, &mut pair), 2, "X25519 is offloaded all the same: {kind}");
+        pair.echo(b"hello");
+    }
+}
+
+#[test]
+fn a_resume_that_comes_too_early_polls_and_stays_paused_or_goes_on() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut pair = Pair::new(&server, &lcore, 1);
+    // Only ever call the handshake again: no poll, no ready queue.
+    for _ in 0..1000 {
+        if let Progress::Done(_) = until_paused(&mut pair) {
+            assert!(lcore.stats().restart_polls > 0);
+            return;
+        }
+    }
+    panic!("never finished");
+}
+
+#[test]
+fn a_full_queue_pair_is_eagain_and_the_retry_queue_finishes_all_in_order() {
+    const CONNECTIONS: u64 = 256;
+    let lcore = lcore_with(2);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut pairs: Vec<Pair> = (0..CONNECTIONS).map(|conn| Pair::new(&server, &lcore, conn)).collect();
+    let mut refused = 0;
+    let mut live = pairs.len();
+    let mut step = |pair: &mut Pair, live: &mut usize| match until_paused(pair) {
+        Progress::Refused => {
+            assert_eq!(pair.server.async_status(), Status::EAGAIN);
+            refused += 1;
+        }
+        Progress::Done(_) => *live -= 1,
+        _ => {}
+    };
+    for pair in &mut pairs {
+        step(pair, &mut live);
+    }
+    let mut polls: u64 = 0;
+    while live > 0 {
+        lcore.poll().expect("not in a callback");
+        polls += 1;
+        assert!(polls < 10_000, "{live} connections starve");
+        while let Some(Conn(conn)) = lcore.next_ready() {
+            step(&mut pairs[conn as usize], &mut live);
+        }
+        assert!(lcore.in_flight() <= 2);
+    }
+    let stats = lcore.stats();
+    assert!(refused > 0);
+    assert_eq!(stats.channels[0].refused, refused);
+    assert!(stats.channels[0].retried <= 2 * polls, "a full ring is not spun on");
+    assert_eq!(stats.channels[0].completed, 3 * CONNECTIONS);
+}
+
+#[test]
+fn a_dropped_connection_unwinds_and_is_never_called_back() {
+    let lcore = lcore_with(64);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    for conn in 0..50 {
+        let mut pair = Pair::new(&server, &lcore, conn);
+        assert_eq!(until_paused(&mut pair), Progress::Paused);
+        drop(pair);
+    }
+    assert_eq!(spinlane_job::pool_stats().stacks_in_use, 0);
+    while lcore.in_flight() > 0 {
+        lcore.poll().expect("not in a callback");
+    }
+    assert_eq!(lcore.next_ready(), None);
+    let stats = lcore.stats();
+    assert_eq!((stats.callbacks, stats.channels[0].orphaned), (0, 50));
+}
+
+#[test]
+fn ssl_free_on_a_paused_ssl_loses_no_op_and_no_stack() {
+    unsafe extern "C" {
+        fn SSL_free(ssl: *mut openssl_sys::SSL);
+        fn SSL_up_ref(ssl: *mut openssl_sys::SSL) -> i32;
+    }
+    let lcore = lcore_with(64);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    for conn in 0..50 {
+        let mut pair = Pair::new(&server, &lcore, conn);
+        assert_eq!(until_paused(&mut pair), Progress::Paused);
+        // As a C program would: SSL_free, and never a thought of the job.
+        // SAFETY: the extra reference is the one that `Ssl` would free and is forgotten with it.
+        unsafe {
+            SSL_up_ref(pair.server.as_ptr());
+            SSL_free(pair.server.as_ptr());
+            SSL_free(pair.server.as_ptr());
+        }
+        std::mem::forget(pair.server);
+    }
+    assert_eq!(spinlane_job::pool_stats().stacks_in_use, 0, "stacks are back");
+    while lcore.in_flight() > 0 {
+        lcore.poll().expect("not in a callback");
+    }
+    let stats = lcore.stats();
+    assert_eq!((stats.callbacks, stats.channels[0].orphaned), (0, 50));
+}
+
+#[test]
+fn errors_name_the_culprit() {
+    let config = |chain, key| spinlane_openssl::ServerConfig::new(chain, key);
+    let (rsa_chain, rsa_key) = identity("rsa2048");
+    let (_, p256_key) = identity("p256");
+    let error = |config| SslCtx::server(&config).err().expect("must be refused").to_string();
+    let text = error(config(rsa_chain.clone(), p256_key));
+    assert!(text.contains("rsa2048.crt") && text.contains("p256.key") && text.contains("do not match"), "{text}");
+    let garbage = spinlane_openssl::Pem::new("garbage.pem", "no PEM at all");
+    assert!(error(config(garbage.clone(), rsa_key.clone())).contains("garbage.pem"));
+    assert!(error(config(rsa_chain.clone(), garbage)).contains("garbage.pem"));
+    let mut bad_groups = config(rsa_chain, rsa_key);
+    bad_groups.groups = Some("no-such-group".into());
+    assert!(error(bad_groups).contains("no-such-group"));
+    let missing = spinlane_openssl::Pem::read(std::path::Path::new("/nonexistent.pem"));
+    assert!(matches!(missing, Err(SslError::Read { .. })));
+}
+
+#[test]
+fn garbage_and_truncation_are_errors_and_no_hang() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut ssl = Ssl::server(&server).expect("ssl");
+    ssl.push_input(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let error = ssl.handshake().expect_err("plain HTTP").to_string();
+    assert!(error.contains("http request"), "{error}");
+    let mut ssl = Ssl::server(&server).expect("ssl");
+    ssl.push_input(&[0x16, 3, 1, 0, 200, 1, 2, 3]);
+    assert_eq!(ssl.handshake(), Ok(Progress::WantInput));
+    ssl.end_input();
+    assert!(ssl.handshake().is_err(), "the stream ended inside a record");
+}
