@@ -237,3 +237,53 @@ fn garbage_and_truncation_are_errors_and_no_hang() {
     ssl.end_input();
     assert!(ssl.handshake().is_err(), "the stream ended inside a record");
 }
+
+/// 10,000 connections, each dropped after a random number of steps, most of them while an op is
+/// in flight or done and unread. `SPINLANE_SEED` replays a run. Under AddressSanitizer
+/// (`make asan`) this also shows that nothing is leaked or used after it was freed.
+#[test]
+fn connections_dropped_in_random_states_leave_nothing_behind() {
+    const CONNECTIONS: u64 = 10_000;
+    const LIVE: usize = 64;
+    let seed = match std::env::var("SPINLANE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => seed,
+        None => u64::from(std::process::id()),
+    };
+    println!("replay with SPINLANE_SEED={seed}");
+    let mut random = support::Random(seed);
+
+    let lcore = lcore_with(24);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut pairs: Vec<Pair> = Vec::new();
+    let mut made = 0;
+    while made < CONNECTIONS || !pairs.is_empty() {
+        while made < CONNECTIONS && pairs.len() < LIVE {
+            pairs.push(Pair::new(&server, &lcore, made));
+            made += 1;
+        }
+        let victim = random.below(pairs.len());
+        match random.below(4) {
+            0 => drop(pairs.swap_remove(victim)),
+            1 => {
+                lcore.poll().expect("not in a callback");
+                while lcore.next_ready().is_some() {}
+            }
+            _ => {
+                let pair = &mut pairs[victim];
+                pair.client.handshake().expect("client");
+                pump(&mut pair.client, &mut pair.server);
+                pair.server.handshake().expect("server");
+                pump(&mut pair.server, &mut pair.client);
+            }
+        }
+    }
+    for _ in 0..1000 {
+        lcore.poll().expect("not in a callback");
+    }
+    let stats = lcore.stats();
+    let channel = &stats.channels[0];
+    assert_eq!((channel.in_flight, spinlane_job::pool_stats().stacks_in_use), (0, 0));
+    assert_eq!(channel.enqueued, channel.completed + channel.failed, "every op came back");
+    assert!(channel.orphaned > 0, "some were dropped in flight");
+}

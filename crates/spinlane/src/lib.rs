@@ -18,3 +18,8 @@ pub use spinlane_ring as ring;
 
 pub use spinlane_lcore::{Config, Conn, Lcore, Polled, launch};
 pub use spinlane_openssl::{Ssl, SslCtx};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
