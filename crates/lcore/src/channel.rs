@@ -1,13 +1,15 @@
 //! A queue pair with the slots in front of it: one slot per op in flight.
 //!
 //! ```text
-//!  slots    ┌ generation 7, Waiting(job) ┐   token = generation << 32 | index
-//!           │ generation 3, Free         │
-//!           └ generation 9, Done(op)     ┘   the op's memory, until its job has read it
+//!  slots    ┌ token 7.0, Waiting(job)  ┐   token = serial number . slot index
+//!           │ token 0,   Free          │
+//!           └ token 9.2, Done(op, job) ┘   the op's memory, until its job has read it
 //! ```
-//! A token names a slot in one generation. Freeing the slot ends the generation, so that a
-//! token that comes back late fits nothing.
+//! The serial number counts the thread's ops, whichever lcore and queue pair they go to, so
+//! that a token is one op's alone: one that comes back late or twice fits no slot, and a job
+//! that awaits it awaits no other.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -15,13 +17,22 @@ use hdrhistogram::Histogram;
 use spinlane_cryptodev::{Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token};
 use spinlane_job::Job;
 
+use crate::clock::Clock;
 use crate::core::Conn;
 use crate::stats::{ChannelStats, KindStats, latency_histogram};
 
 /// Finished ops taken from a queue pair per poll at most.
 const BURST: usize = 64;
-/// Finished but unread ops looked at per poll at most.
-const SWEEP: usize = 64;
+/// Slots looked at per poll for results that nobody will read.
+const SWEEP: usize = 16;
+/// Bits of a token that hold the slot's index. The others count ops: a million a second for
+/// twelve days before a number comes again.
+const INDEX_BITS: u32 = 24;
+
+thread_local! {
+    /// Serial number of the thread's last op.
+    static SERIAL: Cell<u64> = const { Cell::new(0) };
+}
 
 enum State {
     Free,
@@ -32,9 +43,13 @@ enum State {
 }
 
 struct Slot {
-    generation: u32,
+    /// Its op; [`NO_OP`] when free.
+    token: Token,
     state: State,
 }
+
+/// No op is called so.
+const NO_OP: Token = Token(0);
 
 /// An op that came back and that a job waits for.
 pub(crate) struct Completion {
@@ -49,8 +64,10 @@ pub(crate) struct Channel {
     free: Vec<u32>,
     /// Ops with the device.
     waiting: usize,
-    /// Finished ops, oldest first: those read since are still listed, but fit no slot.
-    unread: VecDeque<Token>,
+    /// Finished ops that have not been read.
+    unread: usize,
+    /// The slot that was swept last.
+    swept: usize,
     pool: Vec<Box<Op>>,
     outgoing: OpBurst,
     incoming: OpBurst,
@@ -70,15 +87,16 @@ struct Counters {
     refused: u64,
     retried: u64,
     orphaned: u64,
+    stray: u64,
     in_flight_peak: usize,
     idle_flushes: u64,
 }
 
 impl Channel {
     pub(crate) fn new(queue_pair: Box<dyn QueuePair>) -> Self {
-        let capacity = queue_pair.capacity().min(u32::MAX as usize);
+        let capacity = queue_pair.capacity().min(1 << INDEX_BITS);
         let free_slot = || Slot {
-            generation: 1,
+            token: NO_OP,
             state: State::Free,
         };
         let mut latency = [const { None }; OpKind::COUNT];
@@ -90,7 +108,8 @@ impl Channel {
             // The lowest index on top: few connections keep touching the same few slots.
             free: (0..capacity as u32).rev().collect(),
             waiting: 0,
-            unread: VecDeque::with_capacity(capacity),
+            unread: 0,
+            swept: 0,
             pool: std::iter::repeat_with(Op::new).take(capacity).collect(),
             outgoing: OpBurst::with_capacity(1),
             incoming: OpBurst::with_capacity(BURST),
@@ -145,8 +164,7 @@ impl Channel {
     fn enqueue(&mut self, request: &Request<'_>, job: &Rc<Job>, now_ns: u64) -> Option<Token> {
         let index = *self.free.last()?;
         let mut op = self.pool.pop()?;
-        let slot = &mut self.slots[index as usize];
-        let token = Token(u64::from(slot.generation) << 32 | u64::from(index));
+        let token = next_token(index);
         op.prepare(token, request, now_ns);
         self.outgoing.push_back(op);
         if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0 {
@@ -154,7 +172,10 @@ impl Channel {
             return None;
         }
         self.free.pop();
-        slot.state = State::Waiting(Rc::clone(job));
+        self.slots[index as usize] = Slot {
+            token,
+            state: State::Waiting(Rc::clone(job)),
+        };
         job.await_token(token.0);
         self.counters.enqueued += 1;
         self.waiting += 1;
@@ -164,11 +185,20 @@ impl Channel {
 
     /// Takes finished ops from the device; adds those that somebody waits for to `completions`.
     /// Returns how many came back.
-    pub(crate) fn collect(&mut self, now_ns: u64, completions: &mut VecDeque<Completion>) -> usize {
+    pub(crate) fn collect(
+        &mut self,
+        clock: &dyn Clock,
+        now_ns: u64,
+        completions: &mut VecDeque<Completion>,
+    ) -> usize {
         let mut incoming = std::mem::take(&mut self.incoming);
         let count = self.queue_pair.dequeue_burst(&mut incoming, BURST, now_ns);
-        for op in incoming.drain(..) {
-            completions.extend(self.complete(op, now_ns));
+        if count != 0 {
+            // The device may have computed them just now, which is part of their latency.
+            let done_ns = clock.now_ns();
+            for op in incoming.drain(..) {
+                completions.extend(self.complete(op, done_ns));
+            }
         }
         self.incoming = incoming;
         self.sweep();
@@ -178,7 +208,12 @@ impl Channel {
     fn complete(&mut self, op: Box<Op>, now_ns: u64) -> Option<Completion> {
         let token = op.token;
         let ok = op.status == OpStatus::Success;
-        let index = slot_of(token, &self.slots)?;
+        let index = slot_of(token, &self.slots);
+        let waiting = index.filter(|&index| matches!(self.slots[index].state, State::Waiting(_)));
+        let Some(index) = waiting else {
+            self.counters.stray += 1;
+            return None;
+        };
         let slot = &mut self.slots[index];
         let State::Waiting(job) = std::mem::replace(&mut slot.state, State::Free) else {
             return None;
@@ -195,7 +230,7 @@ impl Channel {
             latency.saturating_record(now_ns.saturating_sub(op.enqueued_at_ns).max(1));
         }
         slot.state = State::Done(op, Rc::clone(&job));
-        self.unread.push_back(token);
+        self.unread += 1;
         job.complete();
         Some(Completion { job, token, ok })
     }
@@ -205,6 +240,7 @@ impl Channel {
         let index = slot_of(token, &self.slots)?;
         match std::mem::replace(&mut self.slots[index].state, State::Free) {
             State::Done(op, _) => {
+                self.unread -= 1;
                 let value = read(&op);
                 self.release(index, op);
                 Some(value)
@@ -217,30 +253,27 @@ impl Channel {
     }
 
     /// Frees the slots of finished ops whose jobs went away without reading them. Looks at a
-    /// few per poll, in turn.
+    /// few slots per poll, in turn.
     fn sweep(&mut self) {
-        for _ in 0..self.unread.len().min(SWEEP) {
-            let Some(token) = self.unread.pop_front() else {
-                return;
-            };
-            let Some(index) = slot_of(token, &self.slots) else {
-                continue;
-            };
-            let State::Done(_, job) = &self.slots[index].state else {
-                continue;
-            };
-            if job.awaited() == token.0 {
-                self.unread.push_back(token);
-            } else {
+        if self.unread == 0 {
+            return;
+        }
+        for _ in 0..SWEEP.min(self.slots.len()) {
+            self.swept += 1;
+            if self.swept >= self.slots.len() {
+                self.swept = 0;
+            }
+            let Slot { token, state } = &self.slots[self.swept];
+            if matches!(state, State::Done(_, job) if job.awaited() != token.0) {
                 self.counters.orphaned += 1;
-                self.finish(token, |_| ());
+                self.finish(*token, |_| ());
             }
         }
     }
 
     fn release(&mut self, index: usize, op: Box<Op>) {
         self.pool.push(recycled(op));
-        self.slots[index].generation = self.slots[index].generation.wrapping_add(1).max(1);
+        self.slots[index].token = NO_OP;
         self.free.push(index as u32);
     }
 
@@ -277,6 +310,7 @@ impl Channel {
             refused: self.counters.refused,
             retried: self.counters.retried,
             orphaned: self.counters.orphaned,
+            stray: self.counters.stray,
             in_flight: self.waiting,
             in_flight_peak: self.counters.in_flight_peak,
             capacity: self.slots.len(),
@@ -288,11 +322,22 @@ impl Channel {
     }
 }
 
-/// Index of the slot that `token` names, if its generation is still on.
+/// A token for the thread's next op, which goes into slot `index`.
+fn next_token(index: u32) -> Token {
+    let last = u64::MAX >> INDEX_BITS;
+    let serial = match SERIAL.get() {
+        serial if serial == last => 1,
+        serial => serial + 1,
+    };
+    SERIAL.set(serial);
+    Token(serial << INDEX_BITS | u64::from(index))
+}
+
+/// Index of the slot that holds the op called `token`.
 fn slot_of(token: Token, slots: &[Slot]) -> Option<usize> {
-    let index = (token.0 & u64::from(u32::MAX)) as usize;
+    let index = (token.0 & ((1 << INDEX_BITS) - 1)) as usize;
     let slot = slots.get(index)?;
-    (u64::from(slot.generation) == token.0 >> 32).then_some(index)
+    (slot.token == token && token != NO_OP).then_some(index)
 }
 
 fn recycled(mut op: Box<Op>) -> Box<Op> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use spinlane_cryptodev::{OpKind, QueuePair, Request, Token};
-use spinlane_job::{Job, Status, set_restart_poll};
+use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
 use crate::channel::{Channel, Completion};
 use crate::clock::{Clock, TscClock};
@@ -46,14 +46,16 @@ pub struct Polled {
     pub flushed: bool,
 }
 
-/// A poll from within a poll: a callback must queue what it wants done, and return.
+/// A poll from within a callback, which must queue what it wants done and return; or from
+/// within a job, whose stack is too small for a device's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPoll;
 
 impl fmt::Display for NoPoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "poll called from within a callback; let the callback queue its work and return",
+            "poll called from within a callback or a job; let a callback queue its work and \
+             return, let a job pause",
         )
     }
 }
@@ -73,6 +75,8 @@ struct Inner {
     /// Channel that serves each kind.
     routes: Cell<[Option<u8>; OpKind::COUNT]>,
     ready: RefCell<VecDeque<Conn>>,
+    /// How many of them are still to be handed out before the next poll.
+    turn: Cell<usize>,
     completions: Cell<VecDeque<Completion>>,
     polling: Cell<bool>,
     worked: Cell<bool>,
@@ -95,6 +99,7 @@ impl Lcore {
             channels: RefCell::default(),
             routes: Cell::default(),
             ready: RefCell::default(),
+            turn: Cell::new(0),
             completions: Cell::default(),
             polling: Cell::new(false),
             worked: Cell::new(false),
@@ -132,10 +137,10 @@ impl Lcore {
     /// application since the last poll, found nothing to do.
     ///
     /// # Errors
-    /// [`NoPoll`] when called from within a callback; counted.
+    /// [`NoPoll`] when called from within a callback or a job; counted.
     pub fn poll(&self) -> Result<Polled, NoPoll> {
         let inner = &*self.inner;
-        if inner.polling.replace(true) {
+        if job::on_job() || inner.polling.replace(true) {
             inner.stats.borrow_mut().reentrant_polls += 1;
             return Err(NoPoll);
         }
@@ -152,12 +157,15 @@ impl Lcore {
             polled.completed = inner.collect(inner.clock.now_ns());
             polled.retried = inner.grant();
         }
+        inner.turn.set(inner.ready.borrow().len());
         inner.account(polled, start_ns);
         Ok(polled)
     }
 
-    /// The next connection that can go on; call until `None` after each poll.
+    /// The next connection that can go on; call until `None` after each poll. What becomes
+    /// ready meanwhile waits for the next poll, so that this ends.
     pub fn next_ready(&self) -> Option<Conn> {
+        self.inner.turn.set(self.inner.turn.get().checked_sub(1)?);
         self.inner.ready.borrow_mut().pop_front()
     }
 
@@ -271,16 +279,20 @@ impl Inner {
         let mut completions = self.completions.take();
         let mut count = 0;
         for channel in self.channels.borrow_mut().iter_mut() {
-            count += channel.collect(now_ns, &mut completions);
+            count += channel.collect(&*self.clock, now_ns, &mut completions);
         }
-        let mut before_ns = now_ns;
+        let mut before_ns = match completions.is_empty() {
+            true => now_ns,
+            // The devices took their time.
+            false => self.clock.now_ns(),
+        };
         for completion in completions.drain(..) {
             if deliver(&completion) {
                 let after_ns = self.clock.now_ns();
                 let mut stats = self.stats.borrow_mut();
                 stats.callbacks += 1;
-                stats.slow_callbacks +=
-                    u64::from(after_ns - before_ns > self.config.slow_callback_ns);
+                let took_ns = after_ns.saturating_sub(before_ns);
+                stats.slow_callbacks += u64::from(took_ns > self.config.slow_callback_ns);
                 before_ns = after_ns;
             }
         }

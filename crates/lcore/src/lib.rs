@@ -17,7 +17,8 @@
 //! # Invariants
 //! - Knows no TLS and no socket; a connection is an opaque [`Conn`] word.
 //! - Device work runs on the stack of whoever polls, never on a fiber.
-//! - A poll is bounded: at most one burst per queue pair, at most as many retries as free slots.
+//! - A poll is bounded: at most two bursts per queue pair, at most as many retries as free
+//!   slots; what it made ready is handed out once.
 //! - After warm-up no allocation, lock or system call per op.
 
 #![forbid(unsafe_code)]

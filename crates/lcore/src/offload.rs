@@ -58,14 +58,12 @@ pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
         request.kind()
     );
     for attempt in 0.. {
+        if is_cancelled() {
+            return Err(OffloadError::Cancelled);
+        }
         match submit(request, attempt) {
             Submitted::Accepted(token) => return wait(request, token, output),
-            Submitted::Refused => {
-                job::pause();
-                if is_cancelled() {
-                    return Err(OffloadError::Cancelled);
-                }
-            }
+            Submitted::Refused => job::pause(),
             Submitted::Inline => break,
         }
     }

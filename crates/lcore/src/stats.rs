@@ -12,7 +12,7 @@ pub struct Stats {
     pub empty_polls: u64,
     /// Nanoseconds spent in polls that found something to do.
     pub busy_ns: u64,
-    /// Polls asked of an lcore that was inside one, by a callback: refused.
+    /// Polls refused because a callback or a job asked for them.
     pub reentrant_polls: u64,
     /// Polls made by a resume that came before the job's op was done.
     pub restart_polls: u64,
@@ -45,6 +45,8 @@ pub struct ChannelStats {
     pub retried: u64,
     /// Ops that came back after their connection had gone.
     pub orphaned: u64,
+    /// Ops that the device gave back twice, or under a token that it was never given.
+    pub stray: u64,
     /// Ops in flight now.
     pub in_flight: usize,
     /// Most ops ever in flight.

@@ -1,0 +1,412 @@
+//! A queue pair that does what the test says and writes down what it gets, a clock that
+//! stands still, and the smallest front-end there can be.
+#![allow(dead_code, reason = "each test crate uses its part of it")]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::{c_int, c_void};
+use std::rc::Rc;
+
+use spinlane_cryptodev::{
+    Capabilities, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token,
+};
+use spinlane_job::{self as job, Callback, Job, Progress, Status, WaitCtx};
+use spinlane_lcore::{Clock, Config, Conn, Entered, Lcore, OffloadError, Polled, offload};
+
+/// Time that passes when the test says so. Nanoseconds.
+#[derive(Clone, Default)]
+pub struct TestClock(pub Rc<Cell<u64>>);
+
+impl TestClock {
+    pub fn advance(&self, ns: u64) {
+        self.0.set(self.0.get() + ns);
+    }
+}
+
+impl Clock for TestClock {
+    fn now_ns(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// The test's end of a queue pair.
+#[derive(Clone)]
+pub struct Handle(Rc<Inner>);
+
+struct Inner {
+    capacity: usize,
+    capabilities: Capabilities,
+    /// What it takes at most, where that is less than the capacity it states.
+    room: Cell<usize>,
+    held: RefCell<VecDeque<Box<Op>>>,
+    /// How many held ops may come back.
+    released: Cell<usize>,
+    /// A flush releases all that is held.
+    batching: Cell<bool>,
+    enqueue_calls: Cell<usize>,
+    peak: Cell<usize>,
+    flushes: Cell<usize>,
+    next_status: Cell<OpStatus>,
+    tokens: RefCell<Vec<Token>>,
+    clock: TestClock,
+    /// Nanoseconds that a dequeue which gives ops back takes.
+    dequeue_ns: Cell<u64>,
+}
+
+/// What a device answers to `input`: any function will do.
+pub fn answer(input: &[u8]) -> [u8; 32] {
+    std::array::from_fn(|index| {
+        input
+            .iter()
+            .skip(index)
+            .step_by(32)
+            .fold(0x5A, |a, b| a ^ b)
+    })
+}
+
+impl Handle {
+    pub fn new(capacity: usize, capabilities: Capabilities, clock: &TestClock) -> Self {
+        Self(Rc::new(Inner {
+            capacity,
+            capabilities,
+            room: Cell::new(usize::MAX),
+            held: RefCell::default(),
+            released: Cell::new(0),
+            batching: Cell::new(false),
+            enqueue_calls: Cell::new(0),
+            peak: Cell::new(0),
+            flushes: Cell::new(0),
+            next_status: Cell::new(OpStatus::Success),
+            tokens: RefCell::default(),
+            clock: clock.clone(),
+            dequeue_ns: Cell::new(0),
+        }))
+    }
+
+    pub fn queue_pair(&self) -> Box<dyn QueuePair> {
+        Box::new(TestPair(Rc::clone(&self.0)))
+    }
+
+    /// Lets `count` more ops come back.
+    pub fn release(&self, count: usize) {
+        self.0.released.set(self.0.released.get() + count);
+    }
+
+    /// Ops that come back from now on do so with `status`.
+    pub fn answer_with(&self, status: OpStatus) {
+        self.0.next_status.set(status);
+    }
+
+    /// Only a flush lets ops come back, all of them.
+    pub fn hold_until_flush(&self) {
+        self.0.batching.set(true);
+    }
+
+    pub fn take_at_most(&self, room: usize) {
+        self.0.room.set(room);
+    }
+
+    pub fn dequeue_takes_ns(&self, ns: u64) {
+        self.0.dequeue_ns.set(ns);
+    }
+
+    /// Puts an op of the device's own making among those that come back next.
+    pub fn forge(&self, token: Token) {
+        let mut op = Op::new();
+        op.prepare(token, &Request::x25519_keygen(&[0xEE; 32]), 0);
+        self.0.held.borrow_mut().push_front(op);
+        self.release(1);
+    }
+
+    /// Turns the order of what is held round.
+    pub fn reverse(&self) {
+        self.0.held.borrow_mut().make_contiguous().reverse();
+    }
+
+    pub fn held(&self) -> usize {
+        self.0.held.borrow().len()
+    }
+
+    pub fn enqueue_calls(&self) -> usize {
+        self.0.enqueue_calls.get()
+    }
+
+    pub fn peak(&self) -> usize {
+        self.0.peak.get()
+    }
+
+    pub fn flushes(&self) -> usize {
+        self.0.flushes.get()
+    }
+
+    /// Tokens in the order in which their ops came in.
+    pub fn tokens(&self) -> Vec<Token> {
+        self.0.tokens.borrow().clone()
+    }
+}
+
+struct TestPair(Rc<Inner>);
+
+impl QueuePair for TestPair {
+    fn name(&self) -> &str {
+        "test"
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.capacity
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities
+    }
+
+    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+        let inner = &*self.0;
+        inner.enqueue_calls.set(inner.enqueue_calls.get() + 1);
+        let mut held = inner.held.borrow_mut();
+        let room = inner
+            .capacity
+            .min(inner.room.get())
+            .saturating_sub(held.len());
+        let count = room.min(ops.len());
+        for op in ops.drain(..count) {
+            inner.tokens.borrow_mut().push(op.token);
+            held.push_back(op);
+        }
+        inner.peak.set(inner.peak.get().max(held.len()));
+        count
+    }
+
+    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
+        assert!(!job::on_job(), "device work runs on the poller's stack");
+        let inner = &*self.0;
+        let mut held = inner.held.borrow_mut();
+        let count = inner.released.get().min(held.len()).min(max);
+        inner.released.set(inner.released.get() - count);
+        for mut op in held.drain(..count) {
+            let (input, output) = op.buffers();
+            let result = answer(input);
+            output.copy_from_slice(&result[..output.len()]);
+            op.status = inner.next_status.get();
+            done.push_back(op);
+        }
+        if count != 0 {
+            inner.clock.advance(inner.dequeue_ns.get());
+        }
+        count
+    }
+
+    fn flush(&mut self) {
+        let inner = &*self.0;
+        inner.flushes.set(inner.flushes.get() + 1);
+        if inner.batching.get() {
+            inner.released.set(inner.held.borrow().len());
+        }
+    }
+
+    fn stats(&self) -> DeviceStats {
+        DeviceStats::default()
+    }
+}
+
+/// An entered lcore on a still clock, with one queue pair for all kinds.
+pub struct Bench {
+    pub lcore: Lcore,
+    pub device: Handle,
+    pub clock: TestClock,
+    _entered: Entered,
+}
+
+impl Bench {
+    pub fn new(capacity: usize) -> Self {
+        let clock = TestClock::default();
+        let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
+        let device = Handle::new(capacity, Capabilities::ALL, &clock);
+        lcore.add_queue_pair(device.queue_pair());
+        Self {
+            _entered: lcore.enter(),
+            lcore,
+            device,
+            clock,
+        }
+    }
+
+    /// Sessions 0 to `count - 1`, not started.
+    pub fn sessions(&self, count: u64) -> Vec<Rc<Session>> {
+        (0..count).map(|id| Session::new(&self.lcore, id)).collect()
+    }
+
+    /// A session whose op the device holds.
+    pub fn in_flight(&self, id: u64) -> Rc<Session> {
+        let session = Session::new(&self.lcore, id);
+        session.start(1);
+        assert_eq!(session.ctx.status(), Status::OK);
+        session
+    }
+
+    pub fn poll(&self) -> Polled {
+        self.lcore.poll().unwrap()
+    }
+
+    /// One turn of a pipeline's loop: poll, then resume whatever is ready.
+    pub fn turn(&self, sessions: &[Rc<Session>]) -> Polled {
+        let polled = self.poll();
+        while let Some(Conn(id)) = self.lcore.next_ready() {
+            sessions[id as usize].resume();
+        }
+        polled
+    }
+
+    /// Counters of the queue pair: orphaned, in flight.
+    pub fn orphaned_and_in_flight(&self) -> (u64, usize) {
+        let stats = self.lcore.stats();
+        (stats.channels[0].orphaned, stats.channels[0].in_flight)
+    }
+
+    /// Whether every slot can be had again: fills them all and empties them.
+    pub fn all_slots_are_free(&self) -> bool {
+        let capacity = self.lcore.stats().channels[0].capacity;
+        let sessions = self.sessions(capacity as u64);
+        sessions.iter().for_each(|session| session.start(1));
+        let all = sessions
+            .iter()
+            .all(|session| session.ctx.status() == Status::OK);
+        self.device.release(capacity);
+        for _ in 0..=capacity {
+            self.turn(&sessions);
+        }
+        all && sessions.iter().all(|session| session.result().is_some())
+    }
+}
+
+/// A connection of the smallest front-end there can be.
+pub struct Session {
+    pub id: u64,
+    pub ctx: Rc<WaitCtx>,
+    /// The status that each callback found.
+    pub callbacks: RefCell<Vec<Status>>,
+    /// Runs in the callback.
+    pub on_callback: RefCell<Option<Box<dyn FnMut()>>>,
+    pub job: RefCell<Option<Rc<Job>>>,
+    result: Rc<Cell<Option<Result<(), OffloadError>>>>,
+    /// Ids in the order in which ops got their result, over all sessions of the thread.
+    lcore: Lcore,
+}
+
+extern "C" fn callback(argument: *mut c_void) -> c_int {
+    // SAFETY: the argument is the session that holds the wait context this is called from,
+    // and tests keep their sessions until the end.
+    let session = unsafe { &*argument.cast::<Session>() };
+    let status = session.ctx.status();
+    session.callbacks.borrow_mut().push(status);
+    if status != Status::EAGAIN {
+        session.lcore.make_ready(Conn(session.id));
+    }
+    if let Some(hook) = &mut *session.on_callback.borrow_mut() {
+        hook();
+    }
+    1
+}
+
+impl Session {
+    pub fn new(lcore: &Lcore, id: u64) -> Rc<Self> {
+        let session = Rc::new(Self {
+            id,
+            ctx: WaitCtx::new(),
+            callbacks: RefCell::default(),
+            on_callback: RefCell::default(),
+            job: RefCell::default(),
+            result: Rc::default(),
+            lcore: lcore.clone(),
+        });
+        session.ctx.set_callback(Some(Callback {
+            function: callback,
+            argument: Rc::as_ptr(&session).cast_mut().cast(),
+        }));
+        session
+    }
+
+    /// Starts a job of `ops` key generations, one after the other.
+    pub fn start(&self, ops: u8) {
+        self.start_kind(OpKind::X25519Keygen, ops);
+    }
+
+    /// Starts a job of `ops` X25519 operations of `kind`.
+    pub fn start_kind(&self, kind: OpKind, ops: u8) {
+        let (id, result) = (self.id as u8, Rc::clone(&self.result));
+        let (progress, job) = job::start(Some(&self.ctx), move || {
+            result.set(Some((0..ops).try_for_each(|op| compute(kind, [id, op]))));
+            0
+        })
+        .unwrap();
+        *self.job.borrow_mut() = job;
+        self.after(&progress);
+    }
+
+    pub fn resume(&self) {
+        let job = self.job.borrow().clone();
+        if let Some(job) = job.filter(|job| job.is_paused()) {
+            let progress = job.resume().unwrap();
+            self.after(&progress);
+        }
+    }
+
+    /// What a front-end does after each call: a refused connection queues once.
+    fn after(&self, progress: &Progress) {
+        let waits = self
+            .job
+            .borrow()
+            .as_ref()
+            .is_some_and(|job| job.awaited() != 0);
+        if matches!(progress, Progress::Paused) && !waits && self.ctx.status() == Status::EAGAIN {
+            self.lcore.retry(Conn(self.id));
+        }
+    }
+
+    /// How its function ended, once it has.
+    pub fn result(&self) -> Option<Result<(), OffloadError>> {
+        self.result.get()
+    }
+
+    pub fn the_job(&self) -> Rc<Job> {
+        self.job.borrow().clone().unwrap()
+    }
+
+    pub fn callbacks(&self) -> Vec<Status> {
+        self.callbacks.borrow().clone()
+    }
+
+    /// Closes as a Rust front-end does: the job unwinds by its own error path.
+    pub fn close(&self) {
+        self.ctx.free();
+        let job = self.the_job();
+        job.cancel();
+        let _ = job.resume().unwrap();
+    }
+
+    /// Closes as SSL_free under a paused job does: the context is freed, the stack taken back.
+    pub fn abandon(&self) {
+        if let Some(job) = self.ctx.free() {
+            // SAFETY: the job's frames are those of `compute`, which own nothing.
+            unsafe { job.abandon() };
+        }
+    }
+}
+
+/// One op, and whether its result is its own.
+fn compute(kind: OpKind, seed: [u8; 2]) -> Result<(), OffloadError> {
+    let private: [u8; 32] = std::array::from_fn(|index| seed[index % 2]);
+    let mut output = [0; 32];
+    let (request, input) = match kind {
+        OpKind::X25519Derive => (
+            Request::x25519_derive(&private, &[9; 32]),
+            [private, [9; 32]].concat(),
+        ),
+        _ => (Request::x25519_keygen(&private), private.to_vec()),
+    };
+    let expected = answer(&input);
+    drop(input);
+    offload(&request, &mut output)?;
+    assert_eq!(output, expected, "another op's result");
+    Ok(())
+}
