@@ -15,6 +15,7 @@ use super::error::{check, guard, raise};
 use super::ffi::{self, EVP_PKEY_CTX, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::KeyCtx;
 use super::key;
+use super::params::Params;
 
 /// The cipher's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 12] = [
@@ -77,6 +78,10 @@ unsafe fn start(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM, i
             return false;
         };
         let Some(content) = key.content() else { return false };
+        // SAFETY: by the caller's promise.
+        if !unsafe { Params::new(params) }.have_values() {
+            return false;
+        }
         let Some(ctx) = KeyCtx::new(&key.context.inner, &content.inner) else { return false };
         // SAFETY: live context; the array is handed on as it came.
         let ready = unsafe { init(ctx.as_ptr(), params) } > 0;
@@ -155,6 +160,10 @@ unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM)
     check(|| {
         // SAFETY: see `freectx`.
         let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else { return false };
+        // SAFETY: see `freectx`.
+        if !unsafe { Params::new(params) }.have_values() {
+            return false;
+        }
         // SAFETY: live context; the array is handed on as it came.
         params.is_null() || unsafe { openssl_sys::EVP_PKEY_CTX_set_params(ctx.as_ptr(), params) > 0 }
     })

@@ -9,7 +9,7 @@ use std::ffi::{c_char, c_int, c_uchar, c_uint, c_void};
 
 use libc::size_t;
 pub(super) use openssl_sys::{
-    BIGNUM, EVP_KDF_CTX, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER,
+    EVP_KDF_CTX, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER,
 };
 
 /// The core's side of a provider; opaque.
@@ -106,7 +106,6 @@ unsafe extern "C" {
 
     pub fn ERR_set_mark() -> c_int;
     pub fn ERR_pop_to_mark() -> c_int;
-    pub fn ERR_clear_last_mark() -> c_int;
     pub fn ERR_peek_error() -> std::ffi::c_ulong;
     pub fn ERR_peek_last_error_data(data: *mut *const c_char, flags: *mut c_int) -> std::ffi::c_ulong;
 

@@ -48,6 +48,9 @@ impl Inner {
 
     /// The key that `params` describe.
     pub fn import(&self, algorithm: &CStr, selection: c_int, params: Params<'_>) -> Option<Key> {
+        if !params.have_values() {
+            return None;
+        }
         // SAFETY: live context, C string; the result is owned.
         let ctx = unsafe {
             openssl_sys::EVP_PKEY_CTX_new_from_name(self.libctx(), algorithm.as_ptr(), ptr::null())

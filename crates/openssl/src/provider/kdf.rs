@@ -218,7 +218,7 @@ impl Kdf {
         let data_len = [u8::try_from(data.len()).ok()?];
         let key = HmacKey::new(digest, key);
         let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
-        for (index, out) in (1..).zip(out.chunks_mut(digest.len())) {
+        for (index, out) in (1..=u8::MAX).zip(out.chunks_mut(digest.len())) {
             let last = *block;
             let last = if index == 1 { &[][..] } else { &last[..digest.len()] };
             let parts: [&[u8]; 8] = [last, &out_len, &label_len, prefix, label, &data_len, data, &[index]];

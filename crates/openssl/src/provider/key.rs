@@ -292,6 +292,10 @@ pub(super) unsafe extern "C" fn set_params(key: *mut c_void, params: *const OSSL
     check(|| {
         // SAFETY: see `free`.
         let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else { return false };
+        // SAFETY: see `free`.
+        if !unsafe { Params::new(params) }.have_values() {
+            return false;
+        }
         // SAFETY: live key, with which libcrypto's caller is alone; the array is only read.
         unsafe { openssl_sys::EVP_PKEY_set_params(content.inner.as_ptr(), params.cast_mut()) == 1 }
     })

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
+use super::error::raise;
 use super::ffi::{self, OSSL_PARAM, PARAM_UNMODIFIED};
 
 /// A caller's parameters; none if the caller passed null.
@@ -44,6 +45,17 @@ impl<'a> Params<'a> {
             next = unsafe { next.add(1) };
             Some(param)
         })
+    }
+
+    /// Whether every element has a value, as what is set must: libcrypto reads some unchecked.
+    /// Leaves an error on the queue if not.
+    pub fn have_values(self) -> bool {
+        // SAFETY: an element of the array.
+        let Some(empty) = self.iter().find(|param| unsafe { (*param.raw).data.is_null() }) else {
+            return true;
+        };
+        raise(format_args!("parameter {:?} has no value; give it one or leave it out", empty.key()));
+        false
     }
 
     /// The element called `key`.

@@ -91,7 +91,7 @@ impl Signer {
         key: Option<Arc<BoundKey>>,
         params: Params<'_>,
     ) -> bool {
-        if !self.restart(key) {
+        if !self.restart(key) || !params.have_values() {
             return false;
         }
         if let Some(name) = digest {
@@ -111,7 +111,10 @@ impl Signer {
         params: Params<'_>,
         init: unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int,
     ) -> bool {
-        let Some(ctx) = self.restart(key).then(|| self.key_ctx()).flatten() else { return false };
+        if !self.restart(key) || !params.have_values() {
+            return false;
+        }
+        let Some(ctx) = self.key_ctx() else { return false };
         // SAFETY: live context; the array is handed on as it came.
         let ready = unsafe { init(ctx.as_ptr(), params.as_ptr()) } > 0;
         self.delegate = ready.then_some(Delegate::Hash(ctx));
@@ -125,13 +128,16 @@ impl Signer {
         key: Option<Arc<BoundKey>>,
         params: Params<'_>,
     ) -> bool {
-        self.restart(key) && self.delegate_message(digest, params, ffi::EVP_DigestVerifyInit_ex)
+        self.restart(key) && params.have_values() && self.delegate_message(digest, params, ffi::EVP_DigestVerifyInit_ex)
     }
 
     /// Takes in parameters, in any state.
     pub fn set(&mut self, params: Params<'_>) -> bool {
         if params.is_null() {
             return true;
+        }
+        if !params.have_values() {
+            return false;
         }
         if self.delegate.is_none() {
             match self.settings_after(params) {

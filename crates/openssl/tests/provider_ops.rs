@@ -1,0 +1,546 @@
+//! Operations of the provider outside TLS, each against stock OpenSSL.
+
+#![allow(clippy::undocumented_unsafe_blocks, reason = "calls of libcrypto on what the wrappers own")]
+
+mod provider_support;
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
+
+use openssl_sys::*;
+use proptest::prelude::*;
+use provider_support::*;
+use spinlane_cryptodev::OpKind;
+use spinlane_openssl::provider::{BindError, Delegated, PROPERTY_QUERY, counters};
+
+unsafe extern "C" {
+    fn EVP_DigestSignInit_ex(
+        ctx: *mut EVP_MD_CTX,
+        key_ctx: *mut *mut EVP_PKEY_CTX,
+        digest: *const c_char,
+        libctx: *mut OSSL_LIB_CTX,
+        query: *const c_char,
+        key: *mut EVP_PKEY,
+        params: *const OSSL_PARAM,
+    ) -> c_int;
+    fn EVP_DigestVerifyInit_ex(
+        ctx: *mut EVP_MD_CTX,
+        key_ctx: *mut *mut EVP_PKEY_CTX,
+        digest: *const c_char,
+        libctx: *mut OSSL_LIB_CTX,
+        query: *const c_char,
+        key: *mut EVP_PKEY,
+        params: *const OSSL_PARAM,
+    ) -> c_int;
+    fn EVP_PKEY_CTX_new_from_pkey(libctx: *mut OSSL_LIB_CTX, key: *mut EVP_PKEY, query: *const c_char)
+    -> *mut EVP_PKEY_CTX;
+    fn EVP_KDF_CTX_set_params(ctx: *mut EVP_KDF_CTX, params: *const OSSL_PARAM) -> c_int;
+    fn EVP_KDF_CTX_dup(ctx: *const EVP_KDF_CTX) -> *mut EVP_KDF_CTX;
+}
+
+/// How a message is signed: its digest, and RSA's parameters.
+#[derive(Clone, Copy, Debug)]
+struct Scheme {
+    digest: &'static CStr,
+    /// Salt length and MGF1's digest, if PSS; a missing salt length is left to the provider.
+    pss: Option<(Option<&'static CStr>, Option<&'static CStr>)>,
+}
+
+impl Scheme {
+    fn array(self) -> Vec<OSSL_PARAM> {
+        let mut array = Vec::new();
+        if let Some((salt, mgf1)) = self.pss {
+            array.push(text_param(c"pad-mode", c"pss"));
+            array.extend(salt.map(|salt| text_param(c"saltlen", salt)));
+            array.extend(mgf1.map(|digest| text_param(c"mgf1-digest", digest)));
+        }
+        array.push(end_param());
+        array
+    }
+
+    /// As the verifier needs it: it finds out the salt length.
+    fn to_verify(self) -> Self {
+        Self { pss: self.pss.map(|(_, mgf1)| (Some(c"auto"), mgf1)), ..self }
+    }
+}
+
+/// Signs in one go, or in pieces. The parameters come with the init, or after it.
+fn sign(key: &Pkey, scheme: Scheme, message: &[u8], one_shot: bool, late_params: bool) -> Vec<u8> {
+    let mut signature = vec![0; 512];
+    let mut len = signature.len();
+    let params = scheme.array();
+    unsafe {
+        let ctx = EVP_MD_CTX_new();
+        let mut key_ctx = ptr::null_mut();
+        let early = if late_params { ptr::null() } else { params.as_ptr() };
+        let query = PROPERTY_QUERY.as_ptr();
+        let ready = EVP_DigestSignInit_ex(ctx, &mut key_ctx, scheme.digest.as_ptr(), ours().0, query, key.0, early);
+        assert_eq!(ready, 1, "{scheme:?} {}", errors());
+        if late_params {
+            assert!(EVP_PKEY_CTX_set_params(key_ctx, params.as_ptr()) > 0, "{scheme:?} {}", errors());
+        }
+        let done = if one_shot {
+            EVP_DigestSign(ctx, signature.as_mut_ptr(), &mut len, message.as_ptr(), message.len())
+        } else {
+            for piece in message.chunks(97) {
+                assert_eq!(EVP_DigestSignUpdate(ctx, piece.as_ptr().cast(), piece.len()), 1);
+            }
+            let mut longest = 0;
+            assert_eq!(EVP_DigestSignFinal(ctx, ptr::null_mut(), &mut longest), 1);
+            assert!(longest <= len);
+            EVP_DigestSignFinal(ctx, signature.as_mut_ptr(), &mut len)
+        };
+        assert_eq!(done, 1, "{scheme:?} {}", errors());
+        EVP_MD_CTX_free(ctx);
+    }
+    signature.truncate(len);
+    signature
+}
+
+/// Verifies with the key as it is, wherever it is.
+fn verify(lib: Lib, key: &Pkey, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+    let params = scheme.to_verify().array();
+    unsafe {
+        let ctx = EVP_MD_CTX_new();
+        let digest = scheme.digest.as_ptr();
+        let ready = EVP_DigestVerifyInit_ex(ctx, ptr::null_mut(), digest, lib.0, ptr::null(), key.0, params.as_ptr());
+        assert_eq!(ready, 1, "{}", errors());
+        let verified =
+            EVP_DigestVerify(ctx, signature.as_ptr(), signature.len(), message.as_ptr(), message.len()) == 1;
+        EVP_MD_CTX_free(ctx);
+        errors();
+        verified
+    }
+}
+
+fn schemes() -> Vec<(Scheme, bool)> {
+    let mut all = Vec::new();
+    for (digest, ours) in [(c"SHA256", true), (c"SHA2-384", true), (c"SHA512", true), (c"SHA1", false), (c"SHA3-256", false)] {
+        all.push((Scheme { digest, pss: None }, ours));
+        for salt in [None, Some(c"digest"), Some(c"max"), Some(c"auto"), Some(c"0"), Some(c"17")] {
+            all.push((Scheme { digest, pss: Some((salt, None)) }, ours));
+        }
+        all.push((Scheme { digest, pss: Some((Some(c"digest"), Some(c"SHA1"))) }, false));
+        all.push((Scheme { digest, pss: Some((Some(c"digest"), Some(c"SHA512"))) }, digest == c"SHA512"));
+    }
+    all
+}
+
+#[test]
+fn rsa_signatures_verify_in_stock_openssl() {
+    let (stock_key, bound, message) = (rsa(2048), rsa(2048).bound(), message());
+    for (scheme, is_ours) in schemes() {
+        for (one_shot, late_params) in [(true, false), (false, false), (true, true), (false, true)] {
+            let before = (counters().offloaded(OpKind::Rsa2048), counters().delegated(Delegated::Sign));
+            let signature = sign(&bound, scheme, &message, one_shot, late_params);
+            let after = (counters().offloaded(OpKind::Rsa2048), counters().delegated(Delegated::Sign));
+            assert!(verify(stock(), stock_key, scheme, &message, &signature), "{scheme:?}");
+            assert!(verify(ours(), &bound, scheme, &message, &signature), "{scheme:?} by the bound key");
+            assert!(!verify(ours(), &bound, scheme, b"other", &signature), "{scheme:?}");
+            let went = if is_ours { after.0 > before.0 } else { after.1 > before.1 };
+            assert!(went, "{scheme:?} went the other way");
+        }
+    }
+}
+
+#[test]
+fn ecdsa_signatures_verify_in_stock_openssl() {
+    let (bound, message) = (p256().bound(), message());
+    for digest in [c"SHA256", c"SHA384", c"SHA512", c"SHA1", c"SHA3-256"] {
+        let scheme = Scheme { digest, pss: None };
+        for one_shot in [true, false] {
+            let signature = sign(&bound, scheme, &message, one_shot, false);
+            assert!(verify(stock(), p256(), scheme, &message, &signature), "{digest:?}");
+            assert!(verify(ours(), &bound, scheme, &message, &signature), "{digest:?}");
+            assert!(!verify(stock(), p256(), scheme, b"other", &signature), "{digest:?}");
+        }
+    }
+}
+
+#[test]
+fn padding_set_after_the_message_still_counts() {
+    let (bound, message) = (rsa(2048).bound(), message());
+    for mgf1 in [None, Some(c"SHA1")] {
+        let scheme = Scheme { digest: c"SHA256", pss: Some((Some(c"digest"), mgf1)) };
+        let params = scheme.array();
+        let (mut signature, mut len) = (vec![0; 256], 256);
+        unsafe {
+            let ctx = EVP_MD_CTX_new();
+            let mut key_ctx = ptr::null_mut();
+            EVP_DigestSignInit_ex(ctx, &mut key_ctx, c"SHA256".as_ptr(), ours().0, ptr::null(), bound.0, ptr::null());
+            assert_eq!(EVP_DigestSignUpdate(ctx, message.as_ptr().cast(), message.len()), 1);
+            assert!(EVP_PKEY_CTX_set_params(key_ctx, params.as_ptr()) > 0, "{}", errors());
+            assert_eq!(EVP_DigestSignFinal(ctx, signature.as_mut_ptr(), &mut len), 1, "{}", errors());
+            EVP_MD_CTX_free(ctx);
+        }
+        assert!(verify(stock(), rsa(2048), scheme, &message, &signature), "{mgf1:?}");
+    }
+}
+
+/// Signs `hash` by EVP_PKEY_sign; `None` if it is refused.
+fn sign_hash(key: &Pkey, params: &[OSSL_PARAM], hash: &[u8]) -> Option<Vec<u8>> {
+    unsafe {
+        let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, key.0, ptr::null());
+        assert!(EVP_PKEY_sign_init(ctx) > 0);
+        assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
+        let mut signature = vec![0; 512];
+        let mut len = signature.len();
+        let signed = EVP_PKEY_sign(ctx, signature.as_mut_ptr(), &mut len, hash.as_ptr(), hash.len()) > 0;
+        EVP_PKEY_CTX_free(ctx);
+        errors();
+        signature.truncate(len);
+        signed.then_some(signature)
+    }
+}
+
+fn verify_hash(key: &Pkey, lib: Lib, params: &[OSSL_PARAM], hash: &[u8], signature: &[u8]) -> bool {
+    unsafe {
+        let ctx = EVP_PKEY_CTX_new_from_pkey(lib.0, key.0, ptr::null());
+        assert!(EVP_PKEY_verify_init(ctx) > 0);
+        assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
+        let ok = EVP_PKEY_verify(ctx, signature.as_ptr(), signature.len(), hash.as_ptr(), hash.len()) == 1;
+        EVP_PKEY_CTX_free(ctx);
+        errors();
+        ok
+    }
+}
+
+#[test]
+fn hashes_are_signed_as_in_stock_openssl() {
+    let cases: [(&CStr, usize, bool); 6] = [
+        (c"SHA256", 32, true),
+        (c"SHA512", 64, true),
+        (c"SHA256", 31, false),
+        (c"SHA1", 20, true),
+        (c"MD5-SHA1", 36, true),
+        (c"", 36, true),
+    ];
+    for (digest, len, accepted) in cases {
+        let hash = vec![0x5a; len];
+        let mut params = vec![end_param()];
+        if !digest.is_empty() {
+            params.insert(0, text_param(c"digest", digest));
+        }
+        for key in [rsa(2048), p256()] {
+            // MD5-SHA1 is RSA's.
+            let signature = if digest == c"MD5-SHA1" && ptr::eq(key, p256()) {
+                continue;
+            } else {
+                sign_hash(&key.bound(), &params, &hash)
+            };
+            assert_eq!(signature.is_some(), accepted, "{digest:?} {len}");
+            let Some(signature) = signature else { continue };
+            assert!(verify_hash(key, stock(), &params, &hash, &signature), "{digest:?} {len}");
+            assert!(verify_hash(&key.bound(), ours(), &params, &hash, &signature), "{digest:?} {len}");
+            assert!(!verify_hash(key, stock(), &params, &vec![0x5b; len], &signature), "{digest:?} {len}");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_and_its_pss_parameters_are_signed_by_a_bound_key() {
+    for key in [rsa(2048), p256()] {
+        let bound = key.bound();
+        let certificate = Certificate::new(&bound, unsafe { EVP_sha384() });
+        assert!(certificate.verified_by(key));
+        assert!(certificate.matches(&bound) && certificate.matches(key));
+    }
+    assert!(!Certificate::new(rsa(2048), unsafe { EVP_sha256() }).matches(&rsa(3072).bound()));
+}
+
+#[test]
+fn cms_is_signed_by_a_bound_key() {
+    for key in [rsa(2048), p256()] {
+        let certificate = Certificate::new(key, unsafe { EVP_sha256() });
+        let text = message();
+        unsafe {
+            let data = BIO_new_mem_buf(text.as_ptr().cast(), text.len() as c_int);
+            const CMS_BINARY: u32 = 0x80;
+            let cms = CMS_sign(certificate.0, key.bound().0, ptr::null_mut(), data, CMS_BINARY);
+            assert!(!cms.is_null(), "{}", errors());
+            let store = X509_STORE_new();
+            X509_STORE_add_cert(store, certificate.0);
+            const CMS_NO_SIGNER_CERT_VERIFY: u32 = 0x20;
+            let verified = CMS_verify(
+                cms,
+                ptr::null_mut(),
+                store,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY,
+            );
+            assert_eq!(verified, 1, "{}", errors());
+            X509_STORE_free(store);
+            CMS_ContentInfo_free(cms);
+            BIO_free_all(data);
+        }
+    }
+}
+
+#[test]
+fn a_bound_key_keeps_its_private_part() {
+    const PUBLIC: c_int = 0x86;
+    const PAIR: c_int = 0x87;
+    for key in [rsa(2048), p256()] {
+        let bound = key.bound();
+        assert_eq!(bound.provider(), "spinlane");
+        assert!(bound.gives(PUBLIC), "{}", errors());
+        assert!(!bound.gives(PAIR));
+        assert!(key.gives(PAIR));
+        let der = unsafe { i2d_PrivateKey(bound.0, ptr::null_mut()) };
+        assert!(der <= 0, "a bound key's private part was encoded");
+        errors();
+    }
+}
+
+#[test]
+fn bound_keys_equal_and_copy() {
+    for key in [rsa(2048), p256()] {
+        let (bound, copy) = (key.bound(), key.bound().dup());
+        assert!(bound.equals(key) && key.equals(&bound) && bound.equals(&copy));
+        assert!(!bound.equals(rsa(3072)));
+        assert_eq!(copy.provider(), "spinlane");
+        let scheme = Scheme { digest: c"SHA256", pss: None };
+        let signature = sign(&copy, scheme, b"copied", true, false);
+        assert!(verify(stock(), key, scheme, b"copied", &signature));
+        assert_eq!(copy.bind().expect("bound already").provider(), "spinlane");
+        unsafe {
+            let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, bound.0, ptr::null());
+            assert_eq!(EVP_PKEY_check(ctx), 1, "{}", errors());
+            assert_eq!(EVP_PKEY_public_check(ctx), 1, "{}", errors());
+            EVP_PKEY_CTX_free(ctx);
+        }
+    }
+}
+
+#[test]
+fn only_what_devices_do_is_bound() {
+    let mut bits = 2048;
+    let pss = Pkey::generate(stock(), c"RSA-PSS", c"", &[int_param(c"bits", &mut bits), end_param()]);
+    let mut primes = 3;
+    let many = [int_param(c"bits", &mut bits), int_param(c"primes", &mut primes), end_param()];
+    let keys = [
+        Pkey::ec(stock(), c"P-384"),
+        Pkey::rsa(stock(), 1024),
+        Pkey::plain(stock(), c"ED25519"),
+        Pkey::plain(stock(), c"X25519"),
+        pss,
+        Pkey::generate(stock(), c"RSA", c"", &many),
+    ];
+    for key in keys {
+        let Err(error) = key.bind() else { panic!("bound") };
+        assert!(matches!(error, BindError::NotOffloaded { .. }), "{error}");
+        assert!(error.to_string().contains("not offloaded"));
+    }
+}
+
+#[test]
+fn rsa_decrypts_what_stock_openssl_encrypts() {
+    let bound = rsa(2048).bound();
+    unsafe {
+        for pad_mode in [c"pkcs1", c"oaep"] {
+            let params = [text_param(c"pad-mode", pad_mode), end_param()];
+            let ctx = EVP_PKEY_CTX_new_from_pkey(stock().0, rsa(2048).0, ptr::null());
+            assert!(EVP_PKEY_encrypt_init(ctx) > 0 && EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0);
+            let (mut secret, mut secret_len) = ([0; 256], 256);
+            assert!(EVP_PKEY_encrypt(ctx, secret.as_mut_ptr(), &mut secret_len, b"premaster".as_ptr(), 9) > 0);
+            EVP_PKEY_CTX_free(ctx);
+            let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, bound.0, PROPERTY_QUERY.as_ptr());
+            assert!(EVP_PKEY_decrypt_init(ctx) > 0, "{}", errors());
+            assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
+            let (mut plain, mut len) = ([0; 256], 256);
+            assert!(EVP_PKEY_decrypt(ctx, plain.as_mut_ptr(), &mut len, secret.as_ptr(), secret_len) > 0);
+            assert_eq!(&plain[..len], b"premaster");
+            EVP_PKEY_CTX_free(ctx);
+        }
+    }
+}
+
+fn raw_public(key: &Pkey) -> [u8; 32] {
+    let (mut public, mut len) = ([0; 32], 32);
+    unsafe { assert_eq!(EVP_PKEY_get_raw_public_key(key.0, public.as_mut_ptr(), &mut len), 1) };
+    public
+}
+
+fn x25519(lib: Lib, query: *const c_char, public: &[u8; 32]) -> Pkey {
+    Pkey::checked(unsafe {
+        EVP_PKEY_new_raw_public_key_ex(lib.0, c"X25519".as_ptr(), query, public.as_ptr(), 32)
+    })
+}
+
+fn derive(lib: Lib, query: *const c_char, key: &Pkey, peer: &Pkey) -> Option<[u8; 32]> {
+    unsafe {
+        let ctx = EVP_PKEY_CTX_new_from_pkey(lib.0, key.0, query);
+        let (mut secret, mut len) = ([0; 32], 32);
+        let done = EVP_PKEY_derive_init(ctx) > 0
+            && EVP_PKEY_derive_set_peer(ctx, peer.0) > 0
+            && EVP_PKEY_derive(ctx, secret.as_mut_ptr(), &mut len) > 0;
+        EVP_PKEY_CTX_free(ctx);
+        done.then_some(secret)
+    }
+}
+
+#[test]
+fn x25519_agrees_with_stock_openssl() {
+    let query = PROPERTY_QUERY.as_ptr();
+    for _ in 0..8 {
+        let mine = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
+        let theirs = Pkey::plain(stock(), c"X25519");
+        assert_eq!(mine.provider(), "spinlane");
+        let a = derive(ours(), query, &mine, &x25519(ours(), query, &raw_public(&theirs)));
+        let b = derive(stock(), ptr::null(), &theirs, &x25519(stock(), ptr::null(), &raw_public(&mine)));
+        assert!(a.is_some() && a == b);
+        // A copy derives the same; so does the key in the hands of the default provider.
+        let peer = x25519(ours(), query, &raw_public(&theirs));
+        assert_eq!(derive(ours(), query, &mine.dup(), &peer), a);
+        assert_eq!(derive(ours(), c"provider=default".as_ptr(), &mine, &peer), a);
+        assert!(mine.equals(&x25519(ours(), query, &raw_public(&mine))));
+        assert!(!mine.equals(&peer));
+    }
+}
+
+#[test]
+fn low_order_points_are_rejected() {
+    let query = PROPERTY_QUERY.as_ptr();
+    let mine = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
+    let mut one = [0; 32];
+    one[0] = 1;
+    for point in [[0; 32], one] {
+        let peer = x25519(ours(), query, &point);
+        assert_eq!(derive(ours(), query, &mine, &peer), None);
+        assert!(errors().contains("low-order"));
+    }
+}
+
+/// One derivation by TLS13-KDF of `lib`; parameters in two calls if `split`.
+fn kdf(lib: Lib, query: *const c_char, params: &[OSSL_PARAM], out: &mut [u8], split: bool) -> bool {
+    unsafe {
+        let kdf = EVP_KDF_fetch(lib.0, c"TLS13-KDF".as_ptr(), query);
+        assert!(!kdf.is_null(), "{}", errors());
+        let mut ctx = EVP_KDF_CTX_new(kdf);
+        EVP_KDF_free(kdf);
+        let mut rest = params.as_ptr();
+        if split {
+            if EVP_KDF_CTX_set_params(ctx, rest) != 1 {
+                EVP_KDF_CTX_free(ctx);
+                errors();
+                return false;
+            }
+            rest = ptr::null();
+            let copy = EVP_KDF_CTX_dup(ctx);
+            if !copy.is_null() {
+                EVP_KDF_CTX_free(ctx);
+                ctx = copy;
+            }
+        }
+        let done = EVP_KDF_derive(ctx, out.as_mut_ptr(), out.len(), rest) == 1;
+        EVP_KDF_CTX_free(ctx);
+        errors();
+        done
+    }
+}
+
+prop_compose! {
+    fn octets(longest: usize)(bytes in proptest::option::weighted(0.9, prop::collection::vec(any::<u8>(), 0..longest))) -> Option<Vec<u8>> {
+        bytes
+    }
+}
+
+proptest! {
+    /// Same success, same output, for lengths in and out of range.
+    #[test]
+    fn tls13_kdf_equals_stock_openssl(
+        digest in prop::sample::select(vec![c"SHA256", c"SHA2-384", c"SHA384", c"SHA512", c"SHA3-256"]),
+        mut mode in prop::sample::select(vec![1, 1, 2, 2, 2, 0, 3]),
+        as_text in any::<bool>(),
+        split in any::<bool>(),
+        key in octets(200), salt in octets(200), prefix in octets(12), label in octets(262), data in octets(70),
+        out_len in prop_oneof![Just(32usize), Just(48), Just(64), 0..300usize, Just(255 * 32), Just(255 * 32 + 1)],
+    ) {
+        let mode_text = [c"EXTRACT_AND_EXPAND", c"EXTRACT_ONLY", c"EXPAND_ONLY", c"NONSENSE"][mode as usize];
+        let mut params = vec![text_param(c"digest", digest)];
+        params.push(if as_text { text_param(c"mode", mode_text) } else { int_param(c"mode", &mut mode) });
+        let fields = [(c"key", &key), (c"salt", &salt), (c"prefix", &prefix), (c"label", &label), (c"data", &data)];
+        params.extend(fields.iter().filter_map(|(name, bytes)| Some(octet_param(name, bytes.as_deref()?))));
+        params.push(end_param());
+        let (mut mine, mut theirs) = (vec![0; out_len], vec![0; out_len]);
+        let done = kdf(ours(), PROPERTY_QUERY.as_ptr(), &params, &mut mine, split);
+        let stock_done = kdf(stock(), ptr::null(), &params, &mut theirs, split);
+        prop_assert_eq!(done, stock_done);
+        if done {
+            prop_assert_eq!(mine, theirs);
+        }
+    }
+}
+
+/// A parameter of any name, type and size, with data or without.
+fn garbage() -> impl Strategy<Value = Vec<(&'static CStr, u32, Option<Vec<u8>>)>> {
+    let names = vec![
+        c"mode", c"digest", c"key", c"salt", c"prefix", c"label", c"data", c"size", c"group", c"pub", c"priv",
+        c"encoded-pub-key", c"n", c"e", c"d", c"rsa-factor1", c"rsa-factor2", c"rsa-exponent1", c"bits",
+        c"rsa-exponent2", c"rsa-coefficient1", c"pad-mode", c"saltlen", c"mgf1-digest", c"properties", c"unknown",
+    ];
+    let param = (prop::sample::select(names), 0..9u32, proptest::option::of(prop::collection::vec(any::<u8>(), 0..40)));
+    prop::collection::vec(param, 0..6)
+}
+
+fn array(parts: &mut [(&'static CStr, u32, Option<Vec<u8>>)]) -> Vec<OSSL_PARAM> {
+    let mut array: Vec<_> = parts
+        .iter_mut()
+        // The pointer types hold addresses, which must be valid (OSSL_PARAM(3)).
+        .filter(|(_, data_type, _)| !matches!(data_type, 6 | 7))
+        .map(|(name, data_type, bytes)| {
+            // libcrypto's own getters read strings up to a NUL.
+            if let (4, Some(bytes)) = (&data_type, bytes.as_mut()) {
+                bytes.push(0);
+            }
+            let (data, size) = match bytes {
+                Some(bytes) => (bytes.as_mut_ptr().cast::<c_void>(), bytes.len()),
+                None => (ptr::null_mut(), 0),
+            };
+            param(name, *data_type, data, size)
+        })
+        .collect();
+    array.push(end_param());
+    array
+}
+
+proptest! {
+    #[test]
+    fn garbage_parameters_never_crash(mut parts in garbage(), selection in 0..0x100i32, out_len in 0..100usize) {
+        let params = array(&mut parts);
+        let mut out = vec![0; out_len];
+        kdf(ours(), PROPERTY_QUERY.as_ptr(), &params, &mut out, false);
+        kdf(ours(), PROPERTY_QUERY.as_ptr(), &params, &mut out, true);
+        for name in [c"RSA", c"EC", c"X25519"] {
+            unsafe {
+                let ctx = EVP_PKEY_CTX_new_from_name(ours().0, name.as_ptr(), c"provider=spinlane".as_ptr());
+                let mut key = ptr::null_mut();
+                EVP_PKEY_fromdata_init(ctx);
+                EVP_PKEY_fromdata(ctx, &mut key, selection, params.as_ptr().cast_mut());
+                EVP_PKEY_CTX_free(ctx);
+                if !key.is_null() {
+                    EVP_PKEY_set_params(key, params.as_ptr().cast_mut());
+                    drop(Pkey(key).dup());
+                }
+                let ctx = EVP_PKEY_CTX_new_from_name(ours().0, name.as_ptr(), PROPERTY_QUERY.as_ptr());
+                if name == c"X25519" && EVP_PKEY_keygen_init(ctx) > 0 {
+                    EVP_PKEY_CTX_set_params(ctx, params.as_ptr());
+                }
+                EVP_PKEY_CTX_free(ctx);
+            }
+            errors();
+        }
+        for key in [rsa(2048), p256()] {
+            unsafe {
+                let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, key.bound().0, ptr::null());
+                EVP_PKEY_sign_init(ctx);
+                EVP_PKEY_CTX_set_params(ctx, params.as_ptr());
+                let (mut signature, mut len) = ([0; 256], 256);
+                EVP_PKEY_sign(ctx, signature.as_mut_ptr(), &mut len, out.as_ptr(), out.len());
+                EVP_PKEY_CTX_free(ctx);
+            }
+            errors();
+        }
+    }
+}
