@@ -14,6 +14,8 @@ pub(crate) use off::{Switch, stack_idle, stack_in_use, unpoison};
 
 #[cfg(not(spinlane_asan))]
 mod off {
+    use crate::stack::Stack;
+
     #[derive(Debug)]
     pub(crate) struct Switch;
 
@@ -22,7 +24,7 @@ mod off {
             Self
         }
         #[inline(always)]
-        pub(crate) unsafe fn enter_fiber(_: *mut Self, _: *mut u8, _: usize) {}
+        pub(crate) unsafe fn enter_fiber(_: *mut Self, _: &Stack) {}
         #[inline(always)]
         pub(crate) unsafe fn entered_fiber(_: *mut Self) {}
         #[inline(always)]
@@ -32,7 +34,7 @@ mod off {
         #[inline(always)]
         pub(crate) unsafe fn left_fiber(_: *mut Self) {}
         #[inline(always)]
-        pub(crate) unsafe fn abandon(_: *mut Self, _: *mut u8, _: usize) {}
+        pub(crate) unsafe fn abandon(_: *mut Self, _: &Stack) {}
     }
 
     #[inline(always)]
@@ -47,6 +49,8 @@ mod off {
 mod on {
     use std::ffi::c_void;
     use std::ptr::{self, null_mut};
+
+    use crate::stack::Stack;
 
     // sanitizer/common_interface_defs.h, asan_interface.h, lsan_interface.h
     unsafe extern "C" {
@@ -87,7 +91,7 @@ mod on {
 
         /// On the resumer, just before the switch to the stack given.
         #[inline(always)]
-        pub(crate) unsafe fn enter_fiber(this: *mut Self, bottom: *mut u8, size: usize) {
+        pub(crate) unsafe fn enter_fiber(this: *mut Self, stack: &Stack) {
             // SAFETY: the save slot lives in Control; the bounds are the stack's.
             unsafe {
                 __sanitizer_start_switch_fiber(&raw mut (*this).parent_fake, bottom.cast(), size);
@@ -145,10 +149,10 @@ mod on {
         /// Frees a suspended fiber's fake stack: tells of a switch to the
         /// fiber and of its last switch back, and makes neither.
         #[inline(never)]
-        pub(crate) unsafe fn abandon(this: *mut Self, bottom: *mut u8, size: usize) {
+        pub(crate) unsafe fn abandon(this: *mut Self, stack: &Stack) {
             // SAFETY: in the order of a true resume of a fiber that then ends.
             unsafe {
-                Self::enter_fiber(this, bottom, size);
+                Self::enter_fiber(this, stack);
                 Self::entered_fiber(this);
                 Self::leave_fiber_for_good(this);
                 Self::left_fiber(this);

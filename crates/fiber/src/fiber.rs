@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 
-use crate::arch;
+use crate::arch::{self, Pair, Regs};
 use crate::asan;
 use crate::fp::FpControl;
 use crate::stack::Stack;
@@ -34,8 +34,9 @@ pub struct NotOnFiber;
 enum Body {
     /// The closure still lies where `Fiber::new` put it.
     Fresh,
-    /// Moved out; its frames are on the stack.
-    Started,
+    /// Its frames are on the stack.
+    Suspended,
+    Running,
     /// Returned or panicked: no frame is left.
     Ended,
 }
@@ -46,16 +47,9 @@ enum Body {
 /// resumer and the body take turns.
 #[repr(C, align(16))]
 pub(crate) struct Control {
-    /// The resumer's stored stack pointer while the fiber runs. First: the
-    /// unwind information and the chain of frame pointers read it here.
-    parent_sp: *mut u8,
-    /// Stands where that chain expects a return address.
-    frame_end: usize,
-    /// The fiber's stored stack pointer while it is suspended or has not
-    /// started; null while it runs and after it ended.
-    fiber_sp: *mut u8,
-    owns_fp: bool,
+    pair: Pair,
     body: Body,
+    owns_fp: bool,
     fp: FpControl,
     closure: *mut u8,
     drop_closure: unsafe fn(*mut u8),
@@ -157,11 +151,12 @@ impl Fiber {
         unsafe {
             closure.cast::<F>().write(body);
             control.write(Control {
-                parent_sp: ptr::null_mut(),
-                frame_end: 0,
-                fiber_sp: arch::prepare(closure, control.cast(), run::<F>),
-                owns_fp,
+                pair: Pair {
+                    resumer: Regs::default(),
+                    fiber: arch::prepare(closure, control.cast(), run::<F>),
+                },
                 body: Body::Fresh,
+                owns_fp,
                 fp: if owns_fp {
                     FpControl::read()
                 } else {
@@ -189,23 +184,27 @@ impl Fiber {
     pub fn resume(&mut self) -> State {
         let control = self.control.as_ptr();
         // SAFETY: Control lives as long as `self`, and whoever else touches
-        // it does so on this thread between the switches. `to` is stored
-        // when the fiber stops and taken here, so no stored stack pointer
-        // is switched to twice.
+        // it does so on this thread between the switches. A fiber is switched
+        // to in two states only, and is in neither while it runs.
         unsafe {
-            let to = mem::replace(&mut (*control).fiber_sp, ptr::null_mut());
-            if to.is_null() {
-                refuse(&*control);
+            match (*control).body {
+                Body::Fresh | Body::Suspended => (*control).body = Body::Running,
+                Body::Running | Body::Ended => refuse(&*control),
             }
-            if (*control).owns_fp {
-                switch_with_fp(control, to);
+            if current().is_null() && !(*control).owns_fp {
+                // Null is stored afterwards and not what was loaded before:
+                // a value that goes round through memory would make each
+                // resume wait for the one before.
+                CURRENT.set(control);
+                switch_to(control);
+                CURRENT.set(ptr::null_mut());
             } else {
-                switch_to(control, to);
+                resume_nested_or_fp(control);
             }
-            if (*control).fiber_sp.is_null() {
-                ended(control)
-            } else {
+            if (*control).body == Body::Suspended {
                 State::Suspended
+            } else {
+                ended(control)
             }
         }
     }
@@ -222,7 +221,7 @@ impl Fiber {
     /// The fiber itself, if it is suspended.
     #[inline]
     pub fn into_stack(self) -> Result<Stack, Self> {
-        if self.body() == Body::Started {
+        if matches!(self.body(), Body::Suspended | Body::Running) {
             return Err(self);
         }
         // SAFETY: `self` ends here, and no frame is on the stack.
@@ -245,14 +244,13 @@ impl Fiber {
         // SAFETY: by the caller's promise nothing on the stack is used again,
         // so the frames may go without returning; Control itself is ours.
         unsafe {
-            if (*control).body == Body::Started {
-                debug_assert!(
-                    !(*control).fiber_sp.is_null(),
-                    "a running fiber is abandoned"
-                );
-                let stack = (*control).stack();
-                let (bottom, size) = (stack.bottom(), stack.usable_size());
-                asan::Switch::abandon(&raw mut (*control).asan, bottom, size);
+            debug_assert_ne!(
+                (*control).body,
+                Body::Running,
+                "a running fiber is abandoned"
+            );
+            if (*control).body == Body::Suspended {
+                asan::Switch::abandon(&raw mut (*control).asan, (*control).stack());
             }
             take_stack(ManuallyDrop::new(self).control.as_ptr())
         }
@@ -266,11 +264,11 @@ impl Fiber {
 
 impl Drop for Fiber {
     fn drop(&mut self) {
-        let started = self.body() == Body::Started;
+        let has_frames = matches!(self.body(), Body::Suspended | Body::Running);
         // SAFETY: `self` is not used after this. If frames are on the stack
         // it is only leaked.
         let stack = unsafe { take_stack(self.control.as_ptr()) };
-        if started {
+        if has_frames {
             stack.leak();
         }
     }
@@ -295,11 +293,11 @@ pub fn suspend() -> Result<(), NotOnFiber> {
     if control.is_null() {
         return Err(NotOnFiber);
     }
-    // SAFETY: CURRENT is set by the resume that runs us, so the fiber is
-    // alive and `parent_sp` is where that resume waits.
+    // SAFETY: CURRENT is set by the resume that runs us, which waits.
     unsafe {
+        (*control).body = Body::Suspended;
         asan::Switch::leave_fiber(&raw mut (*control).asan);
-        arch::switch(&raw mut (*control).fiber_sp, (*control).parent_sp);
+        arch::suspend(&raw mut (*control).pair);
         asan::Switch::entered_fiber(&raw mut (*control).asan);
     }
     Ok(())
@@ -312,41 +310,42 @@ pub fn on_fiber() -> bool {
 }
 
 /// # Safety
-/// `to` was taken from `control`, whose fiber is alive and not running.
+/// The fiber of `control` is alive and its registers are stored.
 #[inline(always)]
-unsafe fn switch_to(control: *mut Control, to: *mut u8) {
-    let outer = CURRENT.replace(control);
-    // SAFETY: the caller vouches for both.
+unsafe fn switch_to(control: *mut Control) {
+    // SAFETY: the caller vouches for it.
     unsafe {
         let asan = &raw mut (*control).asan;
-        asan::Switch::enter_fiber(
-            asan,
-            (*control).stack().bottom(),
-            (*control).stack().usable_size(),
-        );
-        arch::switch(&raw mut (*control).parent_sp, to);
+        asan::Switch::enter_fiber(asan, (*control).stack());
+        arch::resume(&raw mut (*control).pair);
         asan::Switch::left_fiber(asan);
     }
-    CURRENT.set(outer);
 }
 
-/// [`switch_to`], with each side's floating-point control words.
+/// The rest of [`Fiber::resume`]'s cases: on a fiber, or to one with
+/// floating-point control words of its own.
 ///
 /// # Safety
 /// As for [`switch_to`].
-#[cold]
 #[inline(never)]
-unsafe fn switch_with_fp(control: *mut Control, to: *mut u8) {
-    let ours = FpControl::read();
-    // SAFETY: as the caller vouches. The words are the fiber's from here to
-    // the read after the switch, where the fiber has just stopped.
+unsafe fn resume_nested_or_fp(control: *mut Control) {
+    let outer = CURRENT.replace(control);
+    // SAFETY: as the caller vouches. The control words in force are the
+    // fiber's from `load_over` to the second read, which comes when it has
+    // just stopped.
     unsafe {
-        (*control).fp.load_over(ours);
-        switch_to(control, to);
-        let theirs = FpControl::read();
-        (*control).fp = theirs;
-        ours.load_over(theirs);
+        if (*control).owns_fp {
+            let ours = FpControl::read();
+            (*control).fp.load_over(ours);
+            switch_to(control);
+            let theirs = FpControl::read();
+            (*control).fp = theirs;
+            ours.load_over(theirs);
+        } else {
+            switch_to(control);
+        }
     }
+    CURRENT.set(outer);
 }
 
 /// The stack of a fiber that is going away. A closure that has not started
@@ -387,32 +386,29 @@ unsafe fn ended(control: *mut Control) -> State {
 #[inline(never)]
 fn refuse(control: &Control) -> ! {
     let pool = control.stack().shared().name;
-    match control.body {
-        Body::Ended => panic!("fiber of pool '{pool}' resumed after its body ended"),
-        Body::Fresh | Body::Started => {
-            panic!("fiber of pool '{pool}' resumed while it is running")
-        }
+    if control.body == Body::Ended {
+        panic!("fiber of pool '{pool}' resumed after its body ended");
     }
+    panic!("fiber of pool '{pool}' resumed while it is running");
 }
 
 /// The outermost Rust frame of a fiber.
 ///
 /// # Safety
-/// Called by the first switch to the fiber of `control`, whose closure is `F`.
-unsafe extern "C" fn run<F: FnOnce()>(control: *mut u8) -> ! {
-    let control = control.cast::<Control>();
-    // SAFETY: the closure is moved out once, guarded by `body`. The switch
-    // at the end is the last use of this stack's frames.
+/// Called by the first switch to the fiber of `pair`, whose closure is `F`.
+unsafe extern "C" fn run<F: FnOnce()>(pair: *mut Pair) -> ! {
+    let control = pair.cast::<Control>();
+    // SAFETY: the closure is moved out once, for the state is no longer
+    // Fresh. The switch at the end is the last use of this stack's frames.
     unsafe {
         asan::Switch::entered_fiber(&raw mut (*control).asan);
-        (*control).body = Body::Started;
         let body = (*control).closure.cast::<F>().read();
         if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(body)) {
             (*control).panic = Some(payload);
         }
         (*control).body = Body::Ended;
         asan::Switch::leave_fiber_for_good(&raw mut (*control).asan);
-        arch::finish((*control).parent_sp)
+        arch::finish(pair)
     }
 }
 

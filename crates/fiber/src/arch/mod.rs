@@ -1,41 +1,39 @@
-//! The context switch: one file of assembly text per target, each exporting
-//! `spinlane_fiber_switch`, `spinlane_fiber_finish`, `spinlane_fiber_entry`.
+//! The context switch. Each target has one file of Rust, exporting `Regs`,
+//! `prepare`, `resume`, `suspend` and `finish`, and one of assembly text.
 //!
 //! A fiber's stack, from the top:
 //!
 //! ```text
 //!   +------------------+  page boundary
-//!   | Control          |  first word: the resumer's stored stack pointer;
-//!   |                  |  also the body's state, the panic payload, the Stack
+//!   | Control          |  begins with the Pair: the registers of whichever
+//!   |                  |  side is not running; then the body's state, the
+//!   |                  |  panic payload, the Stack
 //!   +------------------+
 //!   | body (closure)   |  moved out when the fiber starts
-//!   +------------------+  16-byte aligned
-//!   | first switch     |  words for spinlane_fiber_entry, see each target
-//!   +------------------+  stored sp of a fiber that has not started
-//!   | frames           |  entry, run::<F>, the body and what it calls
-//!   +------------------+
-//!   | stored registers |  while suspended, see each target
-//!   +------------------+  stored sp
+//!   +------------------+  16-byte aligned: rsp at the first switch
+//!   | frames           |  spinlane_fiber_entry, run::<F>, the body, ...
+//!   +------------------+  rsp as stored while suspended
 //!   ~ unused           ~
 //!   +------------------+
 //!   | guard            |  no access: touching it is an overflow
 //!   +------------------+  lowest address of the mapping
 //! ```
 //!
-//! While a fiber runs, the same registers of its resumer lie on the
-//! resumer's stack at the address in Control's first word. The unwind
-//! information of `spinlane_fiber_entry` says so, and that is what carries a
-//! backtrace from the body into the function that called `resume`.
+//! While a fiber runs, `Pair::resumer` holds the registers of the function
+//! that called `resume`. The unwind information of `spinlane_fiber_entry`
+//! says so, and that is what carries a backtrace from the body into it.
 
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{finish, prepare, switch};
+use core::mem::offset_of;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{finish, prepare, switch};
+use aarch64 as target;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as target;
 
 #[cfg(not(all(
     target_os = "linux",
@@ -43,5 +41,21 @@ pub(crate) use aarch64::{finish, prepare, switch};
 )))]
 compile_error!("spinlane-fiber has a context switch for x86_64 and aarch64 Linux only");
 
+pub(crate) use target::{Regs, finish, prepare, resume, suspend};
+
+/// The registers of both sides. `resumer` comes first: a fiber's outermost
+/// frame pointer points here.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Pair {
+    pub(crate) resumer: Regs,
+    pub(crate) fiber: Regs,
+}
+
+impl Pair {
+    const RESUMER: usize = offset_of!(Pair, resumer);
+    const FIBER: usize = offset_of!(Pair, fiber);
+}
+
 /// The first Rust function on a fiber; it leaves by [`finish`].
-pub(crate) type Run = unsafe extern "C" fn(control: *mut u8) -> !;
+pub(crate) type Run = unsafe extern "C" fn(pair: *mut Pair) -> !;

@@ -1,88 +1,113 @@
 //! x86_64, System V.
 //!
-//! A side that is not running keeps three words on its own stack:
+//! r12 to r15 are clobbers of the `asm!` blocks, so the compiler saves those
+//! that are live and no others; rbx and rbp it keeps to itself, so they are
+//! saved here. Nothing is pushed: the processor forwards a store to a load in
+//! no time when both are addressed by one general register, and takes some 7
+//! cycles for a push and a pop with a change of rsp between them.
 //!
-//! ```text
-//!   +-----+  stored sp + 24: its rsp when it runs on
-//!   | rbx |
-//!   +-----+
-//!   | rip |  \ a frame record, so that walkers of the rbp chain (perf)
-//!   +-----+  | cross from a fiber to its resumer: a running fiber's
-//!   | rbp |  / outermost rbp is its Control, whose first word points here
-//!   +-----+  stored sp
-//! ```
-//!
-//! The other callee-saved registers (r12 to r15) are clobbers of the `asm!`
-//! block, so the compiler saves those that are live and no others.
-//!
-//! The switch is entered by `jmp` and left by `jmp`. A `call` would push an
-//! address on the processor's return predictor that no `ret` takes off, and
-//! a `ret` would be predicted to go back to the side just left: each is a
-//! misprediction per switch, ten times the cost of the rest.
+//! Both ways a switch is left by `jmp`, and entered by none: a `call` would
+//! push an address on the return predictor that no `ret` takes off, and a
+//! `ret` would be predicted to go back to the side just left.
 
 use core::arch::{asm, global_asm};
+
+use super::{Pair, Run};
 
 global_asm!(include_str!("x86_64.s"));
 
 unsafe extern "C" {
-    fn spinlane_fiber_switch();
-    fn spinlane_fiber_finish();
     fn spinlane_fiber_entry();
 }
 
-/// Writes what the first switch to a fiber takes off its stack and returns
-/// the stack pointer to switch to.
-///
-/// # Safety
-/// `top` is 16-byte aligned, with room for the words below it.
-pub(crate) unsafe fn prepare(top: *mut u8, control: *mut u8, run: super::Run) -> *mut u8 {
-    let sp = top.cast::<usize>().wrapping_sub(3);
-    // SAFETY: the three words lie below `top`, where the caller has room.
-    unsafe {
-        sp.write(control as usize);
-        sp.add(1).write(spinlane_fiber_entry as *const () as usize);
-        sp.add(2).write(run as *const () as usize);
-    }
-    sp.cast()
+/// What a side keeps while the other one runs. The first two words are a
+/// frame record: walkers of the rbp chain (perf) cross to the resumer by it.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Regs {
+    rbp: usize,
+    rip: usize,
+    rsp: usize,
+    rbx: usize,
 }
 
-/// Stores this side's stack pointer in `save` and runs the side stored as
-/// `to`. Returns when something switches back to what `save` holds.
-///
-/// # Safety
-/// `save` is writable; `to` was stored by a switch or made by [`prepare`],
-/// on this thread, and has not been switched to since.
-#[inline(always)]
-pub(crate) unsafe fn switch(save: *mut *mut u8, to: *mut u8) {
-    // SAFETY: the caller vouches for both ends. rbx, rbp and rsp are put back
-    // by the switch, every other register is declared clobbered.
-    unsafe {
+/// Registers for the first switch to a fiber: it will call `run(pair)` with
+/// the stack below `top`, which is 16-byte aligned.
+#[inline]
+pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
+    Regs {
+        rbp: pair as usize,
+        rip: spinlane_fiber_entry as *const () as usize,
+        rsp: top as usize,
+        rbx: run as *const () as usize,
+    }
+}
+
+/// Stores the registers in the Regs at `$mine` bytes from the pair and loads
+/// those at `$theirs`.
+macro_rules! switch {
+    ($pair:expr, $mine:expr, $theirs:expr) => {
         asm!(
             "lea rax, [rip + 2f]",
-            "jmp {switch}",
+            "mov [rdi + {mine}], rbp",
+            "mov [rdi + {mine} + 8], rax",
+            "mov [rdi + {mine} + 16], rsp",
+            "mov [rdi + {mine} + 24], rbx",
+            "mov rbx, [rdi + {theirs} + 24]",
+            "mov rsp, [rdi + {theirs} + 16]",
+            "mov rbp, [rdi + {theirs}]",
+            "jmp [rdi + {theirs} + 8]",
             "2:",
-            // The frame above a signal frame is looked up by this very
-            // address, so it must not be the first one past the block.
+            // The caller of a signal frame is looked up by this very address,
+            // so it must not be the first one past the block.
             "nop",
-            switch = sym spinlane_fiber_switch,
-            in("rdi") save,
-            in("rsi") to,
-            lateout("rdi") _, lateout("rsi") _,
+            mine = const $mine,
+            theirs = const $theirs,
+            inout("rdi") $pair => _,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("C"),
-        );
-    }
+        )
+    };
 }
 
-/// Runs the side stored as `to`; the side this is called on is never run
-/// again.
+/// Runs the fiber; returns when it suspends or ends.
 ///
 /// # Safety
-/// As for [`switch`].
+/// `pair.fiber` holds the registers of a suspended or prepared fiber, which
+/// nobody else switches to, and was stored on this thread.
 #[inline(always)]
-pub(crate) unsafe fn finish(to: *mut u8) -> ! {
-    // SAFETY: the caller vouches for `to`; this side's registers are dead.
+pub(crate) unsafe fn resume(pair: *mut Pair) {
+    // SAFETY: by the caller's promise the other side is ready to run. rbx,
+    // rbp and rsp come back through Regs; all else is declared clobbered.
+    unsafe { switch!(pair, Pair::RESUMER, Pair::FIBER) }
+}
+
+/// Runs the resumer; returns when the fiber is resumed.
+///
+/// # Safety
+/// The caller runs on the fiber of `pair`.
+#[inline(always)]
+pub(crate) unsafe fn suspend(pair: *mut Pair) {
+    // SAFETY: as for resume: the resumer waits in it.
+    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER) }
+}
+
+/// Runs the resumer; the fiber is never run again.
+///
+/// # Safety
+/// The caller runs on the fiber of `pair`.
+#[inline(always)]
+pub(crate) unsafe fn finish(pair: *mut Pair) -> ! {
+    // SAFETY: the resumer waits in resume; this side's registers are dead.
     unsafe {
-        asm!("jmp {finish}", finish = sym spinlane_fiber_finish, in("rdi") to, options(noreturn));
+        asm!(
+            "mov rbx, [rdi + {theirs} + 24]",
+            "mov rsp, [rdi + {theirs} + 16]",
+            "mov rbp, [rdi + {theirs}]",
+            "jmp [rdi + {theirs} + 8]",
+            theirs = const Pair::RESUMER,
+            in("rdi") pair,
+            options(noreturn),
+        )
     }
 }
