@@ -5,8 +5,6 @@
 //! checks the result by the public exponent. ECDSA: aws-lc allocates the signature. Nothing
 //! else is allocated here.
 
-use zeroize::Zeroize;
-
 use crate::aws_lc;
 use crate::key::Key;
 use crate::op::{Op, OpKind, OpStatus};
@@ -18,7 +16,7 @@ pub fn run(op: &mut Op) {
     let (key, input, output) = op.operands();
     let status = compute(kind, key, input, output);
     if status != OpStatus::Success {
-        output.zeroize();
+        aws_lc::cleanse(output);
     }
     op.status = status;
 }

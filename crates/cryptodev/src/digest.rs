@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::aws_lc::Sha;
+use crate::aws_lc::{Sha, cleanse};
 
 /// Longest digest in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
@@ -141,7 +141,7 @@ impl HmacKey {
         inner.finish(out);
         let mut outer = self.outer.clone();
         outer.update(out);
-        out.zeroize();
+        cleanse(out);
         outer.finish(out);
     }
 }

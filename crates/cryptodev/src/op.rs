@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
-use zeroize::Zeroize;
 
+use crate::aws_lc::cleanse;
 use crate::key::Key;
 
 /// Longest input of an op in bytes: an RSA-4096 block.
@@ -265,8 +265,8 @@ impl Op {
 
     /// Wipes operands and result and lets go of the key.
     pub fn recycle(&mut self) {
-        self.input[..self.kind.input_len()].zeroize();
-        self.output[..self.kind.output_len()].zeroize();
+        cleanse(&mut self.input[..self.kind.input_len()]);
+        cleanse(&mut self.output[..self.kind.output_len()]);
         self.key = None;
         self.token = Token(0);
         self.status = OpStatus::NotProcessed;

@@ -4,8 +4,8 @@
 //! ([`crate::RsaKey`] admits no other).
 
 use thiserror::Error;
-use zeroize::Zeroize;
 
+use crate::aws_lc::cleanse;
 use crate::digest::{Digest, Hasher, MAX_DIGEST_LEN};
 use crate::random;
 
@@ -156,5 +156,5 @@ fn mask_by_mgf1(digest: Digest, seed: &[u8], data: &mut [u8]) {
         hasher.finish(&mut mask);
         chunk.iter_mut().zip(&mask).for_each(|(byte, mask)| *byte ^= mask);
     }
-    mask.zeroize();
+    cleanse(&mut mask);
 }

@@ -9,8 +9,6 @@
 
 use std::cell::RefCell;
 
-use zeroize::Zeroize;
-
 use crate::aws_lc;
 
 /// Bytes drawn at once.
@@ -57,7 +55,7 @@ impl Buffer {
         }
         let next = &mut self.bytes[self.used..self.used + out.len()];
         out.copy_from_slice(next);
-        next.zeroize();
+        aws_lc::cleanse(next);
         self.used += out.len();
     }
 
@@ -71,6 +69,6 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        aws_lc::cleanse(&mut self.bytes);
     }
 }

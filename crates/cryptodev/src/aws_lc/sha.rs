@@ -1,7 +1,8 @@
 //! SHA-2 with its state inline.
 
+use std::ptr;
+
 use aws_lc_sys as sys;
-use zeroize::Zeroize;
 
 use crate::digest::Digest;
 
@@ -82,14 +83,14 @@ impl Sha {
 
 impl Drop for Sha {
     fn drop(&mut self) {
-        match self {
-            Self::Sha256(state) => {
-                state.h.zeroize();
-                state.data.zeroize();
-            }
-            Self::Sha384(state) | Self::Sha512(state) => {
-                state.h.zeroize();
-                state.p.zeroize();
+        // SAFETY: the contexts are plain integers, for which all zeros is a value, and the
+        // pointer and length are those of a live one.
+        unsafe {
+            match self {
+                Self::Sha256(state) => sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state)),
+                Self::Sha384(state) | Self::Sha512(state) => {
+                    sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state));
+                }
             }
         }
     }

@@ -1,1 +1,43 @@
-//! Crypto device that runs eight ops at a time in AVX-512 IFMA lanes.
+//! Crypto device that runs eight ops at a time in AVX-512 IFMA lanes, by Intel's crypto_mb.
+//!
+//! A batch costs the same for one op as for eight. So it runs when it is full, when its oldest
+//! op has waited long enough, or when the poll core has nothing better to do; and where too few
+//! ops have come for lanes to pay, they run one at a time by aws-lc.
+//!
+//! # Invariants
+//! - Computes in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: RSA needs 67 KB of
+//!   stack, which a fiber has not.
+//! - A call runs one batch at most, or one op: its length is bounded by the slowest kind.
+//! - No RSA result leaves unless its 65537th power is the block it was made from. One that
+//!   fails is computed again by aws-lc, which has a check of its own, and counted.
+//! - ECDSA nonces never come from randomness alone, nor from key and digest alone.
+//! - Reads keys where they are: none is copied per op, except a P-256 scalar into the nonce's hash.
+//!   Intermediate secrets are wiped after every batch.
+//! - Allocates nothing after a queue pair is opened, except what aws-lc does for single ops.
+//! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else.
+
+#![deny(unsafe_code)]
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod absent;
+#[cfg(target_arch = "x86_64")]
+mod device;
+#[cfg(target_arch = "x86_64")]
+mod ffi;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod nonce;
+#[cfg(target_arch = "x86_64")]
+mod queue_pair;
+
+#[cfg(not(target_arch = "x86_64"))]
+pub use absent::MbDevice;
+#[cfg(target_arch = "x86_64")]
+pub use device::MbDevice;
+
+/// Its name in a device spec.
+pub const NAME: &str = "mb";
+
+/// What to do where it cannot be had.
+const REMEDY: &str = "use the device `soft`, or a CPU from Ice Lake or Zen 4 on";

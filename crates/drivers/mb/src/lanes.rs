@@ -1,0 +1,120 @@
+//! A batch: up to eight ops of one kind, computed at once.
+//!
+//! ```text
+//!   op 0 ─ lane 0 ─▶ op 0's output     \  one call of crypto_mb, which
+//!   op 1 ─ lane 1 ─▶ op 1's output      } reads inputs and keys where they are
+//!   op 0 ─ lane 2 ─▶ spare 2           /  and costs the same for any fill
+//! ```
+//! A lane without an op computes lane 0's once more, into a spare place.
+
+mod ecdsa;
+mod rsa;
+mod x25519;
+
+use spinlane_cryptodev::{Key, MAX_OUTPUT, Op, OpKind, OpStatus};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::ffi::{Cpu, Inputs, LANES, Outputs, WorkBuffer};
+use crate::nonce::NonceMaker;
+
+/// One output's room per lane.
+type Rooms = [[u8; MAX_OUTPUT]; LANES];
+
+/// What computing takes: memory made once, wiped of secrets after every batch.
+pub(crate) struct Lanes {
+    cpu: Cpu,
+    work: WorkBuffer,
+    /// Outputs of lanes without an op.
+    spare: Box<Rooms>,
+    /// RSA results under the public operation.
+    opened: Box<Rooms>,
+    nonce_maker: NonceMaker,
+    nonces: Zeroizing<[[u64; 4]; LANES]>,
+    /// Lanes whose next RSA result gets a wrong bit, before it is checked.
+    #[cfg(test)]
+    pub(crate) corrupt: [bool; LANES],
+}
+
+impl Lanes {
+    pub(crate) fn new(cpu: Cpu) -> Self {
+        Self {
+            cpu,
+            work: WorkBuffer::new(cpu),
+            spare: Box::new([[0; MAX_OUTPUT]; LANES]),
+            opened: Box::new([[0; MAX_OUTPUT]; LANES]),
+            nonce_maker: NonceMaker::new(),
+            nonces: Zeroizing::new([[0; 4]; LANES]),
+            #[cfg(test)]
+            corrupt: [false; LANES],
+        }
+    }
+
+    /// Computes 1 to 8 ops, all of `kind` and with a key that [`serves`]. An op that could not
+    /// be, or whose result failed its check, keeps its status; all others get theirs.
+    pub(crate) fn run(&mut self, kind: OpKind, ops: &mut [Box<Op>]) {
+        debug_assert!((1..=LANES).contains(&ops.len()));
+        match kind {
+            OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => self.rsa_private(kind, ops),
+            OpKind::EcdsaP256 => self.ecdsa_p256(ops),
+            OpKind::X25519Keygen => self.x25519_keygen(ops),
+            OpKind::X25519Derive => self.x25519_derive(ops),
+        }
+        if ops.len() < LANES {
+            self.spare.iter_mut().for_each(|lane| lane[..kind.output_len()].zeroize());
+        }
+    }
+}
+
+/// Whether lanes can compute `op` at all: it has its key, and RSA's exponent is the one that
+/// crypto_mb can check by.
+pub(crate) fn serves(op: &Op) -> bool {
+    match (op.kind(), op.key().map(|key| &**key)) {
+        (OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096, Some(Key::Rsa(key))) => {
+            key.public_exponent_is_65537()
+        }
+        (OpKind::EcdsaP256, Some(Key::EcP256(_))) => true,
+        (OpKind::X25519Keygen | OpKind::X25519Derive, _) => true,
+        _ => false,
+    }
+}
+
+/// Marks the ops whose lane is good.
+fn succeed(ops: &mut [Box<Op>], good: [bool; LANES]) {
+    for (op, _) in ops.iter_mut().zip(good).filter(|(_, good)| *good) {
+        op.status = OpStatus::Success;
+    }
+}
+
+/// The operands of a batch, lane by lane.
+struct Operands<'a> {
+    keys: [Option<&'a Key>; LANES],
+    from: Inputs<'a>,
+    to: Outputs<'a>,
+}
+
+impl<'a> Operands<'a> {
+    /// Those of `ops`; the lanes left over read lane 0's and write to `spare`.
+    fn of(ops: &'a mut [Box<Op>], spare: &'a mut Rooms, kind: OpKind) -> Self {
+        let mut lanes = Self {
+            keys: [None; LANES],
+            from: [&[]; LANES],
+            to: spare.each_mut().map(|lane| &mut lane[..kind.output_len()]),
+        };
+        let fill = ops.len();
+        for (lane, op) in ops.iter_mut().enumerate() {
+            (lanes.keys[lane], lanes.from[lane], lanes.to[lane]) = op.operands();
+        }
+        let first = (lanes.keys[0], lanes.from[0]);
+        for lane in fill..LANES {
+            (lanes.keys[lane], lanes.from[lane]) = first;
+        }
+        lanes
+    }
+
+    /// What `part` takes of every lane's key; `None` if it takes nothing of one.
+    fn keys<T: Copy>(&self, part: impl Fn(&'a Key) -> Option<T>) -> Option<[T; LANES]> {
+        let parts = self.keys.map(|key| key.and_then(&part));
+        let first = parts[0]?;
+        parts.iter().all(Option::is_some).then(|| parts.map(|part| part.unwrap_or(first)))
+    }
+}

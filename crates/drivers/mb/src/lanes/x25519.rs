@@ -1,0 +1,35 @@
+//! X25519 (RFC 7748): public keys and shared secrets.
+
+use std::hint::black_box;
+
+use spinlane_cryptodev::{Op, OpKind, OpStatus};
+
+use super::{Lanes, Operands, succeed};
+
+impl Lanes {
+    pub(super) fn x25519_keygen(&mut self, ops: &mut [Box<Op>]) {
+        let mut lanes = Operands::of(ops, &mut self.spare, OpKind::X25519Keygen);
+        let status = self.cpu.x25519_public(&lanes.from, &mut lanes.to);
+        succeed(ops, status.ok_lanes());
+    }
+
+    /// A peer's point of low order makes the secret zero; that lane alone is invalid (RFC 7748,
+    /// section 6.1).
+    pub(super) fn x25519_derive(&mut self, ops: &mut [Box<Op>]) {
+        let mut lanes = Operands::of(ops, &mut self.spare, OpKind::X25519Derive);
+        let private = lanes.from.map(|input| &input[..32]);
+        let peer = lanes.from.map(|input| &input[32..]);
+        let status = self.cpu.x25519(&private, &peer, &mut lanes.to);
+        let zero = lanes.to.map(|secret| is_zero(secret));
+        succeed(ops, status.ok_lanes());
+        for (op, _) in ops.iter_mut().zip(zero).filter(|(_, zero)| *zero) {
+            op.status = OpStatus::Invalid;
+        }
+    }
+}
+
+/// Whether all bytes are zero; looks at each of them. The outcome is public: it ends the
+/// handshake.
+fn is_zero(secret: &[u8]) -> bool {
+    black_box(secret.iter().fold(0, |any, byte| any | byte)) == 0
+}
