@@ -68,6 +68,10 @@ pub(crate) struct Channel {
     unread: usize,
     /// The slot that was swept last.
     swept: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "ops travel boxed, so that a move is eight bytes"
+    )]
     pool: Vec<Box<Op>>,
     outgoing: OpBurst,
     incoming: OpBurst,

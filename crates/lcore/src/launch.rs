@@ -1,5 +1,6 @@
 //! Pinned threads that Spinlane owns.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
@@ -49,34 +50,31 @@ pub enum LaunchError {
 
 /// Lcores at work, each on a pinned thread.
 pub struct Launched<T> {
-    threads: Vec<(usize, JoinHandle<Result<T, LaunchError>>)>,
+    threads: Vec<JoinHandle<Result<T, LaunchError>>>,
 }
 
 impl<T> Launched<T> {
     /// Waits until all have returned; their results in the order of their cores.
     ///
     /// # Errors
-    /// A thread could not be pinned.
+    /// [`LaunchError::Pin`], which [`launch`] has found out before.
     ///
     /// # Panics
     /// A panic of an lcore's function goes through.
     pub fn join(self) -> Result<Vec<T>, LaunchError> {
-        let mut results = Vec::new();
-        for (_, thread) in self.threads {
-            results.push(
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            );
-        }
-        Ok(results)
+        let join = |thread: JoinHandle<_>| {
+            let joined = thread.join();
+            joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        self.threads.into_iter().map(join).collect()
     }
 }
 
-/// Runs `body` on one pinned thread per core, each with an lcore of its own, entered.
+/// Runs `body` on one pinned thread per core, each with an lcore of its own, entered. None
+/// starts before all threads are there and pinned.
 ///
 /// # Errors
-/// See [`LaunchError`]; cores are checked before any thread starts.
+/// See [`LaunchError`]; `body` has not run then, on no core.
 pub fn launch<T, F>(cores: &[usize], config: Config, body: F) -> Result<Launched<T>, LaunchError>
 where
     T: Send + 'static,
@@ -84,23 +82,42 @@ where
 {
     check(cores)?;
     let mut threads = Vec::new();
+    let mut waiting = Vec::new();
     for &core in cores {
         let body = body.clone();
+        let (pinned, is_pinned) = channel();
+        let (go, start) = channel();
         let thread = thread::Builder::new()
             .name(format!("lcore-{core}"))
-            .spawn(move || run(core, config, body))
+            .spawn(move || run(core, config, body, &pinned, &start))
             .map_err(|source| LaunchError::Thread { core, source })?;
-        threads.push((core, thread));
+        threads.push(thread);
+        waiting.push((core, is_pinned, go));
+    }
+    for (core, is_pinned, _) in &waiting {
+        if is_pinned.recv() != Ok(true) {
+            return Err(LaunchError::Pin { core: *core });
+        }
+    }
+    for (.., go) in waiting {
+        // The thread is waiting for it.
+        let _ = go.send(());
     }
     Ok(Launched { threads })
 }
 
+/// A thread's life: pin, say so, wait for the others, work. Returns early when `start` is
+/// dropped because another thread failed.
 fn run<T>(
     core: usize,
     config: Config,
     body: impl Fn(usize, &Lcore) -> T,
+    pinned: &Sender<bool>,
+    start: &Receiver<()>,
 ) -> Result<T, LaunchError> {
-    if !core_affinity::set_for_current(CoreId { id: core }) {
+    // Nobody listens when the launch has failed already, and then `start` says so.
+    let _ = pinned.send(core_affinity::set_for_current(CoreId { id: core }));
+    if start.recv().is_err() {
         return Err(LaunchError::Pin { core });
     }
     let lcore = Lcore::new(config);

@@ -1,0 +1,97 @@
+//! After warm-up nothing is allocated. One test function, since the allocator counts for all
+//! threads.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use spinlane_cryptodev::OpStatus;
+use support::{Bench, Session};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Runs every session's job of two ops to its end; every fifth is closed in flight, every
+/// seventh abandoned.
+fn round(bench: &Bench, sessions: &[Rc<Session>]) {
+    for session in sessions {
+        session.start(2);
+    }
+    bench.poll();
+    for session in sessions {
+        let job = session.the_job();
+        if session.id % 5 == 0 {
+            job.cancel();
+            let _ = job.resume().unwrap();
+        } else if session.id % 7 == 0 {
+            // SAFETY: the job's frames are those of `compute`, which own nothing.
+            unsafe { job.abandon() };
+        }
+    }
+    while sessions.iter().any(|session| session.the_job().is_paused()) {
+        bench.turn(sessions);
+    }
+    // The device's last ops, which nobody waits for.
+    for _ in 0..4 {
+        bench.turn(sessions);
+    }
+}
+
+#[test]
+fn nothing_is_allocated_per_op_after_warm_up() {
+    let before = ALLOCATIONS.load(Relaxed);
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(
+        ALLOCATIONS.load(Relaxed) - before,
+        1,
+        "allocations are counted"
+    );
+
+    let bench = Bench::new(8);
+    bench.device.release(1 << 40);
+    let sessions = bench.sessions(40);
+    for session in &sessions {
+        session.records.set(false);
+    }
+    for turn in 0..10 {
+        bench
+            .device
+            .answer_with([OpStatus::Success, OpStatus::Error][turn % 2]);
+        round(&bench, &sessions);
+    }
+    let before = ALLOCATIONS.load(Relaxed);
+    for turn in 0..1000 {
+        bench
+            .device
+            .answer_with([OpStatus::Success, OpStatus::Error][turn % 2]);
+        round(&bench, &sessions);
+    }
+    assert_eq!(
+        ALLOCATIONS.load(Relaxed) - before,
+        0,
+        "allocations after warm-up"
+    );
+    let channel = bench.lcore.stats().channels.remove(0);
+    assert!(channel.completed > 0 && channel.refused > 0);
+    assert!(channel.orphaned > 0 && channel.failed > 0);
+}
