@@ -1,1 +1,164 @@
 //! Criterion benches on pinned cores.
+//!
+//! A bench takes its `Criterion` from [`pinned`]:
+//!
+//! ```
+//! use criterion::{Criterion, criterion_group};
+//!
+//! fn nothing(c: &mut Criterion) {
+//!     c.bench_function("nothing", |b| b.iter(|| ()));
+//! }
+//!
+//! criterion_group! {
+//!     name = benches;
+//!     config = spinlane_benches::pinned();
+//!     targets = nothing
+//! }
+//! ```
+//!
+//! The core is the last one the process may use, or the one that the
+//! environment variable `SPINLANE_BENCH_CORE` names.
+
+use std::{env, process};
+
+use core_affinity::CoreId;
+use criterion::Criterion;
+
+/// The environment variable that names the core to bench on.
+pub const CORE_VARIABLE: &str = "SPINLANE_BENCH_CORE";
+
+/// Why the bench thread could not be pinned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// `SPINLANE_BENCH_CORE` is not the number of a core.
+    #[error(
+        "{CORE_VARIABLE}={value:?} names no core that this process may use; use one of {cores:?}"
+    )]
+    NoSuchCore {
+        /// The variable's value.
+        value: String,
+        /// The cores this process may use.
+        cores: Vec<usize>,
+    },
+    /// The operating system did not say which cores there are.
+    #[error("the cores that this process may use are unknown; run without a sandbox")]
+    NoCores,
+    /// The operating system refused.
+    #[error("the thread could not be pinned to core {core}; set {CORE_VARIABLE} to another")]
+    Refused {
+        /// The core's number.
+        core: usize,
+    },
+}
+
+/// The cores of a bench.
+#[derive(Debug, Clone, Copy)]
+pub struct Cores {
+    /// Where the bench thread runs.
+    pub bench: CoreId,
+    /// Where a second thread may run; `None` if there is one core only.
+    pub peer: Option<CoreId>,
+}
+
+/// Pins the calling thread, says on which core, and returns a `Criterion`
+/// with times short enough for many benches.
+///
+/// Exits with an error message if the thread cannot be pinned: figures from a
+/// wandering thread would be worth nothing.
+#[must_use]
+pub fn pinned() -> Criterion {
+    match cores().and_then(|cores| pin(cores.bench)) {
+        Ok(core) => eprintln!("bench thread pinned to core {core}"),
+        Err(error) => {
+            eprintln!("error: {error}");
+            process::exit(2);
+        }
+    }
+    Criterion::default()
+        .warm_up_time(std::time::Duration::from_secs(1))
+        .measurement_time(std::time::Duration::from_secs(3))
+}
+
+/// Chooses the cores: the bench's as the crate's first lines say, the peer's
+/// the last other one. Ask before the first [`pin`], which narrows the choice.
+///
+/// # Errors
+///
+/// [`PinError`] if `SPINLANE_BENCH_CORE` names none.
+pub fn cores() -> Result<Cores, PinError> {
+    choose(all_cores(), env::var(CORE_VARIABLE).ok())
+}
+
+/// Pins the calling thread and returns the core's number.
+///
+/// # Errors
+///
+/// [`PinError::Refused`] if the operating system does not let it.
+pub fn pin(core: CoreId) -> Result<usize, PinError> {
+    if core_affinity::set_for_current(core) {
+        Ok(core.id)
+    } else {
+        Err(PinError::Refused { core: core.id })
+    }
+}
+
+/// The cores the process may use, as they were before anything was pinned.
+fn all_cores() -> Vec<CoreId> {
+    static ALL: std::sync::OnceLock<Vec<CoreId>> = std::sync::OnceLock::new();
+    ALL.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default())
+        .clone()
+}
+
+fn choose(mut cores: Vec<CoreId>, wanted: Option<String>) -> Result<Cores, PinError> {
+    let bench = match wanted {
+        None => cores.last().copied().ok_or(PinError::NoCores)?,
+        Some(value) => value
+            .parse()
+            .ok()
+            .map(|id| CoreId { id })
+            .filter(|core| cores.contains(core))
+            .ok_or_else(|| PinError::NoSuchCore {
+                value,
+                cores: cores.iter().map(|core| core.id).collect(),
+            })?,
+    };
+    cores.retain(|&core| core != bench);
+    Ok(Cores {
+        bench,
+        peer: cores.pop(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Vec<CoreId> {
+        (0..3).map(|id| CoreId { id }).collect()
+    }
+
+    #[test]
+    fn the_last_core_by_default_and_another_as_peer() {
+        let cores = choose(three(), None).unwrap();
+        assert_eq!((cores.bench.id, cores.peer.unwrap().id), (2, 1));
+        let alone = choose(vec![CoreId { id: 7 }], None).unwrap();
+        assert_eq!((alone.bench.id, alone.peer), (7, None));
+    }
+
+    #[test]
+    fn the_variable_decides() {
+        let cores = choose(three(), Some("1".into())).unwrap();
+        assert_eq!((cores.bench.id, cores.peer.unwrap().id), (1, 2));
+    }
+
+    #[test]
+    fn a_core_that_is_none_is_named_with_those_that_are() {
+        for value in ["3", "-1", "", "last"] {
+            let error = choose(three(), Some(value.into())).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(&format!("{value:?}")), "{text}");
+            assert!(text.contains("[0, 1, 2]"), "{text}");
+        }
+        assert_eq!(choose(Vec::new(), None).unwrap_err(), PinError::NoCores);
+    }
+}

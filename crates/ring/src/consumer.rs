@@ -5,6 +5,7 @@ use core::iter::FusedIterator;
 use core::ptr::NonNull;
 
 use crate::shared::Shared;
+use crate::slots::Slots;
 
 /// The end of a ring that pops; made by [`ring`](crate::ring).
 ///
@@ -14,7 +15,7 @@ use crate::shared::Shared;
 /// dropped too.
 pub struct Consumer<T> {
     shared: NonNull<Shared<T>>,
-    capacity: usize,
+    slots: Slots<T>,
     /// The next index to pop. The shared head lags behind it during a
     /// [`Burst`].
     head: usize,
@@ -34,7 +35,7 @@ impl<T> Consumer<T> {
     pub(crate) unsafe fn new(shared: NonNull<Shared<T>>) -> Self {
         Self {
             // SAFETY: it lives until both ends have released it.
-            capacity: unsafe { shared.as_ref() }.capacity(),
+            slots: unsafe { shared.as_ref() }.slots(),
             shared,
             head: Shared::<T>::first_index(),
             seen_tail: Shared::<T>::first_index(),
@@ -94,7 +95,7 @@ impl<T> Consumer<T> {
     /// Slots in all.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.slots.capacity()
     }
 
     /// Whether the producer has been dropped. Once it is true, what
@@ -125,7 +126,7 @@ impl<T> Consumer<T> {
     unsafe fn take(&mut self) -> T {
         // SAFETY: as the caller says; the head moves on, so the slot is not
         // read again.
-        let value = unsafe { self.shared().read(self.head) };
+        let value = unsafe { self.slots.read(self.head) };
         self.head = self.head.wrapping_add(1);
         value
     }
@@ -149,7 +150,7 @@ impl<T> Drop for Consumer<T> {
 impl<T> fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.capacity())
             .field("len", &self.len())
             .finish_non_exhaustive()
     }

@@ -82,6 +82,7 @@ mod consumer;
 mod error;
 mod producer;
 mod shared;
+mod slots;
 mod sync;
 
 pub use consumer::{Burst, Consumer};

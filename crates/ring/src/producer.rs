@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::Full;
 use crate::shared::Shared;
+use crate::slots::Slots;
 
 /// The end of a ring that pushes; made by [`ring`](crate::ring).
 ///
@@ -14,7 +15,7 @@ use crate::shared::Shared;
 /// When it is dropped, the values in the ring stay and can be popped.
 pub struct Producer<T> {
     shared: NonNull<Shared<T>>,
-    capacity: usize,
+    slots: Slots<T>,
     /// The shared tail, which only this end stores.
     tail: usize,
     /// The head when last looked at; the true one is the same or further on.
@@ -33,7 +34,7 @@ impl<T> Producer<T> {
     pub(crate) unsafe fn new(shared: NonNull<Shared<T>>) -> Self {
         Self {
             // SAFETY: it lives until both ends have released it.
-            capacity: unsafe { shared.as_ref() }.capacity(),
+            slots: unsafe { shared.as_ref() }.slots(),
             shared,
             tail: Shared::<T>::first_index(),
             seen_head: Shared::<T>::first_index(),
@@ -51,7 +52,7 @@ impl<T> Producer<T> {
             return Err(Full(value));
         }
         // SAFETY: there is room, so the slot at the tail is free and ours.
-        unsafe { self.shared().write(self.tail, value) };
+        unsafe { self.slots.write(self.tail, value) };
         self.tail = self.tail.wrapping_add(1);
         self.shared().publish_tail(self.tail);
         Ok(())
@@ -67,7 +68,7 @@ impl<T> Producer<T> {
         for value in burst.drain(..count) {
             // SAFETY: there is room for `count` values from the old tail on,
             // so the slot at the tail is free and ours.
-            unsafe { self.shared().write(self.tail, value) };
+            unsafe { self.slots.write(self.tail, value) };
             self.tail = self.tail.wrapping_add(1);
         }
         if count > 0 {
@@ -80,7 +81,7 @@ impl<T> Producer<T> {
     /// next push.
     #[must_use]
     pub fn free_slots(&self) -> usize {
-        self.capacity - self.tail.wrapping_sub(self.shared().head())
+        self.slots.capacity() - self.tail.wrapping_sub(self.shared().head())
     }
 
     /// Whether the next push would fail, unless the consumer pops before it.
@@ -92,7 +93,7 @@ impl<T> Producer<T> {
     /// Slots in all.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.slots.capacity()
     }
 
     /// Whether the consumer has been dropped, so that nobody will pop. A push
@@ -107,12 +108,12 @@ impl<T> Producer<T> {
     /// again if the one seen last leaves less room.
     #[inline(always)]
     fn room_for(&mut self, wanted: usize) -> usize {
-        let room = self.capacity - self.tail.wrapping_sub(self.seen_head);
+        let room = self.slots.capacity() - self.tail.wrapping_sub(self.seen_head);
         if room >= wanted {
             return room;
         }
         self.seen_head = self.shared().head();
-        self.capacity - self.tail.wrapping_sub(self.seen_head)
+        self.slots.capacity() - self.tail.wrapping_sub(self.seen_head)
     }
 
     #[inline(always)]
@@ -132,7 +133,7 @@ impl<T> Drop for Producer<T> {
 impl<T> fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.capacity())
             .field("free_slots", &self.free_slots())
             .finish_non_exhaustive()
     }

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
+use crate::slots::{Slot, Slots};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 use crate::{CapacityError, MAX_CAPACITY};
 
@@ -35,8 +36,6 @@ pub(crate) struct Shared<T> {
     slots: Box<[Slot<T>]>,
 }
 
-type Slot<T> = UnsafeCell<MaybeUninit<T>>;
-
 impl<T> Shared<T> {
     /// Checks `capacity` and allocates an empty ring.
     ///
@@ -66,54 +65,17 @@ impl<T> Shared<T> {
         Ok(NonNull::from(Box::leak(shared)))
     }
 
-    /// Slots in all.
-    pub(crate) fn capacity(&self) -> usize {
-        self.slots.len()
-    }
-
     /// The index both ends start from.
     pub(crate) fn first_index() -> usize {
         FIRST_INDEX
     }
 
-    #[inline(always)]
-    fn slot(&self, index: usize) -> &Slot<T> {
-        let mask = self.slots.len() - 1;
-        // SAFETY: the length is a power of two, so `index & mask` is less
-        // than it.
-        unsafe { self.slots.get_unchecked(index & mask) }
-    }
-
-    /// Moves `value` into the slot of `index`.
-    ///
-    /// # Safety
-    ///
-    /// The slot must be the caller's and uninitialised: the caller is the
-    /// producer, `index` is at or past its tail, and less than the capacity
-    /// past a head it has seen.
-    #[inline(always)]
-    pub(crate) unsafe fn write(&self, index: usize, value: T) {
-        self.slot(index).with_mut(|slot| {
-            // SAFETY: the slot is the caller's alone, so this is the only
-            // pointer in use; `MaybeUninit::write` drops no old value.
-            unsafe { (*slot).write(value) };
-        });
-    }
-
-    /// Moves the value out of the slot of `index`.
-    ///
-    /// # Safety
-    ///
-    /// The slot must be the caller's and initialised, and the caller must not
-    /// read it again: the caller is the consumer, and `index` is its head and
-    /// before a tail it has seen.
-    #[inline(always)]
-    pub(crate) unsafe fn read(&self, index: usize) -> T {
-        self.slot(index).with(|slot| {
-            // SAFETY: the slot is initialised and the caller's alone; the
-            // caller takes the value once.
-            unsafe { (*slot).assume_init_read() }
-        })
+    /// The slots, for an end to keep at hand.
+    pub(crate) fn slots(&self) -> Slots<T> {
+        Slots {
+            first: NonNull::from(&*self.slots).cast(),
+            mask: self.slots.len() - 1,
+        }
     }
 
     /// The tail as the consumer may use it: the slots before it are written.
@@ -176,11 +138,11 @@ impl<T> Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        let (mut head, tail) = (self.head(), self.tail());
+        let (mut head, tail, slots) = (self.head(), self.tail(), self.slots());
         while head != tail {
             // SAFETY: both ends are gone, so the slots from head to tail are
             // initialised and nobody else's, and each is read once.
-            drop(unsafe { self.read(head) });
+            drop(unsafe { slots.read(head) });
             head = head.wrapping_add(1);
         }
     }
