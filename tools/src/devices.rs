@@ -1,0 +1,40 @@
+//! `spinlane devices`: which crypto devices this machine has.
+
+use anyhow::Result;
+use spinlane::cryptodev::Device;
+use spinlane::device::{SPECS, open};
+
+/// Prints for each device what it offers, or why it cannot be had and what to do.
+///
+/// # Errors
+/// None.
+pub fn run() -> Result<()> {
+    for spec in SPECS {
+        match open(spec) {
+            Ok(device) if device.name() != spec => {
+                println!("{spec:<5} stands for {}", device.name())
+            }
+            Ok(device) => {
+                let kinds: Vec<&str> = device
+                    .capabilities()
+                    .iter()
+                    .map(|kind| kind.name())
+                    .collect();
+                println!(
+                    "{spec:<5} available, {}; ops: {}",
+                    lanes(&*device),
+                    kinds.join(", ")
+                );
+            }
+            Err(error) => println!("{spec:<5} not available: {error}"),
+        }
+    }
+    Ok(())
+}
+
+fn lanes(device: &dyn Device) -> &'static str {
+    match device.name() {
+        "mb" => "8 lanes: ops of one kind run in batches",
+        _ => "1 lane: ops run one at a time",
+    }
+}

@@ -1,0 +1,255 @@
+//! The command line, and what it means once checked.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use spinlane::openssl::Protocol;
+
+use super::identity::KeyKind;
+use crate::cores::Cores;
+
+/// What `--backend` calls the built-in responder.
+const RESPOND: &str = "respond";
+
+/// Terminates TLS in front of a plain-TCP backend, on cores that poll.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
+    pub listen: String,
+    /// Where the plain text goes; `respond` answers HTTP requests here.
+    #[arg(long, value_name = "HOST:PORT|respond", default_value = RESPOND)]
+    pub backend: String,
+    /// Certificate, then its issuers. Without it, a throw-away one is made in memory.
+    #[arg(long, value_name = "PEM", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key, without pass phrase.
+    #[arg(long, value_name = "PEM", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Key of the throw-away certificate.
+    #[arg(
+        long,
+        value_name = "KEY",
+        default_value = "p256",
+        conflicts_with = "cert"
+    )]
+    pub self_signed: KeyKind,
+    /// Cores to run on, as in `taskset -c`, each at full load: `1`, `0,2-4`. By default the last one.
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<Cores>,
+    /// Crypto device; `spinlane devices` lists them.
+    #[arg(long, value_name = "SPEC", default_value = "auto")]
+    pub device: String,
+    /// TLS library.
+    #[arg(long, value_name = "LIBRARY", default_value = "openssl")]
+    pub tls: Tls,
+    /// Lowest version of TLS accepted.
+    #[arg(long, value_name = "1.2|1.3", default_value = "1.2", value_parser = protocol)]
+    pub min_protocol: Protocol,
+    /// Issuers of client certificates; if given, a client must present one.
+    #[arg(long, value_name = "PEM")]
+    pub client_ca: Option<PathBuf>,
+    /// Protocols to choose from by ALPN, most preferred first: `http/1.1`.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub alpn: Vec<String>,
+    /// Session tickets per full handshake; 0 switches resumption off.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=16))]
+    pub tickets: u8,
+    /// A client that has not finished its handshake by then is closed.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub handshake_timeout: Duration,
+    /// A connection on which nothing moves for so long is closed.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub idle_timeout: Duration,
+    /// Connections per core; further ones wait in the listen queue.
+    #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub max_connections: u32,
+    /// Print the counters that often.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub stats_interval: Option<Duration>,
+    /// After SIGTERM or SIGINT, connections have that long to finish.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub drain_timeout: Duration,
+}
+
+/// A TLS library to terminate TLS with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// The machine's libssl.
+    Openssl,
+}
+
+impl std::str::FromStr for Tls {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "openssl" => Ok(Self::Openssl),
+            "rustls" => Err("rustls is not built in yet; there is: openssl".to_owned()),
+            _ => Err("no such TLS library; there is: openssl".to_owned()),
+        }
+    }
+}
+
+fn protocol(version: &str) -> Result<Protocol, String> {
+    match version {
+        "1.2" => Ok(Protocol::Tls12),
+        "1.3" => Ok(Protocol::Tls13),
+        _ => Err("not a version served here; there are: 1.2, 1.3".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.001..=1e6).contains(seconds));
+    let seconds = seconds.ok_or("not a time; give seconds from 0.001 to 1000000, e.g. 10")?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// What connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Each is relayed to this address.
+    Relay(SocketAddr),
+    /// Each is answered by the built-in HTTP responder.
+    Respond,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Relay(address) => write!(f, "{address}, plain TCP"),
+            Self::Respond => f.write_str("built-in HTTP responder"),
+        }
+    }
+}
+
+/// The part of the arguments that the cores work by. Times in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What connections are for.
+    pub backend: Backend,
+    /// Handshakes end within this.
+    pub handshake_ns: u64,
+    /// Something moves within this.
+    pub idle_ns: u64,
+    /// Draining ends within this.
+    pub drain_ns: u64,
+    /// Counters are sent that often; `u64::MAX` = only at the end.
+    pub stats_ns: u64,
+    /// Connections per core.
+    pub max_connections: usize,
+}
+
+impl Args {
+    /// Checks the values that mean nothing to clap.
+    ///
+    /// # Errors
+    /// The backend's address is at fault.
+    pub fn limits(&self) -> Result<Limits> {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Limits {
+            backend: self.backend()?,
+            handshake_ns: nanoseconds(self.handshake_timeout),
+            idle_ns: nanoseconds(self.idle_timeout),
+            drain_ns: nanoseconds(self.drain_timeout),
+            stats_ns: self.stats_interval.map_or(u64::MAX, nanoseconds),
+            max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// The address to listen on.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn listen_address(&self) -> Result<SocketAddr> {
+        resolve(&self.listen).with_context(|| format!("--listen {}", self.listen))
+    }
+
+    /// The cores to run on.
+    ///
+    /// # Errors
+    /// None was given and the machine does not tell which there are.
+    pub fn core_list(&self) -> Result<Vec<usize>> {
+        if let Some(cores) = &self.cores {
+            return Ok(cores.0.clone());
+        }
+        let usable = core_affinity::get_core_ids().unwrap_or_default();
+        let last = usable
+            .last()
+            .context("cannot tell which cores there are; give --cores")?;
+        Ok(vec![last.id])
+    }
+
+    fn backend(&self) -> Result<Backend> {
+        if self.backend == RESPOND {
+            return Ok(Backend::Respond);
+        }
+        let address = resolve(&self.backend)
+            .and_then(|address| {
+                ensure!(address.port() != 0, "port 0 cannot be connected to");
+                Ok(address)
+            })
+            .with_context(|| format!("--backend {}", self.backend))?;
+        Ok(Backend::Relay(address))
+    }
+}
+
+/// The first address that `text` stands for.
+fn resolve(text: &str) -> Result<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        bail!("not an address; write HOST:PORT, e.g. 127.0.0.1:8443");
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port: u16 = port
+        .parse()
+        .ok()
+        .with_context(|| format!("{port:?} is no port; write HOST:PORT, port 0 to 65535"))?;
+    ensure!(
+        !host.is_empty(),
+        "the host is missing; write HOST:PORT, e.g. 127.0.0.1:{port}"
+    );
+    let mut addresses = (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("host {host:?} cannot be resolved"))?;
+    addresses
+        .next()
+        .with_context(|| format!("host {host:?} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_resolved_or_explained() {
+        assert_eq!(resolve("127.0.0.1:1").unwrap().to_string(), "127.0.0.1:1");
+        assert_eq!(resolve("[::1]:2").unwrap().to_string(), "[::1]:2");
+        assert_eq!(resolve("localhost:3").unwrap().port(), 3);
+        for (text, says) in [
+            ("nowhere", "HOST:PORT"),
+            (":80", "host is missing"),
+            ("127.0.0.1:99999", "\"99999\" is no port"),
+        ] {
+            assert!(
+                format!("{:#}", resolve(text).unwrap_err()).contains(says),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn times_are_seconds() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for text in ["0", "-1", "x", "1e9", "nan"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `spinlane proxy`: terminates TLS on cores that poll.
+//!
+//! # Invariants
+//! - No epoll and no wait fd: sockets are nonblocking and looked at in turns.
+//! - A connection lives and dies on one core; cores share no lock.
+//! - Every buffer, queue and loop is bounded. What does not fit waits in the kernel.
+
+mod args;
+mod buffer;
+mod client;
+mod connection;
+mod counters;
+mod env;
+mod identity;
+mod listener;
+mod relay;
+mod report;
+mod respond;
+mod signals;
+mod worker;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use spinlane::cryptodev::{Device, QueuePairConfig};
+use spinlane::lcore::Launched;
+use spinlane::openssl::{KeyOffload, ServerConfig};
+use spinlane::{Config, Lcore, SslCtx};
+
+pub use args::Args;
+use args::{Backend, Limits, Tls};
+use counters::Counters;
+use report::Report;
+use signals::Stop;
+use worker::{Event, Site, Worker};
+
+/// All cores are ready within this time.
+const START: Duration = Duration::from_secs(30);
+
+/// What cores start from.
+struct Start {
+    site: Site,
+    device: Box<dyn Device>,
+    /// One per core, in their order.
+    listeners: Mutex<Vec<(usize, TcpListener)>>,
+}
+
+/// Runs the proxy until a signal.
+///
+/// # Errors
+/// An argument is at fault, or a core cannot start; the text names which.
+pub fn run(args: &Args) -> Result<()> {
+    let Tls::Openssl = args.tls;
+    let limits = args.limits()?;
+    let cores = args.core_list()?;
+    let address = args.listen_address()?;
+    let device = spinlane::device::open(&args.device)
+        .with_context(|| format!("--device {}", args.device))?;
+    let ctx = context(args)?;
+    let (address, listeners) = listener::bind(address, cores.len())?;
+    raise_file_limit(&limits, cores.len());
+    let stop = Stop::on_signals()?;
+
+    let banner = banner(args, &ctx, device.name(), &cores, address, limits.backend);
+    let start = Arc::new(Start {
+        site: Site {
+            ctx,
+            stop: stop.clone(),
+            limits,
+        },
+        device,
+        listeners: Mutex::new(cores.iter().copied().zip(listeners).collect()),
+    });
+    let (sender, events) = mpsc::channel();
+    let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
+    let launched = spinlane::launch(&cores, Config::default(), body).context("--cores")?;
+    if await_ready(&events, cores.len()) {
+        println!("{banner}");
+    } else {
+        stop.ask();
+    }
+    for event in events {
+        if let Event::Report(report) = event {
+            print!("{report}");
+        }
+    }
+    finish(launched)
+}
+
+/// One core, from its start to its end.
+fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> Result<Report> {
+    /// A core that leaves, for whichever reason, takes the others along.
+    struct Leave<'a>(&'a Stop);
+    impl Drop for Leave<'_> {
+        fn drop(&mut self) {
+            self.0.ask();
+        }
+    }
+    let _leave = Leave(&start.site.stop);
+    let mut listeners = start
+        .listeners
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let position = listeners.iter().position(|(of, _)| *of == core);
+    let (_, listener) = position
+        .map(|at| listeners.swap_remove(at))
+        .context("a core started twice")?;
+    drop(listeners);
+    let queue_pair = start.device.queue_pair(QueuePairConfig::default());
+    lcore.add_queue_pair(
+        queue_pair.with_context(|| format!("opening a queue pair on core {core}"))?,
+    );
+    // The receiver lives until all cores have left.
+    let _ = events.send(Event::Ready);
+    Ok(Worker::new(core, lcore, &start.site, events, listener).run())
+}
+
+/// Returns whether all `cores` became ready.
+fn await_ready(events: &Receiver<Event>, cores: usize) -> bool {
+    let mut ready = 0;
+    while ready < cores {
+        match events.recv_timeout(START) {
+            Ok(Event::Ready) => ready += 1,
+            Ok(Event::Report(_)) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+    true
+}
+
+/// Prints the last counters.
+fn finish(launched: Launched<Result<Report>>) -> Result<()> {
+    let mut sum = Counters::default();
+    for report in launched.join()? {
+        let report = report?;
+        print!("{report}");
+        sum += &report.counters;
+    }
+    print!("all cores, final\n{sum}");
+    Ok(())
+}
+
+/// Certificate, key and settings.
+fn context(args: &Args) -> Result<SslCtx> {
+    let (certificate, key) = match (&args.cert, &args.key) {
+        (Some(cert), Some(key)) => (
+            identity::read("--cert", cert)?,
+            identity::read("--key", key)?,
+        ),
+        _ => identity::self_signed(args.self_signed)?,
+    };
+    let mut config = ServerConfig::new(certificate, key);
+    config.min_protocol = args.min_protocol;
+    config.tickets = usize::from(args.tickets);
+    config.client_roots = args
+        .client_ca
+        .as_ref()
+        .map(|path| identity::read("--client-ca", path))
+        .transpose()?;
+    for name in &args.alpn {
+        ensure!(
+            (1..=255).contains(&name.len()),
+            "--alpn {name:?}: a protocol's name has 1 to 255 bytes"
+        );
+    }
+    config.alpn.clone_from(&args.alpn);
+    Ok(SslCtx::server(&config)?)
+}
+
+/// File descriptors for as many connections as there may be, if the system allows them.
+fn raise_file_limit(limits: &Limits, cores: usize) {
+    let per_connection = if limits.backend == Backend::Respond {
+        1
+    } else {
+        2
+    };
+    let wanted = (limits.max_connections * cores * per_connection + 64) as u64;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    let raised = wanted.min(hard);
+    if raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_err() {
+        tracing::warn!("the limit on file descriptors stays at {soft}");
+    }
+    if raised < wanted {
+        tracing::info!(
+            "file descriptors are limited to {hard}: about {} connections at once; `ulimit -Hn` raises it",
+            hard / per_connection as u64
+        );
+    }
+}
+
+/// What is said when all cores are ready.
+fn banner(
+    args: &Args,
+    ctx: &SslCtx,
+    device: &str,
+    cores: &[usize],
+    address: SocketAddr,
+    backend: Backend,
+) -> String {
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    let key = match ctx.key_offload() {
+        KeyOffload::Offloaded => "offloaded".to_owned(),
+        KeyOffload::Off => "not offloaded".to_owned(),
+        KeyOffload::Unsupported(why) => format!("not offloaded: {why}"),
+    };
+    let certificate = args.cert.as_ref().map_or_else(
+        || "throw-away, self-signed".to_owned(),
+        |path| path.display().to_string(),
+    );
+    let client = if args.client_ca.is_some() {
+        "--cert CLIENT.PEM --key CLIENT.KEY "
+    } else {
+        ""
+    };
+    format!(
+        "spinlane proxy listens on {address}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
+         private key  {key}\n  backend      {backend}\n  try          curl -k {client}https://{}/",
+        cores.join(","),
+        reachable(address),
+    )
+}
+
+/// Where a client on this machine finds it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,139 @@
+//! A core's counters as text.
+
+use std::fmt;
+
+use spinlane::lcore::{ChannelStats, Stats};
+
+use super::counters::Counters;
+
+/// A core's counters at some time.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which core.
+    pub core: usize,
+    /// Connections open.
+    pub open: usize,
+    /// Its connections' counters.
+    pub counters: Counters,
+    /// Its lcore's counters.
+    pub lcore: Stats,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "core {}: {} open", self.core, self.open)?;
+        write!(f, "{}", self.counters)?;
+        let Stats {
+            iterations,
+            empty_polls,
+            busy_ns,
+            slow_callbacks,
+            inline_ops,
+            unrouted_ops,
+            ..
+        } = self.lcore;
+        writeln!(
+            f,
+            "  polls         {iterations}, empty {empty_polls}, busy {} ms, slow callbacks {slow_callbacks}",
+            busy_ns / 1_000_000
+        )?;
+        if inline_ops + unrouted_ops != 0 {
+            writeln!(
+                f,
+                "  not offloaded {inline_ops} outside jobs, {unrouted_ops} of kinds no device serves"
+            )?;
+        }
+        self.lcore
+            .channels
+            .iter()
+            .try_for_each(|channel| write_channel(f, channel))
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            accepted,
+            accept_errors,
+            handshakes,
+            resumed,
+            handshakes_failed,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "  connections   {accepted} accepted, {accept_errors} accept errors, \
+             {handshakes} handshakes ({resumed} resumed), {handshakes_failed} failed"
+        )?;
+        write!(f, "  closed       ")?;
+        let mut separator = " ";
+        for (closed, count) in self.closed() {
+            write!(f, "{separator}{} {count}", closed.name())?;
+            separator = ", ";
+        }
+        writeln!(f)?;
+        let Self {
+            received,
+            sent,
+            responses,
+            backend_connects,
+            bare_ends,
+            refused,
+            no_jobs,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "  traffic       {received} bytes in, {sent} out, {responses} responses, \
+             {backend_connects} backend connections, {bare_ends} ends without close_notify"
+        )?;
+        if refused + no_jobs != 0 {
+            writeln!(
+                f,
+                "  pressure      queue pair full {refused}, out of jobs {no_jobs}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Result {
+    let ChannelStats {
+        device,
+        completed,
+        failed,
+        in_flight,
+        in_flight_peak,
+        capacity,
+        ..
+    } = channel;
+    writeln!(
+        f,
+        "  device {device:<6} {completed} done, {failed} failed, {in_flight} in flight (peak {in_flight_peak} of {capacity}), \
+         refused {}, retried {}, orphaned {}, fill {}",
+        channel.refused,
+        channel.retried,
+        channel.orphaned,
+        channel
+            .batch_fill_mean()
+            .map_or_else(|| "-".to_owned(), |fill| format!("{fill:.2}")),
+    )?;
+    if !channel.kinds.is_empty() {
+        writeln!(
+            f,
+            "    {:<16}{:>12}{:>12}{:>12}",
+            "op", "count", "p50 us", "p99 us"
+        )?;
+    }
+    for kind in &channel.kinds {
+        let microseconds = |quantile| kind.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+        let (name, count) = (kind.kind.name(), kind.latency_ns.len());
+        writeln!(
+            f,
+            "    {name:<16}{count:>12}{:>12.1}{:>12.1}",
+            microseconds(0.5),
+            microseconds(0.99)
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! A core's loop. One turn: poll the lcore, resume what is ready, accept, look at sockets.
+//!
+//! ```text
+//!            accept                    nothing moved for a while
+//!              │      ┌─────────────────────────────────────────────┐
+//!              ▼      │                                             ▼
+//!           active list: all looked at every turn         idle list: all looked at
+//!              │  ▲   ▲                                    within IDLE_TURNS turns
+//!   an op is   │  │   └───────────── something moved ───────────────┘
+//!   submitted  ▼  │ callback or retry
+//!           waiting: looked at by nobody
+//! ```
+//! Every connection is in exactly one of the three. One that is closed leaves a stale key in its
+//! list, which finds nobody, as does its stale token in the lcore's queues.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::Sender;
+
+use slotmap::{DefaultKey, Key, KeyData, SlotMap};
+use spinlane::{Conn, Lcore, SslCtx};
+
+use super::args::Limits;
+use super::client::Client;
+use super::connection::{Connection, Next};
+use super::counters::Closed;
+use super::env::Env;
+use super::report::Report;
+use super::signals::Stop;
+
+/// Connections accepted per turn at most.
+const ACCEPT_BURST: usize = 16;
+/// Active connections looked at per turn at most.
+const ACTIVE_BURST: usize = 256;
+/// Every idle connection is looked at once in so many turns.
+const IDLE_TURNS: usize = 64;
+/// A connection is idle when nothing has moved for this time.
+const IDLE_AFTER_NS: u64 = 1_000_000;
+/// How often deadlines are looked at.
+const SWEEP_NS: u64 = 50_000_000;
+/// Pause after a failure to accept, e.g. for want of file descriptors.
+const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+
+/// What all cores share.
+pub struct Site {
+    /// Certificate, key and settings.
+    pub ctx: SslCtx,
+    /// Asks to stop.
+    pub stop: Stop,
+    /// What the arguments say.
+    pub limits: Limits,
+}
+
+/// What a core tells the main thread.
+pub enum Event {
+    /// It accepts connections.
+    Ready,
+    /// Its counters.
+    Report(Box<Report>),
+}
+
+struct Entry {
+    connection: Connection,
+    is_waiting: bool,
+    moved_ns: u64,
+}
+
+/// A core at work.
+pub struct Worker<'a> {
+    core: usize,
+    lcore: &'a Lcore,
+    site: &'a Site,
+    reports: &'a Sender<Event>,
+    listener: Option<TcpListener>,
+    connections: SlotMap<DefaultKey, Entry>,
+    active: VecDeque<DefaultKey>,
+    idle: VecDeque<DefaultKey>,
+    late: Vec<DefaultKey>,
+    env: Env,
+    sweep_ns: u64,
+    report_ns: u64,
+    accept_ns: u64,
+    drained_ns: u64,
+}
+
+impl<'a> Worker<'a> {
+    /// Ready to run on `core`, whose lcore is `lcore`.
+    pub fn new(
+        core: usize,
+        lcore: &'a Lcore,
+        site: &'a Site,
+        reports: &'a Sender<Event>,
+        listener: TcpListener,
+    ) -> Self {
+        Self {
+            core,
+            lcore,
+            site,
+            reports,
+            listener: Some(listener),
+            connections: SlotMap::new(),
+            active: VecDeque::new(),
+            idle: VecDeque::new(),
+            late: Vec::new(),
+            env: Env::new(site.limits),
+            sweep_ns: 0,
+            report_ns: lcore.now_ns().saturating_add(site.limits.stats_ns),
+            accept_ns: 0,
+            drained_ns: u64::MAX,
+        }
+    }
+
+    /// Turns until the program is to stop and all connections are closed or cut off.
+    pub fn run(mut self) -> Report {
+        while !(self.env.stopping
+            && (self.connections.is_empty() || self.env.now_ns >= self.drained_ns))
+        {
+            self.turn();
+        }
+        for (_, mut entry) in std::mem::take(&mut self.connections) {
+            let closed = entry.connection.stop(&mut self.env);
+            self.env.counters.count_closed(closed);
+        }
+        self.report()
+    }
+
+    fn turn(&mut self) {
+        // Only a callback can be refused to poll, and this is none.
+        let _ = self.lcore.poll();
+        self.env.now_ns = self.lcore.now_ns();
+        self.env.leads_to_ops = false;
+        while let Some(Conn(token)) = self.lcore.next_ready() {
+            self.resume(KeyData::from_ffi(token).into());
+        }
+        self.accept();
+        for _ in 0..self.active.len().min(ACTIVE_BURST) {
+            let Some(key) = self.active.pop_front() else {
+                break;
+            };
+            self.look_at(key);
+        }
+        for _ in 0..self.idle.len().div_ceil(IDLE_TURNS) {
+            let Some(key) = self.idle.pop_front() else {
+                break;
+            };
+            self.look_at(key);
+        }
+        if self.env.leads_to_ops || self.active.len() > ACTIVE_BURST {
+            self.lcore.note_work();
+        }
+        self.mind_the_time();
+    }
+
+    /// What is done by the clock.
+    fn mind_the_time(&mut self) {
+        if self.env.now_ns >= self.sweep_ns {
+            self.sweep_ns = self.env.now_ns + SWEEP_NS;
+            self.sweep();
+        }
+        if self.env.now_ns >= self.report_ns {
+            self.report_ns = self.env.now_ns.saturating_add(self.env.limits.stats_ns);
+            // Nobody listens any more only when the program ends.
+            let _ = self.reports.send(Event::Report(Box::new(self.report())));
+        }
+        if self.site.stop.asked() && !self.env.stopping {
+            self.drain();
+        }
+    }
+
+    /// Accepts no more; connections have some time to finish.
+    fn drain(&mut self) {
+        // Clients that are connected as far as they know are served.
+        while self.accept() == ACCEPT_BURST {}
+        self.listener = None;
+        self.env.stopping = true;
+        self.drained_ns = self.env.now_ns.saturating_add(self.env.limits.drain_ns);
+        tracing::info!(core = self.core, open = self.connections.len(), "draining");
+    }
+
+    /// Accepts up to a burst; returns how many.
+    fn accept(&mut self) -> usize {
+        let room = self
+            .env
+            .limits
+            .max_connections
+            .saturating_sub(self.connections.len());
+        if self.env.now_ns < self.accept_ns {
+            return 0;
+        }
+        let mut accepted = 0;
+        while let Some(listener) = self
+            .listener
+            .as_ref()
+            .filter(|_| accepted < ACCEPT_BURST.min(room))
+        {
+            match listener.accept() {
+                Ok((socket, peer)) => {
+                    accepted += 1;
+                    self.admit(socket, peer);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => break,
+                    // The client was gone before it was accepted.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                    _ => {
+                        self.cannot_accept(&error.into());
+                        break;
+                    }
+                },
+            }
+        }
+        accepted
+    }
+
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let Self {
+            connections,
+            env,
+            site,
+            lcore,
+            ..
+        } = self;
+        let admitted = connections.try_insert_with_key(|key| {
+            let client = Client::new(socket, &site.ctx, lcore, Conn(key.data().as_ffi()))?;
+            let connection = Connection::new(client, peer, env);
+            anyhow::Ok(Entry {
+                connection,
+                is_waiting: false,
+                moved_ns: env.now_ns,
+            })
+        });
+        match admitted {
+            Ok(key) => {
+                self.env.counters.accepted += 1;
+                self.env.leads_to_ops = true;
+                self.active.push_back(key);
+            }
+            Err(error) => self.cannot_accept(&error),
+        }
+    }
+
+    /// Lets the machine breathe.
+    fn cannot_accept(&mut self, error: &anyhow::Error) {
+        self.env.counters.accept_errors += 1;
+        self.accept_ns = self.env.now_ns + ACCEPT_PAUSE_NS;
+        tracing::warn!(
+            core = self.core,
+            "cannot accept: {error:#}; if file descriptors ran out, raise `ulimit -n`"
+        );
+    }
+
+    /// The lcore calls a connection. One that does not wait, or is gone, is not meant.
+    fn resume(&mut self, key: DefaultKey) {
+        if let Some(entry) = self
+            .connections
+            .get_mut(key)
+            .filter(|entry| entry.is_waiting)
+        {
+            entry.is_waiting = false;
+            self.look_at(key);
+        }
+    }
+
+    /// Gives a connection its turn, and puts it where it belongs then.
+    fn look_at(&mut self, key: DefaultKey) {
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        match entry.connection.turn(&mut self.env) {
+            Next::Again => {
+                entry.moved_ns = self.env.now_ns;
+                self.active.push_back(key);
+            }
+            Next::Quiet if self.env.now_ns - entry.moved_ns < IDLE_AFTER_NS => {
+                self.active.push_back(key)
+            }
+            Next::Quiet => self.idle.push_back(key),
+            Next::Wait => entry.is_waiting = true,
+            Next::Closed(closed) => self.remove(key, closed),
+        }
+    }
+
+    fn remove(&mut self, key: DefaultKey, closed: Closed) {
+        self.connections.remove(key);
+        self.env.counters.count_closed(closed);
+    }
+
+    /// Ends the connections whose time is up. One that waits for an op is in no list, but then it is
+    /// in its handshake and closed without further ado.
+    fn sweep(&mut self) {
+        let now_ns = self.env.now_ns;
+        let late = self
+            .connections
+            .iter()
+            .filter(|(_, entry)| entry.connection.is_late(now_ns));
+        self.late.extend(late.map(|(key, _)| key));
+        while let Some(key) = self.late.pop() {
+            let Some(entry) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if let Next::Closed(closed) = entry.connection.expire(&mut self.env) {
+                self.remove(key, closed);
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            core: self.core,
+            open: self.connections.len(),
+            counters: self.env.counters.clone(),
+            lcore: self.lcore.stats(),
+        }
+    }
+}
