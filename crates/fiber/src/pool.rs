@@ -1,10 +1,11 @@
 //! Pools of stacks.
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 use crate::overflow;
-use crate::stack::{Mapping, Stack, StackError, page_size};
+use crate::stack::{self, Stack, StackError, page_size};
 
 /// What a [`StackPool`] hands out, and how much.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,8 @@ pub struct PoolStats {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: &'static str,
+    /// Usable bytes of each stack, whole pages.
+    pub(crate) stack_size: usize,
     in_use: Cell<usize>,
     peak: Cell<usize>,
     leaked: Cell<usize>,
@@ -84,9 +87,8 @@ impl Shared {
 /// ```
 #[derive(Debug)]
 pub struct StackPool {
-    idle: Vec<Mapping>,
+    idle: Vec<NonNull<u8>>,
     shared: Rc<Shared>,
-    stack_size: usize,
     max: usize,
 }
 
@@ -101,15 +103,15 @@ impl StackPool {
             idle: Vec::new(),
             shared: Rc::new(Shared {
                 name: config.name,
+                stack_size: config
+                    .stack_size
+                    .max(1)
+                    .checked_next_multiple_of(page)
+                    .unwrap_or(usize::MAX),
                 in_use: Cell::new(0),
                 peak: Cell::new(0),
                 leaked: Cell::new(0),
             }),
-            stack_size: config
-                .stack_size
-                .max(1)
-                .checked_next_multiple_of(page)
-                .unwrap_or(usize::MAX),
             max: config.max,
         }
     }
@@ -122,7 +124,7 @@ impl StackPool {
     #[inline]
     pub fn take(&mut self) -> Result<Stack, StackError> {
         match self.idle.pop() {
-            Some(mapping) => Ok(Stack::new(mapping, Rc::clone(&self.shared))),
+            Some(bottom) => Ok(Stack::new(bottom, Rc::clone(&self.shared))),
             None => self.grow(),
         }
     }
@@ -132,7 +134,7 @@ impl StackPool {
         Ok(Stack::new(self.map()?, Rc::clone(&self.shared)))
     }
 
-    fn map(&self) -> Result<Mapping, StackError> {
+    fn map(&self) -> Result<NonNull<u8>, StackError> {
         let PoolStats {
             in_use,
             idle,
@@ -145,9 +147,9 @@ impl StackPool {
                 max: self.max,
             });
         }
-        Mapping::new(self.stack_size).map_err(|source| StackError::Map {
+        stack::map(self.shared.stack_size).map_err(|source| StackError::Map {
             pool: self.shared.name,
-            size: self.stack_size,
+            size: self.shared.stack_size,
             source,
         })
     }
@@ -157,7 +159,7 @@ impl StackPool {
     #[inline]
     pub fn put(&mut self, stack: Stack) {
         if Rc::ptr_eq(stack.shared(), &self.shared) {
-            self.idle.push(stack.into_mapping());
+            self.idle.push(stack.into_bottom());
         }
     }
 
@@ -169,8 +171,8 @@ impl StackPool {
     /// As [`take`](Self::take); the stacks mapped until then are kept.
     pub fn reserve(&mut self, n: usize) -> Result<(), StackError> {
         while self.idle.len() < n {
-            let mapping = self.map()?;
-            self.idle.push(mapping);
+            let bottom = self.map()?;
+            self.idle.push(bottom);
         }
         Ok(())
     }
@@ -179,7 +181,10 @@ impl StackPool {
     /// went, those unused for longest first.
     pub fn trim(&mut self, keep: usize) -> usize {
         let excess = self.idle.len().saturating_sub(keep);
-        self.idle.drain(..excess);
+        for bottom in self.idle.drain(..excess) {
+            // SAFETY: mapped by this pool at this size; idle, so unused.
+            unsafe { stack::unmap(bottom, self.shared.stack_size) };
+        }
         excess
     }
 
@@ -195,11 +200,22 @@ impl StackPool {
 
     /// The largest [`Stack::high_water`] among the idle stacks, in bytes.
     pub fn high_water(&self) -> usize {
-        self.idle.iter().map(Mapping::high_water).max().unwrap_or(0)
+        // SAFETY: mapped by this pool at this size.
+        let marks = self
+            .idle
+            .iter()
+            .map(|&bottom| unsafe { stack::high_water(bottom, self.shared.stack_size) });
+        marks.max().unwrap_or(0)
     }
 
     /// Usable bytes of each stack: [`PoolConfig::stack_size`] in whole pages.
     pub fn stack_size(&self) -> usize {
-        self.stack_size
+        self.shared.stack_size
+    }
+}
+
+impl Drop for StackPool {
+    fn drop(&mut self) {
+        self.trim(0);
     }
 }

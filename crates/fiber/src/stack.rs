@@ -1,6 +1,7 @@
 //! Guarded stacks.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -53,79 +54,75 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
-/// Pages for one stack and its guard; unmapped on drop.
+/// Maps a stack of `usable` bytes, a multiple of the page size, and returns
+/// its bottom.
 ///
 /// ```text
-///   +-------+  bottom + usable
-///   | usable|  zero pages until touched
-///   +-------+  bottom
-///   | guard |  PROT_NONE, GUARD_SIZE
-///   +-------+  address given by mmap
+///   +--------+  bottom + usable
+///   | usable |  zero pages until touched
+///   +--------+  bottom
+///   | guard  |  PROT_NONE, GUARD_SIZE
+///   +--------+  address given by mmap
 /// ```
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    bottom: NonNull<u8>,
-    usable: usize,
+pub(crate) fn map(usable: usize) -> io::Result<NonNull<u8>> {
+    let len = usable
+        .checked_add(GUARD_SIZE)
+        .ok_or(io::ErrorKind::OutOfMemory)?;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+    // SAFETY: a fresh anonymous mapping at an address the kernel picks.
+    let start = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let bottom = start.cast::<u8>().wrapping_add(GUARD_SIZE);
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the range is the upper part of the mapping just made.
+    if unsafe { libc::mprotect(bottom.cast(), usable, access) } != 0 {
+        let error = io::Error::last_os_error();
+        // SAFETY: the mapping just made, unknown to anyone else.
+        unsafe { libc::munmap(start, len) };
+        return Err(error);
+    }
+    NonNull::new(bottom).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-impl Mapping {
-    /// Maps `usable` bytes, a multiple of the page size, above a guard.
-    pub(crate) fn new(usable: usize) -> io::Result<Self> {
-        let len = usable
-            .checked_add(GUARD_SIZE)
-            .ok_or(io::ErrorKind::OutOfMemory)?;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-        // SAFETY: a fresh anonymous mapping at an address the kernel picks.
-        let start = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+/// Unmaps a stack and its guard.
+///
+/// # Safety
+/// `bottom` came from [`map`] with the same `usable`, and nothing uses the
+/// stack any more.
+pub(crate) unsafe fn unmap(bottom: NonNull<u8>, usable: usize) {
+    asan::unpoison(bottom.as_ptr(), usable);
+    let start = bottom.as_ptr().wrapping_sub(GUARD_SIZE);
+    // SAFETY: the whole of the mapping, by the caller's promise.
+    unsafe { libc::munmap(start.cast(), usable + GUARD_SIZE) };
+}
+
+/// Bytes from the top down to the lowest word that is not zero.
+///
+/// The pages start as zeros, so this word is the deepest one written with
+/// something else. Deeper frames that held nothing but zeros are missed.
+/// Pages that were never touched are not read: mincore(2) names them.
+///
+/// # Safety
+/// `bottom` came from [`map`] with the same `usable` and is still mapped.
+pub(crate) unsafe fn high_water(bottom: NonNull<u8>, usable: usize) -> usize {
+    let page = page_size();
+    for offset in (0..usable).step_by(page) {
+        let start = bottom.as_ptr().wrapping_add(offset);
+        if !is_resident(start, page) {
+            continue;
         }
-        let bottom = start.cast::<u8>().wrapping_add(GUARD_SIZE);
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: the range is the upper part of the mapping just made.
-        if unsafe { libc::mprotect(bottom.cast(), usable, access) } != 0 {
-            let error = io::Error::last_os_error();
-            // SAFETY: the mapping just made, unknown to anyone else.
-            unsafe { libc::munmap(start, len) };
-            return Err(error);
-        }
-        let bottom = NonNull::new(bottom).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { bottom, usable })
-    }
-
-    pub(crate) fn bottom(&self) -> *mut u8 {
-        self.bottom.as_ptr()
-    }
-
-    pub(crate) fn usable(&self) -> usize {
-        self.usable
-    }
-
-    /// Bytes from the top down to the lowest word that is not zero.
-    ///
-    /// The pages start as zeros, so this word is the deepest one written with
-    /// something else. Deeper frames that held nothing but zeros are missed,
-    /// and pages that were never touched are not read: mincore(2) names them.
-    pub(crate) fn high_water(&self) -> usize {
-        let page = page_size();
-        let words = page / size_of::<usize>();
-        for offset in (0..self.usable).step_by(page) {
-            let start = self.bottom().wrapping_add(offset);
-            if !is_resident(start, page) {
-                continue;
-            }
-            let start = start.cast::<usize>();
-            for word in 0..words {
-                // SAFETY: inside the mapping, aligned, initialised by the
-                // kernel. Volatile, for a live fiber may write it too, on
-                // this thread, so never at the same time.
-                if unsafe { start.add(word).read_volatile() } != 0 {
-                    return self.usable - offset - word * size_of::<usize>();
-                }
+        for word in (0..page).step_by(size_of::<usize>()) {
+            // SAFETY: inside the mapping, aligned, and initialised by the
+            // kernel. A live fiber may have written it, but on this thread
+            // and so not at the same time.
+            if unsafe { start.add(word).cast::<usize>().read_volatile() } != 0 {
+                return usable - offset - word;
             }
         }
-        0
     }
+    0
 }
 
 /// Whether the page at `start` is in memory. When in doubt, yes.
@@ -136,77 +133,72 @@ fn is_resident(start: *mut u8, page: usize) -> bool {
     state & 1 != 0
 }
 
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        asan::unpoison(self.bottom(), self.usable);
-        let start = self.bottom().wrapping_sub(GUARD_SIZE);
-        // SAFETY: the whole mapping, which this value owns; a fiber on it
-        // would own this value.
-        unsafe { libc::munmap(start.cast(), self.usable + GUARD_SIZE) };
-    }
-}
-
 /// A stack taken from a [`StackPool`](crate::StackPool): give it to
 /// [`Fiber::new`](crate::Fiber::new), later back to the pool.
 ///
 /// Dropping it unmaps it.
 #[derive(Debug)]
 pub struct Stack {
-    mapping: Mapping,
+    bottom: NonNull<u8>,
     shared: Rc<Shared>,
 }
 
 impl Stack {
-    /// Counts `mapping` as in use.
+    /// Counts the stack at `bottom`, one of the pool of `shared`, as in use.
     #[inline]
-    pub(crate) fn new(mapping: Mapping, shared: Rc<Shared>) -> Self {
+    pub(crate) fn new(bottom: NonNull<u8>, shared: Rc<Shared>) -> Self {
         shared.stack_taken();
-        asan::stack_in_use(mapping.bottom(), mapping.usable());
-        Self { mapping, shared }
+        asan::stack_in_use(bottom.as_ptr(), shared.stack_size);
+        Self { bottom, shared }
     }
 
-    /// Bytes a fiber can use; its closure and about 200 bytes of bookkeeping
+    /// Bytes a fiber can use; its closure and some 200 bytes of bookkeeping
     /// are taken from the top.
+    #[inline]
     pub fn usable_size(&self) -> usize {
-        self.mapping.usable()
+        self.shared.stack_size
     }
 
     /// Most bytes ever used, over all fibers that ran on this stack: the
     /// distance from its top to the deepest word ever written with anything
     /// but zero. Takes microseconds; meant for reports, not for a data path.
     pub fn high_water(&self) -> usize {
-        self.mapping.high_water()
+        // SAFETY: mapped as long as `self`.
+        unsafe { high_water(self.bottom, self.usable_size()) }
     }
 
+    #[inline]
     pub(crate) fn bottom(&self) -> *mut u8 {
-        self.mapping.bottom()
+        self.bottom.as_ptr()
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Rc<Shared> {
         &self.shared
     }
 
-    /// Stops counting it as in use.
+    /// Stops counting it as in use; it stays mapped.
     #[inline]
-    pub(crate) fn into_mapping(self) -> Mapping {
-        let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: both fields are moved out once and `this` is not dropped.
-        let (mapping, shared) = unsafe { (ptr::read(&this.mapping), ptr::read(&this.shared)) };
-        asan::stack_idle(mapping.bottom(), mapping.usable());
-        shared.stack_returned();
-        mapping
+    pub(crate) fn into_bottom(self) -> NonNull<u8> {
+        let mut this = ManuallyDrop::new(self);
+        asan::stack_idle(this.bottom.as_ptr(), this.shared.stack_size);
+        this.shared.stack_returned();
+        // SAFETY: `this` is not dropped, so `shared` is, once.
+        unsafe { ptr::drop_in_place(&raw mut this.shared) };
+        this.bottom
     }
 
     /// Never unmaps it, and counts that.
     pub(crate) fn leak(self) {
-        let this = std::mem::ManuallyDrop::new(self);
-        this.shared.stack_leaked();
+        ManuallyDrop::new(self).shared.stack_leaked();
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        asan::stack_idle(self.mapping.bottom(), self.mapping.usable());
+        asan::stack_idle(self.bottom.as_ptr(), self.shared.stack_size);
         self.shared.stack_returned();
+        // SAFETY: mapped by the pool at this size; a fiber on it would own it.
+        unsafe { unmap(self.bottom, self.shared.stack_size) };
     }
 }
