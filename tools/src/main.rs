@@ -5,6 +5,7 @@
 mod bench;
 mod cores;
 mod devices;
+mod measure;
 mod proxy;
 mod speed;
 

@@ -1,0 +1,25 @@
+//! `spinlane bench`: whole handshakes against the stock library.
+
+mod certificate;
+mod handshake;
+mod pipeline;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Full handshakes in memory; counts the server's CPU time only.
+    Handshake(handshake::Args),
+}
+
+/// Runs `command` and prints what it measured.
+///
+/// # Errors
+/// An argument is at fault, or a handshake failed.
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Handshake(args) => handshake::run(args),
+    }
+}

@@ -1,0 +1,323 @@
+//! Handshakes in memory, many at a time, run as a packet pipeline would: a turn steps every
+//! connection that can go on, then polls the lcore once and takes what became ready.
+//!
+//! ```text
+//!   client ──bytes──▶ ┌ server: handshake, read, write ┐ ◀─ ready ─┐
+//!     ▲  not timed    │ timed                          │           │ timed
+//!     └───bytes────── └────────────────────────────────┘ ──▶ poll ─┘
+//! ```
+//! Timed is what the server does: making and dropping its connection, its calls, and the polls.
+//! Not timed, on either side of a comparison, are the client and the moving of bytes between
+//! the two ends.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result, bail, ensure};
+use hdrhistogram::Histogram;
+use spinlane::openssl::{Progress, SslError};
+use spinlane::{Conn, Lcore, Ssl, SslCtx};
+
+use crate::measure::{Stopwatch, histogram};
+
+const PING: &[u8] = b"ping-ping-ping!!";
+const PONG: &[u8] = b"pong-pong-pong!!";
+
+/// Turns without anything to do, after which a round is stuck rather than waiting.
+const MAX_IDLE_TURNS: u32 = 100_000_000;
+
+/// What a round came to.
+pub struct Round {
+    /// Full handshakes, from the making of the server's connection to its end.
+    pub handshakes: usize,
+    /// Server's time of all of them.
+    pub server_ns: u64,
+    /// Server's time of each. A poll's time is shared by the connections that it made ready; a
+    /// poll that made none ready adds to the next.
+    pub each_ns: Histogram<u64>,
+}
+
+impl Round {
+    /// Handshakes per second of server time.
+    pub fn rate(&self) -> f64 {
+        self.handshakes as f64 * 1e9 / self.server_ns.max(1) as f64
+    }
+}
+
+/// One side of a comparison.
+pub struct Pipeline<'a> {
+    server: &'a SslCtx,
+    client: &'a SslCtx,
+    /// Polled once per turn; `None` for the synchronous baseline, which has nothing to poll.
+    lcore: Option<&'a Lcore>,
+    watch: &'a Stopwatch,
+    links: Vec<Option<Link>>,
+    /// Connections that can go on, in their order.
+    runnable: VecDeque<usize>,
+    /// Server's time of this round.
+    server_ns: u64,
+    /// Time of polls that made nobody ready.
+    unclaimed_ns: u64,
+}
+
+/// A client, a server, and how far they are.
+struct Link {
+    client: Ssl,
+    server: Ssl,
+    stage: Stage,
+    /// The client has said hello.
+    started: bool,
+    /// The client has sent its message.
+    greeted: bool,
+    server_ns: u64,
+}
+
+/// What the server does next.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Handshake,
+    Read,
+    Write,
+    Finished,
+}
+
+/// Whether a connection can go on.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// At once.
+    Runnable,
+    /// When it comes out of the ready queue.
+    Waiting,
+    /// There is nothing left to do.
+    Finished,
+}
+
+impl<'a> Pipeline<'a> {
+    /// A pipeline with at most `connections` at a time.
+    pub fn new(
+        server: &'a SslCtx,
+        client: &'a SslCtx,
+        lcore: Option<&'a Lcore>,
+        watch: &'a Stopwatch,
+        connections: usize,
+    ) -> Self {
+        Self {
+            server,
+            client,
+            lcore,
+            watch,
+            links: std::iter::repeat_with(|| None).take(connections).collect(),
+            runnable: VecDeque::with_capacity(connections),
+            server_ns: 0,
+            unclaimed_ns: 0,
+        }
+    }
+
+    /// Runs this many handshakes. A finished connection is replaced at once, so that all are in
+    /// flight until the last ones are.
+    ///
+    /// # Errors
+    /// A handshake failed or got stuck.
+    pub fn round(&mut self, handshakes: usize) -> Result<Round> {
+        self.server_ns = 0;
+        self.unclaimed_ns = 0;
+        let mut each_ns = histogram()?;
+        let (mut started, mut finished, mut idle_turns) = (0, 0, 0);
+        while started < handshakes.min(self.links.len()) {
+            self.start(started)?;
+            started += 1;
+        }
+        while finished < handshakes {
+            idle_turns = if self.runnable.is_empty() {
+                idle_turns + 1
+            } else {
+                0
+            };
+            ensure!(
+                idle_turns < MAX_IDLE_TURNS,
+                "{} connections wait for ops that never come back",
+                handshakes - finished
+            );
+            for _ in 0..self.runnable.len() {
+                let Some(slot) = self.runnable.pop_front() else {
+                    break;
+                };
+                match self.step(slot)? {
+                    Next::Runnable => self.runnable.push_back(slot),
+                    Next::Waiting => {}
+                    Next::Finished => {
+                        each_ns.saturating_record(self.finish(slot)?);
+                        finished += 1;
+                        if started < handshakes {
+                            self.start(slot)?;
+                            started += 1;
+                        }
+                    }
+                }
+            }
+            self.poll()?;
+        }
+        Ok(Round {
+            handshakes,
+            server_ns: self.server_ns,
+            each_ns,
+        })
+    }
+
+    fn start(&mut self, slot: usize) -> Result<()> {
+        let client = Ssl::client(self.client)?;
+        let (server, server_ns) = self.watch.time(|| -> Result<Ssl, SslError> {
+            let mut server = Ssl::server(self.server)?;
+            if let Some(lcore) = self.lcore {
+                server.attach(lcore, Conn(slot as u64));
+            }
+            Ok(server)
+        });
+        self.server_ns += server_ns;
+        let link = Link {
+            client,
+            server: server?,
+            stage: Stage::Handshake,
+            started: false,
+            greeted: false,
+            server_ns,
+        };
+        self.links[slot] = Some(link);
+        self.runnable.push_back(slot);
+        Ok(())
+    }
+
+    fn step(&mut self, slot: usize) -> Result<Next> {
+        let link = self.links[slot]
+            .as_mut()
+            .context("a connection is stepped that is not there")?;
+        link.client_turn().context("client")?;
+        let (next, server_ns) = self.watch.time(|| link.server_turn());
+        link.server_ns += server_ns;
+        self.server_ns += server_ns;
+        next.context("server")
+    }
+
+    /// Checks the answer and drops the connection; returns the server's time of it all.
+    fn finish(&mut self, slot: usize) -> Result<u64> {
+        let link = self.links[slot]
+            .take()
+            .context("a connection ends that is not there")?;
+        let Link {
+            mut client,
+            mut server,
+            ..
+        } = link;
+        carry(&mut server, &mut client)?;
+        let mut answer = [0; 64];
+        match client.read(&mut answer)? {
+            Progress::Done(count) if answer[..count] == *PONG => {}
+            other => bail!("the client got {other:?} in place of the server's message"),
+        }
+        drop(client);
+        let ((), server_ns) = self.watch.time(|| drop(server));
+        self.server_ns += server_ns;
+        Ok(link.server_ns + server_ns)
+    }
+
+    fn poll(&mut self) -> Result<()> {
+        let Some(lcore) = self.lcore else {
+            return Ok(());
+        };
+        let before = self.runnable.len();
+        let (polled, poll_ns) = self.watch.time(|| {
+            if before != 0 {
+                // They may lead to ops yet: partial batches wait for them.
+                lcore.note_work();
+            }
+            let polled = lcore.poll();
+            while let Some(Conn(slot)) = lcore.next_ready() {
+                self.runnable.push_back(slot as usize);
+            }
+            polled
+        });
+        polled?;
+        self.server_ns += poll_ns;
+        self.unclaimed_ns += poll_ns;
+        let ready = self.runnable.len() - before;
+        if ready != 0 {
+            let share_ns = self.unclaimed_ns / ready as u64;
+            self.unclaimed_ns = 0;
+            for &slot in self.runnable.range(before..) {
+                let link = self.links.get_mut(slot).and_then(Option::as_mut);
+                link.context("a connection became ready that is not there")?
+                    .server_ns += share_ns;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// The client's part: takes what the server sent, answers it.
+    fn client_turn(&mut self) -> Result<()> {
+        let Self { client, server, .. } = self;
+        let news = carry(server, client)?;
+        if !client.is_established() && (news != 0 || !self.started) {
+            self.started = true;
+            match client.handshake()? {
+                Progress::Done(_) | Progress::WantInput => {}
+                other => bail!("its handshake came to {other:?}"),
+            }
+        }
+        if client.is_established() && !self.greeted {
+            self.greeted = true;
+            let sent = client.write(PING)?;
+            ensure!(
+                sent == Progress::Done(PING.len()),
+                "its message came to {sent:?}"
+            );
+        }
+        carry(client, server)?;
+        Ok(())
+    }
+
+    /// The server's part, as far as it gets. This is what is timed.
+    fn server_turn(&mut self) -> Result<Next> {
+        loop {
+            let progress = match self.stage {
+                Stage::Handshake => self.server.handshake()?,
+                Stage::Read => {
+                    if self.server.input_len() == 0 {
+                        return Ok(Next::Runnable);
+                    }
+                    let mut message = [0; 64];
+                    let progress = self.server.read(&mut message)?;
+                    if let Progress::Done(count) = progress {
+                        ensure!(message[..count] == *PING, "the message came out wrong");
+                    }
+                    progress
+                }
+                Stage::Write => self.server.write(PONG)?,
+                Stage::Finished => return Ok(Next::Finished),
+            };
+            match progress {
+                Progress::Done(_) => self.stage = self.stage.next(),
+                Progress::Paused | Progress::Refused => return Ok(Next::Waiting),
+                Progress::WantInput | Progress::WantOutput | Progress::NoJobs => {
+                    return Ok(Next::Runnable);
+                }
+                Progress::Closed => bail!("the client closed in stage {:?}", self.stage),
+            }
+        }
+    }
+}
+
+impl Stage {
+    fn next(self) -> Self {
+        match self {
+            Self::Handshake => Self::Read,
+            Self::Read => Self::Write,
+            Self::Write | Self::Finished => Self::Finished,
+        }
+    }
+}
+
+/// Moves what `from` wants to send into `to`; returns how many bytes.
+fn carry(from: &mut Ssl, to: &mut Ssl) -> Result<usize> {
+    Ok(from.write_output(|bytes| Ok(to.push_input(bytes)))?)
+}

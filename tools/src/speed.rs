@@ -1,0 +1,348 @@
+//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls.
+
+mod peer;
+mod point;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use spinlane::cryptodev::{Device, OpKind};
+use spinlane::device;
+
+use self::peer::Peer;
+use self::point::{Keys, Point};
+use crate::measure::{Spread, on_core, pairs, percentile_us, within};
+
+/// Ops per second of CPU time and latency per op, per device, algorithm and burst.
+///
+/// A burst of ops is enqueued, then the queue pair is polled until all are back. Rounds take turns
+/// with rounds of OpenSSL's own EVP call for the same op on one pinned core; a pair of rounds
+/// during which the thread was preempted is thrown away and made up for, at most four times as
+/// often.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Devices [default: all that this machine has].
+    #[arg(long, value_delimiter = ',', value_name = "SPEC")]
+    device: Vec<String>,
+    /// Algorithms, e.g. rsa2048,ecdsa-p256 [default: all that the device has].
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = algorithm)]
+    algorithm: Vec<OpKind>,
+    /// Ops enqueued at a time.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        default_value = "1,8,32"
+    )]
+    burst: Vec<usize>,
+    /// CPU seconds per device, algorithm and burst, the peer's included.
+    #[arg(long, default_value_t = 1.0, value_name = "S")]
+    seconds: f64,
+    /// The core to pin to [default: the last one].
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+    /// Print one JSON object per line: per device, algorithm and burst.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One device, algorithm and burst.
+#[derive(Debug, Serialize)]
+struct Report {
+    device: String,
+    algorithm: &'static str,
+    burst: usize,
+    core: usize,
+    /// Pairs of rounds that count.
+    rounds: usize,
+    /// Pairs thrown away because the thread was preempted.
+    rounds_thrown_away: usize,
+    /// No pair was free of preemption; the figures are of preempted ones.
+    preempted: bool,
+    /// Ops of all rounds.
+    ops: u64,
+    /// Per second of CPU time, median over the rounds.
+    ops_per_s: f64,
+    /// From before the enqueue until it was given back.
+    latency_us_p50: f64,
+    latency_us_p99: f64,
+    /// Mean number of lanes filled; none if there was no batch.
+    batch_fill_mean: Option<f64>,
+    batches: u64,
+    /// Ops of a batching device that ran one at a time, too few being there.
+    scalar: u64,
+    failed: u64,
+    peer: String,
+    peer_ops_per_s: f64,
+    peer_latency_us_p50: f64,
+    peer_latency_us_p99: f64,
+    ratio_median: f64,
+    ratio_min: f64,
+    ratio_max: f64,
+}
+
+/// Measures everything asked for and prints each figure as it is there.
+///
+/// # Errors
+/// An argument is at fault, or a device failed.
+pub fn run(args: &Args) -> Result<()> {
+    let plan = args.clone();
+    on_core(args.core, move |core, _| {
+        if !plan.json {
+            Report::print_header();
+        }
+        measure(&plan, core, |report| {
+            if plan.json {
+                println!("{}", serde_json::to_string(&report)?)
+            } else {
+                report.print()
+            }
+            Ok(())
+        })
+    })
+}
+
+fn algorithm(name: &str) -> Result<OpKind> {
+    OpKind::from_name(name).with_context(|| {
+        let names: Vec<_> = OpKind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("unknown algorithm; there are: {}", names.join(", "))
+    })
+}
+
+/// On the pinned thread: one report after the other to `report`.
+fn measure(args: &Args, core: usize, mut report: impl FnMut(Report) -> Result<()>) -> Result<()> {
+    if !(0.001..=3600.0).contains(&args.seconds) {
+        bail!(
+            "--seconds {} is out of range; give 0.001 to 3600",
+            args.seconds
+        );
+    }
+    for &burst in &args.burst {
+        within("--burst", burst, 1..=4096)?;
+    }
+    let keys = Keys::default();
+    for device in devices(&args.device)? {
+        for kind in kinds(&*device, &args.algorithm)? {
+            for &burst in &args.burst {
+                report(measure_point(args, core, &*device, kind, burst, &keys)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The devices named, or all that can be opened.
+fn devices(specs: &[String]) -> Result<Vec<Box<dyn Device>>> {
+    if specs.is_empty() {
+        let each = device::SPECS.into_iter().filter(|&spec| spec != "auto");
+        return Ok(each.filter_map(|spec| device::open(spec).ok()).collect());
+    }
+    specs
+        .iter()
+        .map(|spec| device::open(spec).context("--device"))
+        .collect()
+}
+
+/// The algorithms named, or all that `device` has.
+fn kinds(device: &dyn Device, named: &[OpKind]) -> Result<Vec<OpKind>> {
+    let has = device.capabilities();
+    if named.is_empty() {
+        return Ok(has.iter().collect());
+    }
+    if let Some(missing) = named.iter().find(|&&kind| !has.has(kind)) {
+        let names: Vec<_> = has.iter().map(OpKind::name).collect();
+        bail!(
+            "--algorithm {missing}: device {} does not have it; it has: {}",
+            device.name(),
+            names.join(", ")
+        );
+    }
+    Ok(named.to_vec())
+}
+
+fn measure_point(
+    args: &Args,
+    core: usize,
+    device: &dyn Device,
+    kind: OpKind,
+    burst: usize,
+    keys: &Keys,
+) -> Result<Report> {
+    let key = keys.of(kind)?;
+    let mut point = Point::new(device, kind, burst, key)?;
+    let mut peer = Peer::new(kind, key)?;
+    point.warm_up()?;
+    // Short rounds, so that few are preempted; several, so that there is a spread.
+    let slice_ns = ((args.seconds * 1e9 / 10.0) as u64).clamp(100_000, 20_000_000);
+    let wanted = ((args.seconds * 1e9) as u64 / (2 * slice_ns)).max(3) as usize;
+    let rounds = pairs(wanted, |number| {
+        Ok(if number % 2 == 0 {
+            let first = point.round(slice_ns)?;
+            (first, peer.round(slice_ns)?)
+        } else {
+            let first = peer.round(slice_ns)?;
+            (point.round(slice_ns)?, first)
+        })
+    })?;
+    let ratio = Spread::of(rounds.kept.iter().map(|(ours, theirs)| ours / theirs))?;
+    let stats = point.stats();
+    Ok(Report {
+        device: device.name().to_owned(),
+        algorithm: kind.name(),
+        burst,
+        core,
+        rounds: rounds.kept.len(),
+        rounds_thrown_away: rounds.thrown_away,
+        preempted: rounds.preempted,
+        ops: stats.dequeued,
+        ops_per_s: Spread::of(rounds.kept.iter().map(|pair| pair.0))?.median,
+        latency_us_p50: percentile_us(&point.latency_ns, 50.0),
+        latency_us_p99: percentile_us(&point.latency_ns, 99.0),
+        batch_fill_mean: (stats.batches != 0).then(|| stats.batched as f64 / stats.batches as f64),
+        batches: stats.batches,
+        scalar: stats.scalar,
+        failed: stats.failed,
+        peer: openssl::version::version().to_owned(),
+        peer_ops_per_s: Spread::of(rounds.kept.iter().map(|pair| pair.1))?.median,
+        peer_latency_us_p50: percentile_us(&peer.latency_ns, 50.0),
+        peer_latency_us_p99: percentile_us(&peer.latency_ns, 99.0),
+        ratio_median: ratio.median,
+        ratio_min: ratio.min,
+        ratio_max: ratio.max,
+    })
+}
+
+impl Report {
+    fn print_header() {
+        println!(
+            "{:<10} {:<14} {:>5} {:>10} {:>10} {:>10} {:>5} {:>10}  ratio to {} (min to max)",
+            "device",
+            "algorithm",
+            "burst",
+            "ops/s",
+            "p50 us",
+            "p99 us",
+            "fill",
+            "peer/s",
+            openssl::version::version()
+        );
+    }
+
+    fn print(&self) {
+        println!(
+            "{:<10} {:<14} {:>5} {:>10.0} {:>10.1} {:>10.1} {:>5} {:>10.0}  {:.2} ({:.2} to {:.2}){}",
+            self.device,
+            self.algorithm,
+            self.burst,
+            self.ops_per_s,
+            self.latency_us_p50,
+            self.latency_us_p99,
+            self.batch_fill_mean
+                .map_or("-".to_owned(), |fill| format!("{fill:.2}")),
+            self.peer_ops_per_s,
+            self.ratio_median,
+            self.ratio_min,
+            self.ratio_max,
+            if self.preempted {
+                ", every round preempted"
+            } else {
+                ""
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        let words = std::iter::once("speed").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.args)
+    }
+
+    fn reports(line: &str) -> Result<Vec<serde_json::Value>> {
+        let mut reports = Vec::new();
+        measure(&parse(line).unwrap(), 0, |report| {
+            report.print();
+            reports.push(serde_json::to_value(&report)?);
+            Ok(())
+        })?;
+        Ok(reports)
+    }
+
+    #[test]
+    fn arguments_and_their_defaults() {
+        let args = parse("").unwrap();
+        assert_eq!(
+            (args.device.len(), args.algorithm.len(), args.burst),
+            (0, 0, vec![1, 8, 32])
+        );
+        let args =
+            parse("--device soft,mb --algorithm rsa2048,x25519-derive --burst 4 --core 1").unwrap();
+        assert_eq!(args.device, ["soft", "mb"]);
+        assert_eq!(args.algorithm, [OpKind::Rsa2048, OpKind::X25519Derive]);
+        assert_eq!((args.burst, args.core), (vec![4], Some(1)));
+    }
+
+    #[test]
+    fn a_wrong_argument_is_named_with_what_there_is() {
+        let text = parse("--algorithm rsa1024").unwrap_err().to_string();
+        assert!(
+            text.contains("rsa1024") && text.contains("--algorithm") && text.contains("rsa2048"),
+            "{text}"
+        );
+        for (line, culprit) in [
+            ("--device warp", "--device: unknown device \"warp\""),
+            ("--burst 0", "--burst 0"),
+            ("--seconds 0", "--seconds 0"),
+            ("--seconds NaN", "--seconds NaN"),
+        ] {
+            let text = format!("{:#}", reports(line).unwrap_err());
+            assert!(text.contains(culprit), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_algorithm_runs_on_soft_beside_its_peer() {
+        let names: Vec<_> = OpKind::ALL.iter().map(|kind| kind.name()).collect();
+        let reports = reports("--device soft --burst 2 --seconds 0.001").unwrap();
+        assert_eq!(
+            reports
+                .iter()
+                .map(|report| report["algorithm"].as_str().unwrap())
+                .collect::<Vec<_>>(),
+            names
+        );
+        for report in reports {
+            assert!(
+                report["ops"].as_u64().unwrap() > 0 && report["failed"] == 0,
+                "{report}"
+            );
+            assert!(
+                report["ops_per_s"].as_f64().unwrap() > 0.0
+                    && report["peer_ops_per_s"].as_f64().unwrap() > 0.0
+            );
+            assert!(
+                report["ratio_median"].is_f64() && report["batch_fill_mean"].is_null(),
+                "{report}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_burst_fills_the_lanes_if_there_are_any() {
+        let report =
+            &reports("--device auto --algorithm ecdsa-p256 --burst 8 --seconds 0.001").unwrap()[0];
+        if report["device"] == "mb" {
+            assert_eq!(report["batch_fill_mean"], 8.0);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A queue pair under one kind of op and one burst.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use spinlane::cryptodev::{
+    Device, DeviceStats, EcP256Key, Key, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
+    Request, RsaComponents, RsaKey, Token,
+};
+
+use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
+
+/// Polls of a queue pair that may bring nothing, before the device counts as stuck.
+const MAX_EMPTY_POLLS: u32 = 10_000_000;
+
+/// A key as the device wants it and as the peer does.
+pub struct KeyPair {
+    pub ours: Option<Arc<Key>>,
+    pub theirs: PKey<Private>,
+}
+
+/// One key pair per kind, made when it is needed: RSA keys take their time.
+#[derive(Default)]
+pub struct Keys([OnceCell<KeyPair>; OpKind::COUNT]);
+
+impl Keys {
+    /// The keys of `kind`.
+    ///
+    /// # Errors
+    /// OpenSSL cannot make one.
+    pub fn of(&self, kind: OpKind) -> Result<&KeyPair> {
+        let cell = &self.0[kind.index()];
+        if let Some(pair) = cell.get() {
+            return Ok(pair);
+        }
+        let pair = KeyPair::generate(kind).with_context(|| format!("making a key for {kind}"))?;
+        Ok(cell.get_or_init(|| pair))
+    }
+}
+
+impl KeyPair {
+    fn generate(kind: OpKind) -> Result<Self> {
+        match kind {
+            OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
+                Self::rsa(kind.input_len() as u32 * 8)
+            }
+            OpKind::EcdsaP256 => {
+                let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+                let key = EcKey::generate(&group)?;
+                let ours = Key::EcP256(EcP256Key::from_scalar(&key.private_key().to_vec())?);
+                Ok(Self {
+                    ours: Some(Arc::new(ours)),
+                    theirs: PKey::from_ec_key(key)?,
+                })
+            }
+            OpKind::X25519Keygen | OpKind::X25519Derive => Ok(Self {
+                ours: None,
+                theirs: PKey::generate_x25519()?,
+            }),
+        }
+    }
+
+    fn rsa(bits: u32) -> Result<Self> {
+        let key = Rsa::generate(bits)?;
+        let missing = "a generated key has no CRT parameters";
+        let ours = RsaKey::from_components(&RsaComponents {
+            n: &key.n().to_vec(),
+            e: &key.e().to_vec(),
+            d: &key.d().to_vec(),
+            p: &key.p().context(missing)?.to_vec(),
+            q: &key.q().context(missing)?.to_vec(),
+            dp: &key.dmp1().context(missing)?.to_vec(),
+            dq: &key.dmq1().context(missing)?.to_vec(),
+            qinv: &key.iqmp().context(missing)?.to_vec(),
+        })?;
+        Ok(Self {
+            ours: Some(Arc::new(Key::Rsa(ours))),
+            theirs: PKey::from_rsa(key)?,
+        })
+    }
+}
+
+/// An input of `kind`: a block below any modulus, a digest, a scalar, or a scalar and a point.
+pub fn input(kind: OpKind) -> Vec<u8> {
+    let mut input: Vec<u8> = (0..kind.input_len())
+        .map(|index| (index * 7 + 1) as u8)
+        .collect();
+    match kind {
+        OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => input[0] = 0,
+        OpKind::X25519Derive => input[32..].copy_from_slice(&peer_point()),
+        OpKind::EcdsaP256 | OpKind::X25519Keygen => {}
+    }
+    input
+}
+
+/// The base point of Curve25519, a public key like any other (RFC 7748, section 4.1).
+pub fn peer_point() -> [u8; 32] {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+}
+
+/// What is measured.
+pub struct Point<'a> {
+    queue_pair: Box<dyn QueuePair>,
+    kind: OpKind,
+    key: &'a KeyPair,
+    input: Vec<u8>,
+    burst: usize,
+    /// Ops not in use.
+    pool: OpBurst,
+    done: OpBurst,
+    watch: Stopwatch,
+    /// From before the enqueue until it was given back, of every op.
+    pub latency_ns: Histogram<u64>,
+}
+
+impl<'a> Point<'a> {
+    /// Opens a queue pair of `device`.
+    ///
+    /// # Errors
+    /// The device cannot be had so.
+    pub fn new(device: &dyn Device, kind: OpKind, burst: usize, key: &'a KeyPair) -> Result<Self> {
+        let defaults = QueuePairConfig::default();
+        let config = QueuePairConfig {
+            capacity: defaults.capacity.max(burst),
+            ..defaults
+        };
+        Ok(Self {
+            queue_pair: device.queue_pair(config)?,
+            kind,
+            key,
+            input: input(kind),
+            burst,
+            pool: std::iter::repeat_with(Op::new).take(burst).collect(),
+            done: OpBurst::with_capacity(burst),
+            watch: Stopwatch::new(),
+            latency_ns: histogram()?,
+        })
+    }
+
+    /// One burst that is not measured.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn warm_up(&mut self) -> Result<()> {
+        self.run_burst()?;
+        self.latency_ns.reset();
+        Ok(())
+    }
+
+    /// Bursts for at least `slice_ns` of CPU time; ops per second of it.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn round(&mut self, slice_ns: u64) -> Result<f64> {
+        let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
+        loop {
+            // The CPU clock is a system call: not read more often than every eight ops or so.
+            for _ in 0..(8 / self.burst).max(1) {
+                self.run_burst()?;
+                ops += self.burst;
+            }
+            let spent_ns = thread_cpu_ns()? - start_ns;
+            if spent_ns >= slice_ns {
+                return Ok(ops as f64 * 1e9 / spent_ns as f64);
+            }
+        }
+    }
+
+    /// Enqueues a burst and polls until it is back.
+    fn run_burst(&mut self) -> Result<()> {
+        let start_ns = self.watch.now_ns();
+        for (index, op) in self.pool.iter_mut().enumerate() {
+            op.prepare(
+                Token(index as u64),
+                &request(self.kind, self.key, &self.input)?,
+                start_ns,
+            );
+        }
+        let mut empty_polls = 0;
+        while self.done.len() < self.burst {
+            self.queue_pair.enqueue_burst(&mut self.pool);
+            let now_ns = self.watch.now_ns();
+            let mut count = self
+                .queue_pair
+                .dequeue_burst(&mut self.done, self.burst, now_ns);
+            if count == 0 && self.pool.is_empty() {
+                self.queue_pair.flush();
+                count = self
+                    .queue_pair
+                    .dequeue_burst(&mut self.done, self.burst, now_ns);
+            }
+            let latency_ns = self.watch.now_ns() - start_ns;
+            self.latency_ns
+                .saturating_record_n(latency_ns, count as u64);
+            empty_polls = if count == 0 { empty_polls + 1 } else { 0 };
+            ensure!(
+                empty_polls < MAX_EMPTY_POLLS,
+                "device {} never gives ops back",
+                self.queue_pair.name()
+            );
+        }
+        for op in self.done.drain(..) {
+            ensure!(
+                op.status == OpStatus::Success,
+                "device {} failed {}: {:?}",
+                self.queue_pair.name(),
+                self.kind,
+                op.status
+            );
+            self.pool.push_back(op);
+        }
+        Ok(())
+    }
+
+    /// What the queue pair counted, the warm-up included.
+    pub fn stats(&self) -> DeviceStats {
+        self.queue_pair.stats()
+    }
+}
+
+fn request<'a>(kind: OpKind, key: &'a KeyPair, input: &'a [u8]) -> Result<Request<'a>> {
+    let key = || key.ours.as_ref().context("the op needs a key");
+    Ok(match kind {
+        OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => Request::rsa_private(key()?, input)?,
+        OpKind::EcdsaP256 => Request::ecdsa_p256(key()?, input)?,
+        OpKind::X25519Keygen => Request::x25519_keygen(input.first_chunk().context("scalar")?),
+        OpKind::X25519Derive => Request::x25519_derive(
+            input.first_chunk().context("scalar")?,
+            input.last_chunk().context("point")?,
+        ),
+    })
+}
