@@ -1,0 +1,176 @@
+//! Requests, ops, and what the CPU makes of them.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use proptest::prelude::*;
+use spinlane_cryptodev::digest::Digest;
+use spinlane_cryptodev::test_keys::{der, p256, rsa};
+use spinlane_cryptodev::{Key, MAX_INPUT, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
+
+fn bytes(hex: &str) -> [u8; 32] {
+    std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex"))
+}
+
+fn run(request: &Request<'_>) -> Box<Op> {
+    let mut op = Op::new();
+    op.prepare(Token(7), request, 11);
+    cpu::run(&mut op);
+    op
+}
+
+/// Section 5.2. The second point has its unused top bit set.
+#[test]
+fn x25519_of_rfc_7748() {
+    for (private, peer, expected) in [
+        (
+            "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+            "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+            "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+        ),
+        (
+            "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+            "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+            "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
+        ),
+    ] {
+        let op = run(&Request::x25519_derive(&bytes(private), &bytes(peer)));
+        assert_eq!(op.status, OpStatus::Success);
+        assert_eq!(op.output(), bytes(expected));
+    }
+    let mut nine = [0; 32];
+    nine[0] = 9;
+    let op = run(&Request::x25519_keygen(&nine));
+    assert_eq!(op.output(), bytes("422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"));
+}
+
+#[test]
+fn a_low_order_point_is_invalid_and_leaves_nothing() {
+    for peer in [[0; 32], std::array::from_fn(|i| u8::from(i == 0))] {
+        let op = run(&Request::x25519_derive(&[5; 32], &peer));
+        assert_eq!(op.status, OpStatus::Invalid);
+        assert_eq!(op.output(), [0; 32]);
+    }
+}
+
+#[test]
+fn ecdsa_verifies() {
+    let key = p256(3);
+    let Key::EcP256(ec) = &*key else { panic!("a P-256 key") };
+    let mut digest = [0; 32];
+    Digest::Sha256.hash(&[b"a message"], &mut digest);
+    let op = run(&Request::ecdsa_p256(&key, &digest).expect("32 bytes"));
+    assert_eq!(op.status, OpStatus::Success);
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, ec.public_key())
+        .verify(b"a message", op.output())
+        .expect("verifies");
+    let signature: [u8; 64] = op.output().try_into().expect("64 bytes");
+    assert!(ec.verify(&digest, &signature));
+    let mut forged = signature;
+    forged[40] ^= 1;
+    assert!(!ec.verify(&digest, &forged));
+    assert!(!ec.verify(&[0; 32], &signature));
+    assert!(!ec.verify(&digest, &[0; 64]));
+}
+
+#[test]
+fn rsa_verifies_with_every_exponent() {
+    for der in [der::RSA_2048, der::RSA_2048_E3, der::RSA_2048_P_BELOW_Q, der::RSA_3072, der::RSA_4096] {
+        let key = rsa(der);
+        let Key::Rsa(rsa) = &*key else { panic!("an RSA key") };
+        let block = vec![0x42; rsa.modulus_len()];
+        let op = run(&Request::rsa_private(&key, &block).expect("below the modulus"));
+        assert_eq!(op.status, OpStatus::Success);
+        assert!(rsa.verify_raw(op.output(), &block));
+        assert!(!rsa.verify_raw(&block, op.output()));
+        assert!(!rsa.verify_raw(&op.output()[1..], &block));
+        assert!(!rsa.verify_raw(op.output(), &block[1..]));
+        assert!(!rsa.verify_raw(rsa.modulus(), &block), "not a residue");
+    }
+}
+
+#[test]
+fn an_op_that_nobody_prepared_is_invalid() {
+    let mut op = Op::new();
+    cpu::run(&mut op);
+    assert_eq!(op.status, OpStatus::Invalid);
+}
+
+#[test]
+fn an_op_carries_its_request_and_forgets_it() {
+    let key = p256(1);
+    let mut op = Op::new();
+    op.prepare(Token(7), &Request::ecdsa_p256(&key, &[3; 32]).expect("32 bytes"), 11);
+    assert_eq!((op.token, op.status, op.enqueued_at_ns), (Token(7), OpStatus::NotProcessed, 11));
+    assert_eq!((op.kind(), op.input()), (OpKind::EcdsaP256, &[3; 32][..]));
+    assert_eq!(Arc::strong_count(&key), 2, "an op in flight holds its key");
+    op.recycle();
+    assert_eq!(Arc::strong_count(&key), 1);
+    assert!(op.key().is_none());
+    assert_eq!((op.token, op.input(), op.output()), (Token(0), &[0; 32][..], &[0; 64][..]));
+}
+
+#[test]
+fn blocks_that_padding_never_makes_are_refused() {
+    let key = rsa(der::RSA_2048);
+    let Key::Rsa(rsa) = &*key else { panic!("an RSA key") };
+    let n = rsa.modulus();
+    let minus = |delta: u8| {
+        let mut block = n.to_vec();
+        block[255] -= delta; // n is odd, and these ends stay above zero
+        block
+    };
+    let small = |value: u8| std::array::from_fn::<u8, 256, _>(|i| if i == 255 { value } else { 0 });
+    let error = |block: &[u8]| Request::rsa_private(&key, block).err();
+    assert_eq!(error(n), Some(RequestError::NotBelowModulus));
+    assert_eq!(error(&[0xff; 256]), Some(RequestError::NotBelowModulus));
+    assert_eq!(error(&minus(1)), Some(RequestError::OwnRoot));
+    assert_eq!(error(&small(0)), Some(RequestError::OwnRoot));
+    assert_eq!(error(&small(1)), Some(RequestError::OwnRoot));
+    // Their neighbours are served.
+    for block in [&minus(2)[..], &small(2)] {
+        assert_eq!(run(&Request::rsa_private(&key, block).expect("a residue")).status, OpStatus::Success);
+    }
+}
+
+#[test]
+fn a_key_of_another_type_is_named() {
+    let (rsa, ec) = (rsa(der::RSA_2048), p256(1));
+    assert_eq!(
+        Request::rsa_private(&ec, &[1; 256]).err(),
+        Some(RequestError::WrongKey { wanted: "RSA", got: "P-256" })
+    );
+    assert_eq!(
+        Request::ecdsa_p256(&rsa, &[1; 32]).err(),
+        Some(RequestError::WrongKey { wanted: "P-256", got: "RSA" })
+    );
+}
+
+proptest! {
+    /// Whatever the bytes, a request is made or refused, and what is made can be run.
+    #[test]
+    fn requests_never_panic(
+        input in prop::collection::vec(any::<u8>(), 0..MAX_INPUT + 2),
+        fill in prop::option::of(any::<u8>()),
+        private: [u8; 32],
+        peer: [u8; 32],
+    ) {
+        let (rsa, ec) = &*KEYS;
+        let block = fill.map_or(input.clone(), |byte| vec![byte; 256]);
+        match Request::rsa_private(rsa, &block) {
+            Ok(request) => prop_assert_eq!(run(&request).status, OpStatus::Success),
+            Err(RequestError::Length { got, .. }) => prop_assert_eq!(got, block.len()),
+            Err(error) => prop_assert!(block.len() == 256, "{}", error),
+        }
+        match Request::ecdsa_p256(ec, &input) {
+            Ok(request) => prop_assert_eq!(run(&request).status, OpStatus::Success),
+            Err(error) => {
+                prop_assert_eq!(error, RequestError::Length { what: "digest", wanted: 32, got: input.len() });
+            }
+        }
+        prop_assert_eq!(run(&Request::x25519_keygen(&private)).status, OpStatus::Success);
+        prop_assert_ne!(run(&Request::x25519_derive(&private, &peer)).status, OpStatus::Error);
+    }
+}
+
+static KEYS: LazyLock<(Arc<Key>, Arc<Key>)> = LazyLock::new(|| (rsa(der::RSA_2048), p256(1)));
