@@ -1,7 +1,10 @@
 //! Handshakes of an unmodified libssl whose server, or client, has its key in the provider.
 //! The other side is stock OpenSSL in a library context of its own.
 
-#![allow(clippy::undocumented_unsafe_blocks, reason = "calls of libcrypto's constant getters")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "calls of libcrypto's constant getters"
+)]
 
 mod provider_support;
 
@@ -16,7 +19,9 @@ fn serve(key: &Pkey, client: Context, kind: OpKind) -> (Agreed, u64) {
     let certificate = Certificate::new(key, unsafe { EVP_sha256() });
     let server = Context::server(&certificate, &key.bound());
     let before = counters().offloaded(kind);
-    let agreed = Pair::new(&client.trusting(&certificate), &server, None).run().expect("handshake");
+    let agreed = Pair::new(&client.trusting(&certificate), &server, None)
+        .run()
+        .expect("handshake");
     (agreed, counters().offloaded(kind) - before)
 }
 
@@ -35,7 +40,10 @@ fn every_key_serves_tls_1_3_and_1_2_with_every_group() {
                 let client = Context::stock_client().protocol(version).groups(group);
                 let (agreed, offloaded) = serve(key, client, kind);
                 assert_eq!(agreed.version, version, "{kind} {group:?}");
-                assert!(offloaded >= 1, "{kind} {group:?} {version:#x}: not offloaded");
+                assert!(
+                    offloaded >= 1,
+                    "{kind} {group:?} {version:#x}: not offloaded"
+                );
             }
         }
     }
@@ -45,11 +53,16 @@ fn every_key_serves_tls_1_3_and_1_2_with_every_group() {
 fn x25519_is_offloaded_in_both_protocols() {
     for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
         let before = counters();
-        let client = Context::stock_client().protocol(version).groups(c"X25519:P-256");
+        let client = Context::stock_client()
+            .protocol(version)
+            .groups(c"X25519:P-256");
         serve(p256(), client, OpKind::X25519Keygen);
         let after = counters();
         for kind in [OpKind::X25519Keygen, OpKind::X25519Derive] {
-            assert!(after.offloaded(kind) > before.offloaded(kind), "{kind} in {version:#x}");
+            assert!(
+                after.offloaded(kind) > before.offloaded(kind),
+                "{kind} in {version:#x}"
+            );
         }
     }
 }
@@ -69,7 +82,9 @@ fn every_rsa_signature_scheme_is_offloaded() {
     for (version, scheme) in schemes {
         let before = counters().offloaded(OpKind::Rsa2048);
         let client = Context::stock_client().protocol(version).sigalgs(scheme);
-        Pair::new(&client, &server, None).run().unwrap_or_else(|error| panic!("{scheme:?}: {error}"));
+        Pair::new(&client, &server, None)
+            .run()
+            .unwrap_or_else(|error| panic!("{scheme:?}: {error}"));
         assert!(counters().offloaded(OpKind::Rsa2048) > before, "{scheme:?}");
     }
 }
@@ -78,7 +93,9 @@ fn every_rsa_signature_scheme_is_offloaded() {
 fn rsa_key_exchange_works_as_in_stock_openssl() {
     for cipher in [c"AES256-SHA256", c"AES128-GCM-SHA256", c"AES128-SHA"] {
         let before = counters().delegated(Delegated::AsymCipher);
-        let client = Context::stock_client().protocol(TLS1_2_VERSION).ciphers(cipher);
+        let client = Context::stock_client()
+            .protocol(TLS1_2_VERSION)
+            .ciphers(cipher);
         let (agreed, _) = serve(rsa(2048), client, OpKind::Rsa2048);
         assert_eq!(agreed.cipher.as_bytes(), cipher.to_bytes());
         assert!(counters().delegated(Delegated::AsymCipher) > before);
@@ -94,11 +111,17 @@ fn keys_that_no_device_does_are_served_as_stock() {
     ];
     for (key, hashes) in keys {
         assert!(matches!(key.bind(), Err(BindError::NotOffloaded { .. })));
-        let digest = if hashes { unsafe { EVP_sha256() } } else { std::ptr::null() };
+        let digest = if hashes {
+            unsafe { EVP_sha256() }
+        } else {
+            std::ptr::null()
+        };
         let certificate = Certificate::new(&key, digest);
         let server = Context::server(&certificate, &key);
         let client = Context::stock_client();
-        let agreed = Pair::new(&client.trusting(&certificate), &server, None).run().expect("handshake");
+        let agreed = Pair::new(&client.trusting(&certificate), &server, None)
+            .run()
+            .expect("handshake");
         assert_eq!(agreed.version, TLS1_3_VERSION);
     }
 }
@@ -110,12 +133,20 @@ fn client_certificates_work_both_ways() {
             let served = Certificate::new(server_key, unsafe { EVP_sha256() });
             let shown = Certificate::new(client_key, unsafe { EVP_sha256() });
             // Our server checks a stock client's certificate.
-            let server = Context::server(&served, &server_key.bound()).trusting(&shown).protocol(version);
-            let client = Context::stock_client().with_key(&shown, client_key).trusting(&served);
+            let server = Context::server(&served, &server_key.bound())
+                .trusting(&shown)
+                .protocol(version);
+            let client = Context::stock_client()
+                .with_key(&shown, client_key)
+                .trusting(&served);
             Pair::new(&client, &server, None).run().expect("our server");
             // Our client signs with a bound key for a stock server.
-            let server = Context::stock_server(&served, server_key).trusting(&shown).protocol(version);
-            let client = Context::client().with_key(&shown, &client_key.bound()).trusting(&served);
+            let server = Context::stock_server(&served, server_key)
+                .trusting(&shown)
+                .protocol(version);
+            let client = Context::client()
+                .with_key(&shown, &client_key.bound())
+                .trusting(&served);
             Pair::new(&client, &server, None).run().expect("our client");
         }
     }
@@ -125,7 +156,9 @@ fn client_certificates_work_both_ways() {
 fn sessions_resume() {
     for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
         let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
-        let server = Context::server(&certificate, &p256().bound()).protocol(version).tickets(2);
+        let server = Context::server(&certificate, &p256().bound())
+            .protocol(version)
+            .tickets(2);
         let client = Context::stock_client().trusting(&certificate);
         let first = Pair::new(&client, &server, None);
         assert!(!first.run().expect("first").resumed);
@@ -139,13 +172,21 @@ fn sessions_resume() {
 fn a_retried_hello_works() {
     let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
     let server = Context::server(&certificate, &p256().bound()).groups(c"X25519");
-    let client = Context::stock_client().groups(c"P-256:X25519").trusting(&certificate);
-    Pair::new(&client, &server, None).run().expect("handshake after HelloRetryRequest");
+    let client = Context::stock_client()
+        .groups(c"P-256:X25519")
+        .trusting(&certificate);
+    Pair::new(&client, &server, None)
+        .run()
+        .expect("handshake after HelloRetryRequest");
 }
 
 #[test]
 fn chacha_and_both_aes_suites_agree_on_secrets() {
-    for suite in [c"TLS_AES_128_GCM_SHA256", c"TLS_AES_256_GCM_SHA384", c"TLS_CHACHA20_POLY1305_SHA256"] {
+    for suite in [
+        c"TLS_AES_128_GCM_SHA256",
+        c"TLS_AES_256_GCM_SHA384",
+        c"TLS_CHACHA20_POLY1305_SHA256",
+    ] {
         let client = Context::stock_client();
         unsafe { openssl_sys::SSL_CTX_set_ciphersuites(client.0, suite.as_ptr()) };
         let (agreed, _) = serve(p256(), client, OpKind::EcdsaP256);

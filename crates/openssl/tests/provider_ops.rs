@@ -1,6 +1,9 @@
 //! Operations of the provider outside TLS, each against stock OpenSSL.
 
-#![allow(clippy::undocumented_unsafe_blocks, reason = "calls of libcrypto on what the wrappers own")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "calls of libcrypto on what the wrappers own"
+)]
 
 mod provider_support;
 
@@ -32,8 +35,11 @@ unsafe extern "C" {
         key: *mut EVP_PKEY,
         params: *const OSSL_PARAM,
     ) -> c_int;
-    fn EVP_PKEY_CTX_new_from_pkey(libctx: *mut OSSL_LIB_CTX, key: *mut EVP_PKEY, query: *const c_char)
-    -> *mut EVP_PKEY_CTX;
+    fn EVP_PKEY_CTX_new_from_pkey(
+        libctx: *mut OSSL_LIB_CTX,
+        key: *mut EVP_PKEY,
+        query: *const c_char,
+    ) -> *mut EVP_PKEY_CTX;
     fn EVP_KDF_CTX_set_params(ctx: *mut EVP_KDF_CTX, params: *const OSSL_PARAM) -> c_int;
     fn EVP_KDF_CTX_dup(ctx: *const EVP_KDF_CTX) -> *mut EVP_KDF_CTX;
 }
@@ -60,7 +66,10 @@ impl Scheme {
 
     /// As the verifier needs it: it finds out the salt length.
     fn to_verify(self) -> Self {
-        Self { pss: self.pss.map(|(_, mgf1)| (Some(c"auto"), mgf1)), ..self }
+        Self {
+            pss: self.pss.map(|(_, mgf1)| (Some(c"auto"), mgf1)),
+            ..self
+        }
     }
 }
 
@@ -72,18 +81,43 @@ fn sign(key: &Pkey, scheme: Scheme, message: &[u8], one_shot: bool, late_params:
     unsafe {
         let ctx = EVP_MD_CTX_new();
         let mut key_ctx = ptr::null_mut();
-        let early = if late_params { ptr::null() } else { params.as_ptr() };
+        let early = if late_params {
+            ptr::null()
+        } else {
+            params.as_ptr()
+        };
         let query = PROPERTY_QUERY.as_ptr();
-        let ready = EVP_DigestSignInit_ex(ctx, &mut key_ctx, scheme.digest.as_ptr(), ours().0, query, key.0, early);
+        let ready = EVP_DigestSignInit_ex(
+            ctx,
+            &mut key_ctx,
+            scheme.digest.as_ptr(),
+            ours().0,
+            query,
+            key.0,
+            early,
+        );
         assert_eq!(ready, 1, "{scheme:?} {}", errors());
         if late_params {
-            assert!(EVP_PKEY_CTX_set_params(key_ctx, params.as_ptr()) > 0, "{scheme:?} {}", errors());
+            assert!(
+                EVP_PKEY_CTX_set_params(key_ctx, params.as_ptr()) > 0,
+                "{scheme:?} {}",
+                errors()
+            );
         }
         let done = if one_shot {
-            EVP_DigestSign(ctx, signature.as_mut_ptr(), &mut len, message.as_ptr(), message.len())
+            EVP_DigestSign(
+                ctx,
+                signature.as_mut_ptr(),
+                &mut len,
+                message.as_ptr(),
+                message.len(),
+            )
         } else {
             for piece in message.chunks(97) {
-                assert_eq!(EVP_DigestSignUpdate(ctx, piece.as_ptr().cast(), piece.len()), 1);
+                assert_eq!(
+                    EVP_DigestSignUpdate(ctx, piece.as_ptr().cast(), piece.len()),
+                    1
+                );
             }
             let mut longest = 0;
             assert_eq!(EVP_DigestSignFinal(ctx, ptr::null_mut(), &mut longest), 1);
@@ -103,10 +137,23 @@ fn verify(lib: Lib, key: &Pkey, scheme: Scheme, message: &[u8], signature: &[u8]
     unsafe {
         let ctx = EVP_MD_CTX_new();
         let digest = scheme.digest.as_ptr();
-        let ready = EVP_DigestVerifyInit_ex(ctx, ptr::null_mut(), digest, lib.0, ptr::null(), key.0, params.as_ptr());
+        let ready = EVP_DigestVerifyInit_ex(
+            ctx,
+            ptr::null_mut(),
+            digest,
+            lib.0,
+            ptr::null(),
+            key.0,
+            params.as_ptr(),
+        );
         assert_eq!(ready, 1, "{}", errors());
-        let verified =
-            EVP_DigestVerify(ctx, signature.as_ptr(), signature.len(), message.as_ptr(), message.len()) == 1;
+        let verified = EVP_DigestVerify(
+            ctx,
+            signature.as_ptr(),
+            signature.len(),
+            message.as_ptr(),
+            message.len(),
+        ) == 1;
         EVP_MD_CTX_free(ctx);
         errors();
         verified
@@ -115,13 +162,44 @@ fn verify(lib: Lib, key: &Pkey, scheme: Scheme, message: &[u8], signature: &[u8]
 
 fn schemes() -> Vec<(Scheme, bool)> {
     let mut all = Vec::new();
-    for (digest, ours) in [(c"SHA256", true), (c"SHA2-384", true), (c"SHA512", true), (c"SHA1", false), (c"SHA3-256", false)] {
+    for (digest, ours) in [
+        (c"SHA256", true),
+        (c"SHA2-384", true),
+        (c"SHA512", true),
+        (c"SHA1", false),
+        (c"SHA3-256", false),
+    ] {
         all.push((Scheme { digest, pss: None }, ours));
-        for salt in [None, Some(c"digest"), Some(c"max"), Some(c"auto"), Some(c"0"), Some(c"17")] {
-            all.push((Scheme { digest, pss: Some((salt, None)) }, ours));
+        for salt in [
+            None,
+            Some(c"digest"),
+            Some(c"max"),
+            Some(c"auto"),
+            Some(c"0"),
+            Some(c"17"),
+        ] {
+            all.push((
+                Scheme {
+                    digest,
+                    pss: Some((salt, None)),
+                },
+                ours,
+            ));
         }
-        all.push((Scheme { digest, pss: Some((Some(c"digest"), Some(c"SHA1"))) }, false));
-        all.push((Scheme { digest, pss: Some((Some(c"digest"), Some(c"SHA512"))) }, digest == c"SHA512"));
+        all.push((
+            Scheme {
+                digest,
+                pss: Some((Some(c"digest"), Some(c"SHA1"))),
+            },
+            false,
+        ));
+        all.push((
+            Scheme {
+                digest,
+                pss: Some((Some(c"digest"), Some(c"SHA512"))),
+            },
+            digest == c"SHA512",
+        ));
     }
     all
 }
@@ -130,14 +208,34 @@ fn schemes() -> Vec<(Scheme, bool)> {
 fn rsa_signatures_verify_in_stock_openssl() {
     let (stock_key, bound, message) = (rsa(2048), rsa(2048).bound(), message());
     for (scheme, is_ours) in schemes() {
-        for (one_shot, late_params) in [(true, false), (false, false), (true, true), (false, true)] {
-            let before = (counters().offloaded(OpKind::Rsa2048), counters().delegated(Delegated::Sign));
+        for (one_shot, late_params) in [(true, false), (false, false), (true, true), (false, true)]
+        {
+            let before = (
+                counters().offloaded(OpKind::Rsa2048),
+                counters().delegated(Delegated::Sign),
+            );
             let signature = sign(&bound, scheme, &message, one_shot, late_params);
-            let after = (counters().offloaded(OpKind::Rsa2048), counters().delegated(Delegated::Sign));
-            assert!(verify(stock(), stock_key, scheme, &message, &signature), "{scheme:?}");
-            assert!(verify(ours(), &bound, scheme, &message, &signature), "{scheme:?} by the bound key");
-            assert!(!verify(ours(), &bound, scheme, b"other", &signature), "{scheme:?}");
-            let went = if is_ours { after.0 > before.0 } else { after.1 > before.1 };
+            let after = (
+                counters().offloaded(OpKind::Rsa2048),
+                counters().delegated(Delegated::Sign),
+            );
+            assert!(
+                verify(stock(), stock_key, scheme, &message, &signature),
+                "{scheme:?}"
+            );
+            assert!(
+                verify(ours(), &bound, scheme, &message, &signature),
+                "{scheme:?} by the bound key"
+            );
+            assert!(
+                !verify(ours(), &bound, scheme, b"other", &signature),
+                "{scheme:?}"
+            );
+            let went = if is_ours {
+                after.0 > before.0
+            } else {
+                after.1 > before.1
+            };
             assert!(went, "{scheme:?} went the other way");
         }
     }
@@ -150,9 +248,18 @@ fn ecdsa_signatures_verify_in_stock_openssl() {
         let scheme = Scheme { digest, pss: None };
         for one_shot in [true, false] {
             let signature = sign(&bound, scheme, &message, one_shot, false);
-            assert!(verify(stock(), p256(), scheme, &message, &signature), "{digest:?}");
-            assert!(verify(ours(), &bound, scheme, &message, &signature), "{digest:?}");
-            assert!(!verify(stock(), p256(), scheme, b"other", &signature), "{digest:?}");
+            assert!(
+                verify(stock(), p256(), scheme, &message, &signature),
+                "{digest:?}"
+            );
+            assert!(
+                verify(ours(), &bound, scheme, &message, &signature),
+                "{digest:?}"
+            );
+            assert!(
+                !verify(stock(), p256(), scheme, b"other", &signature),
+                "{digest:?}"
+            );
         }
     }
 }
@@ -161,19 +268,45 @@ fn ecdsa_signatures_verify_in_stock_openssl() {
 fn padding_set_after_the_message_still_counts() {
     let (bound, message) = (rsa(2048).bound(), message());
     for mgf1 in [None, Some(c"SHA1")] {
-        let scheme = Scheme { digest: c"SHA256", pss: Some((Some(c"digest"), mgf1)) };
+        let scheme = Scheme {
+            digest: c"SHA256",
+            pss: Some((Some(c"digest"), mgf1)),
+        };
         let params = scheme.array();
         let (mut signature, mut len) = (vec![0; 256], 256);
         unsafe {
             let ctx = EVP_MD_CTX_new();
             let mut key_ctx = ptr::null_mut();
-            EVP_DigestSignInit_ex(ctx, &mut key_ctx, c"SHA256".as_ptr(), ours().0, ptr::null(), bound.0, ptr::null());
-            assert_eq!(EVP_DigestSignUpdate(ctx, message.as_ptr().cast(), message.len()), 1);
-            assert!(EVP_PKEY_CTX_set_params(key_ctx, params.as_ptr()) > 0, "{}", errors());
-            assert_eq!(EVP_DigestSignFinal(ctx, signature.as_mut_ptr(), &mut len), 1, "{}", errors());
+            EVP_DigestSignInit_ex(
+                ctx,
+                &mut key_ctx,
+                c"SHA256".as_ptr(),
+                ours().0,
+                ptr::null(),
+                bound.0,
+                ptr::null(),
+            );
+            assert_eq!(
+                EVP_DigestSignUpdate(ctx, message.as_ptr().cast(), message.len()),
+                1
+            );
+            assert!(
+                EVP_PKEY_CTX_set_params(key_ctx, params.as_ptr()) > 0,
+                "{}",
+                errors()
+            );
+            assert_eq!(
+                EVP_DigestSignFinal(ctx, signature.as_mut_ptr(), &mut len),
+                1,
+                "{}",
+                errors()
+            );
             EVP_MD_CTX_free(ctx);
         }
-        assert!(verify(stock(), rsa(2048), scheme, &message, &signature), "{mgf1:?}");
+        assert!(
+            verify(stock(), rsa(2048), scheme, &message, &signature),
+            "{mgf1:?}"
+        );
     }
 }
 
@@ -182,10 +315,20 @@ fn sign_hash(key: &Pkey, params: &[OSSL_PARAM], hash: &[u8]) -> Option<Vec<u8>> 
     unsafe {
         let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, key.0, ptr::null());
         assert!(EVP_PKEY_sign_init(ctx) > 0);
-        assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
+        assert!(
+            EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0,
+            "{}",
+            errors()
+        );
         let mut signature = vec![0; 512];
         let mut len = signature.len();
-        let signed = EVP_PKEY_sign(ctx, signature.as_mut_ptr(), &mut len, hash.as_ptr(), hash.len()) > 0;
+        let signed = EVP_PKEY_sign(
+            ctx,
+            signature.as_mut_ptr(),
+            &mut len,
+            hash.as_ptr(),
+            hash.len(),
+        ) > 0;
         EVP_PKEY_CTX_free(ctx);
         errors();
         signature.truncate(len);
@@ -197,8 +340,18 @@ fn verify_hash(key: &Pkey, lib: Lib, params: &[OSSL_PARAM], hash: &[u8], signatu
     unsafe {
         let ctx = EVP_PKEY_CTX_new_from_pkey(lib.0, key.0, ptr::null());
         assert!(EVP_PKEY_verify_init(ctx) > 0);
-        assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
-        let ok = EVP_PKEY_verify(ctx, signature.as_ptr(), signature.len(), hash.as_ptr(), hash.len()) == 1;
+        assert!(
+            EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0,
+            "{}",
+            errors()
+        );
+        let ok = EVP_PKEY_verify(
+            ctx,
+            signature.as_ptr(),
+            signature.len(),
+            hash.as_ptr(),
+            hash.len(),
+        ) == 1;
         EVP_PKEY_CTX_free(ctx);
         errors();
         ok
@@ -230,9 +383,18 @@ fn hashes_are_signed_as_in_stock_openssl() {
             };
             assert_eq!(signature.is_some(), accepted, "{digest:?} {len}");
             let Some(signature) = signature else { continue };
-            assert!(verify_hash(key, stock(), &params, &hash, &signature), "{digest:?} {len}");
-            assert!(verify_hash(&key.bound(), ours(), &params, &hash, &signature), "{digest:?} {len}");
-            assert!(!verify_hash(key, stock(), &params, &vec![0x5b; len], &signature), "{digest:?} {len}");
+            assert!(
+                verify_hash(key, stock(), &params, &hash, &signature),
+                "{digest:?} {len}"
+            );
+            assert!(
+                verify_hash(&key.bound(), ours(), &params, &hash, &signature),
+                "{digest:?} {len}"
+            );
+            assert!(
+                !verify_hash(key, stock(), &params, &vec![0x5b; len], &signature),
+                "{digest:?} {len}"
+            );
         }
     }
 }
@@ -256,7 +418,13 @@ fn cms_is_signed_by_a_bound_key() {
         unsafe {
             let data = BIO_new_mem_buf(text.as_ptr().cast(), text.len() as c_int);
             const CMS_BINARY: u32 = 0x80;
-            let cms = CMS_sign(certificate.0, key.bound().0, ptr::null_mut(), data, CMS_BINARY);
+            let cms = CMS_sign(
+                certificate.0,
+                key.bound().0,
+                ptr::null_mut(),
+                data,
+                CMS_BINARY,
+            );
             assert!(!cms.is_null(), "{}", errors());
             let store = X509_STORE_new();
             X509_STORE_add_cert(store, certificate.0);
@@ -300,7 +468,10 @@ fn bound_keys_equal_and_copy() {
         assert!(bound.equals(key) && key.equals(&bound) && bound.equals(&copy));
         assert!(!bound.equals(rsa(3072)));
         assert_eq!(copy.provider(), "spinlane");
-        let scheme = Scheme { digest: c"SHA256", pss: None };
+        let scheme = Scheme {
+            digest: c"SHA256",
+            pss: None,
+        };
         let signature = sign(&copy, scheme, b"copied", true, false);
         assert!(verify(stock(), key, scheme, b"copied", &signature));
         assert_eq!(copy.bind().expect("bound already").provider(), "spinlane");
@@ -316,9 +487,18 @@ fn bound_keys_equal_and_copy() {
 #[test]
 fn only_what_devices_do_is_bound() {
     let mut bits = 2048;
-    let pss = Pkey::generate(stock(), c"RSA-PSS", c"", &[int_param(c"bits", &mut bits), end_param()]);
+    let pss = Pkey::generate(
+        stock(),
+        c"RSA-PSS",
+        c"",
+        &[int_param(c"bits", &mut bits), end_param()],
+    );
     let mut primes = 3;
-    let many = [int_param(c"bits", &mut bits), int_param(c"primes", &mut primes), end_param()];
+    let many = [
+        int_param(c"bits", &mut bits),
+        int_param(c"primes", &mut primes),
+        end_param(),
+    ];
     let keys = [
         Pkey::ec(stock(), c"P-384"),
         Pkey::rsa(stock(), 1024),
@@ -328,7 +508,9 @@ fn only_what_devices_do_is_bound() {
         Pkey::generate(stock(), c"RSA", c"", &many),
     ];
     for key in keys {
-        let Err(error) = key.bind() else { panic!("bound") };
+        let Err(error) = key.bind() else {
+            panic!("bound")
+        };
         assert!(matches!(error, BindError::NotOffloaded { .. }), "{error}");
         assert!(error.to_string().contains("not offloaded"));
     }
@@ -341,15 +523,37 @@ fn rsa_decrypts_what_stock_openssl_encrypts() {
         for pad_mode in [c"pkcs1", c"oaep"] {
             let params = [text_param(c"pad-mode", pad_mode), end_param()];
             let ctx = EVP_PKEY_CTX_new_from_pkey(stock().0, rsa(2048).0, ptr::null());
-            assert!(EVP_PKEY_encrypt_init(ctx) > 0 && EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0);
+            assert!(
+                EVP_PKEY_encrypt_init(ctx) > 0 && EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0
+            );
             let (mut secret, mut secret_len) = ([0; 256], 256);
-            assert!(EVP_PKEY_encrypt(ctx, secret.as_mut_ptr(), &mut secret_len, b"premaster".as_ptr(), 9) > 0);
+            assert!(
+                EVP_PKEY_encrypt(
+                    ctx,
+                    secret.as_mut_ptr(),
+                    &mut secret_len,
+                    b"premaster".as_ptr(),
+                    9
+                ) > 0
+            );
             EVP_PKEY_CTX_free(ctx);
             let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, bound.0, PROPERTY_QUERY.as_ptr());
             assert!(EVP_PKEY_decrypt_init(ctx) > 0, "{}", errors());
-            assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
+            assert!(
+                EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0,
+                "{}",
+                errors()
+            );
             let (mut plain, mut len) = ([0; 256], 256);
-            assert!(EVP_PKEY_decrypt(ctx, plain.as_mut_ptr(), &mut len, secret.as_ptr(), secret_len) > 0);
+            assert!(
+                EVP_PKEY_decrypt(
+                    ctx,
+                    plain.as_mut_ptr(),
+                    &mut len,
+                    secret.as_ptr(),
+                    secret_len
+                ) > 0
+            );
             assert_eq!(&plain[..len], b"premaster");
             EVP_PKEY_CTX_free(ctx);
         }
@@ -358,7 +562,12 @@ fn rsa_decrypts_what_stock_openssl_encrypts() {
 
 fn raw_public(key: &Pkey) -> [u8; 32] {
     let (mut public, mut len) = ([0; 32], 32);
-    unsafe { assert_eq!(EVP_PKEY_get_raw_public_key(key.0, public.as_mut_ptr(), &mut len), 1) };
+    unsafe {
+        assert_eq!(
+            EVP_PKEY_get_raw_public_key(key.0, public.as_mut_ptr(), &mut len),
+            1
+        )
+    };
     public
 }
 
@@ -387,13 +596,26 @@ fn x25519_agrees_with_stock_openssl() {
         let mine = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
         let theirs = Pkey::plain(stock(), c"X25519");
         assert_eq!(mine.provider(), "spinlane");
-        let a = derive(ours(), query, &mine, &x25519(ours(), query, &raw_public(&theirs)));
-        let b = derive(stock(), ptr::null(), &theirs, &x25519(stock(), ptr::null(), &raw_public(&mine)));
+        let a = derive(
+            ours(),
+            query,
+            &mine,
+            &x25519(ours(), query, &raw_public(&theirs)),
+        );
+        let b = derive(
+            stock(),
+            ptr::null(),
+            &theirs,
+            &x25519(stock(), ptr::null(), &raw_public(&mine)),
+        );
         assert!(a.is_some() && a == b);
         // A copy derives the same; so does the key in the hands of the default provider.
         let peer = x25519(ours(), query, &raw_public(&theirs));
         assert_eq!(derive(ours(), query, &mine.dup(), &peer), a);
-        assert_eq!(derive(ours(), c"provider=default".as_ptr(), &mine, &peer), a);
+        assert_eq!(
+            derive(ours(), c"provider=default".as_ptr(), &mine, &peer),
+            a
+        );
         assert!(mine.equals(&x25519(ours(), query, &raw_public(&mine))));
         assert!(!mine.equals(&peer));
     }
@@ -476,11 +698,38 @@ proptest! {
 /// A parameter of any name, type and size, with data or without.
 fn garbage() -> impl Strategy<Value = Vec<(&'static CStr, u32, Option<Vec<u8>>)>> {
     let names = vec![
-        c"mode", c"digest", c"key", c"salt", c"prefix", c"label", c"data", c"size", c"group", c"pub", c"priv",
-        c"encoded-pub-key", c"n", c"e", c"d", c"rsa-factor1", c"rsa-factor2", c"rsa-exponent1", c"bits",
-        c"rsa-exponent2", c"rsa-coefficient1", c"pad-mode", c"saltlen", c"mgf1-digest", c"properties", c"unknown",
+        c"mode",
+        c"digest",
+        c"key",
+        c"salt",
+        c"prefix",
+        c"label",
+        c"data",
+        c"size",
+        c"group",
+        c"pub",
+        c"priv",
+        c"encoded-pub-key",
+        c"n",
+        c"e",
+        c"d",
+        c"rsa-factor1",
+        c"rsa-factor2",
+        c"rsa-exponent1",
+        c"bits",
+        c"rsa-exponent2",
+        c"rsa-coefficient1",
+        c"pad-mode",
+        c"saltlen",
+        c"mgf1-digest",
+        c"properties",
+        c"unknown",
     ];
-    let param = (prop::sample::select(names), 0..9u32, proptest::option::of(prop::collection::vec(any::<u8>(), 0..40)));
+    let param = (
+        prop::sample::select(names),
+        0..9u32,
+        proptest::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+    );
     prop::collection::vec(param, 0..6)
 }
 

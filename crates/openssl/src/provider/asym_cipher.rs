@@ -38,10 +38,18 @@ struct Cipher(Option<KeyCtx>);
 
 /// Of an init function of libcrypto and of its operation.
 type Init = unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int;
-type Run = unsafe extern "C" fn(*mut EVP_PKEY_CTX, *mut c_uchar, *mut size_t, *const c_uchar, size_t) -> c_int;
+type Run = unsafe extern "C" fn(
+    *mut EVP_PKEY_CTX,
+    *mut c_uchar,
+    *mut size_t,
+    *const c_uchar,
+    size_t,
+) -> c_int;
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || Box::into_raw(Box::new(Cipher(None))).cast())
+    guard(ptr::null_mut(), || {
+        Box::into_raw(Box::new(Cipher(None))).cast()
+    })
 }
 
 /// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
@@ -59,7 +67,9 @@ unsafe extern "C" fn freectx(ctx: *mut c_void) {
 unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
-        let Some(Cipher(ctx)) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else { return ptr::null_mut() };
+        let Some(Cipher(ctx)) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
+            return ptr::null_mut();
+        };
         let copy = ctx.as_ref().map(KeyCtx::dup);
         if matches!(copy, Some(None)) {
             return ptr::null_mut();
@@ -70,19 +80,30 @@ unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
 
 /// # Safety
 /// See [`freectx`].
-unsafe fn start(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM, init: Init) -> c_int {
+unsafe fn start(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+    init: Init,
+) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let (Some(cipher), Some(key)) = (unsafe { (ctx.cast::<Cipher>().as_mut(), key::borrow(key)) }) else {
+        let (Some(cipher), Some(key)) =
+            (unsafe { (ctx.cast::<Cipher>().as_mut(), key::borrow(key)) })
+        else {
             raise(format_args!("RSA cipher: no key; bind one first"));
             return false;
         };
-        let Some(content) = key.content() else { return false };
+        let Some(content) = key.content() else {
+            return false;
+        };
         // SAFETY: by the caller's promise.
         if !unsafe { Params::new(params) }.have_values() {
             return false;
         }
-        let Some(ctx) = KeyCtx::new(&key.context.inner, &content.inner) else { return false };
+        let Some(ctx) = KeyCtx::new(&key.context.inner, &content.inner) else {
+            return false;
+        };
         // SAFETY: live context; the array is handed on as it came.
         let ready = unsafe { init(ctx.as_ptr(), params) } > 0;
         cipher.0 = ready.then_some(ctx);
@@ -100,7 +121,9 @@ unsafe fn run(
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else { return false };
+        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
+            return false;
+        };
         if out_len.is_null() {
             return false;
         }
@@ -113,12 +136,20 @@ unsafe fn run(
     })
 }
 
-unsafe extern "C" fn encrypt_init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+unsafe extern "C" fn encrypt_init(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
     // SAFETY: see `freectx`.
     unsafe { start(ctx, key, params, ffi::EVP_PKEY_encrypt_init_ex) }
 }
 
-unsafe extern "C" fn decrypt_init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+unsafe extern "C" fn decrypt_init(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
     // SAFETY: see `freectx`.
     unsafe { start(ctx, key, params, ffi::EVP_PKEY_decrypt_init_ex) }
 }
@@ -132,7 +163,14 @@ unsafe extern "C" fn encrypt(
     input_len: size_t,
 ) -> c_int {
     // SAFETY: see `freectx`.
-    unsafe { run(ctx, (out, out_len, out_size), (input, input_len), openssl_sys::EVP_PKEY_encrypt) }
+    unsafe {
+        run(
+            ctx,
+            (out, out_len, out_size),
+            (input, input_len),
+            openssl_sys::EVP_PKEY_encrypt,
+        )
+    }
 }
 
 unsafe extern "C" fn decrypt(
@@ -144,13 +182,22 @@ unsafe extern "C" fn decrypt(
     input_len: size_t,
 ) -> c_int {
     // SAFETY: see `freectx`.
-    unsafe { run(ctx, (out, out_len, out_size), (input, input_len), openssl_sys::EVP_PKEY_decrypt) }
+    unsafe {
+        run(
+            ctx,
+            (out, out_len, out_size),
+            (input, input_len),
+            openssl_sys::EVP_PKEY_decrypt,
+        )
+    }
 }
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else { return false };
+        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
+            return false;
+        };
         // SAFETY: live context; the array is handed on as it came.
         unsafe { openssl_sys::EVP_PKEY_CTX_get_params(ctx.as_ptr(), params) > 0 }
     })
@@ -159,22 +206,31 @@ unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else { return false };
+        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
+            return false;
+        };
         // SAFETY: see `freectx`.
         if !unsafe { Params::new(params) }.have_values() {
             return false;
         }
         // SAFETY: live context; the array is handed on as it came.
-        params.is_null() || unsafe { openssl_sys::EVP_PKEY_CTX_set_params(ctx.as_ptr(), params) > 0 }
+        params.is_null()
+            || unsafe { openssl_sys::EVP_PKEY_CTX_set_params(ctx.as_ptr(), params) > 0 }
     })
 }
 
-unsafe extern "C" fn gettable_ctx_params(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
+unsafe extern "C" fn gettable_ctx_params(
+    _ctx: *mut c_void,
+    provctx: *mut c_void,
+) -> *const OSSL_PARAM {
     // SAFETY: libcrypto passes what our init function gave out.
     unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_cipher.gettable)
 }
 
-unsafe extern "C" fn settable_ctx_params(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
+unsafe extern "C" fn settable_ctx_params(
+    _ctx: *mut c_void,
+    provctx: *mut c_void,
+) -> *const OSSL_PARAM {
     // SAFETY: as above.
     unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_cipher.settable)
 }

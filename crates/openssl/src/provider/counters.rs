@@ -64,7 +64,9 @@ pub fn counters() -> Counters {
     let mut sum = Counters::default();
     for shard in &SHARDS {
         let add = |to: &mut [u64], from: &[AtomicU64]| {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to += from.load(Relaxed));
+            to.iter_mut()
+                .zip(from)
+                .for_each(|(to, from)| *to += from.load(Relaxed));
         };
         add(&mut sum.offloaded, &shard.offloaded);
         add(&mut sum.delegated, &shard.delegated);

@@ -8,7 +8,10 @@ use libc::size_t;
 use super::ffi::{OSSL_ALGORITHM, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
 
 /// Ends a table.
-pub(super) const END: OSSL_DISPATCH = OSSL_DISPATCH { function_id: 0, function: None };
+pub(super) const END: OSSL_DISPATCH = OSSL_DISPATCH {
+    function_id: 0,
+    function: None,
+};
 
 /// Entries, and under test the list of numbers to compare with the header.
 macro_rules! entries {

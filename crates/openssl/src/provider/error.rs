@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_int};
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 
@@ -30,7 +31,9 @@ pub(super) fn raise(text: fmt::Arguments<'_>) {
 /// Runs the body of a function that C calls. A panic becomes `failure` and an error.
 pub(super) fn guard<R>(failure: R, body: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        raise(format_args!("internal error (a panic, printed on stderr); please report it"));
+        raise(format_args!(
+            "internal error (a panic, printed on stderr); please report it"
+        ));
         failure
     })
 }
@@ -41,20 +44,19 @@ pub(super) fn check(body: impl FnOnce() -> bool) -> c_int {
 }
 
 /// Drops the errors raised in its lifetime: of probes whose failure is an answer.
-pub(super) struct Quiet(());
+pub(super) struct Quiet(PhantomData<*const ()>);
 
 impl Quiet {
     pub fn new() -> Self {
         // SAFETY: marks the thread's own queue.
         unsafe { ffi::ERR_set_mark() };
-        Self(())
+        Self(PhantomData)
     }
 }
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        // SAFETY: undoes the mark of `new`, on the same thread (the mark's owner is not `Send`
-        // across a pause: no `Quiet` is held over one).
+        // SAFETY: the thread's own queue, on the thread of `new`: not `Send`.
         unsafe { ffi::ERR_pop_to_mark() };
     }
 }
@@ -69,7 +71,11 @@ pub(super) fn last_error() -> String {
         let mut flags = 0;
         ffi::ERR_peek_last_error_data(&mut data, &mut flags);
         let [reason, data] = [reason, data].map(|text| {
-            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+            if text.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(text).to_string_lossy().into_owned()
+            }
         });
         match (reason.is_empty(), data.is_empty()) {
             (true, true) => format!("error {code:#x} of libcrypto"),

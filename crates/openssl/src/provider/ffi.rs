@@ -107,7 +107,10 @@ unsafe extern "C" {
     pub fn ERR_set_mark() -> c_int;
     pub fn ERR_pop_to_mark() -> c_int;
     pub fn ERR_peek_error() -> std::ffi::c_ulong;
-    pub fn ERR_peek_last_error_data(data: *mut *const c_char, flags: *mut c_int) -> std::ffi::c_ulong;
+    pub fn ERR_peek_last_error_data(
+        data: *mut *const c_char,
+        flags: *mut c_int,
+    ) -> std::ffi::c_ulong;
 
     pub fn OSSL_PROVIDER_add_builtin(
         libctx: *mut OSSL_LIB_CTX,
@@ -126,7 +129,11 @@ unsafe extern "C" {
     pub fn OSSL_PARAM_get_int(param: *const OSSL_PARAM, value: *mut c_int) -> c_int;
     pub fn OSSL_PARAM_set_int(param: *mut OSSL_PARAM, value: c_int) -> c_int;
     pub fn OSSL_PARAM_set_size_t(param: *mut OSSL_PARAM, value: size_t) -> c_int;
-    pub fn OSSL_PARAM_set_octet_string(param: *mut OSSL_PARAM, value: *const c_void, len: size_t) -> c_int;
+    pub fn OSSL_PARAM_set_octet_string(
+        param: *mut OSSL_PARAM,
+        value: *const c_void,
+        len: size_t,
+    ) -> c_int;
     pub fn OSSL_PARAM_set_utf8_ptr(param: *mut OSSL_PARAM, value: *const c_char) -> c_int;
 
     pub fn EVP_KEYMGMT_fetch(
@@ -151,8 +158,10 @@ unsafe extern "C" {
         properties: *const c_char,
     ) -> *mut EVP_ASYM_CIPHER;
     pub fn EVP_ASYM_CIPHER_free(cipher: *mut EVP_ASYM_CIPHER);
-    pub fn EVP_ASYM_CIPHER_gettable_ctx_params(cipher: *const EVP_ASYM_CIPHER) -> *const OSSL_PARAM;
-    pub fn EVP_ASYM_CIPHER_settable_ctx_params(cipher: *const EVP_ASYM_CIPHER) -> *const OSSL_PARAM;
+    pub fn EVP_ASYM_CIPHER_gettable_ctx_params(cipher: *const EVP_ASYM_CIPHER)
+    -> *const OSSL_PARAM;
+    pub fn EVP_ASYM_CIPHER_settable_ctx_params(cipher: *const EVP_ASYM_CIPHER)
+    -> *const OSSL_PARAM;
 
     pub fn EVP_PKEY_get0_provider(key: *const EVP_PKEY) -> *const OSSL_PROVIDER;
     pub fn EVP_PKEY_get0_type_name(key: *const EVP_PKEY) -> *const c_char;
@@ -176,7 +185,10 @@ unsafe extern "C" {
     pub fn EVP_PKEY_CTX_dup(ctx: *const EVP_PKEY_CTX) -> *mut EVP_PKEY_CTX;
     pub fn EVP_PKEY_sign_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_PKEY_verify_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
-    pub fn EVP_PKEY_verify_recover_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
+    pub fn EVP_PKEY_verify_recover_init_ex(
+        ctx: *mut EVP_PKEY_CTX,
+        params: *const OSSL_PARAM,
+    ) -> c_int;
     pub fn EVP_PKEY_encrypt_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_PKEY_decrypt_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_DigestSignInit_ex(
@@ -228,7 +240,10 @@ mod tests {
              #include <openssl/err.h>\n#include <string.h>\n\
              #define NAME(c, s) if (strcmp(c, s) != 0) return 2\n",
         );
-        for (name, value) in super::CONSTANTS.iter().chain(super::super::dispatch::CONSTANTS) {
+        for (name, value) in super::CONSTANTS
+            .iter()
+            .chain(super::super::dispatch::CONSTANTS)
+        {
             writeln!(source, "_Static_assert({name} == {value}, \"{name}\");").expect("string");
         }
         source.push_str("int main(void) {\n");
@@ -238,9 +253,24 @@ mod tests {
         source.push_str("return 0; }\n");
         let (file, program) = (dir.join("headers.c"), dir.join("headers"));
         std::fs::write(&file, source).expect("source");
-        let compiled = Command::new("cc").arg(&file).arg("-o").arg(&program).output().expect("cc runs");
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        assert!(Command::new(&program).status().expect("program runs").success(), "a parameter's name differs");
+        let compiled = Command::new("cc")
+            .arg(&file)
+            .arg("-o")
+            .arg(&program)
+            .output()
+            .expect("cc runs");
+        assert!(
+            compiled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&compiled.stderr)
+        );
+        assert!(
+            Command::new(&program)
+                .status()
+                .expect("program runs")
+                .success(),
+            "a parameter's name differs"
+        );
         let _ = std::fs::remove_dir_all(dir);
     }
 }

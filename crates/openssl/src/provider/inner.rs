@@ -7,7 +7,9 @@ use std::ptr::{self, NonNull};
 use zeroize::Zeroizing;
 
 use super::error::Quiet;
-use super::ffi::{self, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
+use super::ffi::{
+    self, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER,
+};
 use super::params::Params;
 
 /// A library context with the default provider and nothing else.
@@ -27,7 +29,8 @@ impl Inner {
         // SAFETY: takes no arguments; the result is owned.
         let libctx = NonNull::new(unsafe { openssl_sys::OSSL_LIB_CTX_new() })?;
         // SAFETY: `libctx` is live, the name a C string.
-        let default = unsafe { openssl_sys::OSSL_PROVIDER_load(libctx.as_ptr(), c"default".as_ptr()) };
+        let default =
+            unsafe { openssl_sys::OSSL_PROVIDER_load(libctx.as_ptr(), c"default".as_ptr()) };
         let Some(default) = NonNull::new(default) else {
             // SAFETY: just made, nothing refers to it.
             unsafe { openssl_sys::OSSL_LIB_CTX_free(libctx.as_ptr()) };
@@ -120,12 +123,16 @@ impl Key {
         let _quiet = Quiet::new();
         let mut number = ptr::null_mut();
         // SAFETY: live key, C string; `number` receives an owned BIGNUM.
-        if unsafe { openssl_sys::EVP_PKEY_get_bn_param(self.as_ptr(), name.as_ptr(), &mut number) } != 1 {
+        if unsafe { openssl_sys::EVP_PKEY_get_bn_param(self.as_ptr(), name.as_ptr(), &mut number) }
+            != 1
+        {
             return None;
         }
         // SAFETY: `number` is the BIGNUM from above; the buffer is as long as it says.
         unsafe {
-            let len = usize::try_from(openssl_sys::BN_num_bits(number)).unwrap_or(0).div_ceil(8);
+            let len = usize::try_from(openssl_sys::BN_num_bits(number))
+                .unwrap_or(0)
+                .div_ceil(8);
             let mut bytes = Zeroizing::new(vec![0; len]);
             openssl_sys::BN_bn2bin(number, bytes.as_mut_ptr());
             openssl_sys::BN_clear_free(number);
@@ -199,7 +206,9 @@ impl KeyCtx {
     /// One for operations with `key`.
     pub fn new(inner: &Inner, key: &Key) -> Option<Self> {
         // SAFETY: live library context and key; the result is owned and holds its own reference.
-        Self::own(unsafe { ffi::EVP_PKEY_CTX_new_from_pkey(inner.libctx(), key.as_ptr(), ptr::null()) })
+        Self::own(unsafe {
+            ffi::EVP_PKEY_CTX_new_from_pkey(inner.libctx(), key.as_ptr(), ptr::null())
+        })
     }
 
     /// For calls that take one.
@@ -240,7 +249,8 @@ impl DigestCtx {
     pub fn dup(&self) -> Option<Self> {
         let copy = Self::new()?;
         // SAFETY: both live.
-        (unsafe { openssl_sys::EVP_MD_CTX_copy_ex(copy.as_ptr(), self.as_ptr()) } == 1).then_some(copy)
+        (unsafe { openssl_sys::EVP_MD_CTX_copy_ex(copy.as_ptr(), self.as_ptr()) } == 1)
+            .then_some(copy)
     }
 }
 

@@ -78,7 +78,10 @@ impl Field {
     fn set(&mut self, param: Param<'_>) -> bool {
         self.clear();
         let Some(bytes) = param.octets() else {
-            raise(format_args!("TLS13-KDF: parameter {:?} is no octet string", param.key()));
+            raise(format_args!(
+                "TLS13-KDF: parameter {:?} is no octet string",
+                param.key()
+            ));
             return false;
         };
         self.set = true;
@@ -92,7 +95,11 @@ impl Field {
     }
 
     fn get(&self) -> Option<&[u8]> {
-        let bytes = if self.long.is_empty() { &self.inline.0[..self.inline_len] } else { &self.long };
+        let bytes = if self.long.is_empty() {
+            &self.inline.0[..self.inline_len]
+        } else {
+            &self.long
+        };
         self.set.then_some(bytes)
     }
 
@@ -144,7 +151,9 @@ impl Kdf {
             field.set(param)
         });
         if done && self.mode == ffi::EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND {
-            raise(format_args!("TLS13-KDF: mode must be EXTRACT_ONLY or EXPAND_ONLY; set it first"));
+            raise(format_args!(
+                "TLS13-KDF: mode must be EXTRACT_ONLY or EXPAND_ONLY; set it first"
+            ));
             return false;
         }
         done
@@ -153,17 +162,25 @@ impl Kdf {
     fn set_mode(&mut self, param: Param<'_>) -> bool {
         let mode = match param.text() {
             None => param.int(),
-            Some(text) if text.eq_ignore_ascii_case(b"EXTRACT_ONLY") => Some(ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY),
-            Some(text) if text.eq_ignore_ascii_case(b"EXPAND_ONLY") => Some(ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY),
+            Some(text) if text.eq_ignore_ascii_case(b"EXTRACT_ONLY") => {
+                Some(ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
+            }
+            Some(text) if text.eq_ignore_ascii_case(b"EXPAND_ONLY") => {
+                Some(ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY)
+            }
             Some(_) => None,
         };
         match mode {
-            Some(mode @ (ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY | ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY)) => {
+            Some(
+                mode @ (ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY | ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY),
+            ) => {
                 self.mode = mode;
                 true
             }
             _ => {
-                raise(format_args!("TLS13-KDF: mode must be EXTRACT_ONLY or EXPAND_ONLY"));
+                raise(format_args!(
+                    "TLS13-KDF: mode must be EXTRACT_ONLY or EXPAND_ONLY"
+                ));
                 false
             }
         }
@@ -195,20 +212,27 @@ impl Kdf {
             ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY => self.extract(digest, out),
             ffi::EVP_KDF_HKDF_MODE_EXPAND_ONLY => {
                 let data = self.data.get().unwrap_or_default();
-                self.key.get().and_then(|key| self.expand(digest, key, data, out))
+                self.key
+                    .get()
+                    .and_then(|key| self.expand(digest, key, data, out))
             }
             _ => None,
         };
         if done.is_none() {
             let len = out.len();
-            raise(format_args!("TLS13-KDF: mode, key, label or output length ({len}) is missing or out of range"));
+            raise(format_args!(
+                "TLS13-KDF: mode, key, label or output length ({len}) is missing or out of range"
+            ));
         }
         done.is_some()
     }
 
     /// HKDF-Expand-Label with this prefix and label. `None` if a length is out of range.
     fn expand(&self, digest: Digest, key: &[u8], data: &[u8], out: &mut [u8]) -> Option<()> {
-        let (prefix, label) = (self.prefix.get().unwrap_or_default(), self.label.get().unwrap_or_default());
+        let (prefix, label) = (
+            self.prefix.get().unwrap_or_default(),
+            self.label.get().unwrap_or_default(),
+        );
         let blocks = out.len().div_ceil(digest.len());
         if blocks > 255 {
             return None;
@@ -220,8 +244,21 @@ impl Kdf {
         let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
         for (index, out) in (1..=u8::MAX).zip(out.chunks_mut(digest.len())) {
             let last = *block;
-            let last = if index == 1 { &[][..] } else { &last[..digest.len()] };
-            let parts: [&[u8]; 8] = [last, &out_len, &label_len, prefix, label, &data_len, data, &[index]];
+            let last = if index == 1 {
+                &[][..]
+            } else {
+                &last[..digest.len()]
+            };
+            let parts: [&[u8]; 8] = [
+                last,
+                &out_len,
+                &label_len,
+                prefix,
+                label,
+                &data_len,
+                data,
+                &[index],
+            ];
             key.sign(&parts, &mut *block);
             out.copy_from_slice(&block[..out.len()]);
         }
@@ -244,7 +281,8 @@ impl Kdf {
             self.expand(digest, last, &empty[..len], &mut salt[..len])?;
             salt_len = len;
         }
-        HmacKey::new(digest, &salt[..salt_len]).sign(&[self.key.get().unwrap_or(&ZEROS[..len])], out);
+        HmacKey::new(digest, &salt[..salt_len])
+            .sign(&[self.key.get().unwrap_or(&ZEROS[..len])], out);
         Some(())
     }
 
@@ -261,16 +299,26 @@ impl Kdf {
             (names::KDF_LABEL, &self.label),
             (names::KDF_DATA, &self.data),
         ];
-        let set = fields.iter().filter_map(|(name, field)| Some(params::octets(name, field.get()?)));
-        array[2..7].iter_mut().zip(set).for_each(|(slot, param)| *slot = param);
+        let set = fields
+            .iter()
+            .filter_map(|(name, field)| Some(params::octets(name, field.get()?)));
+        array[2..7]
+            .iter_mut()
+            .zip(set)
+            .for_each(|(slot, param)| *slot = param);
         // SAFETY: live library context and C strings; what is made is freed once, here; the array
         // ends with `end` and lives through the call, as `out` does.
         unsafe {
-            let kdf = openssl_sys::EVP_KDF_fetch(self.context.inner.libctx(), c"TLS13-KDF".as_ptr(), ptr::null());
+            let kdf = openssl_sys::EVP_KDF_fetch(
+                self.context.inner.libctx(),
+                c"TLS13-KDF".as_ptr(),
+                ptr::null(),
+            );
             let ctx: *mut EVP_KDF_CTX = openssl_sys::EVP_KDF_CTX_new(kdf);
             openssl_sys::EVP_KDF_free(kdf);
             let derived = !ctx.is_null()
-                && openssl_sys::EVP_KDF_derive(ctx, out.as_mut_ptr(), out.len(), array.as_ptr()) > 0;
+                && openssl_sys::EVP_KDF_derive(ctx, out.as_mut_ptr(), out.len(), array.as_ptr())
+                    > 0;
             openssl_sys::EVP_KDF_CTX_free(ctx);
             derived
         }
@@ -290,7 +338,9 @@ unsafe extern "C" fn newctx(provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: libcrypto passes what our init function gave out.
         let context = unsafe { ContextRef::new(provctx) };
-        context.map_or(ptr::null_mut(), |context| Box::into_raw(Box::new(Kdf::new(context))).cast())
+        context.map_or(ptr::null_mut(), |context| {
+            Box::into_raw(Box::new(Kdf::new(context))).cast()
+        })
     })
 }
 
@@ -310,7 +360,9 @@ unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let kdf = unsafe { ctx.cast::<Kdf>().as_ref() };
-        kdf.map_or(ptr::null_mut(), |kdf| Box::into_raw(Box::new(kdf.clone())).cast())
+        kdf.map_or(ptr::null_mut(), |kdf| {
+            Box::into_raw(Box::new(kdf.clone())).cast()
+        })
     })
 }
 
@@ -331,7 +383,9 @@ unsafe extern "C" fn derive(
 ) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(kdf) = (unsafe { ctx.cast::<Kdf>().as_mut() }) else { return false };
+        let Some(kdf) = (unsafe { ctx.cast::<Kdf>().as_mut() }) else {
+            return false;
+        };
         // SAFETY: see `freectx`.
         if !kdf.set(unsafe { Params::new(params) }) {
             return false;
@@ -353,7 +407,10 @@ unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM)
     })
 }
 
-unsafe extern "C" fn settable_ctx_params(_ctx: *mut c_void, _provctx: *mut c_void) -> *const OSSL_PARAM {
+unsafe extern "C" fn settable_ctx_params(
+    _ctx: *mut c_void,
+    _provctx: *mut c_void,
+) -> *const OSSL_PARAM {
     static SETTABLE: Table<10> = Table::new([
         (Some(names::KDF_MODE), ffi::OSSL_PARAM_UTF8_STRING),
         (Some(names::KDF_MODE), ffi::OSSL_PARAM_INTEGER),
@@ -373,12 +430,17 @@ unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -
     check(|| {
         // SAFETY: see `freectx`.
         let (kdf, params) = unsafe { (ctx.cast::<Kdf>().as_ref(), Params::new(params)) };
-        let (Some(kdf), Some(size)) = (kdf, params.find(names::KDF_SIZE)) else { return false };
+        let (Some(kdf), Some(size)) = (kdf, params.find(names::KDF_SIZE)) else {
+            return false;
+        };
         kdf.size().is_some_and(|bytes| size.set_size(bytes))
     })
 }
 
-unsafe extern "C" fn gettable_ctx_params(_ctx: *mut c_void, _provctx: *mut c_void) -> *const OSSL_PARAM {
+unsafe extern "C" fn gettable_ctx_params(
+    _ctx: *mut c_void,
+    _provctx: *mut c_void,
+) -> *const OSSL_PARAM {
     static GETTABLE: Table<2> = Table::new([
         (Some(names::KDF_SIZE), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
         Table::<2>::END,

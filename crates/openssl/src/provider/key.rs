@@ -66,7 +66,11 @@ pub(super) struct Content {
 
 impl BoundKey {
     fn new(context: ContextRef, algorithm: Algorithm) -> Self {
-        Self { context, algorithm, content: OnceLock::new() }
+        Self {
+            context,
+            algorithm,
+            content: OnceLock::new(),
+        }
     }
 
     /// The content, or an error on the queue if nothing has been imported.
@@ -87,26 +91,44 @@ impl BoundKey {
             }
         };
         let (public, private) = match self.algorithm {
-            Algorithm::Rsa => (inner.number(names::RSA_N).is_some(), inner.number(names::RSA_D).is_some()),
-            Algorithm::Ec => (inner.has_octets(names::PUB), inner.number(names::PRIV).is_some()),
+            Algorithm::Rsa => (
+                inner.number(names::RSA_N).is_some(),
+                inner.number(names::RSA_D).is_some(),
+            ),
+            Algorithm::Ec => (
+                inner.has_octets(names::PUB),
+                inner.number(names::PRIV).is_some(),
+            ),
         };
         let size = inner.size();
-        let content = Content { inner, device, size, has_public: public, has_private: private };
+        let content = Content {
+            inner,
+            device,
+            size,
+            has_public: public,
+            has_private: private,
+        };
         let filled = self.content.set(content).is_ok();
         if !filled {
-            raise(format_args!("the key has content already; import into a fresh one"));
+            raise(format_args!(
+                "the key has content already; import into a fresh one"
+            ));
         }
         filled
     }
 
     fn has(&self, selection: c_int) -> bool {
-        let Some(content) = self.content.get() else { return false };
+        let Some(content) = self.content.get() else {
+            return false;
+        };
         (selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 || content.has_private)
             && (selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY == 0 || content.has_public)
     }
 
     fn matches(&self, other: &Self, selection: c_int) -> bool {
-        let (Some(this), Some(other)) = (self.content.get(), other.content.get()) else { return false };
+        let (Some(this), Some(other)) = (self.content.get(), other.content.get()) else {
+            return false;
+        };
         let (this, other) = (this.inner.as_ptr(), other.inner.as_ptr());
         // SAFETY: both keys live.
         unsafe {
@@ -119,8 +141,12 @@ impl BoundKey {
     }
 
     fn validate(&self, selection: c_int, quick: bool) -> bool {
-        let Some(content) = self.content() else { return false };
-        let Some(ctx) = KeyCtx::new(&self.context.inner, &content.inner) else { return false };
+        let Some(content) = self.content() else {
+            return false;
+        };
+        let Some(ctx) = KeyCtx::new(&self.context.inner, &content.inner) else {
+            return false;
+        };
         let ctx = ctx.as_ptr();
         let both = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
         // SAFETY: live context.
@@ -128,7 +154,9 @@ impl BoundKey {
             match selection & both {
                 pair if pair == both => ffi::EVP_PKEY_pairwise_check(ctx),
                 ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY => ffi::EVP_PKEY_private_check(ctx),
-                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY if quick => ffi::EVP_PKEY_public_check_quick(ctx),
+                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY if quick => {
+                    ffi::EVP_PKEY_public_check_quick(ctx)
+                }
                 ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY => openssl_sys::EVP_PKEY_public_check(ctx),
                 _ => ffi::EVP_PKEY_param_check(ctx),
             }
@@ -138,8 +166,11 @@ impl BoundKey {
 
     fn dup(&self, selection: c_int) -> Option<Self> {
         let copy = Self::new(self.context, self.algorithm);
-        let Some(content) = self.content.get() else { return Some(copy) };
-        let whole = selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
+        let Some(content) = self.content.get() else {
+            return Some(copy);
+        };
+        let whole =
+            selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
         let inner = if whole {
             // SAFETY: live key; the result is owned.
             Key::own(unsafe { ffi::EVP_PKEY_dup(content.inner.as_ptr()) })?
@@ -147,11 +178,15 @@ impl BoundKey {
             let mut parts = std::ptr::null_mut();
             // SAFETY: live key; `parts` receives an owned array, which is read and freed here.
             unsafe {
-                if openssl_sys::EVP_PKEY_todata(content.inner.as_ptr(), selection, &mut parts) != 1 {
+                if openssl_sys::EVP_PKEY_todata(content.inner.as_ptr(), selection, &mut parts) != 1
+                {
                     return None;
                 }
                 let name = self.algorithm.key_name();
-                let inner = self.context.inner.import(name, selection, Params::new(parts));
+                let inner = self
+                    .context
+                    .inner
+                    .import(name, selection, Params::new(parts));
                 openssl_sys::OSSL_PARAM_free(parts);
                 inner?
             }
@@ -161,7 +196,8 @@ impl BoundKey {
             device: content.device.clone().filter(|_| whole),
             size: content.size,
             has_public: content.has_public && selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY != 0,
-            has_private: content.has_private && selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0,
+            has_private: content.has_private
+                && selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0,
         };
         copy.content.set(content).ok().map(|()| copy)
     }
@@ -203,7 +239,9 @@ fn into_raw(key: BoundKey) -> *mut c_void {
 pub(super) unsafe fn new(provctx: *mut c_void, algorithm: Algorithm) -> *mut c_void {
     guard(std::ptr::null_mut(), || {
         // SAFETY: by the caller's promise.
-        let Some(context) = (unsafe { ContextRef::new(provctx) }) else { return std::ptr::null_mut() };
+        let Some(context) = (unsafe { ContextRef::new(provctx) }) else {
+            return std::ptr::null_mut();
+        };
         into_raw(BoundKey::new(context, algorithm))
     })
 }
@@ -227,7 +265,11 @@ pub(super) unsafe extern "C" fn has(key: *const c_void, selection: c_int) -> c_i
 }
 
 /// OSSL_FUNC_keymgmt_match.
-pub(super) unsafe extern "C" fn matches(a: *const c_void, b: *const c_void, selection: c_int) -> c_int {
+pub(super) unsafe extern "C" fn matches(
+    a: *const c_void,
+    b: *const c_void,
+    selection: c_int,
+) -> c_int {
     check(|| {
         // SAFETY: see `free`.
         let (a, b) = unsafe { (borrow(a), borrow(b)) };
@@ -236,19 +278,30 @@ pub(super) unsafe extern "C" fn matches(a: *const c_void, b: *const c_void, sele
 }
 
 /// OSSL_FUNC_keymgmt_validate.
-pub(super) unsafe extern "C" fn validate(key: *const c_void, selection: c_int, kind: c_int) -> c_int {
+pub(super) unsafe extern "C" fn validate(
+    key: *const c_void,
+    selection: c_int,
+    kind: c_int,
+) -> c_int {
     let quick = kind == ffi::OSSL_KEYMGMT_VALIDATE_QUICK_CHECK;
     // SAFETY: see `free`.
     check(|| unsafe { borrow(key) }.is_some_and(|key| key.validate(selection, quick)))
 }
 
 /// OSSL_FUNC_keymgmt_import.
-pub(super) unsafe extern "C" fn import(key: *mut c_void, selection: c_int, params: *const OSSL_PARAM) -> c_int {
+pub(super) unsafe extern "C" fn import(
+    key: *mut c_void,
+    selection: c_int,
+    params: *const OSSL_PARAM,
+) -> c_int {
     check(|| {
         // SAFETY: see `free`.
         let (key, params) = unsafe { (borrow(key), Params::new(params)) };
         let Some(key) = key else { return false };
-        let inner = key.context.inner.import(key.algorithm.key_name(), selection, params);
+        let inner = key
+            .context
+            .inner
+            .import(key.algorithm.key_name(), selection, params);
         inner.is_some_and(|inner| key.fill(inner))
     })
 }
@@ -266,8 +319,12 @@ pub(super) unsafe extern "C" fn export(
             return false;
         }
         // SAFETY: see `free`.
-        let (Some(key), Some(callback)) = (unsafe { borrow(key) }, callback) else { return false };
-        let Some(content) = key.content() else { return false };
+        let (Some(key), Some(callback)) = (unsafe { borrow(key) }, callback) else {
+            return false;
+        };
+        let Some(content) = key.content() else {
+            return false;
+        };
         // SAFETY: live key; callback and argument are handed on as they came.
         unsafe { ffi::EVP_PKEY_export(content.inner.as_ptr(), selection, callback, arg) == 1 }
     })
@@ -277,7 +334,9 @@ pub(super) unsafe extern "C" fn export(
 pub(super) unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `free`.
-        let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else { return false };
+        let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else {
+            return false;
+        };
         // SAFETY: see `free`.
         if let Some(param) = unsafe { Params::new(params) }.find(names::OFFLOADED) {
             return param.set_int(c_int::from(content.device.is_some()));
@@ -291,7 +350,9 @@ pub(super) unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_P
 pub(super) unsafe extern "C" fn set_params(key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `free`.
-        let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else { return false };
+        let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else {
+            return false;
+        };
         // SAFETY: see `free`.
         if !unsafe { Params::new(params) }.have_values() {
             return false;

@@ -41,7 +41,9 @@ pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> 
     if !key.text_is(names::GROUP, c"prime256v1") {
         return Ok(None);
     }
-    let Some(scalar) = key.number(names::PRIV) else { return Ok(None) };
+    let Some(scalar) = key.number(names::PRIV) else {
+        return Ok(None);
+    };
     EcP256Key::from_scalar(&scalar).map(|key| Some(cryptodev::Key::EcP256(key)))
 }
 

@@ -49,10 +49,29 @@ pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> 
         names::RSA_COEFFICIENT1,
     ];
     let numbers = names.map(|name| key.number(name));
-    let [Some(n), Some(e), Some(d), Some(p), Some(q), Some(dp), Some(dq), Some(qinv)] = &numbers else {
+    let [
+        Some(n),
+        Some(e),
+        Some(d),
+        Some(p),
+        Some(q),
+        Some(dp),
+        Some(dq),
+        Some(qinv),
+    ] = &numbers
+    else {
         return Ok(None);
     };
-    let components = RsaComponents { n, e, d, p, q, dp, dq, qinv };
+    let components = RsaComponents {
+        n,
+        e,
+        d,
+        p,
+        q,
+        dp,
+        dq,
+        qinv,
+    };
     match RsaKey::from_components(&components) {
         Ok(key) => Ok(Some(cryptodev::Key::Rsa(key))),
         // Legal, if rare; the default provider serves it.
@@ -85,7 +104,10 @@ unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
         (Some(names::RSA_FACTOR2), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
         (Some(names::RSA_EXPONENT1), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
         (Some(names::RSA_EXPONENT2), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
-        (Some(names::RSA_COEFFICIENT1), ffi::OSSL_PARAM_UNSIGNED_INTEGER),
+        (
+            Some(names::RSA_COEFFICIENT1),
+            ffi::OSSL_PARAM_UNSIGNED_INTEGER,
+        ),
         Table::<9>::END,
     ]);
     match selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR {

@@ -90,15 +90,28 @@ impl X25519Key {
     fn generate() -> Option<Self> {
         let mut private = Zeroizing::new([0; LEN]);
         random::fill(&mut *private);
-        Some(Self { public: Some(public_of(&private)?), private: Some(*private) })
+        Some(Self {
+            public: Some(public_of(&private)?),
+            private: Some(*private),
+        })
     }
 
     fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
-        let part = |name| params.find(name).map(|param| param.octets().and_then(|bytes| bytes.try_into().ok()));
-        let private = if selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0 { part(names::PRIV) } else { None };
+        let part = |name| {
+            params
+                .find(name)
+                .map(|param| param.octets().and_then(|bytes| bytes.try_into().ok()))
+        };
+        let private = if selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0 {
+            part(names::PRIV)
+        } else {
+            None
+        };
         let (public, private) = match (part(names::PUB), private) {
             (Some(None), _) | (_, Some(None)) => {
-                raise(format_args!("an X25519 key has parts of 32 bytes; import it whole"));
+                raise(format_args!(
+                    "an X25519 key has parts of 32 bytes; import it whole"
+                ));
                 return false;
             }
             (None, None) => return false,
@@ -113,8 +126,16 @@ impl X25519Key {
         let mut array = [const { params::end() }; 3];
         let mut used = 0;
         let wanted = [
-            (names::PUB, &self.public, ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY),
-            (names::PRIV, &self.private, ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY),
+            (
+                names::PUB,
+                &self.public,
+                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY,
+            ),
+            (
+                names::PRIV,
+                &self.private,
+                ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY,
+            ),
         ];
         for (name, part, bit) in wanted {
             if let (Some(part), true) = (part, selection & bit != 0) {
@@ -138,7 +159,9 @@ impl X25519Key {
             } else if key == names::PUB || key == names::ENCODED_PUB {
                 self.public.is_none_or(|public| param.set_octets(&public))
             } else if key == names::PRIV {
-                self.private.as_ref().is_none_or(|private| param.set_octets(private))
+                self.private
+                    .as_ref()
+                    .is_none_or(|private| param.set_octets(private))
             } else {
                 true
             }
@@ -178,7 +201,8 @@ unsafe extern "C" fn matches(a: *const c_void, b: *const c_void, selection: c_in
             return false;
         };
         // The public key determines the private one.
-        selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0 || (a.public.is_some() && a.public == b.public)
+        selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0
+            || (a.public.is_some() && a.public == b.public)
     })
 }
 
@@ -186,14 +210,20 @@ unsafe extern "C" fn matches(a: *const c_void, b: *const c_void, selection: c_in
 unsafe extern "C" fn validate(key: *const c_void, selection: c_int, _kind: c_int) -> c_int {
     check(|| {
         // SAFETY: see `free`.
-        let Some(key) = (unsafe { X25519Key::borrow(key) }) else { return false };
+        let Some(key) = (unsafe { X25519Key::borrow(key) }) else {
+            return false;
+        };
         let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
         key.has(selection)
             && (selection & pair != pair || key.private.as_ref().and_then(public_of) == key.public)
     })
 }
 
-unsafe extern "C" fn import(key: *mut c_void, selection: c_int, params: *const OSSL_PARAM) -> c_int {
+unsafe extern "C" fn import(
+    key: *mut c_void,
+    selection: c_int,
+    params: *const OSSL_PARAM,
+) -> c_int {
     check(|| {
         // SAFETY: see `free`; the caller is alone with the key.
         let (key, params) = unsafe { (key.cast::<X25519Key>().as_mut(), Params::new(params)) };
@@ -210,7 +240,8 @@ unsafe extern "C" fn export(
     check(|| {
         // SAFETY: see `free`.
         let key = unsafe { X25519Key::borrow(key) };
-        key.zip(callback).is_some_and(|(key, callback)| key.export(selection, callback, arg))
+        key.zip(callback)
+            .is_some_and(|(key, callback)| key.export(selection, callback, arg))
     })
 }
 
@@ -220,7 +251,11 @@ unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
         (Some(names::PRIV), ffi::OSSL_PARAM_OCTET_STRING),
         Table::<3>::END,
     ]);
-    if selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0 { ptr::null() } else { PAIR.as_ptr() }
+    if selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0 {
+        ptr::null()
+    } else {
+        PAIR.as_ptr()
+    }
 }
 
 unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
@@ -249,7 +284,9 @@ unsafe extern "C" fn set_params(key: *mut c_void, params: *const OSSL_PARAM) -> 
         // SAFETY: see `free`; the caller is alone with the key.
         let (key, params) = unsafe { (key.cast::<X25519Key>().as_mut(), Params::new(params)) };
         let Some(key) = key else { return false };
-        let Some(encoded) = params.find(names::ENCODED_PUB) else { return true };
+        let Some(encoded) = params.find(names::ENCODED_PUB) else {
+            return true;
+        };
         let Some(public) = encoded.octets().and_then(|bytes| bytes.try_into().ok()) else {
             raise(format_args!("the peer's X25519 public key is not 32 bytes"));
             return false;
@@ -272,7 +309,9 @@ unsafe extern "C" fn settable_params(_provctx: *mut c_void) -> *const OSSL_PARAM
 unsafe extern "C" fn dup(key: *const c_void, selection: c_int) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `free`.
-        let Some(key) = (unsafe { X25519Key::borrow(key) }) else { return ptr::null_mut() };
+        let Some(key) = (unsafe { X25519Key::borrow(key) }) else {
+            return ptr::null_mut();
+        };
         let selected = |bit, part: &Option<[u8; LEN]>| part.filter(|_| selection & bit != 0);
         X25519Key {
             public: selected(ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY, &key.public),
@@ -292,17 +331,27 @@ unsafe extern "C" fn gen_init(
     params: *const OSSL_PARAM,
 ) -> *mut c_void {
     guard(ptr::null_mut(), || {
-        let ctx = ptr::without_provenance_mut(GEN_TAG | (selection & ffi::OSSL_KEYMGMT_SELECT_ALL) as usize);
+        let ctx = ptr::without_provenance_mut(
+            GEN_TAG | (selection & ffi::OSSL_KEYMGMT_SELECT_ALL) as usize,
+        );
         // SAFETY: see `free`.
-        if unsafe { gen_set_params(ctx, params) } == 1 { ctx } else { ptr::null_mut() }
+        if unsafe { gen_set_params(ctx, params) } == 1 {
+            ctx
+        } else {
+            ptr::null_mut()
+        }
     })
 }
 
 unsafe extern "C" fn gen_set_params(_ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `free`.
-        let Some(group) = (unsafe { Params::new(params) }).find(names::GROUP) else { return true };
-        let known = group.text().is_some_and(|name| name.eq_ignore_ascii_case(b"x25519"));
+        let Some(group) = (unsafe { Params::new(params) }).find(names::GROUP) else {
+            return true;
+        };
+        let known = group
+            .text()
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"x25519"));
         if !known {
             raise(format_args!("the only group of an X25519 key is x25519"));
         }
@@ -310,7 +359,10 @@ unsafe extern "C" fn gen_set_params(_ctx: *mut c_void, params: *const OSSL_PARAM
     })
 }
 
-unsafe extern "C" fn gen_settable_params(_ctx: *mut c_void, _provctx: *mut c_void) -> *const OSSL_PARAM {
+unsafe extern "C" fn gen_settable_params(
+    _ctx: *mut c_void,
+    _provctx: *mut c_void,
+) -> *const OSSL_PARAM {
     static SETTABLE: Table<2> = Table::new([
         (Some(names::GROUP), ffi::OSSL_PARAM_UTF8_STRING),
         Table::<2>::END,
@@ -326,7 +378,11 @@ unsafe extern "C" fn generate(
 ) -> *mut c_void {
     guard(ptr::null_mut(), || {
         let pair = ctx.addr() & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR as usize != 0;
-        let key = if pair { X25519Key::generate() } else { Some(X25519Key::default()) };
+        let key = if pair {
+            X25519Key::generate()
+        } else {
+            Some(X25519Key::default())
+        };
         key.map_or(ptr::null_mut(), X25519Key::into_raw)
     })
 }

@@ -42,7 +42,9 @@ impl Drop for Exchange {
 }
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || Box::into_raw(Box::new(Exchange::default())).cast())
+    guard(ptr::null_mut(), || {
+        Box::into_raw(Box::new(Exchange::default())).cast()
+    })
 }
 
 /// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
@@ -61,7 +63,9 @@ unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let ctx = unsafe { ctx.cast::<Exchange>().as_ref() };
-        ctx.map_or(ptr::null_mut(), |ctx| Box::into_raw(Box::new(ctx.clone())).cast())
+        ctx.map_or(ptr::null_mut(), |ctx| {
+            Box::into_raw(Box::new(ctx.clone())).cast()
+        })
     })
 }
 
@@ -70,7 +74,9 @@ unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, _params: *const OS
         // SAFETY: see `freectx`.
         let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), X25519Key::borrow(key)) };
         let (Some(ctx), Some(private)) = (ctx, key.and_then(X25519Key::private)) else {
-            raise(format_args!("X25519: the own key has no private part; generate one"));
+            raise(format_args!(
+                "X25519: the own key has no private part; generate one"
+            ));
             return false;
         };
         ctx.private = Some(*private);
@@ -83,7 +89,9 @@ unsafe extern "C" fn set_peer(ctx: *mut c_void, key: *mut c_void) -> c_int {
         // SAFETY: see `freectx`.
         let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), X25519Key::borrow(key)) };
         let (Some(ctx), Some(public)) = (ctx, key.and_then(X25519Key::public)) else {
-            raise(format_args!("X25519: the peer's key has no public part; set it"));
+            raise(format_args!(
+                "X25519: the peer's key has no public part; set it"
+            ));
             return false;
         };
         ctx.peer = Some(*public);
@@ -104,7 +112,9 @@ unsafe extern "C" fn derive(
             return false;
         };
         let (Some(private), Some(peer)) = (private.map(Zeroizing::new), *peer) else {
-            raise(format_args!("X25519: own key or peer's key missing; set both before deriving"));
+            raise(format_args!(
+                "X25519: own key or peer's key missing; set both before deriving"
+            ));
             return false;
         };
         if secret_len.is_null() {
@@ -112,7 +122,9 @@ unsafe extern "C" fn derive(
         }
         if !secret.is_null() {
             if out_len < LEN {
-                raise(format_args!("X25519: room for {out_len} bytes of secret; give 32"));
+                raise(format_args!(
+                    "X25519: room for {out_len} bytes of secret; give 32"
+                ));
                 return false;
             }
             let mut shared = Zeroizing::new([0; LEN]);

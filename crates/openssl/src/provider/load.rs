@@ -49,7 +49,9 @@ pub enum LoadError {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BindError {
     /// No device does this key's operations. Use it as it is: OpenSSL serves it.
-    #[error("{what} is not offloaded: devices do RSA of 2048, 3072 or 4096 bits with two primes and EC on P-256")]
+    #[error(
+        "{what} is not offloaded: devices do RSA of 2048, 3072 or 4096 bits with two primes and EC on P-256"
+    )]
     NotOffloaded {
         /// What key it is.
         what: String,
@@ -61,7 +63,9 @@ pub enum BindError {
         what: String,
     },
     /// It is not consistent in itself, or its provider gives it to nobody.
-    #[error("the {what} key cannot be bound to the provider ({detail}); check the key, and that the provider is loaded")]
+    #[error(
+        "the {what} key cannot be bound to the provider ({detail}); check the key, and that the provider is loaded"
+    )]
     Rejected {
         /// What key it is.
         what: String,
@@ -103,11 +107,17 @@ pub unsafe fn load(libctx: *mut OSSL_LIB_CTX) -> Result<Provider, LoadError> {
 
 /// # Safety
 /// As for [`load`].
-unsafe fn load_one(libctx: *mut OSSL_LIB_CTX, name: &'static CStr) -> Result<NonNull<OSSL_PROVIDER>, LoadError> {
+unsafe fn load_one(
+    libctx: *mut OSSL_LIB_CTX,
+    name: &'static CStr,
+) -> Result<NonNull<OSSL_PROVIDER>, LoadError> {
     // SAFETY: by the caller's promise.
-    NonNull::new(unsafe { openssl_sys::OSSL_PROVIDER_load(libctx, name.as_ptr()) }).ok_or_else(|| {
-        LoadError::Provider { name: name.to_str().unwrap_or_default(), detail: last_error() }
-    })
+    NonNull::new(unsafe { openssl_sys::OSSL_PROVIDER_load(libctx, name.as_ptr()) }).ok_or_else(
+        || LoadError::Provider {
+            name: name.to_str().unwrap_or_default(),
+            detail: last_error(),
+        },
+    )
 }
 
 /// Copies `key` into the provider; returns the bound key, which the caller owns and frees by
@@ -119,14 +129,19 @@ unsafe fn load_one(libctx: *mut OSSL_LIB_CTX, name: &'static CStr) -> Result<Non
 ///
 /// # Safety
 /// `key` is a live key; `libctx` is the library context that the provider is loaded in.
-pub unsafe fn bind(key: *mut EVP_PKEY, libctx: *mut OSSL_LIB_CTX) -> Result<*mut EVP_PKEY, BindError> {
+pub unsafe fn bind(
+    key: *mut EVP_PKEY,
+    libctx: *mut OSSL_LIB_CTX,
+) -> Result<*mut EVP_PKEY, BindError> {
     // SAFETY: by the caller's promise; the reference taken is the one `stock` gives back.
     let stock = unsafe {
         openssl_sys::EVP_PKEY_up_ref(key);
         Key::own(key)
     };
     let Some(stock) = stock else {
-        return Err(BindError::NoPrivateKey { what: "null".to_owned() });
+        return Err(BindError::NoPrivateKey {
+            what: "null".to_owned(),
+        });
     };
     // SAFETY: live key; a provider's name is a C string.
     let bound = unsafe {
@@ -142,18 +157,29 @@ pub unsafe fn bind(key: *mut EVP_PKEY, libctx: *mut OSSL_LIB_CTX) -> Result<*mut
         false if stock.is_a(c"EC") && stock.text_is(names::GROUP, c"prime256v1") => c"EC",
         _ => return Err(BindError::NotOffloaded { what }),
     };
-    let private = if name == c"RSA" { names::RSA_D } else { names::PRIV };
+    let private = if name == c"RSA" {
+        names::RSA_D
+    } else {
+        names::PRIV
+    };
     if stock.number(private).is_none() {
         return Err(BindError::NoPrivateKey { what });
     }
     // SAFETY: by the caller's promise.
     let Some(bound) = (unsafe { copy(&stock, name, libctx) }) else {
-        return Err(BindError::Rejected { what, detail: last_error() });
+        return Err(BindError::Rejected {
+            what,
+            detail: last_error(),
+        });
     };
     let mut offloaded = 0;
     // SAFETY: live key, C string, place for an int.
     let answered = unsafe {
-        openssl_sys::EVP_PKEY_get_int_param(bound.as_ptr(), names::OFFLOADED.as_ptr(), &mut offloaded)
+        openssl_sys::EVP_PKEY_get_int_param(
+            bound.as_ptr(),
+            names::OFFLOADED.as_ptr(),
+            &mut offloaded,
+        )
     };
     match (answered, offloaded) {
         (1, 1) => Ok(bound.into_ptr()),
@@ -169,7 +195,11 @@ unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key>
     // SAFETY: live key, C strings, a library context by the caller's promise; what is made is
     // owned and freed once.
     unsafe {
-        let ctx = KeyCtx::own(openssl_sys::EVP_PKEY_CTX_new_from_name(libctx, name.as_ptr(), OF_KEYS.as_ptr()))?;
+        let ctx = KeyCtx::own(openssl_sys::EVP_PKEY_CTX_new_from_name(
+            libctx,
+            name.as_ptr(),
+            OF_KEYS.as_ptr(),
+        ))?;
         let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR | ffi::OSSL_KEYMGMT_SELECT_ALL_PARAMETERS;
         if openssl_sys::EVP_PKEY_todata(key.as_ptr(), pair, &mut parts) != 1 {
             return None;
@@ -186,7 +216,11 @@ fn describe(key: &Key) -> String {
     // SAFETY: live key; the name, if any, is a C string of its.
     let name = unsafe {
         let name = ffi::EVP_PKEY_get0_type_name(key.as_ptr());
-        if name.is_null() { "unknown".into() } else { CStr::from_ptr(name).to_string_lossy() }
+        if name.is_null() {
+            "unknown".into()
+        } else {
+            CStr::from_ptr(name).to_string_lossy()
+        }
     };
     match key.bits() {
         0 => name.into_owned(),

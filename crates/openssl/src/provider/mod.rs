@@ -83,8 +83,12 @@ static SIGNATURE: [OSSL_ALGORITHM; 3] = [
     algorithm(c"ECDSA", OF_KEYS, &signature::ECDSA),
     NO_MORE,
 ];
-static ASYM_CIPHER: [OSSL_ALGORITHM; 2] = [algorithm(RSA_NAMES, OF_KEYS, &asym_cipher::TABLE), NO_MORE];
-static KEYEXCH: [OSSL_ALGORITHM; 2] = [algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE), NO_MORE];
+static ASYM_CIPHER: [OSSL_ALGORITHM; 2] =
+    [algorithm(RSA_NAMES, OF_KEYS, &asym_cipher::TABLE), NO_MORE];
+static KEYEXCH: [OSSL_ALGORITHM; 2] = [
+    algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE),
+    NO_MORE,
+];
 static KDF: [OSSL_ALGORITHM; 2] = [algorithm(c"TLS13-KDF", OF_HANDSHAKES, &kdf::TABLE), NO_MORE];
 
 const NO_MORE: OSSL_ALGORITHM = OSSL_ALGORITHM {
@@ -94,7 +98,11 @@ const NO_MORE: OSSL_ALGORITHM = OSSL_ALGORITHM {
     algorithm_description: ptr::null(),
 };
 
-const fn algorithm(names: &'static CStr, properties: &'static CStr, table: &'static [OSSL_DISPATCH]) -> OSSL_ALGORITHM {
+const fn algorithm(
+    names: &'static CStr,
+    properties: &'static CStr,
+    table: &'static [OSSL_DISPATCH],
+) -> OSSL_ALGORITHM {
     OSSL_ALGORITHM {
         algorithm_names: names.as_ptr(),
         property_definition: properties.as_ptr(),
@@ -127,7 +135,9 @@ pub unsafe extern "C" fn init(
             return false;
         }
         let Some(context) = Context::new() else {
-            raise(format_args!("OpenSSL's default provider cannot be loaded; install OpenSSL 3.0 or later whole"));
+            raise(format_args!(
+                "OpenSSL's default provider cannot be loaded; install OpenSSL 3.0 or later whole"
+            ));
             return false;
         };
         // SAFETY: not null, so places for the results.
@@ -182,10 +192,11 @@ unsafe extern "C" fn gettable_params(_provctx: *mut c_void) -> *const OSSL_PARAM
 }
 
 unsafe extern "C" fn get_params(_provctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
-    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-        Ok(version) => version,
-        Err(_) => c"",
-    };
+    const VERSION: &CStr =
+        match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+            Ok(version) => version,
+            Err(_) => c"",
+        };
     check(|| {
         // SAFETY: the caller's parameter array.
         unsafe { Params::new(params) }.iter().all(|param| {
@@ -203,8 +214,9 @@ unsafe extern "C" fn get_params(_provctx: *mut c_void, params: *mut OSSL_PARAM) 
     })
 }
 
-/// Advertises the TLS groups whose keys are ours. libssl drops a group whose advertiser is not
-/// the provider it finds the group's keys in, so X25519 would be missing.
+/// Advertises the TLS groups whose keys are ours. OpenSSL 3.0 drops a group whose advertiser is
+/// not the provider it finds the group's keys in, so X25519 would be missing. Later versions do
+/// not care and list it twice, which is harmless: they look groups up by number.
 unsafe extern "C" fn get_capabilities(
     provctx: *mut c_void,
     capability: *const c_char,
@@ -217,7 +229,9 @@ unsafe extern "C" fn get_capabilities(
         check(|| {
             // SAFETY: libcrypto hands on the receiver given below, and a parameter array.
             let (receiver, params) = unsafe { (&*receiver.cast::<Receiver>(), Params::new(group)) };
-            let algorithm = params.find(names::TLS_GROUP_ALG).and_then(params::Param::text);
+            let algorithm = params
+                .find(names::TLS_GROUP_ALG)
+                .and_then(params::Param::text);
             // SAFETY: callback and argument as they came.
             algorithm != Some(b"X25519") || unsafe { receiver.0(group, receiver.1) == 1 }
         })
@@ -227,7 +241,9 @@ unsafe extern "C" fn get_capabilities(
         // SAFETY: null or a C string.
         let wanted = !capability.is_null() && unsafe { CStr::from_ptr(capability) } == c"TLS-GROUP";
         // SAFETY: see `teardown`.
-        let (Some(context), Some(callback), true) = (unsafe { ContextRef::new(provctx) }, callback, wanted) else {
+        let (Some(context), Some(callback), true) =
+            (unsafe { ContextRef::new(provctx) }, callback, wanted)
+        else {
             return true;
         };
         let mut receiver = Receiver(callback, arg);

@@ -19,7 +19,10 @@ impl<'a> Params<'a> {
     /// `first` is null or starts an array that a null key ends; the array and what its elements
     /// point to stay unchanged for `'a`, except through the values' own setters.
     pub unsafe fn new(first: *const OSSL_PARAM) -> Self {
-        Self { first, array: PhantomData }
+        Self {
+            first,
+            array: PhantomData,
+        }
     }
 
     /// The array as C sees it; may be null.
@@ -40,7 +43,10 @@ impl<'a> Params<'a> {
             if next.is_null() || unsafe { (*next).key.is_null() } {
                 return None;
             }
-            let param = Param { raw: next.cast_mut(), array: PhantomData };
+            let param = Param {
+                raw: next.cast_mut(),
+                array: PhantomData,
+            };
             // SAFETY: as above; the end of the array lies behind this element.
             next = unsafe { next.add(1) };
             Some(param)
@@ -51,10 +57,16 @@ impl<'a> Params<'a> {
     /// Leaves an error on the queue if not.
     pub fn have_values(self) -> bool {
         // SAFETY: an element of the array.
-        let Some(empty) = self.iter().find(|param| unsafe { (*param.raw).data.is_null() }) else {
+        let Some(empty) = self
+            .iter()
+            .find(|param| unsafe { (*param.raw).data.is_null() })
+        else {
             return true;
         };
-        raise(format_args!("parameter {:?} has no value; give it one or leave it out", empty.key()));
+        raise(format_args!(
+            "parameter {:?} has no value; give it one or leave it out",
+            empty.key()
+        ));
         false
     }
 
@@ -82,7 +94,9 @@ impl<'a> Param<'a> {
     pub fn int(self) -> Option<c_int> {
         let mut value = 0;
         // SAFETY: `raw` is an element of the caller's array; libcrypto checks type and size.
-        (self.bytes_of(&[ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER]).is_some()
+        (self
+            .bytes_of(&[ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER])
+            .is_some()
             && unsafe { ffi::OSSL_PARAM_get_int(self.raw, &mut value) } == 1)
             .then_some(value)
     }
@@ -124,7 +138,9 @@ impl<'a> Param<'a> {
     /// Answers a request for octets, or for their number if there is no room for them.
     pub fn set_octets(self, value: &[u8]) -> bool {
         // SAFETY: as in `set_int`; `value` is `value.len()` readable bytes.
-        unsafe { ffi::OSSL_PARAM_set_octet_string(self.raw, value.as_ptr().cast(), value.len()) == 1 }
+        unsafe {
+            ffi::OSSL_PARAM_set_octet_string(self.raw, value.as_ptr().cast(), value.len()) == 1
+        }
     }
 
     /// Answers a request for a pointer to a string.
@@ -136,22 +152,43 @@ impl<'a> Param<'a> {
 
 /// An integer to pass to libcrypto.
 pub(super) fn int(key: &CStr, value: &mut c_int) -> OSSL_PARAM {
-    raw(key, ffi::OSSL_PARAM_INTEGER, ptr::from_mut(value).cast(), size_of::<c_int>())
+    raw(
+        key,
+        ffi::OSSL_PARAM_INTEGER,
+        ptr::from_mut(value).cast(),
+        size_of::<c_int>(),
+    )
 }
 
 /// A string to pass to libcrypto, which only reads it.
 pub(super) fn text(key: &CStr, value: &CStr) -> OSSL_PARAM {
-    raw(key, ffi::OSSL_PARAM_UTF8_STRING, value.as_ptr().cast_mut().cast(), value.count_bytes())
+    raw(
+        key,
+        ffi::OSSL_PARAM_UTF8_STRING,
+        value.as_ptr().cast_mut().cast(),
+        value.count_bytes(),
+    )
 }
 
 /// Octets to pass to libcrypto, which only reads them.
 pub(super) fn octets(key: &CStr, value: &[u8]) -> OSSL_PARAM {
-    raw(key, ffi::OSSL_PARAM_OCTET_STRING, value.as_ptr().cast_mut().cast(), value.len())
+    raw(
+        key,
+        ffi::OSSL_PARAM_OCTET_STRING,
+        value.as_ptr().cast_mut().cast(),
+        value.len(),
+    )
 }
 
 /// The end of an array.
 pub(super) const fn end() -> OSSL_PARAM {
-    OSSL_PARAM { key: ptr::null(), data_type: 0, data: ptr::null_mut(), data_size: 0, return_size: 0 }
+    OSSL_PARAM {
+        key: ptr::null(),
+        data_type: 0,
+        data: ptr::null_mut(),
+        data_size: 0,
+        return_size: 0,
+    }
 }
 
 fn raw(key: &CStr, data_type: c_int, data: *mut c_void, data_size: usize) -> OSSL_PARAM {

@@ -30,7 +30,11 @@ pub(super) static ECDSA: [OSSL_DISPATCH; 22] = table(
     dispatch::signature_settable_ctx_params(ecdsa_settable),
 );
 
-const fn table(new: OSSL_DISPATCH, gettable: OSSL_DISPATCH, settable: OSSL_DISPATCH) -> [OSSL_DISPATCH; 22] {
+const fn table(
+    new: OSSL_DISPATCH,
+    gettable: OSSL_DISPATCH,
+    settable: OSSL_DISPATCH,
+) -> [OSSL_DISPATCH; 22] {
     [
         new,
         dispatch::signature_freectx(freectx),
@@ -58,7 +62,9 @@ const fn table(new: OSSL_DISPATCH, gettable: OSSL_DISPATCH, settable: OSSL_DISPA
 }
 
 fn new(algorithm: Algorithm) -> *mut c_void {
-    guard(ptr::null_mut(), || Box::into_raw(Box::new(Signer::new(algorithm))).cast())
+    guard(ptr::null_mut(), || {
+        Box::into_raw(Box::new(Signer::new(algorithm))).cast()
+    })
 }
 
 unsafe extern "C" fn new_rsa(_provctx: *mut c_void, _properties: *const c_char) -> *mut c_void {
@@ -113,15 +119,27 @@ unsafe fn start(
     })
 }
 
-unsafe extern "C" fn sign_init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+unsafe extern "C" fn sign_init(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
     // SAFETY: see `freectx`.
     unsafe { start(ctx, key, params, Signer::start_sign) }
 }
 
-unsafe extern "C" fn verify_init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+unsafe extern "C" fn verify_init(
+    ctx: *mut c_void,
+    key: *mut c_void,
+    params: *const OSSL_PARAM,
+) -> c_int {
     let init = ffi::EVP_PKEY_verify_init_ex;
     // SAFETY: see `freectx`.
-    unsafe { start(ctx, key, params, |signer, key, params| signer.start_delegated(key, params, init)) }
+    unsafe {
+        start(ctx, key, params, |signer, key, params| {
+            signer.start_delegated(key, params, init)
+        })
+    }
 }
 
 unsafe extern "C" fn verify_recover_init(
@@ -131,7 +149,11 @@ unsafe extern "C" fn verify_recover_init(
 ) -> c_int {
     let init = ffi::EVP_PKEY_verify_recover_init_ex;
     // SAFETY: see `freectx`.
-    unsafe { start(ctx, key, params, |signer, key, params| signer.start_delegated(key, params, init)) }
+    unsafe {
+        start(ctx, key, params, |signer, key, params| {
+            signer.start_delegated(key, params, init)
+        })
+    }
 }
 
 unsafe extern "C" fn digest_sign_init(
@@ -144,7 +166,9 @@ unsafe extern "C" fn digest_sign_init(
     let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
     // SAFETY: see `freectx`.
     unsafe {
-        start(ctx, key, params, |signer, key, params| signer.start_digest_sign(digest, key, params))
+        start(ctx, key, params, |signer, key, params| {
+            signer.start_digest_sign(digest, key, params)
+        })
     }
 }
 
@@ -158,7 +182,9 @@ unsafe extern "C" fn digest_verify_init(
     let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
     // SAFETY: see `freectx`.
     unsafe {
-        start(ctx, key, params, |signer, key, params| signer.start_digest_verify(digest, key, params))
+        start(ctx, key, params, |signer, key, params| {
+            signer.start_digest_verify(digest, key, params)
+        })
     }
 }
 
@@ -174,19 +200,27 @@ unsafe fn produce(
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
-        let (Some(longest), false) = (signer.size(), sig_len.is_null()) else { return false };
+        let Some(signer) = (unsafe { signer(ctx) }) else {
+            return false;
+        };
+        let (Some(longest), false) = (signer.size(), sig_len.is_null()) else {
+            return false;
+        };
         if sig.is_null() {
             // SAFETY: not null, so the caller's place for the length.
             unsafe { *sig_len = longest };
             return true;
         }
         if sig_size < longest {
-            raise(format_args!("room for {sig_size} bytes of signature; give {longest}"));
+            raise(format_args!(
+                "room for {sig_size} bytes of signature; give {longest}"
+            ));
             return false;
         }
         let mut out = [0; MAX_OUTPUT];
-        let Some(len) = body(signer, &mut out) else { return false };
+        let Some(len) = body(signer, &mut out) else {
+            return false;
+        };
         // SAFETY: the caller's buffer of `sig_size` bytes, at least `longest`, at least `len`.
         unsafe {
             ptr::copy_nonoverlapping(out.as_ptr(), sig, len);
@@ -208,11 +242,17 @@ unsafe extern "C" fn sign(
     // SAFETY: see `freectx`.
     unsafe {
         let hash = ffi::bytes(tbs, tbs_len);
-        produce(ctx, (sig, sig_len, sig_size), |signer, out| signer.sign_hash(hash, out))
+        produce(ctx, (sig, sig_len, sig_size), |signer, out| {
+            signer.sign_hash(hash, out)
+        })
     }
 }
 
-unsafe extern "C" fn digest_sign_update(ctx: *mut c_void, data: *const c_uchar, len: size_t) -> c_int {
+unsafe extern "C" fn digest_sign_update(
+    ctx: *mut c_void,
+    data: *const c_uchar,
+    len: size_t,
+) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
         let (signer, data) = unsafe { (signer(ctx), ffi::bytes(data, len)) };
@@ -256,7 +296,9 @@ unsafe fn digest_sign_rest(
     let Some(delegate) = delegate else {
         // SAFETY: by the caller's promise.
         return unsafe {
-            produce(ctx, (sig, sig_len, sig_size), |signer, out| signer.sign_message(rest, out))
+            produce(ctx, (sig, sig_len, sig_size), |signer, out| {
+                signer.sign_message(rest, out)
+            })
         };
     };
     check(|| {
@@ -270,7 +312,8 @@ unsafe fn digest_sign_rest(
             if sig.is_null() || rest.is_empty() {
                 return openssl_sys::EVP_DigestSignFinal(delegate.as_ptr(), sig, sig_len) > 0;
             }
-            openssl_sys::EVP_DigestSign(delegate.as_ptr(), sig, sig_len, rest.as_ptr(), rest.len()) > 0
+            openssl_sys::EVP_DigestSign(delegate.as_ptr(), sig, sig_len, rest.as_ptr(), rest.len())
+                > 0
         }
     })
 }
@@ -284,8 +327,12 @@ unsafe extern "C" fn verify(
 ) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
-        let Some(delegate) = signer.hash_delegate() else { return false };
+        let Some(signer) = (unsafe { signer(ctx) }) else {
+            return false;
+        };
+        let Some(delegate) = signer.hash_delegate() else {
+            return false;
+        };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
         unsafe { openssl_sys::EVP_PKEY_verify(delegate.as_ptr(), sig, sig_len, tbs, tbs_len) == 1 }
@@ -302,8 +349,12 @@ unsafe extern "C" fn verify_recover(
 ) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
-        let (Some(delegate), false) = (signer.hash_delegate(), out_len.is_null()) else { return false };
+        let Some(signer) = (unsafe { signer(ctx) }) else {
+            return false;
+        };
+        let (Some(delegate), false) = (signer.hash_delegate(), out_len.is_null()) else {
+            return false;
+        };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
         unsafe {
@@ -313,11 +364,19 @@ unsafe extern "C" fn verify_recover(
     })
 }
 
-unsafe extern "C" fn digest_verify_final(ctx: *mut c_void, sig: *const c_uchar, sig_len: size_t) -> c_int {
+unsafe extern "C" fn digest_verify_final(
+    ctx: *mut c_void,
+    sig: *const c_uchar,
+    sig_len: size_t,
+) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else { return false };
-        let Some(delegate) = signer.message_delegate() else { return false };
+        let Some(signer) = (unsafe { signer(ctx) }) else {
+            return false;
+        };
+        let Some(delegate) = signer.message_delegate() else {
+            return false;
+        };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffer, handed on with its length.
         unsafe { openssl_sys::EVP_DigestVerifyFinal(delegate.as_ptr(), sig, sig_len) == 1 }
@@ -356,20 +415,24 @@ unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM)
 /// Safety of this and the functions below: libcrypto passes what our init function gave out.
 unsafe extern "C" fn rsa_gettable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
     // SAFETY: see above.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_signature.gettable)
+    unsafe { ContextRef::new(provctx) }
+        .map_or(ptr::null(), |context| context.rsa_signature.gettable)
 }
 
 unsafe extern "C" fn rsa_settable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
     // SAFETY: see `rsa_gettable`.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_signature.settable)
+    unsafe { ContextRef::new(provctx) }
+        .map_or(ptr::null(), |context| context.rsa_signature.settable)
 }
 
 unsafe extern "C" fn ecdsa_gettable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
     // SAFETY: see `rsa_gettable`.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ecdsa_signature.gettable)
+    unsafe { ContextRef::new(provctx) }
+        .map_or(ptr::null(), |context| context.ecdsa_signature.gettable)
 }
 
 unsafe extern "C" fn ecdsa_settable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
     // SAFETY: see `rsa_gettable`.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ecdsa_signature.settable)
+    unsafe { ContextRef::new(provctx) }
+        .map_or(ptr::null(), |context| context.ecdsa_signature.settable)
 }

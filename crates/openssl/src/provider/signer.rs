@@ -60,8 +60,18 @@ struct Hash {
 
 impl Signer {
     pub fn new(algorithm: Algorithm) -> Self {
-        let settings = Settings { digest: None, pss: false, salt_len: 0 };
-        Self { algorithm, key: None, settings, hasher: None, delegate: None }
+        let settings = Settings {
+            digest: None,
+            pss: false,
+            salt_len: 0,
+        };
+        Self {
+            algorithm,
+            key: None,
+            settings,
+            hasher: None,
+            delegate: None,
+        }
     }
 
     /// A copy in the same state.
@@ -72,7 +82,13 @@ impl Signer {
             Some(Delegate::Message(ctx)) => Some(Delegate::Message(ctx.dup()?)),
         };
         let (key, hasher) = (self.key.clone(), self.hasher.clone());
-        Some(Self { algorithm: self.algorithm, key, settings: self.settings, hasher, delegate })
+        Some(Self {
+            algorithm: self.algorithm,
+            key,
+            settings: self.settings,
+            hasher,
+            delegate,
+        })
     }
 
     /// Makes it a signature of hashes. `key` is `None` to go on with the same.
@@ -114,7 +130,9 @@ impl Signer {
         if !self.restart(key) || !params.have_values() {
             return false;
         }
-        let Some(ctx) = self.key_ctx() else { return false };
+        let Some(ctx) = self.key_ctx() else {
+            return false;
+        };
         // SAFETY: live context; the array is handed on as it came.
         let ready = unsafe { init(ctx.as_ptr(), params.as_ptr()) } > 0;
         self.delegate = ready.then_some(Delegate::Hash(ctx));
@@ -128,7 +146,9 @@ impl Signer {
         key: Option<Arc<BoundKey>>,
         params: Params<'_>,
     ) -> bool {
-        self.restart(key) && params.have_values() && self.delegate_message(digest, params, ffi::EVP_DigestVerifyInit_ex)
+        self.restart(key)
+            && params.have_values()
+            && self.delegate_message(digest, params, ffi::EVP_DigestVerifyInit_ex)
     }
 
     /// Takes in parameters, in any state.
@@ -147,14 +167,17 @@ impl Signer {
                 }
                 Ok(None) => return false,
                 Err(NotOurs) => {
-                    let Some(ctx) = self.sign_ctx() else { return false };
+                    let Some(ctx) = self.sign_ctx() else {
+                        return false;
+                    };
                     self.delegate = Some(Delegate::Hash(ctx));
                 }
             }
         }
         // SAFETY: live context; the array is handed on as it came.
-        self.delegate_ctx()
-            .is_some_and(|ctx| unsafe { openssl_sys::EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0 })
+        self.delegate_ctx().is_some_and(|ctx| unsafe {
+            openssl_sys::EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0
+        })
     }
 
     /// Answers a request for parameters as the default provider would in the same state.
@@ -163,7 +186,9 @@ impl Signer {
         let ctx = match self.delegate_ctx() {
             Some(ctx) => ctx,
             None => {
-                let Some(ctx) = self.sign_ctx() else { return false };
+                let Some(ctx) = self.sign_ctx() else {
+                    return false;
+                };
                 fresh = ctx;
                 fresh.as_ptr()
             }
@@ -174,7 +199,10 @@ impl Signer {
 
     /// Longest signature in bytes.
     pub fn size(&self) -> Option<usize> {
-        self.key.as_deref().and_then(BoundKey::content).map(|content| content.size)
+        self.key
+            .as_deref()
+            .and_then(BoundKey::content)
+            .map(|content| content.size)
     }
 
     /// The default provider's context, if it does the operation on hashes.
@@ -198,11 +226,14 @@ impl Signer {
         if let Some(ctx) = self.message_delegate() {
             // SAFETY: live context; `data` is readable.
             return unsafe {
-                openssl_sys::EVP_DigestSignUpdate(ctx.as_ptr(), data.as_ptr().cast(), data.len()) > 0
+                openssl_sys::EVP_DigestSignUpdate(ctx.as_ptr(), data.as_ptr().cast(), data.len())
+                    > 0
             };
         }
         let Some(hasher) = &mut self.hasher else {
-            raise(format_args!("no message is being signed; call EVP_DigestSignInit first"));
+            raise(format_args!(
+                "no message is being signed; call EVP_DigestSignInit first"
+            ));
             return false;
         };
         hasher.update(data);
@@ -212,11 +243,16 @@ impl Signer {
     /// Signs the message so far and `rest`; returns the signature's length. May pause.
     pub fn sign_message(&self, rest: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
         let Some(mut hasher) = self.hasher.clone() else {
-            raise(format_args!("no message is being signed; call EVP_DigestSignInit first"));
+            raise(format_args!(
+                "no message is being signed; call EVP_DigestSignInit first"
+            ));
             return None;
         };
         hasher.update(rest);
-        let mut hash = Hash { bytes: [0; MAX_DIGEST_LEN], len: hasher.digest().len() };
+        let mut hash = Hash {
+            bytes: [0; MAX_DIGEST_LEN],
+            len: hasher.digest().len(),
+        };
         hasher.finish(&mut hash.bytes);
         self.sign_hash(&hash.bytes[..hash.len], out)
     }
@@ -227,7 +263,12 @@ impl Signer {
             && let Some(key) = self.device_key()
         {
             match self.algorithm {
-                Algorithm::Ec if self.settings.digest.is_none_or(|digest| digest.len() == hash.len()) => {
+                Algorithm::Ec
+                    if self
+                        .settings
+                        .digest
+                        .is_none_or(|digest| digest.len() == hash.len()) =>
+                {
                     return sign_ecdsa(key, hash, out);
                 }
                 Algorithm::Rsa => {
@@ -235,7 +276,8 @@ impl Signer {
                     let block = &mut block[..self.size()?];
                     if self.settings.pad(hash, block) {
                         let out = &mut out[..block.len()];
-                        return offload(&Request::rsa_private(key, block).ok()?, out).then_some(out.len());
+                        return offload(&Request::rsa_private(key, block).ok()?, out)
+                            .then_some(out.len());
                     }
                 }
                 Algorithm::Ec => {}
@@ -257,7 +299,13 @@ impl Signer {
         let mut len = out.len();
         // SAFETY: live context; both buffers have the lengths said.
         let signed = unsafe {
-            openssl_sys::EVP_PKEY_sign(ctx.as_ptr(), out.as_mut_ptr(), &mut len, hash.as_ptr(), hash.len())
+            openssl_sys::EVP_PKEY_sign(
+                ctx.as_ptr(),
+                out.as_mut_ptr(),
+                &mut len,
+                hash.as_ptr(),
+                hash.len(),
+            )
         };
         (signed > 0).then_some(len)
     }
@@ -270,7 +318,9 @@ impl Signer {
             self.key = key;
         }
         let Some(key) = &self.key else {
-            raise(format_args!("no key to sign or verify with; bind one first"));
+            raise(format_args!(
+                "no key to sign or verify with; bind one first"
+            ));
             return false;
         };
         self.settings.pss = false;
@@ -279,7 +329,10 @@ impl Signer {
     }
 
     fn device_key(&self) -> Option<&Arc<cryptodev::Key>> {
-        self.key.as_deref().and_then(BoundKey::content).and_then(|content| content.device.as_ref())
+        self.key
+            .as_deref()
+            .and_then(BoundKey::content)
+            .and_then(|content| content.device.as_ref())
     }
 
     fn key_ctx(&self) -> Option<KeyCtx> {
@@ -323,10 +376,16 @@ impl Signer {
             *const OSSL_PARAM,
         ) -> c_int,
     ) -> bool {
-        let Some((key, content)) = self.key.as_deref().and_then(|key| Some((key, key.content()?))) else {
+        let Some((key, content)) = self
+            .key
+            .as_deref()
+            .and_then(|key| Some((key, key.content()?)))
+        else {
             return false;
         };
-        let Some(ctx) = DigestCtx::new() else { return false };
+        let Some(ctx) = DigestCtx::new() else {
+            return false;
+        };
         // SAFETY: live contexts and key; name and array are handed on as they came.
         let ready = unsafe {
             init(
@@ -358,7 +417,9 @@ impl Signer {
         if let Some(param) = params.find(names::DIGEST) {
             let digest = param.text().and_then(digest_by_name);
             if self.hasher.is_some() && digest != self.settings.digest {
-                raise(format_args!("the digest is fixed once a message is being signed; start over"));
+                raise(format_args!(
+                    "the digest is fixed once a message is being signed; start over"
+                ));
                 return Ok(None);
             }
             next.digest = Some(digest.ok_or(NotOurs)?);
@@ -367,11 +428,20 @@ impl Signer {
             next.pss = is_pss(param).ok_or(NotOurs)?;
         }
         if let Some(param) = params.find(names::SALTLEN).filter(|_| rsa) {
-            let automatic = self.key.as_ref().map_or(0, |key| key.context.default_salt_len);
-            next.salt_len = salt_len(param, automatic).filter(|_| next.pss).ok_or(NotOurs)?;
+            let automatic = self
+                .key
+                .as_ref()
+                .map_or(0, |key| key.context.default_salt_len);
+            next.salt_len = salt_len(param, automatic)
+                .filter(|_| next.pss)
+                .ok_or(NotOurs)?;
         }
         if let Some(param) = params.find(names::MGF1_DIGEST).filter(|_| rsa) {
-            let digest = param.text().and_then(digest_by_name).filter(|_| next.pss).ok_or(NotOurs)?;
+            let digest = param
+                .text()
+                .and_then(digest_by_name)
+                .filter(|_| next.pss)
+                .ok_or(NotOurs)?;
             if next.digest != Some(digest) {
                 return Err(NotOurs);
             }
@@ -379,17 +449,28 @@ impl Signer {
         let known = |param: Param<'_>| {
             let key = param.key();
             let common = key == names::DIGEST || key == names::PROPERTIES;
-            let of_rsa = [names::PAD_MODE, names::SALTLEN, names::MGF1_DIGEST, names::MGF1_PROPERTIES];
+            let of_rsa = [
+                names::PAD_MODE,
+                names::SALTLEN,
+                names::MGF1_DIGEST,
+                names::MGF1_PROPERTIES,
+            ];
             common || rsa && of_rsa.contains(&key)
         };
-        if params.iter().all(known) { Ok(Some(next)) } else { Err(NotOurs) }
+        if params.iter().all(known) {
+            Ok(Some(next))
+        } else {
+            Err(NotOurs)
+        }
     }
 }
 
 impl Settings {
     /// Pads `hash` to the whole of `block`; false if that is the default provider's to judge.
     fn pad(&self, hash: &[u8], block: &mut [u8]) -> bool {
-        let Some(digest) = self.digest else { return false };
+        let Some(digest) = self.digest else {
+            return false;
+        };
         if !self.pss {
             return padding::pkcs1_v15(digest, hash, block).is_ok();
         }
@@ -421,7 +502,11 @@ fn salt_len(param: Param<'_>, default: c_int) -> Option<c_int> {
         Some(b"digest") => ffi::RSA_PSS_SALTLEN_DIGEST,
         Some(b"max") => ffi::RSA_PSS_SALTLEN_MAX,
         Some(b"auto") => ffi::RSA_PSS_SALTLEN_AUTO,
-        Some(number) => std::str::from_utf8(number).ok()?.parse().ok().filter(|len| *len >= 0)?,
+        Some(number) => std::str::from_utf8(number)
+            .ok()?
+            .parse()
+            .ok()
+            .filter(|len| *len >= 0)?,
     };
     (value >= lowest).then_some(value)
 }
@@ -454,11 +539,37 @@ fn encode_ecdsa(raw: &[u8; 64], out: &mut [u8; MAX_OUTPUT]) -> usize {
 /// The digest of one of its names in libcrypto.
 pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {
     let names: [(Digest, [&[u8]; 4]); 3] = [
-        (Digest::Sha256, [b"SHA2-256", b"SHA256", b"SHA-256", b"2.16.840.1.101.3.4.2.1"]),
-        (Digest::Sha384, [b"SHA2-384", b"SHA384", b"SHA-384", b"2.16.840.1.101.3.4.2.2"]),
-        (Digest::Sha512, [b"SHA2-512", b"SHA512", b"SHA-512", b"2.16.840.1.101.3.4.2.3"]),
+        (
+            Digest::Sha256,
+            [
+                b"SHA2-256",
+                b"SHA256",
+                b"SHA-256",
+                b"2.16.840.1.101.3.4.2.1",
+            ],
+        ),
+        (
+            Digest::Sha384,
+            [
+                b"SHA2-384",
+                b"SHA384",
+                b"SHA-384",
+                b"2.16.840.1.101.3.4.2.2",
+            ],
+        ),
+        (
+            Digest::Sha512,
+            [
+                b"SHA2-512",
+                b"SHA512",
+                b"SHA-512",
+                b"2.16.840.1.101.3.4.2.3",
+            ],
+        ),
     ];
-    let (digest, _) = names.into_iter().find(|(_, names)| names.iter().any(|known| name.eq_ignore_ascii_case(known)))?;
+    let (digest, _) = names
+        .into_iter()
+        .find(|(_, names)| names.iter().any(|known| name.eq_ignore_ascii_case(known)))?;
     Some(digest)
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Every wrapper owns what it points to, and tests use each on one thread at a time.
 
-#![allow(clippy::undocumented_unsafe_blocks, reason = "each block is a call on what its wrapper owns")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is a call on what its wrapper owns"
+)]
 #![allow(dead_code, reason = "not every test program uses everything")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
@@ -13,7 +16,11 @@ use openssl_sys::*;
 use spinlane_openssl::provider::{self, BindError, Provider};
 
 unsafe extern "C" {
-    fn SSL_CTX_new_ex(libctx: *mut OSSL_LIB_CTX, propq: *const c_char, method: *const SSL_METHOD) -> *mut SSL_CTX;
+    fn SSL_CTX_new_ex(
+        libctx: *mut OSSL_LIB_CTX,
+        propq: *const c_char,
+        method: *const SSL_METHOD,
+    ) -> *mut SSL_CTX;
     fn BIO_new_bio_pair(a: *mut *mut BIO, a_size: usize, b: *mut *mut BIO, b_size: usize) -> c_int;
     fn SSL_get1_session(ssl: *mut SSL) -> *mut SSL_SESSION;
     fn X509_check_private_key(certificate: *const X509, key: *const EVP_PKEY) -> c_int;
@@ -29,15 +36,29 @@ pub fn errors() -> String {
     loop {
         let (mut data, mut flags) = (ptr::null(), 0);
         let code = unsafe {
-            ERR_get_error_all(ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), &mut data, &mut flags)
+            ERR_get_error_all(
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                &mut data,
+                &mut flags,
+            )
         };
         if code == 0 {
             return text;
         }
         let words = |text: *const c_char| {
-            if text.is_null() { "".into() } else { unsafe { CStr::from_ptr(text) }.to_string_lossy() }
+            if text.is_null() {
+                "".into()
+            } else {
+                unsafe { CStr::from_ptr(text) }.to_string_lossy()
+            }
         };
-        text += &format!("{code:#x} {}: {}; ", words(unsafe { ERR_reason_error_string(code) }), words(data));
+        text += &format!(
+            "{code:#x} {}: {}; ",
+            words(unsafe { ERR_reason_error_string(code) }),
+            words(data)
+        );
     }
 }
 
@@ -86,7 +107,9 @@ impl Pkey {
     }
 
     pub fn ec(lib: Lib, curve: &CStr) -> Self {
-        Self::checked(unsafe { EVP_PKEY_Q_keygen(lib.0, ptr::null(), c"EC".as_ptr(), curve.as_ptr()) })
+        Self::checked(unsafe {
+            EVP_PKEY_Q_keygen(lib.0, ptr::null(), c"EC".as_ptr(), curve.as_ptr())
+        })
     }
 
     pub fn plain(lib: Lib, name: &CStr) -> Self {
@@ -98,7 +121,11 @@ impl Pkey {
         unsafe {
             let ctx = EVP_PKEY_CTX_new_from_name(lib.0, name.as_ptr(), query.as_ptr());
             assert!(EVP_PKEY_keygen_init(ctx) > 0, "{}", errors());
-            assert!(params.is_empty() || EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0, "{}", errors());
+            assert!(
+                params.is_empty() || EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0,
+                "{}",
+                errors()
+            );
             let mut key = ptr::null_mut();
             assert!(EVP_PKEY_keygen(ctx, &mut key) > 0, "{}", errors());
             EVP_PKEY_CTX_free(ctx);
@@ -174,7 +201,15 @@ impl Certificate {
             X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
             let name = X509_get_subject_name(certificate);
             let host = b"localhost";
-            X509_NAME_add_entry_by_txt(name, c"CN".as_ptr(), MBSTRING_ASC, host.as_ptr(), host.len() as c_int, -1, 0);
+            X509_NAME_add_entry_by_txt(
+                name,
+                c"CN".as_ptr(),
+                MBSTRING_ASC,
+                host.as_ptr(),
+                host.len() as c_int,
+                -1,
+                0,
+            );
             X509_set_issuer_name(certificate, name);
             assert_eq!(X509_set_pubkey(certificate, signer.0), 1, "{}", errors());
             assert!(X509_sign(certificate, signer.0, digest) > 0, "{}", errors());
@@ -209,7 +244,9 @@ impl Context {
 
     /// A client in our library context.
     pub fn client() -> Self {
-        Self::new(ours(), provider::PROPERTY_QUERY.as_ptr(), unsafe { TLS_client_method() })
+        Self::new(ours(), provider::PROPERTY_QUERY.as_ptr(), unsafe {
+            TLS_client_method()
+        })
     }
 
     pub fn stock_server(certificate: &Certificate, key: &Pkey) -> Self {
@@ -228,7 +265,12 @@ impl Context {
 
     pub fn with_key(self, certificate: &Certificate, key: &Pkey) -> Self {
         unsafe {
-            assert_eq!(SSL_CTX_use_certificate(self.0, certificate.0), 1, "{}", errors());
+            assert_eq!(
+                SSL_CTX_use_certificate(self.0, certificate.0),
+                1,
+                "{}",
+                errors()
+            );
             assert_eq!(SSL_CTX_use_PrivateKey(self.0, key.0), 1, "{}", errors());
             assert_eq!(SSL_CTX_check_private_key(self.0), 1, "{}", errors());
         }
@@ -238,25 +280,50 @@ impl Context {
     pub fn trusting(self, certificate: &Certificate) -> Self {
         unsafe {
             X509_STORE_add_cert(SSL_CTX_get_cert_store(self.0), certificate.0);
-            SSL_CTX_set_verify(self.0, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, None);
+            SSL_CTX_set_verify(
+                self.0,
+                SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                None,
+            );
         }
         self
     }
 
     pub fn groups(self, list: &CStr) -> Self {
-        unsafe { assert_eq!(SSL_CTX_set1_groups_list(self.0, list.as_ptr()), 1, "{}", errors()) };
+        unsafe {
+            assert_eq!(
+                SSL_CTX_set1_groups_list(self.0, list.as_ptr()),
+                1,
+                "{}",
+                errors()
+            )
+        };
         self
     }
 
     pub fn ciphers(self, list: &CStr) -> Self {
-        unsafe { assert_eq!(SSL_CTX_set_cipher_list(self.0, list.as_ptr()), 1, "{}", errors()) };
+        unsafe {
+            assert_eq!(
+                SSL_CTX_set_cipher_list(self.0, list.as_ptr()),
+                1,
+                "{}",
+                errors()
+            )
+        };
         self
     }
 
     pub fn sigalgs(self, list: &CStr) -> Self {
         const SSL_CTRL_SET_SIGALGS_LIST: c_int = 98;
         let list = list.as_ptr().cast_mut().cast::<c_void>();
-        unsafe { assert_eq!(SSL_CTX_ctrl(self.0, SSL_CTRL_SET_SIGALGS_LIST, 0, list), 1, "{}", errors()) };
+        unsafe {
+            assert_eq!(
+                SSL_CTX_ctrl(self.0, SSL_CTRL_SET_SIGALGS_LIST, 0, list),
+                1,
+                "{}",
+                errors()
+            )
+        };
         self
     }
 
@@ -309,7 +376,10 @@ pub struct Agreed {
 impl Pair {
     pub fn new(client: &Context, server: &Context, session: Option<&Session>) -> Self {
         unsafe {
-            let pair = Self { client: SSL_new(client.0), server: SSL_new(server.0) };
+            let pair = Self {
+                client: SSL_new(client.0),
+                server: SSL_new(server.0),
+            };
             let (mut a, mut b) = (ptr::null_mut(), ptr::null_mut());
             assert_eq!(BIO_new_bio_pair(&mut a, 65536, &mut b, 65536), 1);
             SSL_set_bio(pair.client, a, a);
@@ -354,7 +424,11 @@ impl Pair {
         unsafe {
             let sent = SSL_write(from, c"ping".as_ptr().cast(), 4);
             let got = SSL_read(to, buffer.as_mut_ptr().cast(), 16);
-            if (sent, got) == (4, 4) && &buffer[..4] == b"ping" { Ok(()) } else { Err(errors()) }
+            if (sent, got) == (4, 4) && &buffer[..4] == b"ping" {
+                Ok(())
+            } else {
+                Err(errors())
+            }
         }
     }
 
@@ -382,7 +456,12 @@ pub fn int_param(key: &'static CStr, value: &mut c_int) -> OSSL_PARAM {
 }
 
 pub fn text_param(key: &'static CStr, value: &CStr) -> OSSL_PARAM {
-    param(key, 4, value.as_ptr().cast_mut().cast(), value.count_bytes())
+    param(
+        key,
+        4,
+        value.as_ptr().cast_mut().cast(),
+        value.count_bytes(),
+    )
 }
 
 pub fn octet_param(key: &'static CStr, value: &[u8]) -> OSSL_PARAM {
@@ -390,11 +469,28 @@ pub fn octet_param(key: &'static CStr, value: &[u8]) -> OSSL_PARAM {
 }
 
 pub fn end_param() -> OSSL_PARAM {
-    OSSL_PARAM { key: ptr::null(), data_type: 0, data: ptr::null_mut(), data_size: 0, return_size: 0 }
+    OSSL_PARAM {
+        key: ptr::null(),
+        data_type: 0,
+        data: ptr::null_mut(),
+        data_size: 0,
+        return_size: 0,
+    }
 }
 
-pub fn param(key: &'static CStr, data_type: u32, data: *mut c_void, data_size: usize) -> OSSL_PARAM {
-    OSSL_PARAM { key: key.as_ptr(), data_type, data, data_size, return_size: usize::MAX }
+pub fn param(
+    key: &'static CStr,
+    data_type: u32,
+    data: *mut c_void,
+    data_size: usize,
+) -> OSSL_PARAM {
+    OSSL_PARAM {
+        key: key.as_ptr(),
+        data_type,
+        data,
+        data_size,
+        return_size: usize::MAX,
+    }
 }
 
 /// A random message.
