@@ -74,18 +74,18 @@ mod on {
     #[derive(Debug)]
     pub(crate) struct Switch {
         fiber_fake: *mut c_void,
-        parent_fake: *mut c_void,
-        parent_bottom: *const c_void,
-        parent_size: usize,
+        resumer_fake: *mut c_void,
+        resumer_bottom: *const c_void,
+        resumer_size: usize,
     }
 
     impl Switch {
         pub(crate) fn new() -> Self {
             Self {
                 fiber_fake: null_mut(),
-                parent_fake: null_mut(),
-                parent_bottom: ptr::null(),
-                parent_size: 0,
+                resumer_fake: null_mut(),
+                resumer_bottom: ptr::null(),
+                resumer_size: 0,
             }
         }
 
@@ -94,7 +94,11 @@ mod on {
         pub(crate) unsafe fn enter_fiber(this: *mut Self, stack: &Stack) {
             // SAFETY: the save slot lives in Control; the bounds are the stack's.
             unsafe {
-                __sanitizer_start_switch_fiber(&raw mut (*this).parent_fake, bottom.cast(), size);
+                __sanitizer_start_switch_fiber(
+                    &raw mut (*this).resumer_fake,
+                    stack.bottom().cast(),
+                    stack.usable_size(),
+                );
             }
         }
 
@@ -105,8 +109,8 @@ mod on {
             unsafe {
                 __sanitizer_finish_switch_fiber(
                     (*this).fiber_fake,
-                    &raw mut (*this).parent_bottom,
-                    &raw mut (*this).parent_size,
+                    &raw mut (*this).resumer_bottom,
+                    &raw mut (*this).resumer_size,
                 );
             }
         }
@@ -118,8 +122,8 @@ mod on {
             unsafe {
                 __sanitizer_start_switch_fiber(
                     &raw mut (*this).fiber_fake,
-                    (*this).parent_bottom,
-                    (*this).parent_size,
+                    (*this).resumer_bottom,
+                    (*this).resumer_size,
                 );
             }
         }
@@ -131,8 +135,8 @@ mod on {
             unsafe {
                 __sanitizer_start_switch_fiber(
                     null_mut(),
-                    (*this).parent_bottom,
-                    (*this).parent_size,
+                    (*this).resumer_bottom,
+                    (*this).resumer_size,
                 );
             }
         }
@@ -142,7 +146,7 @@ mod on {
         pub(crate) unsafe fn left_fiber(this: *mut Self) {
             // SAFETY: what enter_fiber stored.
             unsafe {
-                __sanitizer_finish_switch_fiber((*this).parent_fake, null_mut(), null_mut());
+                __sanitizer_finish_switch_fiber((*this).resumer_fake, null_mut(), null_mut());
             }
         }
 

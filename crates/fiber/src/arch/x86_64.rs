@@ -33,7 +33,11 @@ pub(crate) struct Regs {
 
 /// Registers for the first switch to a fiber: it will call `run(pair)` with
 /// the stack below `top`, which is 16-byte aligned.
-#[inline]
+///
+/// Never inlined: it keeps a function with unwind tables in the object file
+/// of the assembly text. Without one LLVM moves that text's unwind
+/// information to .debug_frame, where only debuggers look.
+#[inline(never)]
 pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
     Regs {
         rbp: pair as usize,
