@@ -57,6 +57,11 @@ impl Client {
         self.ssl.handshake()
     }
 
+    /// Whether the handshake is done.
+    pub fn is_established(&self) -> bool {
+        self.ssl.is_established()
+    }
+
     /// Whether the handshake resumed an earlier session.
     pub fn session_reused(&self) -> bool {
         self.ssl.session_reused()

@@ -10,13 +10,14 @@
 
 use std::net::SocketAddr;
 
-use spinlane::openssl::{Progress, SslError};
+use spinlane::openssl::Progress;
 
 use super::args::Backend;
 use super::buffer::{Buffer, CAPACITY};
 use super::client::Client;
 use super::counters::Closed;
 use super::env::Env;
+use super::failure::{Failure, Parting};
 use super::relay::{Relay, RelayError};
 use super::respond::Responder;
 
@@ -46,7 +47,7 @@ pub struct Connection {
 enum Stage {
     Handshake,
     Open(App),
-    Closing(Closed),
+    Closing(Closed, Parting),
 }
 
 enum App {
@@ -65,22 +66,6 @@ pub enum Next {
     Wait,
     /// It is over.
     Closed(Closed),
-}
-
-/// What ends a connection, and how to part from the client.
-struct Failure {
-    closed: Closed,
-    detail: String,
-    parting: Parting,
-}
-
-enum Parting {
-    /// The TCP connection is gone.
-    None,
-    /// libssl has said what there is to say.
-    Alert,
-    /// close_notify.
-    Notify,
 }
 
 impl Connection {
@@ -107,38 +92,35 @@ impl Connection {
         let done = match self.stage {
             Stage::Handshake => self.handshake(env),
             Stage::Open(_) => self.exchange(env),
-            Stage::Closing(closed) => return self.close(closed, env),
+            Stage::Closing(closed, parting) => return self.close(closed, parting, env),
         };
         done.unwrap_or_else(|failure| self.part(failure, env))
     }
 
     /// Its time is up.
     pub fn expire(&mut self, env: &mut Env) -> Next {
-        let timed_out = |closed, detail: &str, parting| Failure {
-            closed,
-            detail: detail.to_owned(),
-            parting,
-        };
         let failure = match &self.stage {
-            Stage::Closing(closed) => return Next::Closed(*closed),
-            Stage::Handshake => timed_out(
+            Stage::Closing(closed, _) => return Next::Closed(*closed),
+            Stage::Handshake => Failure::new(
                 Closed::HandshakeTimeout,
                 "see --handshake-timeout",
                 Parting::None,
             ),
-            Stage::Open(App::Relay(relay)) if !relay.is_connected() => timed_out(
+            Stage::Open(App::Relay(relay)) if !relay.is_connected() => Failure::new(
                 Closed::BackendUnreachable,
                 "connection timed out",
                 Parting::Notify,
             ),
-            Stage::Open(_) => timed_out(Closed::IdleTimeout, "see --idle-timeout", Parting::Notify),
+            Stage::Open(_) => {
+                Failure::new(Closed::IdleTimeout, "see --idle-timeout", Parting::Notify)
+            }
         };
         self.part(failure, env)
     }
 
     /// Says goodbye as far as that goes without waiting.
     pub fn stop(&mut self, env: &mut Env) -> Closed {
-        if let Stage::Closing(closed) = self.stage {
+        if let Stage::Closing(closed, _) = self.stage {
             return closed;
         }
         if matches!(self.stage, Stage::Open(_)) {
@@ -164,8 +146,8 @@ impl Connection {
                 self.open(env)?;
                 self.exchange(env)
             }
-            Ok(Progress::Closed) => Err(truncated()),
-            Ok(Progress::WantInput) if self.client.fin() => Err(truncated()),
+            Ok(Progress::Closed) => Err(Failure::truncated()),
+            Ok(Progress::WantInput) if self.client.fin() => Err(Failure::truncated()),
             Ok(Progress::WantInput | Progress::WantOutput) => Ok(Next::Again),
             Ok(progress @ (Progress::Paused | Progress::Refused)) => {
                 env.counters.refused += u64::from(progress == Progress::Refused);
@@ -177,17 +159,7 @@ impl Connection {
                 self.due = true;
                 Ok(Next::Again)
             }
-            Err(error) => {
-                let closed = match &error {
-                    SslError::Tls(stack) => Closed::of_handshake(stack),
-                    _ => Closed::HandshakeFailed,
-                };
-                Err(Failure {
-                    closed,
-                    detail: error.to_string(),
-                    parting: Parting::Alert,
-                })
-            }
+            Err(error) => Err(Failure::of_handshake(&error)),
         }
     }
 
@@ -217,7 +189,7 @@ impl Connection {
             }
         }
         if self.is_over(env)? {
-            return Ok(self.begin_closing(Closed::Finished, env));
+            return Ok(self.begin_closing(Closed::Finished, Parting::Notify, env));
         }
         Ok(next)
     }
@@ -240,7 +212,7 @@ impl Connection {
                 env.counters.backend_connects += u64::from(moved.connected);
                 moved.up + moved.down + usize::from(moved.connected)
             }
-            Stage::Handshake | Stage::Closing(_) => 0,
+            Stage::Handshake | Stage::Closing(..) => 0,
         };
         let mut sent = self.send(env)?;
         while self.client.encrypt(&mut self.down)? != 0 {
@@ -250,7 +222,7 @@ impl Connection {
             // A request that drips in does not keep its connection, only answers do.
             Stage::Open(App::Respond(_)) => sent != 0,
             Stage::Open(App::Relay(relay)) => relay.is_connected() && received + worked + sent != 0,
-            Stage::Handshake | Stage::Closing(_) => false,
+            Stage::Handshake | Stage::Closing(..) => false,
         };
         if is_alive {
             self.deadline_ns = env.now_ns.saturating_add(env.limits.idle_ns);
@@ -283,7 +255,7 @@ impl Connection {
             parting,
         } = failure;
         let peer = self.peer;
-        env.counters.handshakes_failed += u64::from(matches!(self.stage, Stage::Handshake));
+        env.counters.handshakes_failed += u64::from(!self.client.is_established());
         if let Some(held_back) = env.may_log(closed) {
             let why = closed.name();
             if matches!(closed, Closed::BackendUnreachable | Closed::BackendReset) {
@@ -294,39 +266,38 @@ impl Connection {
         }
         match parting {
             Parting::None => Next::Closed(closed),
-            Parting::Alert => self.begin_closing(closed, env),
-            Parting::Notify => {
-                self.client.notify();
-                self.begin_closing(closed, env)
-            }
+            Parting::Alert | Parting::Notify => self.begin_closing(closed, parting, env),
         }
     }
 
-    fn begin_closing(&mut self, closed: Closed, env: &mut Env) -> Next {
-        self.stage = Stage::Closing(closed);
+    fn begin_closing(&mut self, closed: Closed, parting: Parting, env: &mut Env) -> Next {
+        self.stage = Stage::Closing(closed, parting);
         self.up.clear();
         self.down.clear();
         self.deadline_ns = env.now_ns + LINGER_NS;
-        self.close(closed, env)
+        self.close(closed, parting, env)
     }
 
-    fn close(&mut self, closed: Closed, env: &mut Env) -> Next {
-        let Ok(sent) = self.client.send() else {
-            return Next::Closed(closed);
+    /// What is left to do once nothing more is to be said but goodbye.
+    fn close(&mut self, closed: Closed, parting: Parting, env: &mut Env) -> Next {
+        let over = Next::Closed(closed);
+        let Ok(mut sent) = self.client.send() else {
+            return over;
         };
+        if parting == Parting::Notify && !self.client.is_notified() {
+            self.client.notify();
+            sent += self.client.send().unwrap_or(0);
+        }
         env.counters.sent += sent as u64;
         let is_finished = self.client.finish();
         let Ok(discarded) = self.client.discard(&mut env.scratch) else {
-            return Next::Closed(closed);
+            return over;
         };
         env.counters.received += discarded as u64;
-        if self.client.fin() && is_finished {
-            return Next::Closed(closed);
-        }
-        if sent + discarded == 0 {
-            Next::Quiet
-        } else {
-            Next::Again
+        match self.client.fin() && is_finished {
+            true => over,
+            false if sent + discarded == 0 => Next::Quiet,
+            false => Next::Again,
         }
     }
 
@@ -340,55 +311,5 @@ impl Connection {
         let count = self.client.send()?;
         env.counters.sent += count as u64;
         Ok(count)
-    }
-}
-
-fn truncated() -> Failure {
-    let detail = "the client closed the connection before the handshake was done".to_owned();
-    Failure {
-        closed: Closed::Truncated,
-        detail,
-        parting: Parting::Alert,
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    /// The client's socket failed.
-    fn from(error: std::io::Error) -> Self {
-        Self {
-            closed: Closed::ClientReset,
-            detail: error.to_string(),
-            parting: Parting::None,
-        }
-    }
-}
-
-impl From<SslError> for Failure {
-    /// A record failed.
-    fn from(error: SslError) -> Self {
-        Self {
-            closed: Closed::TlsError,
-            detail: error.to_string(),
-            parting: Parting::Alert,
-        }
-    }
-}
-
-impl From<RelayError> for Failure {
-    /// An unreachable backend is a clean end, as nothing was sent. After a broken one the client must
-    /// not take what it got for the whole: no close_notify.
-    fn from(error: RelayError) -> Self {
-        match error {
-            RelayError::Unreachable(error) => Self {
-                closed: Closed::BackendUnreachable,
-                detail: error.to_string(),
-                parting: Parting::Notify,
-            },
-            RelayError::Reset(error) => Self {
-                closed: Closed::BackendReset,
-                detail: error.to_string(),
-                parting: Parting::Alert,
-            },
-        }
     }
 }

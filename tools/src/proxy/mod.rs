@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod counters;
 mod env;
+mod failure;
 mod identity;
 mod listener;
 mod relay;

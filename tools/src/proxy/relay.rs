@@ -80,9 +80,10 @@ impl Relay {
         self.down_ended
     }
 
-    /// Whether the backend knows that the client has sent its last.
+    /// Whether nothing more goes up: the backend knows that the client has sent its last, or takes
+    /// no more.
     pub fn up_closed(&self) -> bool {
-        self.up_closed
+        self.up_closed || self.deaf
     }
 
     /// Moves what can be moved: `up` to the backend, and its end if `up_ended`; the backend's

@@ -39,6 +39,8 @@ const IDLE_TURNS: usize = 64;
 const IDLE_AFTER_NS: u64 = 1_000_000;
 /// How often deadlines are looked at.
 const SWEEP_NS: u64 = 50_000_000;
+/// Pause after the listen queue was found empty, which takes accept(2) ten times as long as recv(2).
+const ACCEPT_EVERY_NS: u64 = 20_000;
 /// Pause after a failure to accept, e.g. for want of file descriptors.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
@@ -171,6 +173,7 @@ impl<'a> Worker<'a> {
     /// Accepts no more; connections have some time to finish.
     fn drain(&mut self) {
         // Clients that are connected as far as they know are served.
+        self.accept_ns = 0;
         while self.accept() == ACCEPT_BURST {}
         self.listener = None;
         self.env.stopping = true;
@@ -200,7 +203,10 @@ impl<'a> Worker<'a> {
                     self.admit(socket, peer);
                 }
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => break,
+                    ErrorKind::WouldBlock => {
+                        self.accept_ns = self.env.now_ns + ACCEPT_EVERY_NS;
+                        break;
+                    }
                     // The client was gone before it was accepted.
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
                     _ => {

@@ -1,0 +1,89 @@
+//! Certificates and keys, made by the program `openssl`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::program::{TempDir, run};
+
+/// A certificate and its key, as files.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Kinds of keys, each with what tells `openssl genpkey` to make one.
+pub const KEYS: [(&str, &[&str]); 6] = [
+    (
+        "rsa2048",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+    ),
+    (
+        "rsa3072",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+    ),
+    (
+        "rsa4096",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
+    ),
+    (
+        "p256",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    ),
+    (
+        "p384",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    ),
+    ("ed25519", &["-algorithm", "ED25519"]),
+];
+
+/// Makes a self-signed certificate for `localhost`, called `name`, whose key is one of [`KEYS`].
+///
+/// # Panics
+/// `kind` is none of them, or `openssl` fails.
+pub fn self_signed(dir: &TempDir, name: &str, kind: &str) -> Identity {
+    let (_, genpkey) = KEYS
+        .iter()
+        .find(|(key, _)| *key == kind)
+        .expect("a kind of KEYS");
+    let key = dir.path(&format!("{name}.key"));
+    openssl(
+        Command::new("openssl")
+            .arg("genpkey")
+            .args(*genpkey)
+            .arg("-out")
+            .arg(&key),
+    );
+    let certificate = dir.path(&format!("{name}.pem"));
+    let subject = format!("/CN={name}");
+    openssl(
+        Command::new("openssl")
+            .args([
+                "req",
+                "-new",
+                "-x509",
+                "-days",
+                "2",
+                "-subj",
+                &subject,
+                "-addext",
+                "subjectAltName=DNS:localhost",
+            ])
+            .arg("-key")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate),
+    );
+    Identity { certificate, key }
+}
+
+fn openssl(command: &mut Command) {
+    let output = run(command, b"");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

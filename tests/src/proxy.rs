@@ -1,0 +1,254 @@
+//! `spinlane proxy` as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::program::{PATIENCE, run, spinlane};
+
+/// One proxy at a time: each keeps a core busy.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    _one: MutexGuard<'static, ()>,
+}
+
+/// A proxy that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// Everything it said, counters at the end.
+    pub stdout: String,
+    /// Its log.
+    pub stderr: String,
+}
+
+impl Proxy {
+    /// Starts one on a free port of the loopback with these arguments besides.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start(args: &[&str]) -> Self {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut command = Command::new(spinlane());
+        command
+            .args(["proxy", "--listen", "127.0.0.1:0"])
+            .args(args)
+            .env("NO_COLOR", "1");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("spinlane runs");
+        let (stdout, lines, reader) = collect(child.stdout.take().expect("piped"));
+        let (stderr, _, error_reader) = collect(child.stderr.take().expect("piped"));
+        let mut proxy = Self {
+            child,
+            address: SocketAddr::from(([0; 4], 0)),
+            stdout,
+            stderr,
+            readers: vec![reader, error_reader],
+            _one: one,
+        };
+        let address = loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    if let Some((_, address)) = line.split_once("listens on ") {
+                        break address.trim().parse();
+                    }
+                }
+                Err(_) => panic!("{command:?} did not start: {}", proxy.log()),
+            }
+        };
+        proxy.address = address.expect("an address");
+        proxy
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What it said so far.
+    pub fn said(&self) -> String {
+        self.stdout
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Memory in use (VmRSS), KiB.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn memory_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|number| number.parse().ok())
+            .expect("a number")
+    }
+
+    /// Open file descriptors.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("it runs")
+            .count()
+    }
+
+    /// Waits until `holds`.
+    ///
+    /// # Panics
+    /// It does not come to hold.
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain: {what}; {}\n{}",
+                self.said(),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends it a signal, e.g. `TERM`.
+    ///
+    /// # Panics
+    /// It is not running.
+    pub fn signal(&self, name: &str) {
+        let sent = run(
+            Command::new("kill")
+                .arg(format!("-{name}"))
+                .arg(self.pid().to_string()),
+            b"",
+        );
+        assert!(sent.status.success(), "kill -{name}");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub fn wait(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                Some(status) => break status,
+                None => assert!(Instant::now() < deadline, "it does not end: {}", self.log()),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
+        Ended {
+            status,
+            stdout: self.said(),
+            stderr: self.log(),
+        }
+    }
+
+    /// Asks it to end, and waits. Most tests end so, to see that nothing broke.
+    ///
+    /// # Panics
+    /// It does not end well.
+    pub fn stop(self) -> Ended {
+        self.signal("TERM");
+        let ended = self.wait();
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+        ended
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Whether the final counters say that connections were closed for `reason`, this often.
+    pub fn closed(&self, reason: &str) -> u64 {
+        let line = self
+            .summary()
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("closed"));
+        let entry = line.and_then(|line| {
+            line.split(',')
+                .find_map(|part| part.trim().strip_prefix(reason))
+        });
+        entry
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// The number in front of `name` in the final counters.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn count(&self, name: &str) -> u64 {
+        let before = self.summary().split(name).next().expect("split");
+        let number = before
+            .trim_end()
+            .rsplit([' ', '('])
+            .next()
+            .and_then(|number| number.parse().ok());
+        number.unwrap_or_else(|| panic!("no {name:?} in {}", self.stdout))
+    }
+
+    fn summary(&self) -> &str {
+        self.stdout.split("all cores, final").nth(1).unwrap_or("")
+    }
+}
+
+type Collected = (Arc<Mutex<String>>, Receiver<String>, JoinHandle<()>);
+
+/// Collects a pipe's lines, so that it never fills.
+fn collect(pipe: impl std::io::Read + Send + 'static) -> Collected {
+    let text = Arc::new(Mutex::new(String::new()));
+    let (sender, receiver) = channel();
+    let shared = Arc::clone(&text);
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut text = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            text.push_str(&line);
+            text.push('\n');
+            // Only the start listens.
+            let _ = sender.send(line);
+        }
+    });
+    (text, receiver, reader)
+}

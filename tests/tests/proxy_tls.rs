@@ -1,0 +1,214 @@
+//! `spinlane proxy` with other people's TLS clients: curl, `openssl s_client`.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::Command;
+
+use spinlane_tests::identity::{KEYS, self_signed};
+use spinlane_tests::program::{TempDir, has, run};
+use spinlane_tests::proxy::Proxy;
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path that is text")
+}
+
+/// What curl says to these arguments: the body, the version of HTTP, the status.
+fn curl(proxy: &Proxy, args: &[&str]) -> String {
+    let url = format!("https://{}/", proxy.address);
+    let output = run(
+        Command::new("curl")
+            .args([
+                "--silent",
+                "--show-error",
+                "--insecure",
+                "--write-out",
+                "%{http_code}",
+            ])
+            .args(args)
+            .arg(url),
+        b"",
+    );
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// What s_client says after a handshake and one request.
+fn s_client(proxy: &Proxy, args: &[&str]) -> String {
+    let mut command = Command::new("openssl");
+    command
+        .arg("s_client")
+        .arg("-connect")
+        .arg(proxy.address.to_string())
+        .arg("-ign_eof")
+        .args(args);
+    // The answer to `Connection: close` ends the connection, and s_client with it.
+    let output = run(
+        &mut command,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    );
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn curl_gets_200_over_both_versions() {
+    if !has("curl") {
+        return;
+    }
+    let proxy = Proxy::start(&["--alpn", "http/1.1"]);
+    for version in ["1.2", "1.3"] {
+        let said = curl(&proxy, &[&format!("--tlsv{version}"), "--tls-max", version]);
+        assert_eq!(said, "hello from spinlane\n200", "TLS {version}");
+    }
+    let ended = proxy.stop();
+    assert_eq!(
+        (ended.count("handshakes ("), ended.closed("finished")),
+        (2, 2),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn the_lowest_version_is_kept_to() {
+    if !has("curl") {
+        return;
+    }
+    let proxy = Proxy::start(&["--min-protocol", "1.3"]);
+    assert!(curl(&proxy, &["--tls-max", "1.2"]).contains("alert protocol version"));
+    assert!(curl(&proxy, &["--tlsv1.3"]).ends_with("200"));
+    let ended = proxy.stop();
+    assert_eq!(ended.closed("nothing in common"), 1, "{}", ended.stdout);
+}
+
+#[test]
+fn every_kind_of_certificate_serves_both_versions() {
+    if !has("openssl") {
+        return;
+    }
+    let dir = TempDir::new();
+    for (kind, _) in KEYS {
+        let identity = self_signed(&dir, kind, kind);
+        let proxy = Proxy::start(&[
+            "--cert",
+            text(&identity.certificate),
+            "--key",
+            text(&identity.key),
+        ]);
+        for version in ["-tls1_2", "-tls1_3"] {
+            let said = s_client(&proxy, &[version]);
+            assert!(
+                said.contains("hello from spinlane"),
+                "{kind} {version}: {said}\n{}",
+                proxy.log()
+            );
+        }
+        let ended = proxy.stop();
+        let offloaded = ended.stdout.contains("private key  offloaded");
+        assert_eq!(
+            offloaded,
+            !matches!(kind, "p384" | "ed25519"),
+            "{kind}: {}",
+            ended.stdout
+        );
+        assert_eq!(ended.count("handshakes ("), 2, "{kind}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn throw_away_certificates_serve_and_devices_can_be_chosen() {
+    if !has("curl") {
+        return;
+    }
+    for args in [["--self-signed", "rsa2048"], ["--self-signed", "p256"]] {
+        let proxy = Proxy::start(&[&args[..], &["--device", "soft"]].concat());
+        assert!(curl(&proxy, &[]).ends_with("200"), "{args:?}");
+        let ended = proxy.stop();
+        assert!(ended.stdout.contains("device soft"), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn sessions_are_resumed_unless_tickets_are_off() {
+    if !has("openssl") {
+        return;
+    }
+    let dir = TempDir::new();
+    for (tickets, resumptions) in [("2", 2), ("0", 0)] {
+        let proxy = Proxy::start(&["--tickets", tickets]);
+        for version in ["-tls1_2", "-tls1_3"] {
+            let session = dir.path(&format!("session{version}{tickets}"));
+            let first = s_client(&proxy, &[version, "-sess_out", text(&session)]);
+            assert!(first.contains("New, TLSv1"), "{first}");
+            if session.exists() {
+                let second = s_client(&proxy, &[version, "-sess_in", text(&session)]);
+                assert_eq!(
+                    second.contains("Reused, TLSv1"),
+                    resumptions != 0,
+                    "{second}"
+                );
+            }
+        }
+        let ended = proxy.stop();
+        assert_eq!(ended.count("resumed"), resumptions, "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn client_certificates_are_demanded_and_checked() {
+    if !has("openssl") || !has("curl") {
+        return;
+    }
+    let dir = TempDir::new();
+    let (client, stranger) = (
+        self_signed(&dir, "client", "p256"),
+        self_signed(&dir, "stranger", "rsa2048"),
+    );
+    let proxy = Proxy::start(&["--client-ca", text(&client.certificate)]);
+    assert!(
+        proxy.said().contains("--cert CLIENT.PEM"),
+        "{}",
+        proxy.said()
+    );
+    for version in ["1.2", "1.3"] {
+        let with = |args: &[&str]| {
+            curl(
+                &proxy,
+                &[&["--tlsv1.2", "--tls-max", version], args].concat(),
+            )
+        };
+        let identified = with(&[
+            "--cert",
+            text(&client.certificate),
+            "--key",
+            text(&client.key),
+        ]);
+        assert!(identified.ends_with("200"), "{version}: {identified}");
+        assert!(with(&[]).contains("alert"), "{version}");
+        assert!(
+            with(&[
+                "--cert",
+                text(&stranger.certificate),
+                "--key",
+                text(&stranger.key)
+            ])
+            .contains("alert"),
+            "{version}"
+        );
+    }
+    let ended = proxy.stop();
+    assert_eq!(ended.closed("client certificate"), 4, "{}", ended.stdout);
+}
+
+#[test]
+fn a_protocol_is_chosen_by_alpn() {
+    if !has("openssl") {
+        return;
+    }
+    let proxy = Proxy::start(&["--alpn", "acme/9,http/1.1"]);
+    assert!(s_client(&proxy, &["-alpn", "h2,http/1.1"]).contains("ALPN protocol: http/1.1"));
+    assert!(s_client(&proxy, &["-alpn", "http/1.1,acme/9"]).contains("ALPN protocol: acme/9"));
+    assert!(s_client(&proxy, &["-alpn", "h2"]).contains("No ALPN negotiated"));
+    proxy.stop();
+}
