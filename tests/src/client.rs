@@ -140,3 +140,19 @@ impl Write for TlsClient {
         Ok(())
     }
 }
+
+/// A ClientHello, as it goes over the wire.
+///
+/// # Panics
+/// libssl is out of memory.
+pub fn hello() -> Vec<u8> {
+    let mut ssl = Ssl::client(&context()).expect("a client");
+    assert_eq!(ssl.handshake(), Ok(Progress::WantInput));
+    let mut bytes = Vec::new();
+    let taken = ssl.write_output(|output| {
+        bytes.extend_from_slice(output);
+        Ok(output.len())
+    });
+    taken.expect("a vector takes all");
+    bytes
+}

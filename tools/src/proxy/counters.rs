@@ -80,7 +80,7 @@ impl Closed {
 
     /// What a failed handshake failed of, by what libssl said.
     pub fn of_handshake(stack: &ErrorStack) -> Self {
-        const TELLTALES: [(&str, Closed); 20] = [
+        const TELLTALES: [(&str, Closed); 19] = [
             ("http request", Closed::PlainHttp),
             ("https proxy request", Closed::PlainHttp),
             (
@@ -100,7 +100,6 @@ impl Closed {
             ("version too low", Closed::NothingInCommon),
             ("wrong version number", Closed::NotTls),
             ("unknown protocol", Closed::NotTls),
-            ("unexpected message", Closed::NotTls),
             ("packet length too long", Closed::NotTls),
             ("record length", Closed::NotTls),
             ("unexpected eof", Closed::Truncated),

@@ -1,0 +1,149 @@
+//! What `spinlane proxy` says to arguments it cannot use: culprit and remedy.
+
+#![forbid(unsafe_code)]
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use spinlane_tests::identity::self_signed;
+use spinlane_tests::program::{TempDir, has, run, spinlane};
+
+/// Starts a proxy that is expected to fail; returns what it says.
+fn complaint(args: &[&str]) -> String {
+    let output = run(
+        Command::new(spinlane())
+            .arg("proxy")
+            .args(args)
+            .env("NO_COLOR", "1"),
+        b"",
+    );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{args:?} is accepted");
+    assert!(!said.contains("panicked"), "{args:?}: {said}");
+    said
+}
+
+#[track_caller]
+fn complains(args: &[&str], about: &[&str]) {
+    let said = complaint(args);
+    for part in about {
+        assert!(
+            said.contains(part),
+            "{args:?}: {part:?} is missing in: {said}"
+        );
+    }
+}
+
+#[test]
+fn values_that_mean_nothing() {
+    complains(&["--listen", "nowhere"], &["--listen nowhere", "HOST:PORT"]);
+    complains(
+        &["--listen", "127.0.0.1:99999"],
+        &["--listen 127.0.0.1:99999", "\"99999\" is no port"],
+    );
+    complains(
+        &["--backend", "127.0.0.1"],
+        &["--backend 127.0.0.1", "HOST:PORT"],
+    );
+    complains(
+        &["--backend", "127.0.0.1:0"],
+        &["--backend 127.0.0.1:0", "port 0"],
+    );
+    complains(
+        &["--backend", "no-such-host.invalid:80"],
+        &["--backend no-such-host.invalid:80", "resolved"],
+    );
+    complains(&["--cores", "x"], &["--cores", "\"x\" is no core number"]);
+    complains(
+        &["--cores", "4095"],
+        &["--cores", "core 4095 does not exist", "usable cores"],
+    );
+    complains(&["--cores", "0,0"], &["--cores", "core 0 is named twice"]);
+    complains(
+        &["--device", "abacus"],
+        &["--device abacus", "unknown device", "auto, mb, soft"],
+    );
+    complains(
+        &["--tls", "rustls"],
+        &["--tls", "rustls is not built in yet", "openssl"],
+    );
+    complains(&["--tls", "schannel"], &["--tls", "there is: openssl"]);
+    complains(&["--min-protocol", "1.1"], &["--min-protocol", "1.2, 1.3"]);
+    complains(&["--tickets", "17"], &["--tickets", "16"]);
+    complains(
+        &["--handshake-timeout", "soon"],
+        &["--handshake-timeout", "seconds"],
+    );
+    complains(&["--max-connections", "0"], &["--max-connections", "1.."]);
+    complains(&["--alpn", ""], &["--alpn", "1 to 255 bytes"]);
+    complains(
+        &["--self-signed", "dsa"],
+        &["--self-signed", "p256, rsa2048"],
+    );
+}
+
+#[test]
+fn addresses_that_cannot_be_listened_on() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    complains(
+        &["--listen", &address],
+        &["--listen", &address, "in use", "free the port"],
+    );
+    // An address for documentation (RFC 5737) is no machine's.
+    complains(
+        &["--listen", "192.0.2.1:1"],
+        &["--listen 192.0.2.1:1", "cannot listen there"],
+    );
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be() {
+    if !has("openssl") {
+        return;
+    }
+    let dir = TempDir::new();
+    let (one, other) = (
+        self_signed(&dir, "one", "p256"),
+        self_signed(&dir, "other", "rsa2048"),
+    );
+    let noise = dir.file("noise.pem", b"this is no PEM");
+    let missing = dir.path("missing.pem");
+    let files = [&one.certificate, &one.key, &other.key, &noise, &missing];
+    let [cert, key, other_key, noise, missing] = files.map(|path| path.to_str().unwrap());
+
+    complains(&["--cert", cert], &["--key"]);
+    complains(&["--key", key], &["--cert"]);
+    complains(
+        &["--cert", cert, "--key", other_key],
+        &["--cert", cert, "--key", other_key, "do not match"],
+    );
+    complains(
+        &["--cert", missing, "--key", key],
+        &["--cert", missing, "No such file"],
+    );
+    complains(
+        &["--cert", cert, "--key", missing],
+        &["--key", missing, "No such file"],
+    );
+    complains(
+        &["--cert", noise, "--key", key],
+        &["--cert", noise, "no certificate"],
+    );
+    complains(
+        &["--cert", cert, "--key", noise],
+        &["--key", noise, "no private key"],
+    );
+    complains(
+        &["--cert", key, "--key", key],
+        &["--cert", key, "no certificate"],
+    );
+    complains(
+        &["--client-ca", missing],
+        &["--client-ca", missing, "No such file"],
+    );
+    complains(
+        &["--client-ca", noise],
+        &["--client-ca", noise, "no certificate"],
+    );
+}

@@ -1,0 +1,133 @@
+//! `spinlane proxy` and many clients: none fails, and nothing is left behind.
+
+#![forbid(unsafe_code)]
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
+
+use spinlane_tests::client::{TlsClient, context};
+use spinlane_tests::proxy::Proxy;
+
+/// `clients` connections that are all open at once, each with a request before and after that.
+fn at_once(address: SocketAddr, clients: usize) {
+    let (ctx, all_open) = (context(), Barrier::new(clients));
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut client = TlsClient::connect(address, &ctx, None).unwrap();
+                client.get().unwrap();
+                all_open.wait();
+                client.get().unwrap();
+            });
+        }
+    });
+}
+
+/// `count` connections one after the other, every fourth a resumption.
+fn in_sequence(address: SocketAddr, count: usize) {
+    let ctx = context();
+    let mut earlier: Option<TlsClient> = None;
+    for number in 0..count {
+        let resumes = number % 4 == 3;
+        let mut client =
+            TlsClient::connect(address, &ctx, earlier.as_ref().filter(|_| resumes)).unwrap();
+        client.get().unwrap();
+        assert_eq!(client.session_reused(), resumes);
+        client.close_notify().unwrap();
+        earlier = Some(client);
+    }
+}
+
+/// Nothing is left of `count` connections.
+fn leaves_nothing_behind(count: usize) {
+    let proxy = Proxy::start(&[]);
+    let idle_descriptors = proxy.descriptors();
+    let all_closed = |proxy: &Proxy| proxy.descriptors() == idle_descriptors;
+    // Pools fill once, and stay.
+    at_once(proxy.address, 256);
+    in_sequence(proxy.address, 100);
+    proxy.wait_until("all connections are closed", all_closed);
+    let before_kib = proxy.memory_kib();
+    in_sequence(proxy.address, count);
+    at_once(proxy.address, 256);
+    proxy.wait_until("all connections are closed", all_closed);
+    let after_kib = proxy.memory_kib();
+    assert!(
+        after_kib < before_kib + 2048,
+        "memory grew from {before_kib} to {after_kib} KiB"
+    );
+    let ended = proxy.stop();
+    let expected = count as u64 + 100 + 2 * 256;
+    assert_eq!(
+        (ended.count("handshakes ("), ended.closed("finished")),
+        (expected, expected),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.count("failed"), 0, "{}", ended.stdout);
+}
+
+#[test]
+fn two_thousand_connections_leave_nothing_behind() {
+    leaves_nothing_behind(2000);
+}
+
+#[test]
+#[ignore = "takes a minute; run by name"]
+fn ten_thousand_connections_leave_nothing_behind() {
+    leaves_nothing_behind(10_000);
+}
+
+#[test]
+fn connections_dropped_in_their_handshakes_leave_nothing_behind() {
+    let proxy = Proxy::start(&["--cores", "0", "--self-signed", "rsa2048"]);
+    let idle_descriptors = proxy.descriptors();
+    let hello = spinlane_tests::client::hello();
+    for number in 0..1000 {
+        let mut socket = TcpStream::connect(proxy.address).unwrap();
+        std::io::Write::write_all(&mut socket, &hello).unwrap();
+        if number % 2 == 0 {
+            // Wait for the answer, so that half of them are past their ops.
+            let _ = socket.read(&mut [0; 16]);
+        }
+    }
+    proxy.wait_until("all connections are closed", |proxy| {
+        proxy.descriptors() == idle_descriptors
+    });
+    TlsClient::connect(proxy.address, &context(), None)
+        .unwrap()
+        .get()
+        .unwrap();
+    let ended = proxy.stop();
+    assert_eq!(
+        (ended.count("accepted"), ended.count("failed")),
+        (1001, 1000),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_their_turn() {
+    let proxy = Proxy::start(&["--max-connections", "4"]);
+    let ctx = context();
+    let mut open: Vec<_> = (0..4)
+        .map(|_| TlsClient::connect(proxy.address, &ctx, None).unwrap())
+        .collect();
+    let (address, late_ctx) = (proxy.address, ctx.clone());
+    let late = std::thread::spawn(move || {
+        TlsClient::connect(address, &late_ctx, None)
+            .unwrap()
+            .get()
+            .unwrap()
+    });
+    for client in &mut open {
+        client.get().unwrap();
+    }
+    assert!(!late.is_finished(), "the fifth waits");
+    open.pop();
+    late.join().unwrap();
+    drop(open);
+    proxy.stop();
+}
