@@ -3,6 +3,8 @@
 //! The ABI has every function preserve them, so they are part of a side's
 //! state. Their status bits are not.
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::FpControl;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::FpControl;
 
@@ -50,5 +52,24 @@ mod x86_64 {
                 }
             }
         }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    /// Nothing: the switch itself keeps FPCR, for every fiber.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub(crate) struct FpControl;
+
+    impl FpControl {
+        #[inline(always)]
+        pub(crate) fn read() -> Self {
+            Self
+        }
+
+        /// # Safety
+        /// None to keep.
+        #[inline(always)]
+        pub(crate) unsafe fn load_over(self, _: Self) {}
     }
 }

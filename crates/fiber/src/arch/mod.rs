@@ -23,8 +23,6 @@
 //! that called `resume`. The unwind information of `spinlane_fiber_entry`
 //! says so, and that is what carries a backtrace from the body into it.
 
-use core::mem::offset_of;
-
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "x86_64")]
@@ -52,9 +50,10 @@ pub(crate) struct Pair {
     pub(crate) fiber: Regs,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Pair {
-    const RESUMER: usize = offset_of!(Pair, resumer);
-    const FIBER: usize = offset_of!(Pair, fiber);
+    const RESUMER: usize = core::mem::offset_of!(Pair, resumer);
+    const FIBER: usize = core::mem::offset_of!(Pair, fiber);
 }
 
 /// The first Rust function on a fiber; it leaves by [`finish`].
