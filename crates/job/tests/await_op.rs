@@ -83,6 +83,17 @@ fn a_job_abandoned_by_a_callback_of_its_own_restart_poll_is_not_run() {
 }
 
 #[test]
+fn a_job_that_its_own_restart_poll_ended_cannot_run() {
+    let job = awaiting(7);
+    let victim = Rc::clone(&job);
+    ON_POLL.set(Some(Box::new(move || {
+        // SAFETY: nothing points into its stack, and its frames own nothing.
+        unsafe { victim.abandon() }
+    })));
+    assert_eq!(job.can_run(), Err(ResumeError::NotPaused));
+}
+
+#[test]
 fn a_job_finished_by_a_callback_of_its_own_restart_poll_is_not_run_twice() {
     let job = awaiting(7);
     let other = Rc::clone(&job);

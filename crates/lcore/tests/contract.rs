@@ -245,6 +245,19 @@ fn a_callback_that_closes_another_connection_of_the_same_poll_spares_it_the_call
 }
 
 #[test]
+fn a_job_cancelled_in_the_same_poll_has_no_callback_though_its_wait_context_lives() {
+    let bench = Bench::new(2);
+    let sessions = [bench.in_flight(0), bench.in_flight(1)];
+    let victim = sessions[1].the_job();
+    *sessions[0].on_callback.borrow_mut() = Some(Box::new(move || victim.cancel()));
+    bench.device.release(2);
+    bench.poll();
+    assert_eq!(sessions[1].callbacks(), []);
+    sessions[1].resume();
+    assert_eq!(sessions[1].result(), Some(Err(OffloadError::Cancelled)));
+}
+
+#[test]
 fn a_callback_may_abandon_another_connection_of_the_same_poll() {
     let bench = Bench::new(2);
     let sessions = [bench.in_flight(0), bench.in_flight(1)];
