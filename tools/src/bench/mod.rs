@@ -3,6 +3,7 @@
 mod certificate;
 mod handshake;
 mod pipeline;
+mod report;
 
 use anyhow::Result;
 use clap::Subcommand;
