@@ -63,18 +63,25 @@ impl Lanes {
             self.spare.iter_mut().for_each(|lane| lane[..kind.output_len()].zeroize());
         }
     }
+
+    #[cfg(test)]
+    pub(crate) fn holds_no_secret(&self) -> bool {
+        self.nonces.iter().flatten().all(|limb| *limb == 0)
+            && self.spare.iter().flatten().all(|byte| *byte == 0)
+    }
 }
 
-/// Whether lanes can compute `op` at all: it has its key, and RSA's exponent is the one that
-/// crypto_mb can check by.
+/// Whether lanes compute `op` rightly: it has its key, RSA's exponent is the one that crypto_mb
+/// can check by, and the input is none that crypto_mb refuses or gets wrong.
 pub(crate) fn serves(op: &Op) -> bool {
-    match (op.kind(), op.key().map(|key| &**key)) {
-        (OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096, Some(Key::Rsa(key))) => {
-            key.public_exponent_is_65537()
+    let key = op.key().map(|key| &**key);
+    match op.kind() {
+        OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
+            matches!(key, Some(Key::Rsa(key)) if key.public_exponent_is_65537())
         }
-        (OpKind::EcdsaP256, Some(Key::EcP256(_))) => true,
-        (OpKind::X25519Keygen | OpKind::X25519Derive, _) => true,
-        _ => false,
+        OpKind::EcdsaP256 => matches!(key, Some(Key::EcP256(_))) && ecdsa::takes(op.input()),
+        OpKind::X25519Keygen => true,
+        OpKind::X25519Derive => x25519::takes(op.input()),
     }
 }
 

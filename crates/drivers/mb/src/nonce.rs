@@ -63,7 +63,7 @@ fn step(key: &HmacKey, v: &mut [u8; 32]) {
 }
 
 /// Whether 1 <= `a` < n, without a branch on `a` before the last.
-fn in_range(a: &[u64; 4]) -> bool {
+pub(crate) fn in_range(a: &[u64; 4]) -> bool {
     let (_, below) = minus_order(a);
     let any = a.iter().fold(0, |any, limb| any | limb);
     below & (any != 0)
@@ -89,7 +89,7 @@ fn minus_order(a: &[u64; 4]) -> ([u64; 4], bool) {
 }
 
 /// Limbs of a big-endian number.
-fn from_bytes(bytes: &[u8; 32]) -> [u64; 4] {
+pub(crate) fn from_bytes(bytes: &[u8; 32]) -> [u64; 4] {
     let (words, _) = bytes.as_chunks::<8>();
     std::array::from_fn(|i| u64::from_be_bytes(words[3 - i]))
 }

@@ -6,9 +6,14 @@ use spinlane_cryptodev::{
     Capabilities, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, cpu,
 };
 
+use zeroize::Zeroize;
+
 use crate::NAME;
 use crate::ffi::{Cpu, LANES};
 use crate::lanes::{self, Lanes};
+
+#[cfg(test)]
+mod tests;
 
 /// Queues: one per kind for the lanes, and one for what the lanes do not serve.
 const QUEUES: usize = OpKind::COUNT + 1;
@@ -35,6 +40,7 @@ pub(crate) struct MbQueuePair {
     #[allow(clippy::vec_box)] // boxed is how ops travel
     batch: Vec<Box<Op>>,
     lanes: Lanes,
+    /// `cpu::run`.
     run_one: fn(&mut Op),
     stats: DeviceStats,
 }
@@ -77,6 +83,7 @@ impl MbQueuePair {
                 self.stats.batches += 1;
                 self.stats.batched += fill as u64;
                 for op in self.batch.iter_mut().filter(|op| op.status == OpStatus::NotProcessed) {
+                    op.buffers().1.zeroize(); // a faulty RSA result gives the key away
                     (self.run_one)(op);
                     self.stats.faults_caught += 1;
                 }

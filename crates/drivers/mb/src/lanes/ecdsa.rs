@@ -4,6 +4,13 @@ use spinlane_cryptodev::{Key, Op, OpKind, random};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Lanes, Operands, succeed};
+use crate::nonce;
+
+/// Whether crypto_mb signs this digest: it refuses 0 and what is not below the group's order,
+/// together one digest in 2^32.
+pub(super) fn takes(digest: &[u8]) -> bool {
+    digest.try_into().is_ok_and(|digest| nonce::in_range(&nonce::from_bytes(digest)))
+}
 
 impl Lanes {
     pub(super) fn ecdsa_p256(&mut self, ops: &mut [Box<Op>]) {

@@ -1,0 +1,409 @@
+//! What the queue pair promises, with a clock that the tests move.
+
+use std::sync::Arc;
+
+use spinlane_cryptodev::test_keys::{der, p256, rsa};
+use spinlane_cryptodev::{Key, Request, Token};
+
+use super::*;
+
+/// A queue pair, or `None` on a machine that has no lanes: the test says so and ends.
+fn open(capacity: usize, max_delay_ns: u64) -> Option<MbQueuePair> {
+    match Cpu::detect() {
+        Ok(cpu) => Some(MbQueuePair::new(cpu, QueuePairConfig { capacity, max_delay_ns })),
+        Err(missing) => {
+            eprintln!("skipped: this machine lacks {missing}, so the device mb cannot run");
+            None
+        }
+    }
+}
+
+macro_rules! open {
+    ($capacity:expr, $max_delay_ns:expr) => {
+        match open($capacity, $max_delay_ns) {
+            Some(queue) => queue,
+            None => return,
+        }
+    };
+}
+
+fn op(token: u64, now_ns: u64, request: &Request<'_>) -> Box<Op> {
+    let mut op = Op::new();
+    op.prepare(Token(token), request, now_ns);
+    op
+}
+
+fn rsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
+    let Key::Rsa(rsa) = &**key else { panic!("an RSA key") };
+    let mut block = vec![0x33; rsa.modulus_len()];
+    block[9] = token as u8;
+    op(token, 0, &Request::rsa_private(key, &block).expect("below the modulus"))
+}
+
+fn ecdsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
+    op(token, 0, &Request::ecdsa_p256(key, &[token as u8 + 1; 32]).expect("32 bytes"))
+}
+
+fn keygen_op(token: u64) -> Box<Op> {
+    op(token, 0, &Request::x25519_keygen(&[token as u8; 32]))
+}
+
+fn derive_op(token: u64) -> Box<Op> {
+    op(token, 0, &Request::x25519_derive(&[token as u8; 32], &[9; 32]))
+}
+
+/// Ops of `kind` with the tokens 0 to `count`, alternating between two keys where there are.
+fn ops_of(kind: OpKind, count: u64) -> OpBurst {
+    let rsa_keys = |one: &[u8], other: &[u8]| [rsa(one), rsa(other)];
+    let keys = match kind {
+        OpKind::Rsa2048 => rsa_keys(der::RSA_2048, der::RSA_2048_P_BELOW_Q),
+        OpKind::Rsa3072 => rsa_keys(der::RSA_3072, der::RSA_3072),
+        OpKind::Rsa4096 => rsa_keys(der::RSA_4096, der::RSA_4096),
+        _ => [p256(1), p256(2)],
+    };
+    let make = |token: u64| match kind {
+        OpKind::EcdsaP256 => ecdsa_op(token, &keys[token as usize % 2]),
+        OpKind::X25519Keygen => keygen_op(token),
+        OpKind::X25519Derive => derive_op(token),
+        _ => rsa_op(token, &keys[token as usize % 2]),
+    };
+    (0..count).map(make).collect()
+}
+
+/// The result is right: verified where it is a signature, the same as the CPU's otherwise.
+fn assert_right(done: &Op) {
+    assert_eq!(done.status, OpStatus::Success, "{done:?}");
+    match done.key().map(|key| &**key) {
+        Some(Key::Rsa(key)) => assert!(key.verify_raw(done.output(), done.input()), "{done:?}"),
+        Some(Key::EcP256(key)) => {
+            let (digest, signature) = (done.input().try_into(), done.output().try_into());
+            assert!(key.verify(digest.expect("32 bytes"), signature.expect("64 bytes")), "{done:?}");
+        }
+        None => {
+            let (head, tail) = done.input().split_at(32);
+            let private = head.try_into().expect("32 bytes");
+            let mut reference = match tail.try_into() {
+                Ok(peer) => op(0, 0, &Request::x25519_derive(private, peer)),
+                Err(_) => op(0, 0, &Request::x25519_keygen(private)),
+            };
+            cpu::run(&mut reference);
+            assert_eq!(done.output(), reference.output(), "{done:?}");
+        }
+    }
+}
+
+fn tokens(done: &OpBurst) -> Vec<u64> {
+    done.iter().map(|op| op.token.0).collect()
+}
+
+/// Dequeues at time 0, which is never overdue.
+fn dequeue(queue: &mut MbQueuePair) -> OpBurst {
+    let mut done = OpBurst::new();
+    queue.dequeue_burst(&mut done, usize::MAX, 0);
+    done
+}
+
+/// All that is in flight.
+fn drain(queue: &mut MbQueuePair) -> OpBurst {
+    let mut done = OpBurst::new();
+    while queue.in_flight > 0 {
+        queue.flush();
+        queue.dequeue_burst(&mut done, usize::MAX, 0);
+    }
+    done
+}
+
+#[test]
+fn every_fill_of_every_kind_is_right() {
+    let mut queue = open!(8, 1_000);
+    queue.min_fill = [1; OpKind::COUNT];
+    for kind in OpKind::ALL {
+        for fill in 1..=8 {
+            queue.stats = DeviceStats::default();
+            assert_eq!(queue.enqueue_burst(&mut ops_of(kind, fill)), fill as usize);
+            queue.flush();
+            let done = dequeue(&mut queue);
+            assert_eq!(tokens(&done), Vec::from_iter(0..fill), "{kind}: in the order of submission");
+            done.iter().for_each(|op| assert_right(op));
+            let stats = queue.stats();
+            assert_eq!((stats.batches, stats.batched), (1, fill), "{kind}");
+            assert_eq!((stats.scalar, stats.failed, stats.faults_caught), (0, 0, 0), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn a_full_batch_runs_at_once() {
+    for kind in OpKind::ALL {
+        let mut queue = open!(16, u64::MAX);
+        queue.enqueue_burst(&mut ops_of(kind, 8));
+        let done = dequeue(&mut queue);
+        assert_eq!(done.len(), 8, "{kind}");
+        done.iter().for_each(|op| assert_right(op));
+    }
+}
+
+#[test]
+fn one_call_runs_one_batch_and_no_kind_starves() {
+    let mut queue = open!(64, u64::MAX);
+    queue.enqueue_burst(&mut ops_of(OpKind::X25519Derive, 24));
+    queue.enqueue_burst(&mut ops_of(OpKind::EcdsaP256, 16));
+    let kinds: Vec<_> = (0..5)
+        .map(|_| {
+            let done = dequeue(&mut queue);
+            assert_eq!(done.len(), 8);
+            done[0].kind()
+        })
+        .collect();
+    use OpKind::{EcdsaP256 as E, X25519Derive as X};
+    assert_eq!(kinds, [E, X, E, X, X], "by turns");
+}
+
+#[test]
+fn a_partial_batch_waits_for_its_time() {
+    let mut queue = open!(16, 500);
+    let at = |now_ns| op(now_ns, now_ns, &Request::x25519_derive(&[1; 32], &[9; 32]));
+    queue.enqueue_burst(&mut OpBurst::from([at(1000), at(1300), at(1600)]));
+    let mut done = OpBurst::new();
+    assert_eq!(queue.dequeue_burst(&mut done, 16, 900), 0, "a clock behind is no reason");
+    assert_eq!(queue.dequeue_burst(&mut done, 16, 1499), 0);
+    assert_eq!(queue.dequeue_burst(&mut done, 16, 1500), 3, "the oldest takes the others along");
+    assert_eq!(queue.stats().batches, 1);
+}
+
+#[test]
+fn flush_runs_a_partial_batch_the_cheapest_first() {
+    let mut queue = open!(32, u64::MAX);
+    queue.enqueue_burst(&mut ops_of(OpKind::Rsa2048, 3));
+    queue.enqueue_burst(&mut ops_of(OpKind::X25519Derive, 3));
+    assert!(dequeue(&mut queue).is_empty());
+    queue.flush();
+    let done = dequeue(&mut queue);
+    assert_eq!((done.len(), done[0].kind()), (3, OpKind::X25519Derive));
+    assert!(dequeue(&mut queue).is_empty(), "one flush, one batch");
+    queue.flush();
+    assert_eq!(dequeue(&mut queue)[0].kind(), OpKind::Rsa2048);
+    queue.flush();
+    assert!(dequeue(&mut queue).is_empty());
+}
+
+#[test]
+fn too_few_for_lanes_run_one_at_a_time() {
+    let mut queue = open!(8, u64::MAX);
+    queue.enqueue_burst(&mut ops_of(OpKind::Rsa2048, 2));
+    for token in 0..2 {
+        queue.flush();
+        let done = dequeue(&mut queue);
+        assert_eq!(tokens(&done), [token], "the other may still find company");
+        assert_right(&done[0]);
+    }
+    let stats = queue.stats();
+    assert_eq!((stats.batches, stats.scalar), (0, 2));
+}
+
+#[test]
+fn a_key_that_lanes_cannot_check_runs_alone() {
+    let mut queue = open!(16, u64::MAX);
+    let key = rsa(der::RSA_2048_E3);
+    let mut ops: OpBurst = (0..9).map(|token| rsa_op(token, &key)).collect();
+    queue.enqueue_burst(&mut ops);
+    for token in 0..9 {
+        let done = dequeue(&mut queue);
+        assert_eq!(tokens(&done), [token], "waits for nobody");
+        assert_right(&done[0]);
+    }
+    assert_eq!((queue.stats().batches, queue.stats().scalar), (0, 9));
+}
+
+#[test]
+fn refuses_what_exceeds_its_capacity_unchanged() {
+    let mut queue = open!(3, 1_000);
+    let mut ops: OpBurst = (0..5).map(derive_op).collect();
+    assert_eq!(queue.enqueue_burst(&mut ops), 3);
+    assert_eq!(tokens(&ops), [3, 4]);
+    assert!(ops.iter().all(|op| op.status == OpStatus::NotProcessed && op.input()[0] == op.token.0 as u8));
+    assert_eq!(queue.enqueue_burst(&mut ops), 0, "still full");
+    queue.flush();
+    assert_eq!(queue.enqueue_burst(&mut ops), 0, "finished ops are in flight until given back");
+
+    let mut done = OpBurst::new();
+    assert_eq!(queue.dequeue_burst(&mut done, 0, 0), 0);
+    assert_eq!(queue.dequeue_burst(&mut done, 2, 0), 2, "no more than asked for");
+    assert_eq!(queue.enqueue_burst(&mut ops), 2);
+    assert_eq!(queue.dequeue_burst(&mut done, 9, 0), 1);
+    assert_eq!(tokens(&done), [0, 1, 2]);
+    assert_eq!((queue.stats().enqueued, queue.stats().dequeued), (5, 3));
+}
+
+#[test]
+fn a_wrong_rsa_result_is_caught_and_made_again() {
+    let mut queue = open!(8, u64::MAX);
+    for kind in [OpKind::Rsa2048, OpKind::Rsa3072, OpKind::Rsa4096] {
+        queue.stats = DeviceStats::default();
+        queue.lanes.corrupt = std::array::from_fn(|lane| lane == 0 || lane == 5);
+        queue.enqueue_burst(&mut ops_of(kind, 8));
+        let done = dequeue(&mut queue);
+        assert_eq!(done.len(), 8);
+        done.iter().for_each(|op| assert_right(op));
+        assert_eq!((queue.stats().faults_caught, queue.stats().failed), (2, 0), "{kind}");
+    }
+}
+
+#[test]
+fn a_result_that_stays_wrong_is_an_error_and_leaves_nothing() {
+    let mut queue = open!(8, u64::MAX);
+    queue.lanes.corrupt[3] = true;
+    queue.run_one = |op| op.status = OpStatus::Error;
+    queue.enqueue_burst(&mut ops_of(OpKind::Rsa2048, 8));
+    for op in dequeue(&mut queue) {
+        if op.token == Token(3) {
+            assert_eq!((op.status, op.output()), (OpStatus::Error, &[0; 256][..]));
+        } else {
+            assert_right(&op);
+        }
+    }
+    assert_eq!((queue.stats().faults_caught, queue.stats().failed), (1, 1));
+}
+
+/// The points of order 1, 2, 4 and 8, and what else reduces to them (cr.yp.to/ecdh.html).
+#[test]
+fn low_order_points_spoil_no_neighbour() {
+    let mut queue = open!(8, u64::MAX);
+    let p_plus = |low: u8| {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (low, 0x7f);
+        point
+    };
+    let with_top_bit = |mut point: [u8; 32]| {
+        point[31] |= 0x80;
+        point
+    };
+    let one = std::array::from_fn(|i| u8::from(i == 0));
+    let order_8 = [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda,
+        0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ];
+    let low = [[0; 32], one, order_8, p_plus(0xec), p_plus(0xed), p_plus(0xee), with_top_bit(one)];
+    for point in low {
+        // Once where the spare lanes copy it, once among seven others.
+        for (place, fill) in [(0, 2), (4, 8)] {
+            let peer = |lane| if lane == place { point } else { [9 + lane as u8; 32] };
+            let mut ops: OpBurst =
+                (0..fill).map(|lane| op(lane, 0, &Request::x25519_derive(&[7; 32], &peer(lane)))).collect();
+            queue.enqueue_burst(&mut ops);
+            for op in drain(&mut queue) {
+                if op.token == Token(place) {
+                    assert_eq!((op.status, op.output()), (OpStatus::Invalid, &[0; 32][..]), "{point:x?}");
+                } else {
+                    assert_right(&op);
+                }
+            }
+        }
+    }
+    assert_eq!(queue.stats().faults_caught, 0, "nothing was run again");
+}
+
+/// The CPU's answers are RFC 7748's, by cryptodev's own tests.
+#[test]
+fn x25519_agrees_with_the_cpu_on_any_bytes() {
+    let mut queue = open!(8, u64::MAX);
+    for round in 0..200 {
+        let mut ops: OpBurst = (0..8)
+            .map(|lane| {
+                let mut bytes = [0; 64];
+                spinlane_cryptodev::random::fill(&mut bytes);
+                if lane == 7 {
+                    bytes[32..].fill(0xff); // above p, top bit set
+                }
+                let (private, peer) = (bytes[..32].try_into(), bytes[32..].try_into());
+                let (private, peer) = (private.expect("32 bytes"), peer.expect("32 bytes"));
+                if round % 2 == 0 {
+                    op(lane, 0, &Request::x25519_derive(private, peer))
+                } else {
+                    op(lane, 0, &Request::x25519_keygen(private))
+                }
+            })
+            .collect();
+        queue.enqueue_burst(&mut ops);
+        dequeue(&mut queue).iter().for_each(|op| assert_right(op));
+    }
+}
+
+#[test]
+fn the_same_digest_is_never_signed_alike() {
+    let mut queue = open!(8, u64::MAX);
+    let key = p256(1);
+    let mut ops: OpBurst =
+        (0..8).map(|lane| op(lane, 0, &Request::ecdsa_p256(&key, &[4; 32]).expect("32 bytes"))).collect();
+    queue.enqueue_burst(&mut ops);
+    let done = dequeue(&mut queue);
+    done.iter().for_each(|op| assert_right(op));
+    let mut halves: Vec<_> = done.iter().map(|op| op.output()[..32].to_vec()).collect();
+    halves.sort();
+    halves.dedup();
+    assert_eq!(halves.len(), 8, "eight nonces");
+}
+
+#[test]
+fn digests_that_lanes_refuse_are_signed_too() {
+    let mut queue = open!(8, u64::MAX);
+    let key = p256(1);
+    let digests = [[0; 32], [0xff; 32], [0x80; 32]];
+    let mut ops: OpBurst = digests
+        .iter()
+        .map(|digest| op(0, 0, &Request::ecdsa_p256(&key, digest).expect("32 bytes")))
+        .collect();
+    queue.enqueue_burst(&mut ops);
+    drain(&mut queue).iter().for_each(|op| assert_right(op));
+    assert_eq!(queue.stats().faults_caught, 0);
+}
+
+/// Values at which crypto_mb's X25519 was found to be wrong.
+#[test]
+fn peers_that_lanes_get_wrong_are_right() {
+    let mut queue = open!(8, u64::MAX);
+    let near_p = |low: u8, top: u8, (at, byte): (usize, u8)| {
+        let mut peer = [0xff; 32];
+        (peer[0], peer[31]) = (low, top);
+        peer[at] &= byte;
+        peer
+    };
+    let ones = |bits: usize| {
+        std::array::from_fn(|i| (((1u32 << bits.saturating_sub(8 * i).min(8)) - 1) & 0xff) as u8)
+    };
+    let peers = [
+        near_p(0xeb, 0x7f, (0, 0xff)),
+        near_p(0xdc, 0xff, (0, 0xff)),
+        near_p(0xe9, 0x3f, (0, 0xff)),
+        near_p(0xec, 0xff, (20, 0xf7)),
+        near_p(0xea, 0xff, (15, 0xfe)),
+        ones(85),
+        ones(93),
+    ];
+    for private in 1..20 {
+        let mut ops: OpBurst =
+            peers.iter().map(|peer| op(0, 0, &Request::x25519_derive(&[private; 32], peer))).collect();
+        queue.enqueue_burst(&mut ops);
+        drain(&mut queue).iter().for_each(|op| assert_right(op));
+    }
+}
+
+#[test]
+fn an_op_that_nobody_prepared_is_invalid() {
+    let mut queue = open!(8, u64::MAX);
+    queue.enqueue_burst(&mut OpBurst::from([Op::new()]));
+    assert_eq!(dequeue(&mut queue)[0].status, OpStatus::Invalid);
+    assert_eq!(queue.stats().failed, 1);
+}
+
+#[test]
+fn nothing_secret_stays_in_the_lanes() {
+    let mut queue = open!(8, u64::MAX);
+    queue.min_fill = [1; OpKind::COUNT];
+    for kind in OpKind::ALL {
+        queue.enqueue_burst(&mut ops_of(kind, 3));
+        queue.flush();
+        dequeue(&mut queue);
+        assert!(queue.lanes.holds_no_secret(), "{kind}");
+    }
+}

@@ -1,0 +1,132 @@
+//! The device by its public face: settings, threads, allocations.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::thread;
+
+use spinlane_cryptodev::test_keys::{der, p256, rsa};
+use spinlane_cryptodev::{
+    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, Request, Token,
+};
+use spinlane_driver_mb::MbDevice;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting per thread.
+struct Counting;
+
+// SAFETY: passes every call on to the system's allocator, unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The device, or `None` where the machine has no lanes: the test says so and ends.
+fn device() -> Option<MbDevice> {
+    MbDevice::new().inspect_err(|error| eprintln!("skipped: {error}")).ok()
+}
+
+fn open(device: MbDevice, capacity: usize) -> Result<Box<dyn QueuePair>, DeviceError> {
+    device.queue_pair(QueuePairConfig { capacity, ..QueuePairConfig::default() })
+}
+
+#[test]
+fn offers_every_kind_and_names_a_capacity_out_of_range() {
+    let Some(device) = device() else { return };
+    assert_eq!((device.name(), device.capabilities()), ("mb", Capabilities::ALL));
+    for capacity in [0, 1 << 17, usize::MAX] {
+        let error = open(device, capacity).err().expect("out of range");
+        assert!(
+            matches!(error, DeviceError::Setting { setting: "capacity", value, .. } if value == capacity)
+        );
+    }
+    let queue = open(device, 5).expect("in range");
+    assert_eq!((queue.name(), queue.capacity()), ("mb", 5));
+    assert_eq!(queue.capabilities(), Capabilities::ALL);
+}
+
+#[test]
+fn threads_share_a_key() {
+    let Some(device) = device() else { return };
+    let (key, ec) = (rsa(der::RSA_2048), p256(1));
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let (key, ec) = (&key, &ec);
+            scope.spawn(move || {
+                let mut queue = open(device, 16).expect("in range");
+                let block = [seed + 1; 256];
+                let (mut ops, mut done) = (OpBurst::new(), OpBurst::new());
+                for token in 0..16 {
+                    let request = match token % 2 {
+                        0 => Request::rsa_private(key, &block).expect("below the modulus"),
+                        _ => Request::ecdsa_p256(ec, &block[..32]).expect("32 bytes"),
+                    };
+                    let mut op = Op::new();
+                    op.prepare(Token(token), &request, 0);
+                    ops.push_back(op);
+                }
+                queue.enqueue_burst(&mut ops);
+                while done.len() < 16 {
+                    queue.flush();
+                    queue.dequeue_burst(&mut done, 16, 0);
+                }
+                for op in done {
+                    assert_eq!(op.status, OpStatus::Success);
+                    match &**op.key().expect("signatures have one") {
+                        Key::Rsa(key) => assert!(key.verify_raw(op.output(), op.input())),
+                        Key::EcP256(key) => {
+                            let (digest, signature) = (op.input().try_into(), op.output().try_into());
+                            assert!(key.verify(digest.expect("32 bytes"), signature.expect("64 bytes")));
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn bursts_allocate_nothing_once_warm() {
+    let Some(device) = device() else { return };
+    let (key, ec) = (rsa(der::RSA_2048), p256(1));
+    let mut queue = open(device, 32).expect("in range");
+    let mut ops: OpBurst = (0..32).map(|_| Op::new()).collect();
+    let mut done = OpBurst::with_capacity(32);
+    let mut round = || {
+        for (token, op) in (0..).zip(ops.iter_mut()) {
+            let request = match token % 4 {
+                0 => Request::rsa_private(&key, &[0x21; 256]).expect("below the modulus"),
+                1 => Request::ecdsa_p256(&ec, &[0x21; 32]).expect("32 bytes"),
+                2 => Request::x25519_keygen(&[0x21; 32]),
+                _ => Request::x25519_derive(&[0x21; 32], &[9; 32]),
+            };
+            op.recycle();
+            op.prepare(Token(token), &request, 0);
+        }
+        assert_eq!(queue.enqueue_burst(&mut ops), 32);
+        while done.len() < 32 {
+            queue.dequeue_burst(&mut done, 32, 0);
+        }
+        std::mem::swap(&mut ops, &mut done);
+    };
+    round();
+    let before = ALLOCATIONS.get();
+    round();
+    round();
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
