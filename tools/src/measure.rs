@@ -111,15 +111,24 @@ pub struct Pairs<T> {
 ///
 /// # Errors
 /// What `pair` fails with.
-pub fn pairs<T>(wanted: usize, mut pair: impl FnMut(usize) -> Result<T>) -> Result<Pairs<T>> {
+pub fn pairs<T>(wanted: usize, pair: impl FnMut(usize) -> Result<T>) -> Result<Pairs<T>> {
+    pairs_by(wanted, pair, preemptions)
+}
+
+/// The same with another count of preemptions.
+fn pairs_by<T>(
+    wanted: usize,
+    mut pair: impl FnMut(usize) -> Result<T>,
+    mut preemptions: impl FnMut() -> Result<i64>,
+) -> Result<Pairs<T>> {
     let (mut clean, mut preempted) = (Vec::new(), Vec::new());
     for number in 0..wanted * TRIES {
         let before = preemptions()?;
         let result = pair(number)?;
         if preemptions()? == before {
-            clean.push(result)
+            clean.push(result);
         } else {
-            preempted.push(result)
+            preempted.push(result);
         }
         if clean.len() == wanted {
             break;
@@ -203,6 +212,8 @@ pub fn within<T: PartialOrd + std::fmt::Display>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -225,17 +236,34 @@ mod tests {
         );
     }
 
-    #[test]
-    fn preempted_pairs_are_thrown_away_and_tried_again() {
-        // Sleeping is a voluntary switch and must not count.
-        let pairs = pairs(3, |number| {
-            std::thread::sleep(std::time::Duration::from_micros(50));
+    /// Pairs of which those with an odd number are preempted, or all.
+    fn pairs_on_a_busy_core(wanted: usize, all: bool) -> Pairs<usize> {
+        let count = Cell::new(0);
+        let pair = |number| {
+            count.set(count.get() + i64::from(all || number % 2 == 1));
             Ok(number)
-        })
-        .unwrap();
-        assert_eq!(pairs.kept.len(), 3);
-        let last = *pairs.kept.last().unwrap();
-        assert_eq!(last + 1, pairs.kept.len() + pairs.thrown_away);
+        };
+        pairs_by(wanted, pair, || Ok(count.get())).unwrap()
+    }
+
+    #[test]
+    fn preempted_pairs_are_thrown_away_and_made_up_for() {
+        let pairs = pairs_on_a_busy_core(3, false);
+        assert_eq!(pairs.kept, [0, 2, 4]);
+        assert_eq!((pairs.thrown_away, pairs.preempted), (2, false));
+    }
+
+    #[test]
+    fn where_every_pair_is_preempted_they_have_to_do() {
+        let pairs = pairs_on_a_busy_core(2, true);
+        assert_eq!(pairs.kept.len(), 2 * TRIES);
+        assert_eq!((pairs.thrown_away, pairs.preempted), (0, true));
+    }
+
+    #[test]
+    fn the_kernel_counts_preemptions_upwards() {
+        let before = preemptions().unwrap();
+        assert!(before >= 0 && preemptions().unwrap() >= before);
     }
 
     #[test]
