@@ -19,7 +19,10 @@ fn main() {
         exit(1);
     });
     println!("cargo::rerun-if-changed={}", include.display());
-    println!("cargo::rerun-if-changed={}", lib_dir.join("libcrypto_mb.a").display());
+    println!(
+        "cargo::rerun-if-changed={}",
+        lib_dir.join("libcrypto_mb.a").display()
+    );
 
     // Compiles to nothing: it fails where a declaration differs.
     cc::Build::new()
@@ -30,7 +33,11 @@ fn main() {
         .compile("crypto_mb_abi_check");
 
     println!("cargo::rustc-link-search=native={}", lib_dir.display());
-    let kind = if lib_dir.join("libcrypto_mb.a").exists() { "static" } else { "dylib" };
+    let kind = if lib_dir.join("libcrypto_mb.a").exists() {
+        "static"
+    } else {
+        "dylib"
+    };
     println!("cargo::rustc-link-lib={kind}=crypto_mb");
     // Its variants on BIGNUMs, which nobody calls, share objects with those that are called.
     println!("cargo::rustc-link-lib=dylib=crypto");
@@ -46,11 +53,16 @@ fn find() -> Result<(PathBuf, PathBuf), String> {
             )
         });
     }
-    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
-    [manifest.join("../../.deps/crypto_mb"), "/usr/local".into(), "/usr".into()]
-        .iter()
-        .find_map(|prefix| at(prefix))
-        .ok_or_else(|| "Intel's crypto_mb is missing; run `make setup` in the workspace root".into())
+    let manifest =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set")?);
+    [
+        manifest.join("../../.deps/crypto_mb"),
+        "/usr/local".into(),
+        "/usr".into(),
+    ]
+    .iter()
+    .find_map(|prefix| at(prefix))
+    .ok_or_else(|| "Intel's crypto_mb is missing; run `make setup` in the workspace root".into())
 }
 
 fn at(prefix: &Path) -> Option<(PathBuf, PathBuf)> {

@@ -44,7 +44,8 @@ pub(crate) fn x25519(private: &[u8; 32], peer: &[u8; 32], secret: &mut [u8; 32])
 #[must_use]
 pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     // SAFETY: the lengths are compared first, so that both slices have `a.len()` bytes.
-    a.len() == b.len() && unsafe { sys::CRYPTO_memcmp(a.as_ptr().cast(), b.as_ptr().cast(), a.len()) } == 0
+    a.len() == b.len()
+        && unsafe { sys::CRYPTO_memcmp(a.as_ptr().cast(), b.as_ptr().cast(), a.len()) } == 0
 }
 
 /// Zeroes `secret`, also where nobody reads it again. Byte-wise volatile writes would take ten
@@ -71,7 +72,8 @@ impl BigNum {
     /// The number with this big-endian encoding. `None`: out of memory.
     fn from_be(bytes: &[u8]) -> Option<Self> {
         // SAFETY: `bytes` is valid for its length; a null third argument asks for a new BIGNUM.
-        NonNull::new(unsafe { sys::BN_bin2bn(bytes.as_ptr(), bytes.len(), std::ptr::null_mut()) }).map(Self)
+        NonNull::new(unsafe { sys::BN_bin2bn(bytes.as_ptr(), bytes.len(), std::ptr::null_mut()) })
+            .map(Self)
     }
 
     fn as_ptr(&self) -> *const sys::BIGNUM {

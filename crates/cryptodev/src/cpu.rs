@@ -40,7 +40,9 @@ fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> 
             OpStatus::Success
         }
         (OpKind::X25519Derive, _) => {
-            let (Some((private, peer)), Ok(secret)) = (input.split_first_chunk(), output.try_into()) else {
+            let (Some((private, peer)), Ok(secret)) =
+                (input.split_first_chunk(), output.try_into())
+            else {
                 return OpStatus::Invalid;
             };
             let Ok(peer) = peer.try_into() else {

@@ -50,7 +50,10 @@ impl Default for QueuePairConfig {
     /// 256 ops in flight, partial batches wait at most 1 ms. A shorter wait empties the lanes
     /// at high load: a batch of RSA-2048 itself takes most of a millisecond.
     fn default() -> Self {
-        Self { capacity: 256, max_delay_ns: 1_000_000 }
+        Self {
+            capacity: 256,
+            max_delay_ns: 1_000_000,
+        }
     }
 }
 
@@ -84,12 +87,14 @@ pub trait QueuePair {
     fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize;
 
     /// Adds at most `max` finished ops to the back of `done`; returns how many. Runs full
-    /// batches, and partial ones whose oldest op has waited `max_delay_ns` at `now_ns` (the clock of
-    /// [`Op::enqueued_at_ns`]).
+    /// batches, and partial ones whose oldest op has waited `max_delay_ns` at `now_ns` (the
+    /// clock of [`Op::enqueued_at_ns`]). A device that computes on the caller's core does so
+    /// for a bounded time: 0 does not mean that nothing is due, nor that nothing is in flight.
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize;
 
-    /// Runs partial batches now: the poll core has nothing else to do. The results come out
-    /// of the next `dequeue_burst`.
+    /// Runs what waits for company now: the poll core has nothing else to do. The results come
+    /// out of the next `dequeue_burst`. Bounded likewise: with enough kinds waiting it takes
+    /// several flushes to run them all, with a dequeue between them.
     fn flush(&mut self);
 
     /// What it counted so far.
@@ -111,7 +116,8 @@ pub struct DeviceStats {
     pub batched: u64,
     /// Ops a batching device ran one at a time, too few of them being there.
     pub scalar: u64,
-    /// Results that failed the check by the public exponent and were computed again.
+    /// Results that lanes got wrong, as the check by the public exponent or the library itself
+    /// found, and that were computed again.
     pub faults_caught: u64,
 }
 

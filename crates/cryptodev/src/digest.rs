@@ -70,7 +70,10 @@ pub struct Hasher {
 impl Hasher {
     /// A fresh one.
     pub fn new(digest: Digest) -> Self {
-        Self { digest, sha: Sha::new(digest) }
+        Self {
+            digest,
+            sha: Sha::new(digest),
+        }
     }
 
     /// Its algorithm.
@@ -95,7 +98,9 @@ impl Hasher {
 impl fmt::Debug for Hasher {
     /// The state stays out: what it took in may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hasher").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Hasher")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,6 +154,8 @@ impl HmacKey {
 impl fmt::Debug for HmacKey {
     /// The key stays out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HmacKey").field("digest", &self.digest()).finish_non_exhaustive()
+        f.debug_struct("HmacKey")
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
     }
 }

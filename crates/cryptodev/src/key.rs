@@ -46,7 +46,9 @@ pub enum KeyError {
         bits: usize,
     },
     /// The primes differ in length, which neither lanes nor constant-time CRT support.
-    #[error("RSA prime {prime} has {bits} bits instead of {wanted}; use a key of two primes of equal length")]
+    #[error(
+        "RSA prime {prime} has {bits} bits instead of {wanted}; use a key of two primes of equal length"
+    )]
     RsaPrimeSize {
         /// `p` or `q`.
         prime: char,
@@ -133,7 +135,11 @@ impl RsaKey {
         for (prime, bytes) in [('p', components.p), ('q', components.q)] {
             let bits = bit_len(strip_zeros(bytes));
             if bits != wanted {
-                return Err(KeyError::RsaPrimeSize { prime, bits, wanted });
+                return Err(KeyError::RsaPrimeSize {
+                    prime,
+                    bits,
+                    wanted,
+                });
             }
         }
         let cpu = Rsa::new(components).map_err(|fault| KeyError::RsaInconsistent {
@@ -167,10 +173,15 @@ impl RsaKey {
         let mut block = [0x5a; MAX_OUTPUT];
         let mut signature = Zeroizing::new([0; MAX_OUTPUT]);
         block[0] = 0; // below the modulus
-        if self.private_raw(&block[..self.modulus_len()], &mut signature[..self.modulus_len()]) {
+        if self.private_raw(
+            &block[..self.modulus_len()],
+            &mut signature[..self.modulus_len()],
+        ) {
             Ok(())
         } else {
-            Err(KeyError::RsaInconsistent { culprit: "p or q is not prime" })
+            Err(KeyError::RsaInconsistent {
+                culprit: "p or q is not prime",
+            })
         }
     }
 
@@ -249,7 +260,9 @@ impl RsaKey {
 impl fmt::Debug for RsaKey {
     /// Only the size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RsaKey").field("bits", &self.bits()).finish_non_exhaustive()
+        f.debug_struct("RsaKey")
+            .field("bits", &self.bits())
+            .finish_non_exhaustive()
     }
 }
 
@@ -274,7 +287,11 @@ impl EcP256Key {
         let cpu = P256::new(&bytes).ok_or(KeyError::EcRange)?;
         let mut words = Zeroizing::new([0; 4]);
         write_limbs(&*bytes, &mut *words);
-        Ok(Self { scalar: words, public: cpu.public(), cpu })
+        Ok(Self {
+            scalar: words,
+            public: cpu.public(),
+            cpu,
+        })
     }
 
     /// The private scalar in 64-bit limbs, least significant first.
@@ -308,12 +325,17 @@ impl fmt::Debug for EcP256Key {
 
 /// `bytes` without leading zeros. What it tells about a secret is how many it had.
 fn strip_zeros(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())..]
+    &bytes[bytes
+        .iter()
+        .position(|byte| *byte != 0)
+        .unwrap_or(bytes.len())..]
 }
 
 /// Bits of a big-endian number without leading zeros.
 fn bit_len(bytes: &[u8]) -> usize {
-    bytes.first().map_or(0, |first| bytes.len() * 8 - first.leading_zeros() as usize)
+    bytes
+        .first()
+        .map_or(0, |first| bytes.len() * 8 - first.leading_zeros() as usize)
 }
 
 /// A big-endian number of at most `count` limbs as exactly `count`, least significant first.
@@ -326,6 +348,8 @@ fn limbs(bytes: &[u8], count: usize) -> Box<[u64]> {
 /// The same into the caller's memory.
 fn write_limbs(bytes: &[u8], out: &mut [u64]) {
     for (limb, chunk) in out.iter_mut().zip(bytes.rchunks(8)) {
-        *limb = chunk.iter().fold(0, |limb, byte| limb << 8 | u64::from(*byte));
+        *limb = chunk
+            .iter()
+            .fold(0, |limb, byte| limb << 8 | u64::from(*byte));
     }
 }

@@ -28,6 +28,8 @@ pub mod random;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;
 
-pub use device::{Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig};
+pub use device::{
+    Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig,
+};
 pub use key::{EcP256Key, Key, KeyError, RsaComponents, RsaKey};
 pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};

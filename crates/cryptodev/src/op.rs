@@ -134,7 +134,10 @@ impl<'a> Request<'a> {
     /// 0, 1 and n-1. Padding never makes those three; a peer's ciphertext may be one.
     pub fn rsa_private(key: &'a Arc<Key>, block: &'a [u8]) -> Result<Self, RequestError> {
         let Key::Rsa(rsa) = &**key else {
-            return Err(RequestError::WrongKey { wanted: "RSA", got: key.name() });
+            return Err(RequestError::WrongKey {
+                wanted: "RSA",
+                got: key.name(),
+            });
         };
         if block.len() != rsa.modulus_len() {
             return Err(RequestError::Length {
@@ -149,7 +152,12 @@ impl<'a> Request<'a> {
         if is_own_root(block, rsa.modulus()) {
             return Err(RequestError::OwnRoot);
         }
-        Ok(Self { kind: rsa.kind(), key: Some(key), input: block, more: &[] })
+        Ok(Self {
+            kind: rsa.kind(),
+            key: Some(key),
+            input: block,
+            more: &[],
+        })
     }
 
     /// ECDSA signature on P-256 over `digest`, which the caller has truncated or left-padded
@@ -159,22 +167,44 @@ impl<'a> Request<'a> {
     /// The key is no P-256 key, or `digest` is not 32 bytes.
     pub fn ecdsa_p256(key: &'a Arc<Key>, digest: &'a [u8]) -> Result<Self, RequestError> {
         let Key::EcP256(_) = &**key else {
-            return Err(RequestError::WrongKey { wanted: "P-256", got: key.name() });
+            return Err(RequestError::WrongKey {
+                wanted: "P-256",
+                got: key.name(),
+            });
         };
         if digest.len() != 32 {
-            return Err(RequestError::Length { what: "digest", wanted: 32, got: digest.len() });
+            return Err(RequestError::Length {
+                what: "digest",
+                wanted: 32,
+                got: digest.len(),
+            });
         }
-        Ok(Self { kind: OpKind::EcdsaP256, key: Some(key), input: digest, more: &[] })
+        Ok(Self {
+            kind: OpKind::EcdsaP256,
+            key: Some(key),
+            input: digest,
+            more: &[],
+        })
     }
 
     /// X25519 public key of the private scalar `private`, which may be unclamped.
     pub fn x25519_keygen(private: &'a [u8; 32]) -> Self {
-        Self { kind: OpKind::X25519Keygen, key: None, input: private, more: &[] }
+        Self {
+            kind: OpKind::X25519Keygen,
+            key: None,
+            input: private,
+            more: &[],
+        }
     }
 
     /// X25519 shared secret of `private` and the peer's public key.
     pub fn x25519_derive(private: &'a [u8; 32], peer: &'a [u8; 32]) -> Self {
-        Self { kind: OpKind::X25519Derive, key: None, input: private, more: peer }
+        Self {
+            kind: OpKind::X25519Derive,
+            key: None,
+            input: private,
+            more: peer,
+        }
     }
 
     /// What is computed.
@@ -187,7 +217,9 @@ impl<'a> Request<'a> {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum RequestError {
     /// The key is of another type than the op needs.
-    #[error("the op needs a {wanted} key, the key given is {got}; bind the key that matches the certificate")]
+    #[error(
+        "the op needs a {wanted} key, the key given is {got}; bind the key that matches the certificate"
+    )]
     WrongKey {
         /// Type the op needs.
         wanted: &'static str,
@@ -208,13 +240,16 @@ pub enum RequestError {
     #[error("RSA block is not below the modulus; pad it (PKCS#1 v1.5 or PSS) first")]
     NotBelowModulus,
     /// The RSA block is 0, 1 or n-1.
-    #[error("RSA block is 0, 1 or n-1, its own root under every key; pad it (PKCS#1 v1.5 or PSS) first")]
+    #[error(
+        "RSA block is 0, 1 or n-1, its own root under every key; pad it (PKCS#1 v1.5 or PSS) first"
+    )]
     OwnRoot,
 }
 
 /// Whether `block` is 0, 1 or n-1, which aws-lc refuses: every odd power of them is themselves.
 fn is_own_root(block: &[u8], modulus: &[u8]) -> bool {
-    let (Some((last, head)), Some((last_of_n, head_of_n))) = (block.split_last(), modulus.split_last())
+    let (Some((last, head)), Some((last_of_n, head_of_n))) =
+        (block.split_last(), modulus.split_last())
     else {
         return true;
     };

@@ -58,7 +58,12 @@ pub fn pkcs1_v15_raw(digest_info: &[u8], block: &mut [u8]) -> Result<(), Padding
 ///
 /// # Errors
 /// `hash` has not the digest's length, or the salt is longer than [`pss_max_salt_len`].
-pub fn pss(digest: Digest, hash: &[u8], salt_len: usize, block: &mut [u8]) -> Result<(), PaddingError> {
+pub fn pss(
+    digest: Digest,
+    hash: &[u8],
+    salt_len: usize,
+    block: &mut [u8],
+) -> Result<(), PaddingError> {
     pad_pss(digest, hash, salt_len, random::fill, block)
 }
 
@@ -66,8 +71,19 @@ pub fn pss(digest: Digest, hash: &[u8], salt_len: usize, block: &mut [u8]) -> Re
 ///
 /// # Errors
 /// As [`pss`].
-pub fn pss_with_salt(digest: Digest, hash: &[u8], salt: &[u8], block: &mut [u8]) -> Result<(), PaddingError> {
-    pad_pss(digest, hash, salt.len(), |place| place.copy_from_slice(salt), block)
+pub fn pss_with_salt(
+    digest: Digest,
+    hash: &[u8],
+    salt: &[u8],
+    block: &mut [u8],
+) -> Result<(), PaddingError> {
+    pad_pss(
+        digest,
+        hash,
+        salt.len(),
+        |place| place.copy_from_slice(salt),
+        block,
+    )
 }
 
 /// Longest salt of [`pss`] for a block of `block_len` bytes.
@@ -79,16 +95,25 @@ fn check_hash(digest: Digest, hash: &[u8]) -> Result<(), PaddingError> {
     if hash.len() == digest.len() {
         Ok(())
     } else {
-        Err(PaddingError::HashLength { digest, got: hash.len() })
+        Err(PaddingError::HashLength {
+            digest,
+            got: hash.len(),
+        })
     }
 }
 
 /// DER of DigestInfo up to the hash itself (RFC 8017, section 9.2, note 1).
 fn digest_info_prefix(digest: Digest) -> &'static [u8] {
     match digest {
-        Digest::Sha256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",
-        Digest::Sha384 => b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30",
-        Digest::Sha512 => b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40",
+        Digest::Sha256 => {
+            b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
+        }
+        Digest::Sha384 => {
+            b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30"
+        }
+        Digest::Sha512 => {
+            b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40"
+        }
     }
 }
 
@@ -97,7 +122,12 @@ fn pad_pkcs1(parts: &[&[u8]], block: &mut [u8]) -> Result<(), PaddingError> {
     let len = parts.iter().map(|part| part.len()).sum();
     let most = block.len().saturating_sub(11);
     if len > most || block.len() < 11 {
-        return Err(PaddingError::TooLong { what: "DigestInfo", got: len, most, block: block.len() });
+        return Err(PaddingError::TooLong {
+            what: "DigestInfo",
+            got: len,
+            most,
+            block: block.len(),
+        });
     }
     let (padding, mut rest) = block.split_at_mut(block.len() - len);
     padding.fill(0xff);
@@ -127,7 +157,12 @@ fn pad_pss(
     check_hash(digest, hash)?;
     let most = pss_max_salt_len(digest, block.len());
     if salt_len > most || block.len() < digest.len() + 2 {
-        return Err(PaddingError::TooLong { what: "PSS salt", got: salt_len, most, block: block.len() });
+        return Err(PaddingError::TooLong {
+            what: "PSS salt",
+            got: salt_len,
+            most,
+            block: block.len(),
+        });
     }
     let (db, rest) = block.split_at_mut(block.len() - digest.len() - 1);
     let (h, trailer) = rest.split_at_mut(digest.len());
@@ -154,7 +189,10 @@ fn mask_by_mgf1(digest: Digest, seed: &[u8], data: &mut [u8]) {
         let mut hasher = seeded.clone();
         hasher.update(&counter.to_be_bytes());
         hasher.finish(&mut mask);
-        chunk.iter_mut().zip(&mask).for_each(|(byte, mask)| *byte ^= mask);
+        chunk
+            .iter_mut()
+            .zip(&mask)
+            .for_each(|(byte, mask)| *byte ^= mask);
     }
     cleanse(&mut mask);
 }

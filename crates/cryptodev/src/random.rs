@@ -22,7 +22,10 @@ pub fn fill(out: &mut [u8]) {
         return aws_lc::random(out);
     }
     // The buffer is gone while the thread's locals are being destroyed.
-    if BUFFER.try_with(|buffer| buffer.borrow_mut().take(out)).is_err() {
+    if BUFFER
+        .try_with(|buffer| buffer.borrow_mut().take(out))
+        .is_err()
+    {
         aws_lc::random(out);
     }
 }
@@ -46,11 +49,16 @@ struct Buffer {
 }
 
 impl Buffer {
-    const EMPTY: Self = Self { bytes: [0; BUFFER_LEN], used: BUFFER_LEN, generation: 0 };
+    const EMPTY: Self = Self {
+        bytes: [0; BUFFER_LEN],
+        used: BUFFER_LEN,
+        generation: 0,
+    };
 
     /// Moves the next bytes to `out`, which is at most [`LONGEST_BUFFERED`] long.
     fn take(&mut self, out: &mut [u8]) {
-        if self.bytes.len() - self.used < out.len() || self.generation != aws_lc::fork_generation() {
+        if self.bytes.len() - self.used < out.len() || self.generation != aws_lc::fork_generation()
+        {
             self.refill();
         }
         let next = &mut self.bytes[self.used..self.used + out.len()];

@@ -34,7 +34,9 @@ pub fn rsa(der: &[u8]) -> Arc<Key> {
 pub fn p256(seed: u8) -> Arc<Key> {
     let mut scalar = [0x5c; 32];
     scalar[31] = seed;
-    Arc::new(Key::EcP256(EcP256Key::from_scalar(&scalar).expect("far below the order")))
+    Arc::new(Key::EcP256(
+        EcP256Key::from_scalar(&scalar).expect("far below the order"),
+    ))
 }
 
 /// The numbers of an RSAPrivateKey (RFC 8017, appendix A.1.2).

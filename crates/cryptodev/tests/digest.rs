@@ -23,7 +23,10 @@ fn hmac(digest: Digest, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn sha2_of_abc() {
     for (digest, expected) in [
-        (Digest::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        (
+            Digest::Sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ),
         (
             Digest::Sha384,
             "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
@@ -95,8 +98,14 @@ fn an_hmac_key_signs_again_and_again() {
 
 #[test]
 fn states_are_not_printed() {
-    assert_eq!(format!("{:?}", HmacKey::new(Digest::Sha256, b"key")), "HmacKey { digest: Sha256, .. }");
-    assert_eq!(format!("{:?}", Hasher::new(Digest::Sha512)), "Hasher { digest: Sha512, .. }");
+    assert_eq!(
+        format!("{:?}", HmacKey::new(Digest::Sha256, b"key")),
+        "HmacKey { digest: Sha256, .. }"
+    );
+    assert_eq!(
+        format!("{:?}", Hasher::new(Digest::Sha512)),
+        "Hasher { digest: Sha512, .. }"
+    );
 }
 
 proptest! {

@@ -30,14 +30,30 @@ fn rsa_of_three_sizes() {
         (der::RSA_4096, OpKind::Rsa4096, 4096),
     ] {
         let key = rsa(der);
-        let Key::Rsa(key) = &*key else { panic!("an RSA key") };
-        assert_eq!((key.kind(), key.bits(), key.modulus_len()), (kind, bits, bits / 8));
+        let Key::Rsa(key) = &*key else {
+            panic!("an RSA key")
+        };
+        assert_eq!(
+            (key.kind(), key.bits(), key.modulus_len()),
+            (kind, bits, bits / 8)
+        );
         assert!(key.public_exponent_is_65537());
         assert_eq!(key.n_limbs().len(), bits / 64);
-        for part in [key.p_limbs(), key.q_limbs(), key.dp_limbs(), key.dq_limbs(), key.qinv_limbs()] {
+        for part in [
+            key.p_limbs(),
+            key.q_limbs(),
+            key.dp_limbs(),
+            key.dq_limbs(),
+            key.qinv_limbs(),
+        ] {
             assert_eq!(part.len(), bits / 128);
         }
-        let from_limbs: Vec<u8> = key.n_limbs().iter().rev().flat_map(|limb| limb.to_be_bytes()).collect();
+        let from_limbs: Vec<u8> = key
+            .n_limbs()
+            .iter()
+            .rev()
+            .flat_map(|limb| limb.to_be_bytes())
+            .collect();
         assert_eq!(from_limbs, key.modulus());
     }
 }
@@ -47,8 +63,23 @@ fn leading_zeros_do_not_matter() {
     let zeros = |bytes: &[u8]| [&[0; 9], bytes].concat();
     let c = components(der::RSA_2048);
     let (n, e, d) = (zeros(c.n), zeros(c.e), zeros(c.d));
-    let (p, q, dp, dq, qinv) = (zeros(c.p), zeros(c.q), zeros(c.dp), zeros(c.dq), zeros(c.qinv));
-    let padded = RsaComponents { n: &n, e: &e, d: &d, p: &p, q: &q, dp: &dp, dq: &dq, qinv: &qinv };
+    let (p, q, dp, dq, qinv) = (
+        zeros(c.p),
+        zeros(c.q),
+        zeros(c.dp),
+        zeros(c.dq),
+        zeros(c.qinv),
+    );
+    let padded = RsaComponents {
+        n: &n,
+        e: &e,
+        d: &d,
+        p: &p,
+        q: &q,
+        dp: &dp,
+        dq: &dq,
+        qinv: &qinv,
+    };
     let padded = RsaKey::from_components(&padded).expect("the same key");
     let plain = RsaKey::from_components(&c).expect("a key");
     assert_eq!(padded.modulus(), plain.modulus());
@@ -60,15 +91,29 @@ fn leading_zeros_do_not_matter() {
 fn rsa_of_other_sizes_is_refused() {
     let c = components(der::RSA_2048);
     for (n, bits) in [(&c.n[..128], 1016), (&[][..], 0), (&[0, 0, 1][..], 1)] {
-        assert_eq!(refused(&RsaComponents { n, ..c }), KeyError::RsaSize { bits });
+        assert_eq!(
+            refused(&RsaComponents { n, ..c }),
+            KeyError::RsaSize { bits }
+        );
     }
     assert_eq!(
-        refused(&RsaComponents { q: &c.q[..100], ..c }),
-        KeyError::RsaPrimeSize { prime: 'q', bits: 792, wanted: 1024 }
+        refused(&RsaComponents {
+            q: &c.q[..100],
+            ..c
+        }),
+        KeyError::RsaPrimeSize {
+            prime: 'q',
+            bits: 792,
+            wanted: 1024
+        }
     );
     assert_eq!(
         refused(&RsaComponents { p: &[], ..c }),
-        KeyError::RsaPrimeSize { prime: 'p', bits: 0, wanted: 1024 }
+        KeyError::RsaPrimeSize {
+            prime: 'p',
+            bits: 0,
+            wanted: 1024
+        }
     );
 }
 
@@ -77,13 +122,46 @@ fn a_component_that_does_not_fit_is_named() {
     let c = components(der::RSA_2048);
     let other = components(der::RSA_2048_OTHER);
     let cases: [(RsaComponents<'_>, &str); 7] = [
-        (RsaComponents { n: &altered(c.n), ..c }, "n is not p * q"),
-        (RsaComponents { p: &altered(c.p), ..c }, "n is not p * q"),
+        (
+            RsaComponents {
+                n: &altered(c.n),
+                ..c
+            },
+            "n is not p * q",
+        ),
+        (
+            RsaComponents {
+                p: &altered(c.p),
+                ..c
+            },
+            "n is not p * q",
+        ),
         (RsaComponents { n: other.n, ..c }, "n is not p * q"),
-        (RsaComponents { d: &altered(c.d), ..c }, "d is not the inverse of e"),
-        (RsaComponents { dp: &altered(c.dp), ..c }, "dp, dq or qinv does not follow from p, q and d"),
-        (RsaComponents { qinv: &altered(c.qinv), ..c }, "dp, dq or qinv does not follow from p, q and d"),
-        (RsaComponents { e: &[4], ..c }, "e is even, 1, or above 33 bits"),
+        (
+            RsaComponents {
+                d: &altered(c.d),
+                ..c
+            },
+            "d is not the inverse of e",
+        ),
+        (
+            RsaComponents {
+                dp: &altered(c.dp),
+                ..c
+            },
+            "dp, dq or qinv does not follow from p, q and d",
+        ),
+        (
+            RsaComponents {
+                qinv: &altered(c.qinv),
+                ..c
+            },
+            "dp, dq or qinv does not follow from p, q and d",
+        ),
+        (
+            RsaComponents { e: &[4], ..c },
+            "e is even, 1, or above 33 bits",
+        ),
     ];
     for (components, culprit) in &cases {
         assert_eq!(refused(components), inconsistent(culprit));
@@ -92,14 +170,18 @@ fn a_component_that_does_not_fit_is_named() {
 
 #[test]
 fn composite_primes_show_in_the_trial() {
-    assert_eq!(refused(&components(COMPOSITE_P)), inconsistent("p or q is not prime"));
+    assert_eq!(
+        refused(&components(COMPOSITE_P)),
+        inconsistent("p or q is not prime")
+    );
 }
 
 #[test]
 fn p256_takes_scalars_from_1_to_n() {
     const N: [u8; 32] = [
-        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
-        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63,
+        0x25, 0x51,
     ];
     let mut n_minus_1 = N;
     n_minus_1[31] -= 1;
@@ -111,7 +193,10 @@ fn p256_takes_scalars_from_1_to_n() {
         (&[][..], KeyError::EcLength { got: 0 }),
         (&[1; 33][..], KeyError::EcLength { got: 33 }),
     ] {
-        assert_eq!(EcP256Key::from_scalar(scalar).expect_err("not a key"), error);
+        assert_eq!(
+            EcP256Key::from_scalar(scalar).expect_err("not a key"),
+            error
+        );
     }
     // 1 and n-1 give the generator (FIPS 186-5; its y is odd) and its negative.
     let one = EcP256Key::from_scalar(&[1]).expect("a key");
@@ -124,12 +209,17 @@ fn p256_takes_scalars_from_1_to_n() {
 
 #[test]
 fn nothing_secret_is_printed() {
-    let keys: [(Arc<Key>, &str); 2] =
-        [(rsa(der::RSA_2048), "RsaKey { bits: 2048, .. }"), (p256(1), "EcP256Key { .. }")];
+    let keys: [(Arc<Key>, &str); 2] = [
+        (rsa(der::RSA_2048), "RsaKey { bits: 2048, .. }"),
+        (p256(1), "EcP256Key { .. }"),
+    ];
     for (key, text) in keys {
         assert_eq!(format!("{key:?}"), text);
     }
-    assert_eq!(format!("{:?}", components(der::RSA_2048)), "RsaComponents { .. }");
+    assert_eq!(
+        format!("{:?}", components(der::RSA_2048)),
+        "RsaComponents { .. }"
+    );
 }
 
 #[test]

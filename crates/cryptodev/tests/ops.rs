@@ -41,7 +41,10 @@ fn x25519_of_rfc_7748() {
     let mut nine = [0; 32];
     nine[0] = 9;
     let op = run(&Request::x25519_keygen(&nine));
-    assert_eq!(op.output(), bytes("422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"));
+    assert_eq!(
+        op.output(),
+        bytes("422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079")
+    );
 }
 
 #[test]
@@ -56,7 +59,9 @@ fn a_low_order_point_is_invalid_and_leaves_nothing() {
 #[test]
 fn ecdsa_verifies() {
     let key = p256(3);
-    let Key::EcP256(ec) = &*key else { panic!("a P-256 key") };
+    let Key::EcP256(ec) = &*key else {
+        panic!("a P-256 key")
+    };
     let mut digest = [0; 32];
     Digest::Sha256.hash(&[b"a message"], &mut digest);
     let op = run(&Request::ecdsa_p256(&key, &digest).expect("32 bytes"));
@@ -75,9 +80,17 @@ fn ecdsa_verifies() {
 
 #[test]
 fn rsa_verifies_with_every_exponent() {
-    for der in [der::RSA_2048, der::RSA_2048_E3, der::RSA_2048_P_BELOW_Q, der::RSA_3072, der::RSA_4096] {
+    for der in [
+        der::RSA_2048,
+        der::RSA_2048_E3,
+        der::RSA_2048_P_BELOW_Q,
+        der::RSA_3072,
+        der::RSA_4096,
+    ] {
         let key = rsa(der);
-        let Key::Rsa(rsa) = &*key else { panic!("an RSA key") };
+        let Key::Rsa(rsa) = &*key else {
+            panic!("an RSA key")
+        };
         let block = vec![0x42; rsa.modulus_len()];
         let op = run(&Request::rsa_private(&key, &block).expect("below the modulus"));
         assert_eq!(op.status, OpStatus::Success);
@@ -100,20 +113,32 @@ fn an_op_that_nobody_prepared_is_invalid() {
 fn an_op_carries_its_request_and_forgets_it() {
     let key = p256(1);
     let mut op = Op::new();
-    op.prepare(Token(7), &Request::ecdsa_p256(&key, &[3; 32]).expect("32 bytes"), 11);
-    assert_eq!((op.token, op.status, op.enqueued_at_ns), (Token(7), OpStatus::NotProcessed, 11));
+    op.prepare(
+        Token(7),
+        &Request::ecdsa_p256(&key, &[3; 32]).expect("32 bytes"),
+        11,
+    );
+    assert_eq!(
+        (op.token, op.status, op.enqueued_at_ns),
+        (Token(7), OpStatus::NotProcessed, 11)
+    );
     assert_eq!((op.kind(), op.input()), (OpKind::EcdsaP256, &[3; 32][..]));
     assert_eq!(Arc::strong_count(&key), 2, "an op in flight holds its key");
     op.recycle();
     assert_eq!(Arc::strong_count(&key), 1);
     assert!(op.key().is_none());
-    assert_eq!((op.token, op.input(), op.output()), (Token(0), &[0; 32][..], &[0; 64][..]));
+    assert_eq!(
+        (op.token, op.input(), op.output()),
+        (Token(0), &[0; 32][..], &[0; 64][..])
+    );
 }
 
 #[test]
 fn blocks_that_padding_never_makes_are_refused() {
     let key = rsa(der::RSA_2048);
-    let Key::Rsa(rsa) = &*key else { panic!("an RSA key") };
+    let Key::Rsa(rsa) = &*key else {
+        panic!("an RSA key")
+    };
     let n = rsa.modulus();
     let minus = |delta: u8| {
         let mut block = n.to_vec();
@@ -129,7 +154,10 @@ fn blocks_that_padding_never_makes_are_refused() {
     assert_eq!(error(&small(1)), Some(RequestError::OwnRoot));
     // Their neighbours are served.
     for block in [&minus(2)[..], &small(2)] {
-        assert_eq!(run(&Request::rsa_private(&key, block).expect("a residue")).status, OpStatus::Success);
+        assert_eq!(
+            run(&Request::rsa_private(&key, block).expect("a residue")).status,
+            OpStatus::Success
+        );
     }
 }
 
@@ -138,11 +166,17 @@ fn a_key_of_another_type_is_named() {
     let (rsa, ec) = (rsa(der::RSA_2048), p256(1));
     assert_eq!(
         Request::rsa_private(&ec, &[1; 256]).err(),
-        Some(RequestError::WrongKey { wanted: "RSA", got: "P-256" })
+        Some(RequestError::WrongKey {
+            wanted: "RSA",
+            got: "P-256"
+        })
     );
     assert_eq!(
         Request::ecdsa_p256(&rsa, &[1; 32]).err(),
-        Some(RequestError::WrongKey { wanted: "P-256", got: "RSA" })
+        Some(RequestError::WrongKey {
+            wanted: "P-256",
+            got: "RSA"
+        })
     );
 }
 

@@ -26,10 +26,16 @@ fn hash(digest: Digest, message: &[u8]) -> Vec<u8> {
 /// Signs a padded block and looks at the result from the other side, too.
 fn sign(key: &Arc<Key>, block: &[u8]) -> Vec<u8> {
     let mut op = Op::new();
-    op.prepare(Token(0), &Request::rsa_private(key, block).expect("a padded block"), 0);
+    op.prepare(
+        Token(0),
+        &Request::rsa_private(key, block).expect("a padded block"),
+        0,
+    );
     cpu::run(&mut op);
     assert_eq!(op.status, OpStatus::Success);
-    let Key::Rsa(rsa) = &**key else { panic!("an RSA key") };
+    let Key::Rsa(rsa) = &**key else {
+        panic!("an RSA key")
+    };
     assert!(rsa.verify_raw(op.output(), block));
     op.output().to_vec()
 }
@@ -37,7 +43,9 @@ fn sign(key: &Arc<Key>, block: &[u8]) -> Vec<u8> {
 fn verify(der: &[u8], parameters: &'static RsaParameters, message: &[u8], signature: &[u8]) {
     let key = components(der);
     let n = &key.n[key.n.iter().position(|byte| *byte != 0).expect("not zero")..];
-    RsaPublicKeyComponents { n, e: key.e }.verify(parameters, message, signature).expect("verifies");
+    RsaPublicKeyComponents { n, e: key.e }
+        .verify(parameters, message, signature)
+        .expect("verifies");
 }
 
 /// SHA-256 of what `openssl dgst -sha… -sign` makes of "abc" with the test keys, PSS with
@@ -63,7 +71,10 @@ fn the_same_signatures_as_openssl() {
         let hash_of_abc = hash(digest, b"abc");
         let mut block = vec![0xee; len];
         let fingerprint = |block: &[u8]| -> String {
-            hash(Digest::Sha256, &sign(&key, block)).iter().map(|byte| format!("{byte:02x}")).collect()
+            hash(Digest::Sha256, &sign(&key, block))
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
         };
         pkcs1_v15(digest, &hash_of_abc, &mut block).expect("fits");
         assert_eq!(fingerprint(&block), pkcs1);
@@ -77,9 +88,18 @@ fn aws_lc_verifies_both_paddings_with_every_digest() {
     let message = b"a message";
     let (der, key) = (der::RSA_2048, rsa(der::RSA_2048));
     let parameters: [(&'static RsaParameters, &'static RsaParameters); 3] = [
-        (&signature::RSA_PKCS1_2048_8192_SHA256, &signature::RSA_PSS_2048_8192_SHA256),
-        (&signature::RSA_PKCS1_2048_8192_SHA384, &signature::RSA_PSS_2048_8192_SHA384),
-        (&signature::RSA_PKCS1_2048_8192_SHA512, &signature::RSA_PSS_2048_8192_SHA512),
+        (
+            &signature::RSA_PKCS1_2048_8192_SHA256,
+            &signature::RSA_PSS_2048_8192_SHA256,
+        ),
+        (
+            &signature::RSA_PKCS1_2048_8192_SHA384,
+            &signature::RSA_PSS_2048_8192_SHA384,
+        ),
+        (
+            &signature::RSA_PKCS1_2048_8192_SHA512,
+            &signature::RSA_PSS_2048_8192_SHA512,
+        ),
     ];
     for (digest, (for_pkcs1, for_pss)) in Digest::ALL.into_iter().zip(parameters) {
         let hash = hash(digest, message);
@@ -110,18 +130,37 @@ fn what_does_not_fit_is_named() {
     let hash = [1; 32];
     assert_eq!(
         pkcs1_v15(Digest::Sha384, &hash, &mut block),
-        Err(PaddingError::HashLength { digest: Digest::Sha384, got: 32 })
+        Err(PaddingError::HashLength {
+            digest: Digest::Sha384,
+            got: 32
+        })
     );
     assert_eq!(
         pkcs1_v15_raw(&[1; 54], &mut block[..64]),
-        Err(PaddingError::TooLong { what: "DigestInfo", got: 54, most: 53, block: 64 })
+        Err(PaddingError::TooLong {
+            what: "DigestInfo",
+            got: 54,
+            most: 53,
+            block: 64
+        })
     );
     let most = pss_max_salt_len(Digest::Sha256, 256);
     assert_eq!(most, 222);
     pss(Digest::Sha256, &hash, most, &mut block).expect("the longest fits");
     let error = pss(Digest::Sha256, &hash, most + 1, &mut block).expect_err("one too many");
-    assert_eq!(error, PaddingError::TooLong { what: "PSS salt", got: 223, most, block: 256 });
-    assert_eq!(error.to_string(), "PSS salt of 223 bytes does not fit a block of 256 bytes; at most 222 do");
+    assert_eq!(
+        error,
+        PaddingError::TooLong {
+            what: "PSS salt",
+            got: 223,
+            most,
+            block: 256
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "PSS salt of 223 bytes does not fit a block of 256 bytes; at most 222 do"
+    );
     for tiny in 0..34 {
         pss(Digest::Sha256, &hash, 0, &mut block[..tiny]).expect_err("no room for the hash");
         pkcs1_v15(Digest::Sha256, &hash, &mut block[..tiny]).expect_err("no room for the hash");

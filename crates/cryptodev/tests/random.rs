@@ -19,7 +19,9 @@ fn drawn() -> [u8; 32] {
 #[test]
 fn nothing_comes_twice() {
     random::warm_up();
-    let other_threads: Vec<_> = (0..4).map(|_| thread::spawn(|| [(); 100].map(|()| drawn()))).collect();
+    let other_threads: Vec<_> = (0..4)
+        .map(|_| thread::spawn(|| [(); 100].map(|()| drawn())))
+        .collect();
     let mut seen: HashSet<_> = (0..1000).map(|_| drawn()).collect();
     for thread in other_threads {
         seen.extend(thread.join().expect("no panic"));
@@ -34,7 +36,9 @@ fn every_length_is_filled() {
         random::fill(&mut bytes);
         // 24 zeros in a row come by chance once in 2^192.
         assert!(
-            bytes.chunks(24).all(|chunk| chunk.len() < 24 || chunk.iter().any(|byte| *byte != 0)),
+            bytes
+                .chunks(24)
+                .all(|chunk| chunk.len() < 24 || chunk.iter().any(|byte| *byte != 0)),
             "{len}"
         );
     }
@@ -65,7 +69,10 @@ fn a_forked_child_draws_its_own() {
             end.read_exact(&mut childs).expect("the child writes");
             // SAFETY: the child is ours; a null status is allowed.
             unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-            assert!(!parents.contains(&childs), "the child gave out its parent's bytes");
+            assert!(
+                !parents.contains(&childs),
+                "the child gave out its parent's bytes"
+            );
         }
     }
 }

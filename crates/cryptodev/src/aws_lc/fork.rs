@@ -18,8 +18,8 @@ extern "C" fn in_child() {
 pub(crate) fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handler lives as long as the process (this library is never unloaded:
-        // it is linked in, or held by its thread-local storage) and only adds to an atomic, which is
+        // SAFETY: the handler lives as long as the process (this library is linked in, or kept
+        // loaded by its thread-local destructors) and only adds to an atomic, which is
         // async-signal-safe.
         let error = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         assert_eq!(error, 0, "pthread_atfork: out of memory");

@@ -77,7 +77,8 @@ impl P256 {
     #[must_use]
     pub(crate) fn sign(&self, digest: &[u8; 32], out: &mut [u8; 64]) -> bool {
         // SAFETY: the key is live, `digest` valid for its length.
-        let signature = unsafe { sys::ECDSA_do_sign(digest.as_ptr(), digest.len(), self.0.as_ptr()) };
+        let signature =
+            unsafe { sys::ECDSA_do_sign(digest.as_ptr(), digest.len(), self.0.as_ptr()) };
         let Some(signature) = NonNull::new(signature) else {
             take_error_reason();
             return false;
@@ -102,8 +103,10 @@ impl P256 {
     /// Whether `signature` (`r || s`) is one over `digest`.
     #[must_use]
     pub(crate) fn verify(&self, digest: &[u8; 32], signature: &[u8; 64]) -> bool {
-        let (Some(r), Some(s)) = (BigNum::from_be(&signature[..32]), BigNum::from_be(&signature[32..]))
-        else {
+        let (Some(r), Some(s)) = (
+            BigNum::from_be(&signature[..32]),
+            BigNum::from_be(&signature[32..]),
+        ) else {
             return false;
         };
         // SAFETY: a constructor without preconditions.
@@ -115,7 +118,12 @@ impl P256 {
         let ok = unsafe {
             let ok = sys::ECDSA_SIG_set0(pair.as_ptr(), r.0.as_ptr(), s.0.as_ptr()) == 1 && {
                 std::mem::forget((r, s));
-                sys::ECDSA_do_verify(digest.as_ptr(), digest.len(), pair.as_ptr(), self.0.as_ptr()) == 1
+                sys::ECDSA_do_verify(
+                    digest.as_ptr(),
+                    digest.len(),
+                    pair.as_ptr(),
+                    self.0.as_ptr(),
+                ) == 1
             };
             sys::ECDSA_SIG_free(pair.as_ptr());
             ok

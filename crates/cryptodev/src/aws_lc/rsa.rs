@@ -58,13 +58,15 @@ impl Rsa {
                 qinv.as_ptr(),
             )
         };
-        NonNull::new(rsa).map(Self).ok_or_else(|| match take_error_reason() {
-            sys::RSA_R_BAD_E_VALUE => RsaFault::PublicExponent,
-            sys::RSA_R_N_NOT_EQUAL_P_Q => RsaFault::Primes,
-            sys::RSA_R_D_E_NOT_CONGRUENT_TO_1 => RsaFault::PrivateExponent,
-            sys::RSA_R_CRT_VALUES_INCORRECT => RsaFault::Crt,
-            _ => RsaFault::Other,
-        })
+        NonNull::new(rsa)
+            .map(Self)
+            .ok_or_else(|| match take_error_reason() {
+                sys::RSA_R_BAD_E_VALUE => RsaFault::PublicExponent,
+                sys::RSA_R_N_NOT_EQUAL_P_Q => RsaFault::Primes,
+                sys::RSA_R_D_E_NOT_CONGRUENT_TO_1 => RsaFault::PrivateExponent,
+                sys::RSA_R_CRT_VALUES_INCORRECT => RsaFault::Crt,
+                _ => RsaFault::Other,
+            })
     }
 
     /// Private operation, no padding. `block` and `out` have the length of the modulus.

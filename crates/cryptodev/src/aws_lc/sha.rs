@@ -17,11 +17,23 @@ pub(crate) enum Sha {
     Sha512(sys::SHA512_CTX),
 }
 
-const SHA256_ZERO: sys::SHA256_CTX =
-    sys::SHA256_CTX { h: [0; 8], Nl: 0, Nh: 0, data: [0; 64], num: 0, md_len: 0 };
+const SHA256_ZERO: sys::SHA256_CTX = sys::SHA256_CTX {
+    h: [0; 8],
+    Nl: 0,
+    Nh: 0,
+    data: [0; 64],
+    num: 0,
+    md_len: 0,
+};
 
-const SHA512_ZERO: sys::SHA512_CTX =
-    sys::SHA512_CTX { h: [0; 8], Nl: 0, Nh: 0, p: [0; 128], num: 0, md_len: 0 };
+const SHA512_ZERO: sys::SHA512_CTX = sys::SHA512_CTX {
+    h: [0; 8],
+    Nl: 0,
+    Nh: 0,
+    p: [0; 128],
+    num: 0,
+    md_len: 0,
+};
 
 impl Sha {
     /// A fresh state.
@@ -87,7 +99,9 @@ impl Drop for Sha {
         // pointer and length are those of a live one.
         unsafe {
             match self {
-                Self::Sha256(state) => sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state)),
+                Self::Sha256(state) => {
+                    sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state))
+                }
                 Self::Sha384(state) | Self::Sha512(state) => {
                     sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state));
                 }

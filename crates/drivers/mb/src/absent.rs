@@ -16,7 +16,11 @@ impl MbDevice {
     /// # Errors
     /// Always [`DeviceError::Unavailable`].
     pub fn new() -> Result<Self, DeviceError> {
-        Err(DeviceError::Unavailable { device: NAME, missing: "an x86-64 CPU", remedy: REMEDY })
+        Err(DeviceError::Unavailable {
+            device: NAME,
+            missing: "an x86-64 CPU",
+            remedy: REMEDY,
+        })
     }
 }
 
@@ -41,6 +45,9 @@ mod tests {
     #[test]
     fn it_says_what_is_missing() {
         let text = MbDevice::new().expect_err("never").to_string();
-        assert!(text.contains("mb") && text.contains("x86-64") && text.contains("soft"), "{text}");
+        assert!(
+            text.contains("mb") && text.contains("x86-64") && text.contains("soft"),
+            "{text}"
+        );
     }
 }

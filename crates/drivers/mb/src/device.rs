@@ -19,11 +19,13 @@ impl MbDevice {
     /// # Errors
     /// [`DeviceError::Unavailable`] names the instruction set it lacks.
     pub fn new() -> Result<Self, DeviceError> {
-        Cpu::detect().map(Self).map_err(|missing| DeviceError::Unavailable {
-            device: NAME,
-            missing,
-            remedy: REMEDY,
-        })
+        Cpu::detect()
+            .map(Self)
+            .map_err(|missing| DeviceError::Unavailable {
+                device: NAME,
+                missing,
+                remedy: REMEDY,
+            })
     }
 }
 

@@ -37,13 +37,17 @@ impl Cpu {
             ("AVX512BW", is_x86_feature_detected!("avx512bw")),
             ("AVX512-VBMI2", is_x86_feature_detected!("avx512vbmi2")),
             ("BMI2", is_x86_feature_detected!("bmi2")),
-            ("a CPU that crypto_mb accepts", sys::mbx_is_crypto_mb_applicable(0) == 1),
+            (
+                "a CPU that crypto_mb accepts",
+                sys::mbx_is_crypto_mb_applicable(0) == 1,
+            ),
         ];
         if let Some((missing, _)) = features.into_iter().find(|(_, present)| !present) {
             return Err(missing);
         }
         let null = |bits| {
-            sys::mbx_RSA_private_crt_Method(bits).is_null() || sys::mbx_RSA_pub65537_Method(bits).is_null()
+            sys::mbx_RSA_private_crt_Method(bits).is_null()
+                || sys::mbx_RSA_pub65537_Method(bits).is_null()
         };
         if RSA_BITS.into_iter().any(null) {
             return Err("a crypto_mb with RSA of 2048, 3072 and 4096 bits");
@@ -165,7 +169,12 @@ impl Cpu {
     ///
     /// # Panics
     /// If a length differs.
-    pub(crate) fn x25519(self, private: &Inputs<'_>, peer: &Inputs<'_>, secret: &mut Outputs<'_>) -> Status {
+    pub(crate) fn x25519(
+        self,
+        private: &Inputs<'_>,
+        peer: &Inputs<'_>,
+        secret: &mut Outputs<'_>,
+    ) -> Status {
         check_len(private, 32);
         check_len(peer, 32);
         check_len(secret, 32);
@@ -194,13 +203,19 @@ fn write_ptrs(lanes: &mut Outputs<'_>) -> sys::Outputs {
 }
 
 fn check_len(lanes: &[impl AsRef<[u8]>; LANES], len: usize) {
-    assert!(lanes.iter().all(|lane| lane.as_ref().len() == len), "operands of {len} bytes");
+    assert!(
+        lanes.iter().all(|lane| lane.as_ref().len() == len),
+        "operands of {len} bytes"
+    );
 }
 
 /// The one size of all keys and blocks, in bits.
 fn check_rsa(keys: &[&RsaKey; LANES], from: &Inputs<'_>, to: &Outputs<'_>) -> c_int {
     let bits = keys[0].bits();
-    assert!(keys.iter().all(|key| key.bits() == bits), "keys of {bits} bits");
+    assert!(
+        keys.iter().all(|key| key.bits() == bits),
+        "keys of {bits} bits"
+    );
     check_len(from, bits / 8);
     check_len(to, bits / 8);
     bits as c_int
@@ -229,7 +244,12 @@ impl WorkBuffer {
     pub(crate) fn new(_: Cpu) -> Self {
         let bytes = RSA_BITS
             .into_iter()
-            .flat_map(|bits| [sys::mbx_RSA_private_crt_Method(bits), sys::mbx_RSA_pub65537_Method(bits)])
+            .flat_map(|bits| {
+                [
+                    sys::mbx_RSA_private_crt_Method(bits),
+                    sys::mbx_RSA_pub65537_Method(bits),
+                ]
+            })
             .map(buffer_len)
             .max()
             .unwrap_or(0);
@@ -237,7 +257,10 @@ impl WorkBuffer {
     }
 
     fn for_method(&mut self, method: *const sys::RsaMethod) -> *mut u8 {
-        assert!(buffer_len(method) <= size_of_val(&*self.0), "made for the largest method");
+        assert!(
+            buffer_len(method) <= size_of_val(&*self.0),
+            "made for the largest method"
+        );
         self.0.as_mut_ptr().cast()
     }
 

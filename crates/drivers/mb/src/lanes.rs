@@ -60,7 +60,9 @@ impl Lanes {
             OpKind::X25519Derive => self.x25519_derive(ops),
         }
         if ops.len() < LANES {
-            self.spare.iter_mut().for_each(|lane| lane[..kind.output_len()].zeroize());
+            self.spare
+                .iter_mut()
+                .for_each(|lane| lane[..kind.output_len()].zeroize());
         }
     }
 
@@ -122,6 +124,9 @@ impl<'a> Operands<'a> {
     fn keys<T: Copy>(&self, part: impl Fn(&'a Key) -> Option<T>) -> Option<[T; LANES]> {
         let parts = self.keys.map(|key| key.and_then(&part));
         let first = parts[0]?;
-        parts.iter().all(Option::is_some).then(|| parts.map(|part| part.unwrap_or(first)))
+        parts
+            .iter()
+            .all(Option::is_some)
+            .then(|| parts.map(|part| part.unwrap_or(first)))
     }
 }

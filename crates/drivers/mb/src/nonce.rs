@@ -9,8 +9,12 @@ use spinlane_cryptodev::digest::{Digest, HmacKey};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Order of the group (SEC 2, section 2.4.2), least significant limb first.
-const ORDER: [u64; 4] =
-    [0xf3b9_cac2_fc63_2551, 0xbce6_faad_a717_9e84, 0xffff_ffff_ffff_ffff, 0xffff_ffff_0000_0000];
+const ORDER: [u64; 4] = [
+    0xf3b9_cac2_fc63_2551,
+    0xbce6_faad_a717_9e84,
+    0xffff_ffff_ffff_ffff,
+    0xffff_ffff_0000_0000,
+];
 
 /// Makes nonces.
 pub(crate) struct NonceMaker {
@@ -20,13 +24,21 @@ pub(crate) struct NonceMaker {
 
 impl NonceMaker {
     pub(crate) fn new() -> Self {
-        Self { zero_key: HmacKey::new(Digest::Sha256, &[0x00; 32]) }
+        Self {
+            zero_key: HmacKey::new(Digest::Sha256, &[0x00; 32]),
+        }
     }
 
     /// Writes the nonce for `key` (in 1..n, limbs) and `digest` to `nonce`. Takes the same time
     /// for all keys and digests, except that one candidate in 2^32 is rejected, which tells
     /// nothing of the one taken.
-    pub(crate) fn derive(&self, key: &[u64; 4], digest: &[u8; 32], additional: &[u8], nonce: &mut [u64; 4]) {
+    pub(crate) fn derive(
+        &self,
+        key: &[u64; 4],
+        digest: &[u8; 32],
+        additional: &[u8],
+        nonce: &mut [u64; 4],
+    ) {
         // RFC 6979, section 3.2, by the letters of its steps.
         let x = Zeroizing::new(to_bytes(key));
         let h = to_bytes(&reduce_once(&from_bytes(digest)));
@@ -98,7 +110,10 @@ pub(crate) fn from_bytes(bytes: &[u8; 32]) -> [u64; 4] {
 fn to_bytes(limbs: &[u64; 4]) -> [u8; 32] {
     let mut bytes = [0; 32];
     let (words, _) = bytes.as_chunks_mut::<8>();
-    words.iter_mut().zip(limbs.iter().rev()).for_each(|(word, limb)| *word = limb.to_be_bytes());
+    words
+        .iter_mut()
+        .zip(limbs.iter().rev())
+        .for_each(|(word, limb)| *word = limb.to_be_bytes());
     bytes
 }
 
@@ -119,10 +134,18 @@ mod tests {
     #[test]
     fn without_additional_input_it_is_rfc_6979() {
         // Appendix A.2.5, with SHA-256.
-        let key = from_bytes(&hex("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721"));
+        let key = from_bytes(&hex(
+            "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721",
+        ));
         for (message, expected) in [
-            ("sample", "A6E3C57DD01ABE90086538398355DD4C3B17AA873382B0F24D6129493D8AAD60"),
-            ("test", "D16B6AE827F17175E040871A1C7EC3500192C4C92677336EC2537ACAEE0008E0"),
+            (
+                "sample",
+                "A6E3C57DD01ABE90086538398355DD4C3B17AA873382B0F24D6129493D8AAD60",
+            ),
+            (
+                "test",
+                "D16B6AE827F17175E040871A1C7EC3500192C4C92677336EC2537ACAEE0008E0",
+            ),
         ] {
             let mut digest = [0; 32];
             Digest::Sha256.hash(&[message.as_bytes()], &mut digest);
@@ -140,16 +163,27 @@ mod tests {
 
     #[test]
     fn a_digest_above_the_order_is_reduced() {
-        let above = to_bytes(&std::array::from_fn(|i| ORDER[i].wrapping_add(u64::from(i == 0) * 7)));
+        let above = to_bytes(&std::array::from_fn(|i| {
+            ORDER[i].wrapping_add(u64::from(i == 0) * 7)
+        }));
         let mut seven = [0; 32];
         seven[31] = 7;
-        assert_eq!(nonce(&[1, 2, 3, 4], &above, b""), nonce(&[1, 2, 3, 4], &seven, b""));
+        assert_eq!(
+            nonce(&[1, 2, 3, 4], &above, b""),
+            nonce(&[1, 2, 3, 4], &seven, b"")
+        );
     }
 
     #[test]
     fn the_range_is_one_to_n() {
         let plus = |delta: u64| {
-            std::array::from_fn(|i| if i == 0 { ORDER[0].wrapping_add(delta) } else { ORDER[i] })
+            std::array::from_fn(|i| {
+                if i == 0 {
+                    ORDER[0].wrapping_add(delta)
+                } else {
+                    ORDER[i]
+                }
+            })
         };
         assert!(!in_range(&[0; 4]));
         assert!(in_range(&[1, 0, 0, 0]));

@@ -66,7 +66,9 @@ impl MbQueuePair {
     /// Whether a batch, full or overdue, or a single op waits in `queue`.
     fn is_due(&self, queue: usize, now_ns: u64) -> bool {
         let ops = &self.waiting[queue];
-        let Some(oldest) = ops.front() else { return false };
+        let Some(oldest) = ops.front() else {
+            return false;
+        };
         queue == SCALAR
             || ops.len() >= LANES
             || now_ns.saturating_sub(oldest.enqueued_at_ns) >= self.max_delay_ns
@@ -82,7 +84,11 @@ impl MbQueuePair {
                 self.lanes.run(*kind, &mut self.batch);
                 self.stats.batches += 1;
                 self.stats.batched += fill as u64;
-                for op in self.batch.iter_mut().filter(|op| op.status == OpStatus::NotProcessed) {
+                for op in self
+                    .batch
+                    .iter_mut()
+                    .filter(|op| op.status == OpStatus::NotProcessed)
+                {
                     op.buffers().1.zeroize(); // a faulty RSA result gives the key away
                     (self.run_one)(op);
                     self.stats.faults_caught += 1;
@@ -91,7 +97,9 @@ impl MbQueuePair {
             }
             // One op only: others may come meanwhile and make a batch of the rest.
             _ => {
-                let Some(mut op) = waiting.pop_front() else { return };
+                let Some(mut op) = waiting.pop_front() else {
+                    return;
+                };
                 (self.run_one)(&mut op);
                 self.stats.scalar += 1;
                 self.finished.push_back(op);
@@ -117,7 +125,11 @@ impl QueuePair for MbQueuePair {
         let taken = ops.len().min(self.capacity - self.in_flight);
         for mut op in ops.drain(..taken) {
             op.status = OpStatus::NotProcessed;
-            let queue = if lanes::serves(&op) { op.kind().index() } else { SCALAR };
+            let queue = if lanes::serves(&op) {
+                op.kind().index()
+            } else {
+                SCALAR
+            };
             self.waiting[queue].push_back(op);
         }
         self.in_flight += taken;
@@ -156,7 +168,10 @@ impl QueuePair for MbQueuePair {
             OpKind::Rsa4096.index(),
             OpKind::Rsa3072.index(),
         ];
-        if let Some(queue) = CHEAPEST_FIRST.into_iter().find(|queue| !self.waiting[*queue].is_empty()) {
+        if let Some(queue) = CHEAPEST_FIRST
+            .into_iter()
+            .find(|queue| !self.waiting[*queue].is_empty())
+        {
             self.run(queue);
         }
     }

@@ -8,7 +8,8 @@ use std::thread;
 
 use spinlane_cryptodev::test_keys::{der, p256, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, Request, Token,
+    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig,
+    Request, Token,
 };
 use spinlane_driver_mb::MbDevice;
 
@@ -38,17 +39,25 @@ static COUNTING: Counting = Counting;
 
 /// The device, or `None` where the machine has no lanes: the test says so and ends.
 fn device() -> Option<MbDevice> {
-    MbDevice::new().inspect_err(|error| eprintln!("skipped: {error}")).ok()
+    MbDevice::new()
+        .inspect_err(|error| eprintln!("skipped: {error}"))
+        .ok()
 }
 
 fn open(device: MbDevice, capacity: usize) -> Result<Box<dyn QueuePair>, DeviceError> {
-    device.queue_pair(QueuePairConfig { capacity, ..QueuePairConfig::default() })
+    device.queue_pair(QueuePairConfig {
+        capacity,
+        ..QueuePairConfig::default()
+    })
 }
 
 #[test]
 fn offers_every_kind_and_names_a_capacity_out_of_range() {
     let Some(device) = device() else { return };
-    assert_eq!((device.name(), device.capabilities()), ("mb", Capabilities::ALL));
+    assert_eq!(
+        (device.name(), device.capabilities()),
+        ("mb", Capabilities::ALL)
+    );
     for capacity in [0, 1 << 17, usize::MAX] {
         let error = open(device, capacity).err().expect("out of range");
         assert!(
@@ -90,8 +99,11 @@ fn threads_share_a_key() {
                     match &**op.key().expect("signatures have one") {
                         Key::Rsa(key) => assert!(key.verify_raw(op.output(), op.input())),
                         Key::EcP256(key) => {
-                            let (digest, signature) = (op.input().try_into(), op.output().try_into());
-                            assert!(key.verify(digest.expect("32 bytes"), signature.expect("64 bytes")));
+                            let (digest, signature) =
+                                (op.input().try_into(), op.output().try_into());
+                            assert!(
+                                key.verify(digest.expect("32 bytes"), signature.expect("64 bytes"))
+                            );
                         }
                     }
                 }

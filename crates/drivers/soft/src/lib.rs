@@ -96,12 +96,16 @@ impl QueuePair for SoftQueuePair {
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
         let (mut given, mut spent_us) = (0, 0);
         while given < max {
-            let Some(next) = self.waiting.front() else { break };
+            let Some(next) = self.waiting.front() else {
+                break;
+            };
             spent_us += cost_us(next.kind());
             if given > 0 && spent_us > BUDGET_US {
                 break;
             }
-            let Some(mut op) = self.waiting.pop_front() else { break };
+            let Some(mut op) = self.waiting.pop_front() else {
+                break;
+            };
             cpu::run(&mut op);
             self.stats.failed += u64::from(op.status != OpStatus::Success);
             done.push_back(op);

@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use spinlane_cryptodev::test_keys::{der, p256, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
-    Request, Token,
+    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpKind, OpStatus, QueuePair,
+    QueuePairConfig, Request, Token,
 };
 use spinlane_driver_soft::{BUDGET_US, SoftDevice};
 
 fn open(capacity: usize) -> Box<dyn QueuePair> {
-    let config = QueuePairConfig { capacity, ..QueuePairConfig::default() };
-    SoftDevice::new().queue_pair(config).expect("a capacity in range")
+    let config = QueuePairConfig {
+        capacity,
+        ..QueuePairConfig::default()
+    };
+    SoftDevice::new()
+        .queue_pair(config)
+        .expect("a capacity in range")
 }
 
 fn op(token: u64, request: &Request<'_>) -> Box<Op> {
@@ -34,11 +39,19 @@ fn serves_every_kind() {
     let ec = p256(1);
     let mut ops = OpBurst::new();
     for (token, key) in (0..).zip(&rsa_keys) {
-        let Key::Rsa(rsa) = &**key else { panic!("an RSA key") };
+        let Key::Rsa(rsa) = &**key else {
+            panic!("an RSA key")
+        };
         let block = vec![0x21; rsa.modulus_len()];
-        ops.push_back(op(token, &Request::rsa_private(key, &block).expect("below the modulus")));
+        ops.push_back(op(
+            token,
+            &Request::rsa_private(key, &block).expect("below the modulus"),
+        ));
     }
-    ops.push_back(op(3, &Request::ecdsa_p256(&ec, &[7; 32]).expect("32 bytes")));
+    ops.push_back(op(
+        3,
+        &Request::ecdsa_p256(&ec, &[7; 32]).expect("32 bytes"),
+    ));
     ops.push_back(op(4, &Request::x25519_keygen(&[1; 32])));
     ops.push_back(op(5, &Request::x25519_derive(&[1; 32], &[9; 32])));
     assert_eq!(queue.enqueue_burst(&mut ops), 6);
@@ -63,7 +76,9 @@ fn serves_every_kind() {
 fn refuses_what_exceeds_its_capacity_unchanged() {
     let mut queue = open(2);
     assert_eq!(queue.capacity(), 2);
-    let mut ops: OpBurst = (0..5).map(|i| op(i, &Request::x25519_keygen(&[1; 32]))).collect();
+    let mut ops: OpBurst = (0..5)
+        .map(|i| op(i, &Request::x25519_keygen(&[1; 32])))
+        .collect();
     assert_eq!(queue.enqueue_burst(&mut ops), 2);
     let left: Vec<_> = ops.iter().map(|op| (op.token, op.status)).collect();
     assert_eq!(left, [2, 3, 4].map(|i| (Token(i), OpStatus::NotProcessed)));
@@ -80,7 +95,9 @@ fn refuses_what_exceeds_its_capacity_unchanged() {
 #[test]
 fn one_call_gives_at_most_max() {
     let mut queue = open(8);
-    let mut ops: OpBurst = (0..3).map(|i| op(i, &Request::x25519_keygen(&[1; 32]))).collect();
+    let mut ops: OpBurst = (0..3)
+        .map(|i| op(i, &Request::x25519_keygen(&[1; 32])))
+        .collect();
     queue.enqueue_burst(&mut ops);
     let mut done = OpBurst::new();
     assert_eq!(queue.dequeue_burst(&mut done, 0, 0), 0);
@@ -94,15 +111,27 @@ fn one_call_computes_for_a_bounded_time() {
     let key = rsa(der::RSA_2048);
     let block = [0x21; 256];
     let mut ops: OpBurst = (0..2)
-        .map(|i| op(i, &Request::rsa_private(&key, &block).expect("below the modulus")))
+        .map(|i| {
+            op(
+                i,
+                &Request::rsa_private(&key, &block).expect("below the modulus"),
+            )
+        })
         .chain((2..40).map(|i| op(i, &Request::x25519_keygen(&[1; 32]))))
         .collect();
     queue.enqueue_burst(&mut ops);
     let mut done = OpBurst::new();
-    assert_eq!(queue.dequeue_burst(&mut done, 64, 0), 1, "an RSA op fills a call");
+    assert_eq!(
+        queue.dequeue_burst(&mut done, 64, 0),
+        1,
+        "an RSA op fills a call"
+    );
     assert_eq!(queue.dequeue_burst(&mut done, 64, 0), 1);
     let cheap = queue.dequeue_burst(&mut done, 64, 0);
-    assert!(cheap > 1 && cheap as u32 <= BUDGET_US, "{cheap} cheap ops share a call");
+    assert!(
+        cheap > 1 && cheap as u32 <= BUDGET_US,
+        "{cheap} cheap ops share a call"
+    );
 }
 
 #[test]
@@ -114,7 +143,10 @@ fn a_low_order_point_fails_alone() {
         .collect();
     queue.enqueue_burst(&mut ops);
     let status: Vec<_> = drain(&mut *queue).iter().map(|op| op.status).collect();
-    assert_eq!(status, [OpStatus::Success, OpStatus::Invalid, OpStatus::Success]);
+    assert_eq!(
+        status,
+        [OpStatus::Success, OpStatus::Invalid, OpStatus::Success]
+    );
     assert_eq!(queue.stats().failed, 1);
 }
 
@@ -128,8 +160,14 @@ fn an_op_that_nobody_prepared_is_invalid() {
 #[test]
 fn a_capacity_out_of_range_is_named() {
     for capacity in [0, usize::MAX] {
-        let config = QueuePairConfig { capacity, ..QueuePairConfig::default() };
-        let error = SoftDevice::new().queue_pair(config).err().expect("out of range");
+        let config = QueuePairConfig {
+            capacity,
+            ..QueuePairConfig::default()
+        };
+        let error = SoftDevice::new()
+            .queue_pair(config)
+            .err()
+            .expect("out of range");
         assert!(
             matches!(error, DeviceError::Setting { setting: "capacity", value, .. } if value == capacity)
         );

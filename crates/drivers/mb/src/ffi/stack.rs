@@ -1,8 +1,9 @@
 //! Where crypto_mb's RSA finds its stack.
 //!
 //! Its kernels spill zmm registers to the stack without aligning it, so that their speed hangs
-//! on the caller's stack pointer at the call, modulo 64: a spill of 64 bytes that straddles a cache line
-//! costs two accesses. Measured on a Zen 5 core (microseconds per batch, minimum of many):
+//! on the caller's stack pointer at the call, modulo 64: a spill of 64 bytes that straddles a
+//! cache line costs two accesses. Measured on a Zen 5 core (microseconds per batch, minimum of
+//! many):
 //!
 //! | stack pointer mod 64 | 0 | 16 | 32 | 48 |
 //! |---|---|---|---|---|
@@ -34,7 +35,11 @@ pub(super) type PrivateCrt = unsafe extern "C" fn(
 
 /// It, at the stack pointer that suits this size.
 pub(super) fn private_crt(rsa_bits: c_int) -> PrivateCrt {
-    if rsa_bits == 3072 { private_crt_at::<48> } else { private_crt_at::<0> }
+    if rsa_bits == 3072 {
+        private_crt_at::<48>
+    } else {
+        private_crt_at::<0>
+    }
 }
 
 /// Calls `mbx_rsa_private_crt_mb8` with its own arguments and the stack pointer at a multiple

@@ -9,7 +9,9 @@ use crate::nonce;
 /// Whether crypto_mb signs this digest: it refuses 0 and what is not below the group's order,
 /// together one digest in 2^32.
 pub(super) fn takes(digest: &[u8]) -> bool {
-    digest.try_into().is_ok_and(|digest| nonce::in_range(&nonce::from_bytes(digest)))
+    digest
+        .try_into()
+        .is_ok_and(|digest| nonce::in_range(&nonce::from_bytes(digest)))
 }
 
 impl Lanes {
@@ -24,8 +26,13 @@ impl Lanes {
         };
 
         let mut fresh = Zeroizing::new([0; 32]);
-        for (nonce, (key, digest)) in self.nonces[..fill].iter_mut().zip(keys.iter().zip(lanes.from)) {
-            let Ok(digest) = digest.try_into() else { return };
+        for (nonce, (key, digest)) in self.nonces[..fill]
+            .iter_mut()
+            .zip(keys.iter().zip(lanes.from))
+        {
+            let Ok(digest) = digest.try_into() else {
+                return;
+            };
             random::fill(&mut *fresh);
             self.nonce_maker.derive(key, digest, &*fresh, nonce);
         }
@@ -33,7 +40,9 @@ impl Lanes {
         let first = Zeroizing::new(self.nonces[0]);
         self.nonces[fill..].fill(*first);
 
-        let status = self.cpu.p256_sign(&keys, &self.nonces, &lanes.from, &mut lanes.to);
+        let status = self
+            .cpu
+            .p256_sign(&keys, &self.nonces, &lanes.from, &mut lanes.to);
         self.nonces.zeroize();
         succeed(ops, status.ok_lanes());
     }

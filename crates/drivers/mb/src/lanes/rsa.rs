@@ -17,7 +17,9 @@ impl Lanes {
         }) else {
             return;
         };
-        let made = self.cpu.rsa_private(&keys, &lanes.from, &mut lanes.to, &mut self.work);
+        let made = self
+            .cpu
+            .rsa_private(&keys, &lanes.from, &mut lanes.to, &mut self.work);
         self.work.wipe();
         #[cfg(test)]
         for lane in (0..LANES).filter(|lane| std::mem::take(&mut self.corrupt[*lane])) {
@@ -25,11 +27,17 @@ impl Lanes {
         }
 
         let results = lanes.to.map(|lane| &*lane);
-        let mut opened = self.opened.each_mut().map(|lane| &mut lane[..kind.output_len()]);
-        let checked = self.cpu.rsa_public(&keys, &results, &mut opened, &mut self.work);
+        let mut opened = self
+            .opened
+            .each_mut()
+            .map(|lane| &mut lane[..kind.output_len()]);
+        let checked = self
+            .cpu
+            .rsa_public(&keys, &results, &mut opened, &mut self.work);
         let (made, checked) = (made.ok_lanes(), checked.ok_lanes());
-        let good =
-            std::array::from_fn(|lane| made[lane] && checked[lane] && *opened[lane] == *lanes.from[lane]);
+        let good = std::array::from_fn(|lane| {
+            made[lane] && checked[lane] && *opened[lane] == *lanes.from[lane]
+        });
         succeed(ops, good);
     }
 }

@@ -17,7 +17,9 @@ use super::{Lanes, Operands, succeed};
 /// because a scalar of TLS serves once.
 pub(super) fn takes(input: &[u8]) -> bool {
     let (words, _) = input[32..].as_chunks::<8>();
-    words.iter().all(|word| *word != [0x00; 8] && *word != [0xff; 8])
+    words
+        .iter()
+        .all(|word| *word != [0x00; 8] && *word != [0xff; 8])
 }
 
 impl Lanes {

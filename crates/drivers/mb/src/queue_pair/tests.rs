@@ -10,7 +10,13 @@ use super::*;
 /// A queue pair, or `None` on a machine that has no lanes: the test says so and ends.
 fn open(capacity: usize, max_delay_ns: u64) -> Option<MbQueuePair> {
     match Cpu::detect() {
-        Ok(cpu) => Some(MbQueuePair::new(cpu, QueuePairConfig { capacity, max_delay_ns })),
+        Ok(cpu) => Some(MbQueuePair::new(
+            cpu,
+            QueuePairConfig {
+                capacity,
+                max_delay_ns,
+            },
+        )),
         Err(missing) => {
             eprintln!("skipped: this machine lacks {missing}, so the device mb cannot run");
             None
@@ -34,14 +40,24 @@ fn op(token: u64, now_ns: u64, request: &Request<'_>) -> Box<Op> {
 }
 
 fn rsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
-    let Key::Rsa(rsa) = &**key else { panic!("an RSA key") };
+    let Key::Rsa(rsa) = &**key else {
+        panic!("an RSA key")
+    };
     let mut block = vec![0x33; rsa.modulus_len()];
     block[9] = token as u8;
-    op(token, 0, &Request::rsa_private(key, &block).expect("below the modulus"))
+    op(
+        token,
+        0,
+        &Request::rsa_private(key, &block).expect("below the modulus"),
+    )
 }
 
 fn ecdsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
-    op(token, 0, &Request::ecdsa_p256(key, &[token as u8 + 1; 32]).expect("32 bytes"))
+    op(
+        token,
+        0,
+        &Request::ecdsa_p256(key, &[token as u8 + 1; 32]).expect("32 bytes"),
+    )
 }
 
 fn keygen_op(token: u64) -> Box<Op> {
@@ -49,7 +65,11 @@ fn keygen_op(token: u64) -> Box<Op> {
 }
 
 fn derive_op(token: u64) -> Box<Op> {
-    op(token, 0, &Request::x25519_derive(&[token as u8; 32], &[9; 32]))
+    op(
+        token,
+        0,
+        &Request::x25519_derive(&[token as u8; 32], &[9; 32]),
+    )
 }
 
 /// Ops of `kind` with the tokens 0 to `count`, alternating between two keys where there are.
@@ -77,7 +97,10 @@ fn assert_right(done: &Op) {
         Some(Key::Rsa(key)) => assert!(key.verify_raw(done.output(), done.input()), "{done:?}"),
         Some(Key::EcP256(key)) => {
             let (digest, signature) = (done.input().try_into(), done.output().try_into());
-            assert!(key.verify(digest.expect("32 bytes"), signature.expect("64 bytes")), "{done:?}");
+            assert!(
+                key.verify(digest.expect("32 bytes"), signature.expect("64 bytes")),
+                "{done:?}"
+            );
         }
         None => {
             let (head, tail) = done.input().split_at(32);
@@ -123,11 +146,19 @@ fn every_fill_of_every_kind_is_right() {
             assert_eq!(queue.enqueue_burst(&mut ops_of(kind, fill)), fill as usize);
             queue.flush();
             let done = dequeue(&mut queue);
-            assert_eq!(tokens(&done), Vec::from_iter(0..fill), "{kind}: in the order of submission");
+            assert_eq!(
+                tokens(&done),
+                Vec::from_iter(0..fill),
+                "{kind}: in the order of submission"
+            );
             done.iter().for_each(|op| assert_right(op));
             let stats = queue.stats();
             assert_eq!((stats.batches, stats.batched), (1, fill), "{kind}");
-            assert_eq!((stats.scalar, stats.failed, stats.faults_caught), (0, 0, 0), "{kind}");
+            assert_eq!(
+                (stats.scalar, stats.failed, stats.faults_caught),
+                (0, 0, 0),
+                "{kind}"
+            );
         }
     }
 }
@@ -165,9 +196,17 @@ fn a_partial_batch_waits_for_its_time() {
     let at = |now_ns| op(now_ns, now_ns, &Request::x25519_derive(&[1; 32], &[9; 32]));
     queue.enqueue_burst(&mut OpBurst::from([at(1000), at(1300), at(1600)]));
     let mut done = OpBurst::new();
-    assert_eq!(queue.dequeue_burst(&mut done, 16, 900), 0, "a clock behind is no reason");
+    assert_eq!(
+        queue.dequeue_burst(&mut done, 16, 900),
+        0,
+        "a clock behind is no reason"
+    );
     assert_eq!(queue.dequeue_burst(&mut done, 16, 1499), 0);
-    assert_eq!(queue.dequeue_burst(&mut done, 16, 1500), 3, "the oldest takes the others along");
+    assert_eq!(
+        queue.dequeue_burst(&mut done, 16, 1500),
+        3,
+        "the oldest takes the others along"
+    );
     assert_eq!(queue.stats().batches, 1);
 }
 
@@ -221,14 +260,25 @@ fn refuses_what_exceeds_its_capacity_unchanged() {
     let mut ops: OpBurst = (0..5).map(derive_op).collect();
     assert_eq!(queue.enqueue_burst(&mut ops), 3);
     assert_eq!(tokens(&ops), [3, 4]);
-    assert!(ops.iter().all(|op| op.status == OpStatus::NotProcessed && op.input()[0] == op.token.0 as u8));
+    assert!(
+        ops.iter()
+            .all(|op| op.status == OpStatus::NotProcessed && op.input()[0] == op.token.0 as u8)
+    );
     assert_eq!(queue.enqueue_burst(&mut ops), 0, "still full");
     queue.flush();
-    assert_eq!(queue.enqueue_burst(&mut ops), 0, "finished ops are in flight until given back");
+    assert_eq!(
+        queue.enqueue_burst(&mut ops),
+        0,
+        "finished ops are in flight until given back"
+    );
 
     let mut done = OpBurst::new();
     assert_eq!(queue.dequeue_burst(&mut done, 0, 0), 0);
-    assert_eq!(queue.dequeue_burst(&mut done, 2, 0), 2, "no more than asked for");
+    assert_eq!(
+        queue.dequeue_burst(&mut done, 2, 0),
+        2,
+        "no more than asked for"
+    );
     assert_eq!(queue.enqueue_burst(&mut ops), 2);
     assert_eq!(queue.dequeue_burst(&mut done, 9, 0), 1);
     assert_eq!(tokens(&done), [0, 1, 2]);
@@ -245,7 +295,11 @@ fn a_wrong_rsa_result_is_caught_and_made_again() {
         let done = dequeue(&mut queue);
         assert_eq!(done.len(), 8);
         done.iter().for_each(|op| assert_right(op));
-        assert_eq!((queue.stats().faults_caught, queue.stats().failed), (2, 0), "{kind}");
+        assert_eq!(
+            (queue.stats().faults_caught, queue.stats().failed),
+            (2, 0),
+            "{kind}"
+        );
     }
 }
 
@@ -280,20 +334,40 @@ fn low_order_points_spoil_no_neighbour() {
     };
     let one = std::array::from_fn(|i| u8::from(i == 0));
     let order_8 = [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda,
-        0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
     ];
-    let low = [[0; 32], one, order_8, p_plus(0xec), p_plus(0xed), p_plus(0xee), with_top_bit(one)];
+    let low = [
+        [0; 32],
+        one,
+        order_8,
+        p_plus(0xec),
+        p_plus(0xed),
+        p_plus(0xee),
+        with_top_bit(one),
+    ];
     for point in low {
         // Once where the spare lanes copy it, once among seven others.
         for (place, fill) in [(0, 2), (4, 8)] {
-            let peer = |lane| if lane == place { point } else { [9 + lane as u8; 32] };
-            let mut ops: OpBurst =
-                (0..fill).map(|lane| op(lane, 0, &Request::x25519_derive(&[7; 32], &peer(lane)))).collect();
+            let peer = |lane| {
+                if lane == place {
+                    point
+                } else {
+                    [9 + lane as u8; 32]
+                }
+            };
+            let mut ops: OpBurst = (0..fill)
+                .map(|lane| op(lane, 0, &Request::x25519_derive(&[7; 32], &peer(lane))))
+                .collect();
             queue.enqueue_burst(&mut ops);
             for op in drain(&mut queue) {
                 if op.token == Token(place) {
-                    assert_eq!((op.status, op.output()), (OpStatus::Invalid, &[0; 32][..]), "{point:x?}");
+                    assert_eq!(
+                        (op.status, op.output()),
+                        (OpStatus::Invalid, &[0; 32][..]),
+                        "{point:x?}"
+                    );
                 } else {
                     assert_right(&op);
                 }
@@ -333,8 +407,15 @@ fn x25519_agrees_with_the_cpu_on_any_bytes() {
 fn the_same_digest_is_never_signed_alike() {
     let mut queue = open!(8, u64::MAX);
     let key = p256(1);
-    let mut ops: OpBurst =
-        (0..8).map(|lane| op(lane, 0, &Request::ecdsa_p256(&key, &[4; 32]).expect("32 bytes"))).collect();
+    let mut ops: OpBurst = (0..8)
+        .map(|lane| {
+            op(
+                lane,
+                0,
+                &Request::ecdsa_p256(&key, &[4; 32]).expect("32 bytes"),
+            )
+        })
+        .collect();
     queue.enqueue_burst(&mut ops);
     let done = dequeue(&mut queue);
     done.iter().for_each(|op| assert_right(op));
@@ -381,8 +462,10 @@ fn peers_that_lanes_get_wrong_are_right() {
         ones(93),
     ];
     for private in 1..20 {
-        let mut ops: OpBurst =
-            peers.iter().map(|peer| op(0, 0, &Request::x25519_derive(&[private; 32], peer))).collect();
+        let mut ops: OpBurst = peers
+            .iter()
+            .map(|peer| op(0, 0, &Request::x25519_derive(&[private; 32], peer)))
+            .collect();
         queue.enqueue_burst(&mut ops);
         drain(&mut queue).iter().for_each(|op| assert_right(op));
     }
