@@ -147,3 +147,28 @@ fn files_that_are_not_what_they_should_be() {
         &["--client-ca", noise, "no certificate"],
     );
 }
+
+#[test]
+fn devices_are_listed_with_what_they_offer() {
+    let output = run(Command::new(spinlane()).arg("devices"), b"");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let line = |device: &str| {
+        said.lines()
+            .find(|line| line.split(' ').next() == Some(device))
+    };
+    assert!(
+        line("soft")
+            .is_some_and(|soft| soft.contains("available, 1 lane") && soft.contains("rsa2048")),
+        "{said}"
+    );
+    assert!(
+        line("auto").is_some_and(|auto| auto.contains("stands for")),
+        "{said}"
+    );
+    assert!(
+        line("mb")
+            .is_some_and(|mb| mb.contains("available, 8 lanes") || mb.contains("is missing;")),
+        "{said}"
+    );
+}

@@ -212,3 +212,39 @@ fn a_protocol_is_chosen_by_alpn() {
     assert!(s_client(&proxy, &["-alpn", "h2"]).contains("No ALPN negotiated"));
     proxy.stop();
 }
+
+#[test]
+fn a_client_that_distrusts_the_certificate_says_so() {
+    if !has("curl") {
+        return;
+    }
+    let proxy = Proxy::start(&[]);
+    let url = format!("https://{}/", proxy.address);
+    let output = run(Command::new("curl").args(["--silent", &url]), b"");
+    assert_eq!(
+        output.status.code(),
+        Some(60),
+        "curl's exit status for an untrusted certificate"
+    );
+    assert_eq!(proxy.stop().closed("client alert"), 1);
+}
+
+#[test]
+fn counters_are_printed_as_often_as_asked() {
+    if !has("curl") {
+        return;
+    }
+    let proxy = Proxy::start(&["--stats-interval", "0.05", "--device", "soft"]);
+    assert!(curl(&proxy, &[]).ends_with("200"));
+    proxy.wait_until("counters of the handshake", |proxy| {
+        let said = proxy.said();
+        let last = said.rsplit("core ").next().unwrap_or("");
+        last.contains("0 open") && last.contains(" 1 responses") && last.contains("x25519-derive")
+    });
+    let ended = proxy.stop();
+    assert!(
+        ended.stdout.matches("connections   ").count() > 2,
+        "{}",
+        ended.stdout
+    );
+}

@@ -137,29 +137,31 @@ impl Connection {
         }
         env.leads_to_ops = true;
         self.due = false;
-        let progress = self.client.handshake();
-        self.send(env)?;
-        match progress {
+        let progress = match self.client.handshake() {
             Ok(Progress::Done(_)) => {
                 env.counters.handshakes += 1;
                 env.counters.resumed += u64::from(self.client.session_reused());
                 self.open(env)?;
-                self.exchange(env)
+                return self.exchange(env);
             }
-            Ok(Progress::Closed) => Err(Failure::truncated()),
-            Ok(Progress::WantInput) if self.client.fin() => Err(Failure::truncated()),
-            Ok(Progress::WantInput | Progress::WantOutput) => Ok(Next::Again),
-            Ok(progress @ (Progress::Paused | Progress::Refused)) => {
+            Ok(progress) => progress,
+            Err(error) => return Err(Failure::of_handshake(&error)),
+        };
+        self.send(env)?;
+        match progress {
+            Progress::Paused | Progress::Refused => {
                 env.counters.refused += u64::from(progress == Progress::Refused);
                 self.due = true;
                 Ok(Next::Wait)
             }
-            Ok(Progress::NoJobs) => {
+            Progress::NoJobs => {
                 env.counters.no_jobs += 1;
                 self.due = true;
                 Ok(Next::Again)
             }
-            Err(error) => Err(Failure::of_handshake(&error)),
+            Progress::Closed => Err(Failure::truncated()),
+            Progress::WantInput if self.client.fin() => Err(Failure::truncated()),
+            Progress::WantInput | Progress::WantOutput | Progress::Done(_) => Ok(Next::Again),
         }
     }
 
