@@ -7,7 +7,7 @@
 //! # Invariants
 //! - Computes in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: RSA needs 67 KB of
 //!   stack, which a fiber has not.
-//! - A call runs one batch at most, or one op: its length is bounded by the slowest kind.
+//! - A call runs one batch at most, or less: its length is bounded by the slowest kind's.
 //! - No RSA result leaves unless its 65537th power is the block it was made from. One that
 //!   fails is computed again by aws-lc, which has a check of its own, and counted.
 //! - ECDSA nonces never come from randomness alone, nor from key and digest alone.

@@ -24,8 +24,9 @@ const SCALAR: usize = OpKind::COUNT;
 ///  enqueue ─┬▶ waiting[kind]  ─ 8, or some at their time ─▶ lanes ─┬▶ finished ─▶ dequeue
 ///           └▶ waiting[SCALAR] ─────────────────────────▶ cpu::run ┘
 /// ```
-/// One call of `dequeue_burst` or `flush` runs one unit of work at most: a batch, or a single
-/// op. So no call lasts longer than one batch, and a poll core sees its finished ops in between.
+/// One call of `dequeue_burst` or `flush` runs one unit of work at most: a batch, one RSA op, or
+/// a few cheap ones. So no call lasts longer than one batch, and a poll core sees its finished
+/// ops in between.
 pub(crate) struct MbQueuePair {
     capacity: usize,
     max_delay_ns: u64,
@@ -95,14 +96,18 @@ impl MbQueuePair {
                 }
                 self.finished.extend(self.batch.drain(..));
             }
-            // One op only: others may come meanwhile and make a batch of the rest.
-            _ => {
-                let Some(mut op) = waiting.pop_front() else {
-                    return;
+            kind => {
+                // Of RSA one op only: others may come meanwhile and make a batch of the rest.
+                let count = if kind.is_some_and(|kind| is_cheap(*kind)) {
+                    fill
+                } else {
+                    fill.min(1)
                 };
-                (self.run_one)(&mut op);
-                self.stats.scalar += 1;
-                self.finished.push_back(op);
+                for mut op in waiting.drain(..count) {
+                    (self.run_one)(&mut op);
+                    self.stats.scalar += 1;
+                    self.finished.push_back(op);
+                }
             }
         }
     }
@@ -179,6 +184,14 @@ impl QueuePair for MbQueuePair {
     fn stats(&self) -> DeviceStats {
         self.stats
     }
+}
+
+/// Whether a few of these cost less than a poll iteration's system calls.
+const fn is_cheap(kind: OpKind) -> bool {
+    matches!(
+        kind,
+        OpKind::EcdsaP256 | OpKind::X25519Keygen | OpKind::X25519Derive
+    )
 }
 
 /// Ops at which a batch is faster than one after the other, by aws-lc. Measured on a Zen 5 core,
