@@ -14,7 +14,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use criterion::{criterion_group, criterion_main};
 use crossbeam_queue::ArrayQueue;
-use spinlane_benches::{cores, pin};
+use spinlane_benches::{cores, pin_to};
 
 const CAPACITY: usize = 1024;
 const BURSTS: [usize; 3] = [1, 8, 32];
@@ -169,7 +169,7 @@ fn transfer(count: u64, size: usize, mut producer: impl Push, mut consumer: impl
     let started = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            pin(peer.expect("checked by main")).expect("a peer core");
+            pin_to(peer.expect("checked by main")).expect("a peer core");
             let mut burst = VecDeque::with_capacity(size);
             started.store(true, Ordering::Release);
             let mut pushed = 0;

@@ -19,6 +19,8 @@
 //! The core is the last one the process may use, or the one that the
 //! environment variable `SPINLANE_BENCH_CORE` names.
 
+use std::sync::OnceLock;
+use std::time::Duration;
 use std::{env, process};
 
 use core_affinity::CoreId;
@@ -60,41 +62,36 @@ pub struct Cores {
     pub peer: Option<CoreId>,
 }
 
-/// Pins the calling thread, says on which core, and returns a `Criterion`
-/// with times short enough for many benches.
+/// Pins the calling thread ([`pin`]) and returns a `Criterion` with times short
+/// enough for many benches.
+#[must_use]
+pub fn pinned() -> Criterion {
+    pin();
+    Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+}
+
+/// Pins the calling thread to the bench core and says so.
 ///
 /// Exits with an error message if the thread cannot be pinned: figures from a
 /// wandering thread would be worth nothing.
-#[must_use]
-pub fn pinned() -> Criterion {
-    match cores().and_then(|cores| pin(cores.bench)) {
+pub fn pin() {
+    match cores().and_then(|cores| pin_to(cores.bench)) {
         Ok(core) => eprintln!("bench thread pinned to core {core}"),
         Err(error) => {
             eprintln!("error: {error}");
             process::exit(2);
         }
     }
-    Criterion::default()
-        .warm_up_time(std::time::Duration::from_secs(1))
-        .measurement_time(std::time::Duration::from_secs(3))
 }
 
-/// Chooses the cores: the bench's as the crate's first lines say, the peer's
-/// the last other one. Ask before the first [`pin`], which narrows the choice.
-///
-/// # Errors
-///
-/// [`PinError`] if `SPINLANE_BENCH_CORE` names none.
-pub fn cores() -> Result<Cores, PinError> {
-    choose(all_cores(), env::var(CORE_VARIABLE).ok())
-}
-
-/// Pins the calling thread and returns the core's number.
+/// Pins the calling thread to `core` and returns the core's number.
 ///
 /// # Errors
 ///
 /// [`PinError::Refused`] if the operating system does not let it.
-pub fn pin(core: CoreId) -> Result<usize, PinError> {
+pub fn pin_to(core: CoreId) -> Result<usize, PinError> {
     if core_affinity::set_for_current(core) {
         Ok(core.id)
     } else {
@@ -102,11 +99,20 @@ pub fn pin(core: CoreId) -> Result<usize, PinError> {
     }
 }
 
-/// The cores the process may use, as they were before anything was pinned.
-fn all_cores() -> Vec<CoreId> {
-    static ALL: std::sync::OnceLock<Vec<CoreId>> = std::sync::OnceLock::new();
-    ALL.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default())
-        .clone()
+/// Chooses the cores: the bench's as the crate's first lines say, the peer's
+/// the last other one. Only a process that has not pinned itself yet knows
+/// them all; so the first answer stands.
+///
+/// # Errors
+///
+/// [`PinError`] if `SPINLANE_BENCH_CORE` names none.
+pub fn cores() -> Result<Cores, PinError> {
+    static CORES: OnceLock<Result<Cores, PinError>> = OnceLock::new();
+    let choice = || {
+        let all = core_affinity::get_core_ids().unwrap_or_default();
+        choose(all, env::var(CORE_VARIABLE).ok())
+    };
+    CORES.get_or_init(choice).clone()
 }
 
 fn choose(mut cores: Vec<CoreId>, wanted: Option<String>) -> Result<Cores, PinError> {
