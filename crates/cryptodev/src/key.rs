@@ -117,8 +117,8 @@ pub struct RsaKey {
 
 impl RsaKey {
     /// The key of these components: sizes, every relation between them (RSA_check_key of
-    /// aws-lc), and one trial operation, which fails if p or q is not prime. Takes about as
-    /// long as three signatures.
+    /// aws-lc), and one trial operation, which fails if p or q is not prime. Takes as long
+    /// as two or three signatures.
     ///
     /// # Errors
     /// See [`KeyError`].

@@ -7,6 +7,17 @@
 //! burst call itself only counts. The vocabulary is that of DPDK's
 //! `rte_cryptodev`.
 //!
+//! ```
+//! use spinlane_cryptodev::{Op, OpStatus, Request, Token, cpu};
+//!
+//! let (private, peer) = ([7; 32], [9; 32]);
+//! let mut op = Op::new();
+//! op.prepare(Token(1), &Request::x25519_derive(&private, &peer), 0);
+//! cpu::run(&mut op); // or a queue pair's enqueue_burst and dequeue_burst
+//! assert_eq!(op.status, OpStatus::Success);
+//! assert_eq!(op.output().len(), 32);
+//! ```
+//!
 //! # Invariants
 //! - Knows no job, no fiber, no TLS, no clock of its own.
 //! - Depends on no other crate of this workspace.

@@ -1,7 +1,7 @@
 //! Random bytes from a buffer per thread.
 //!
 //! aws-lc's generator costs about as much for one byte as for hundreds, and a handshake asks
-//! half a dozen times for 32. So each thread draws [`BUFFER_LEN`] bytes at once and serves from
+//! half a dozen times for 32. So each thread draws 1 KiB at once and serves from
 //! those; what it has given out it wipes.
 //!
 //! A forked child never gives out what its parent may: the buffer is thrown away when

@@ -9,8 +9,8 @@ use super::{BigNum, take_error_reason};
 /// A P-256 private key in aws-lc. Never changed once made.
 pub(crate) struct P256(NonNull<sys::EC_KEY>);
 
-// SAFETY: the key is never changed after `new`; the functions below take it const and cache
-// nothing in it.
+// SAFETY: the key is never changed after `new`. openssl/ec_key.h lets non-mutating functions,
+// which all below are, use one key concurrently.
 unsafe impl Send for P256 {}
 // SAFETY: as above.
 unsafe impl Sync for P256 {}
@@ -137,7 +137,7 @@ impl P256 {
 
 impl Drop for P256 {
     fn drop(&mut self) {
-        // SAFETY: we hold the only reference. EC_KEY_free clears the scalar.
+        // SAFETY: we hold the only reference. aws-lc's OPENSSL_free wipes what it frees.
         unsafe { sys::EC_KEY_free(self.0.as_ptr()) }
     }
 }

@@ -25,9 +25,9 @@ pub(crate) enum RsaFault {
 /// An RSA private key in aws-lc. Never changed once made.
 pub(crate) struct Rsa(NonNull<sys::RSA>);
 
-// SAFETY: the key is never changed after `new`; aws-lc documents RSA operations on an
-// unchanged RSA as safe from several threads at once (openssl/rsa.h, "RSA_sign_raw" and the
-// file's note on threads): what they cache is behind the RSA's own lock.
+// SAFETY: the key is never changed after `new`. openssl/rsa.h declares the operations below
+// non-mutating for thread-safety purposes, so that they may run concurrently: what they cache
+// is behind the RSA's own lock.
 unsafe impl Send for Rsa {}
 // SAFETY: as above.
 unsafe impl Sync for Rsa {}
@@ -122,7 +122,7 @@ impl Rsa {
 
 impl Drop for Rsa {
     fn drop(&mut self) {
-        // SAFETY: we hold the only reference. RSA_free clears the key's numbers.
+        // SAFETY: we hold the only reference. aws-lc's OPENSSL_free wipes what it frees.
         unsafe { sys::RSA_free(self.0.as_ptr()) }
     }
 }

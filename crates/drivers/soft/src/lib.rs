@@ -2,6 +2,20 @@
 //!
 //! It needs nothing of the machine, so it serves wherever no other device does.
 //!
+//! ```
+//! use spinlane_cryptodev::{Device, Op, OpBurst, OpStatus, QueuePairConfig, Request, Token};
+//! use spinlane_driver_soft::SoftDevice;
+//!
+//! let mut queue_pair = SoftDevice::new().queue_pair(QueuePairConfig::default())?;
+//! let mut op = Op::new();
+//! op.prepare(Token(1), &Request::x25519_keygen(&[7; 32]), 0);
+//! let (mut ops, mut done) = (OpBurst::from([op]), OpBurst::new());
+//! assert_eq!(queue_pair.enqueue_burst(&mut ops), 1);
+//! assert_eq!(queue_pair.dequeue_burst(&mut done, 32, 0), 1);
+//! assert_eq!(done[0].status, OpStatus::Success);
+//! # Ok::<(), spinlane_cryptodev::DeviceError>(())
+//! ```
+//!
 //! # Invariants
 //! - Computes in `dequeue_burst` alone, never in `enqueue_burst`: that runs on a fiber's stack.
 //! - One call computes for about [`BUDGET_US`] at most, or one op if that takes longer.
