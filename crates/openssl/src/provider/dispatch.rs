@@ -1,7 +1,7 @@
 //! Typed entries of dispatch tables: each `OSSL_FUNC_*` number of `<openssl/core_dispatch.h>` as
 //! a function that takes only a function of that number's type.
 
-use std::ffi::{c_char, c_int, c_uchar, c_void};
+use std::ffi::{c_char, c_int, c_uchar, c_uint, c_void};
 
 use libc::size_t;
 
@@ -100,6 +100,17 @@ entries! {
     OSSL_FUNC_ASYM_CIPHER_GETTABLE_CTX_PARAMS = 9 asym_cipher_gettable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_ASYM_CIPHER_SET_CTX_PARAMS = 10 asym_cipher_set_ctx_params (ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int;
     OSSL_FUNC_ASYM_CIPHER_SETTABLE_CTX_PARAMS = 11 asym_cipher_settable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
+    OSSL_FUNC_RAND_NEWCTX = 1 rand_newctx (provctx: *mut c_void, parent: *mut c_void, parent_calls: *const OSSL_DISPATCH) -> *mut c_void;
+    OSSL_FUNC_RAND_FREECTX = 2 rand_freectx (ctx: *mut c_void);
+    OSSL_FUNC_RAND_INSTANTIATE = 3 rand_instantiate (ctx: *mut c_void, strength: c_uint, prediction_resistance: c_int, personal: *const c_uchar, personal_len: size_t, params: *const OSSL_PARAM) -> c_int;
+    OSSL_FUNC_RAND_UNINSTANTIATE = 4 rand_uninstantiate (ctx: *mut c_void) -> c_int;
+    OSSL_FUNC_RAND_GENERATE = 5 rand_generate (ctx: *mut c_void, out: *mut c_uchar, out_len: size_t, strength: c_uint, prediction_resistance: c_int, additional: *const c_uchar, additional_len: size_t) -> c_int;
+    OSSL_FUNC_RAND_RESEED = 6 rand_reseed (ctx: *mut c_void, prediction_resistance: c_int, entropy: *const c_uchar, entropy_len: size_t, additional: *const c_uchar, additional_len: size_t) -> c_int;
+    OSSL_FUNC_RAND_ENABLE_LOCKING = 8 rand_enable_locking (ctx: *mut c_void) -> c_int;
+    OSSL_FUNC_RAND_LOCK = 9 rand_lock (ctx: *mut c_void) -> c_int;
+    OSSL_FUNC_RAND_UNLOCK = 10 rand_unlock (ctx: *mut c_void);
+    OSSL_FUNC_RAND_GETTABLE_CTX_PARAMS = 12 rand_gettable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
+    OSSL_FUNC_RAND_GET_CTX_PARAMS = 15 rand_get_ctx_params (ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int;
     OSSL_FUNC_KDF_NEWCTX = 1 kdf_newctx (provctx: *mut c_void) -> *mut c_void;
     OSSL_FUNC_KDF_DUPCTX = 2 kdf_dupctx (ctx: *mut c_void) -> *mut c_void;
     OSSL_FUNC_KDF_FREECTX = 3 kdf_freectx (ctx: *mut c_void);

@@ -68,6 +68,7 @@ macro_rules! header_constants {
 
 header_constants! {
     OSSL_OP_KDF = 4;
+    OSSL_OP_RAND = 5;
     OSSL_OP_KEYMGMT = 10;
     OSSL_OP_KEYEXCH = 11;
     OSSL_OP_SIGNATURE = 12;
@@ -91,6 +92,7 @@ header_constants! {
     EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND = 0;
     EVP_KDF_HKDF_MODE_EXTRACT_ONLY = 1;
     EVP_KDF_HKDF_MODE_EXPAND_ONLY = 2;
+    EVP_RAND_STATE_READY = 1;
     ERR_LIB_PROV = 57;
     ERR_R_OPERATION_FAIL = 263 | 3 << 18;
 }
@@ -124,6 +126,14 @@ unsafe extern "C" {
         capability: *const c_char,
         callback: OSSL_CALLBACK,
         arg: *mut c_void,
+    ) -> c_int;
+
+    pub fn RAND_set_DRBG_type(
+        libctx: *mut OSSL_LIB_CTX,
+        drbg: *const c_char,
+        properties: *const c_char,
+        cipher: *const c_char,
+        digest: *const c_char,
     ) -> c_int;
 
     pub fn OSSL_PARAM_get_int(param: *const OSSL_PARAM, value: *mut c_int) -> c_int;
@@ -237,7 +247,7 @@ mod tests {
         let mut source = String::from(
             "#include <openssl/core_dispatch.h>\n#include <openssl/core_names.h>\n\
              #include <openssl/params.h>\n#include <openssl/rsa.h>\n#include <openssl/kdf.h>\n\
-             #include <openssl/err.h>\n#include <string.h>\n\
+             #include <openssl/err.h>\n#include <openssl/evp.h>\n#include <string.h>\n\
              #define NAME(c, s) if (strcmp(c, s) != 0) return 2\n",
         );
         for (name, value) in super::CONSTANTS

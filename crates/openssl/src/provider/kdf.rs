@@ -7,6 +7,7 @@
 
 use std::ffi::{CString, c_int, c_uchar, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 
 use libc::size_t;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
@@ -19,6 +20,7 @@ use super::error::{check, guard, raise};
 use super::ffi::{self, EVP_KDF_CTX, OSSL_DISPATCH, OSSL_PARAM};
 use super::names;
 use super::params::{self, Param, Params, Table};
+use super::secret_cache::hmac_key;
 use super::signer::digest_by_name;
 
 /// The derivation's functions.
@@ -117,6 +119,75 @@ impl Drop for Field {
     }
 }
 
+const ZEROS: [u8; MAX_DIGEST_LEN] = [0; MAX_DIGEST_LEN];
+const PREFIX: &[u8] = b"tls13 ";
+const DERIVED: &[u8] = b"derived";
+
+/// What every handshake without a pre-shared key begins with: constants of the digest.
+struct EarlySecret {
+    empty_hash: [u8; MAX_DIGEST_LEN],
+    secret: [u8; MAX_DIGEST_LEN],
+    derived: [u8; MAX_DIGEST_LEN],
+}
+
+impl EarlySecret {
+    fn of(digest: Digest) -> &'static Self {
+        static OF: [OnceLock<EarlySecret>; Digest::ALL.len()] =
+            [const { OnceLock::new() }; Digest::ALL.len()];
+        OF[digest as usize].get_or_init(|| Self::new(digest))
+    }
+
+    fn new(digest: Digest) -> Self {
+        let len = digest.len();
+        let [mut empty_hash, mut secret, mut derived] = [ZEROS; 3];
+        digest.hash(&[], &mut empty_hash);
+        HmacKey::new(digest, &[]).sign(&[&ZEROS[..len]], &mut secret);
+        let key = HmacKey::new(digest, &secret[..len]);
+        expand(
+            &key,
+            [PREFIX, DERIVED, &empty_hash[..len]],
+            &mut derived[..len],
+        );
+        Self {
+            empty_hash,
+            secret,
+            derived,
+        }
+    }
+}
+
+/// HKDF-Expand (RFC 5869) of HkdfLabel made of prefix, label and data (RFC 8446, section 7.1).
+/// `None` if a length is out of range.
+fn expand(key: &HmacKey, [prefix, label, data]: [&[u8]; 3], out: &mut [u8]) -> Option<()> {
+    let len = key.digest().len();
+    if out.len().div_ceil(len) > 255 {
+        return None;
+    }
+    let out_len = u16::try_from(out.len()).ok()?.to_be_bytes();
+    let label_len = [u8::try_from(prefix.len() + label.len()).ok()?];
+    let data_len = [u8::try_from(data.len()).ok()?];
+    let mut block = Zeroizing::new(ZEROS);
+    for (index, out) in (1..=u8::MAX).zip(out.chunks_mut(len)) {
+        let last = block.clone();
+        let last = if index == 1 { &[][..] } else { &last[..len] };
+        key.sign(
+            &[
+                last,
+                &out_len,
+                &label_len,
+                prefix,
+                label,
+                &data_len,
+                data,
+                &[index],
+            ],
+            &mut *block,
+        );
+        out.copy_from_slice(&block[..out.len()]);
+    }
+    Some(())
+}
+
 impl Kdf {
     fn new(context: ContextRef) -> Self {
         Self {
@@ -135,18 +206,25 @@ impl Kdf {
         if params.is_null() {
             return true;
         }
+        // A constant pattern compares lengths first: this runs for every derivation.
+        const KEY: &[u8] = names::KDF_KEY.to_bytes();
+        const LABEL: &[u8] = names::KDF_LABEL.to_bytes();
+        const PREFIX_OF_LABEL: &[u8] = names::KDF_PREFIX.to_bytes();
+        const DATA: &[u8] = names::KDF_DATA.to_bytes();
+        const SALT: &[u8] = names::KDF_SALT.to_bytes();
+        const MODE: &[u8] = names::KDF_MODE.to_bytes();
+        const DIGEST: &[u8] = names::DIGEST.to_bytes();
         self.data.clear();
         let done = params.iter().all(|param| {
-            let name = param.key();
-            let field = match () {
-                () if name == names::KDF_KEY => &mut self.key,
-                () if name == names::KDF_LABEL => &mut self.label,
-                () if name == names::KDF_PREFIX => &mut self.prefix,
-                () if name == names::KDF_DATA => &mut self.data,
-                () if name == names::KDF_SALT => &mut self.salt,
-                () if name == names::KDF_MODE => return self.set_mode(param),
-                () if name == names::DIGEST => return self.set_digest(param),
-                () => return true,
+            let field = match param.key().to_bytes() {
+                KEY => &mut self.key,
+                LABEL => &mut self.label,
+                PREFIX_OF_LABEL => &mut self.prefix,
+                DATA => &mut self.data,
+                SALT => &mut self.salt,
+                MODE => return self.set_mode(param),
+                DIGEST => return self.set_digest(param),
+                _ => return true,
             };
             field.set(param)
         });
@@ -229,61 +307,48 @@ impl Kdf {
 
     /// HKDF-Expand-Label with this prefix and label. `None` if a length is out of range.
     fn expand(&self, digest: Digest, key: &[u8], data: &[u8], out: &mut [u8]) -> Option<()> {
-        let (prefix, label) = (
-            self.prefix.get().unwrap_or_default(),
-            self.label.get().unwrap_or_default(),
-        );
-        let blocks = out.len().div_ceil(digest.len());
-        if blocks > 255 {
-            return None;
-        }
-        let out_len = u16::try_from(out.len()).ok()?.to_be_bytes();
-        let label_len = [u8::try_from(prefix.len() + label.len()).ok()?];
-        let data_len = [u8::try_from(data.len()).ok()?];
-        let key = HmacKey::new(digest, key);
-        let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
-        for (index, out) in (1..=u8::MAX).zip(out.chunks_mut(digest.len())) {
-            let last = *block;
-            let last = if index == 1 {
-                &[][..]
-            } else {
-                &last[..digest.len()]
-            };
-            let parts: [&[u8]; 8] = [
-                last,
-                &out_len,
-                &label_len,
-                prefix,
-                label,
-                &data_len,
-                data,
-                &[index],
-            ];
-            key.sign(&parts, &mut *block);
-            out.copy_from_slice(&block[..out.len()]);
-        }
-        Some(())
+        let prefix = self.prefix.get().unwrap_or_default();
+        let label = self.label.get().unwrap_or_default();
+        expand(&hmac_key(digest, key, label), [prefix, label, data], out)
     }
 
     /// The next secret of the key schedule: HKDF-Extract of the key, salted with
     /// Derive-Secret of the last secret, which is this salt.
     fn extract(&self, digest: Digest, out: &mut [u8]) -> Option<()> {
-        const ZEROS: [u8; MAX_DIGEST_LEN] = [0; MAX_DIGEST_LEN];
         let len = digest.len();
         if out.len() != len {
             return None;
         }
-        let mut salt = Zeroizing::new([0; MAX_DIGEST_LEN]);
-        let mut salt_len = 0;
-        if let Some(last) = self.salt.get() {
-            let mut empty = [0; MAX_DIGEST_LEN];
-            digest.hash(&[], &mut empty);
-            self.expand(digest, last, &empty[..len], &mut salt[..len])?;
-            salt_len = len;
-        }
-        HmacKey::new(digest, &salt[..salt_len])
-            .sign(&[self.key.get().unwrap_or(&ZEROS[..len])], out);
+        let early = EarlySecret::of(digest);
+        let salt = match (self.salt.get(), self.key.get()) {
+            (None, None) => {
+                out.copy_from_slice(&early.secret[..len]);
+                return Some(());
+            }
+            (None, Some(_)) => None,
+            (Some(last), _) => Some(self.salt_after(digest, last, early)?),
+        };
+        let salt = salt.as_ref().map_or(&[][..], |salt| &salt[..len]);
+        let key = self.key.get().unwrap_or(&ZEROS[..len]);
+        HmacKey::new(digest, salt).sign(&[key], out);
         Some(())
+    }
+
+    fn salt_after(
+        &self,
+        digest: Digest,
+        last: &[u8],
+        early: &EarlySecret,
+    ) -> Option<Zeroizing<[u8; MAX_DIGEST_LEN]>> {
+        let len = digest.len();
+        let is_usual = self.prefix.get() == Some(PREFIX) && self.label.get() == Some(DERIVED);
+        // What a handshake without a pre-shared key starts from is no secret.
+        if is_usual && last == &early.secret[..len] {
+            return Some(Zeroizing::new(early.derived));
+        }
+        let mut salt = Zeroizing::new([0; MAX_DIGEST_LEN]);
+        self.expand(digest, last, &early.empty_hash[..len], &mut salt[..len])?;
+        Some(salt)
     }
 
     fn derive_by_default_provider(&self, digest: &CString, out: &mut [u8]) -> bool {

@@ -15,8 +15,8 @@ use super::context::ContextRef;
 use super::error::{Quiet, check, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_PARAM};
 use super::inner::{Key, KeyCtx};
-use super::names;
-use super::params::Params;
+use super::params::{Param, Params};
+use super::{key_ec, key_rsa, names};
 
 /// The types of keys that can be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,30 @@ impl Algorithm {
         }
     }
 
-    /// The key for devices in `key`: none if no device does its kind.
-    fn device_key(self, key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
+    /// Whether `params` look like a private key that devices do. What passes may still fail.
+    fn is_for_devices(self, params: Params<'_>) -> bool {
         match self {
-            Self::Rsa => super::key_rsa::device_key(key),
-            Self::Ec => super::key_ec::device_key(key),
+            Self::Rsa => {
+                // A number may be padded.
+                let bytes = params.find(names::RSA_N).map_or(0, Param::len);
+                bytes >= 256 && params.find(names::RSA_D).is_some()
+            }
+            Self::Ec => {
+                let group = params.find(names::GROUP).and_then(Param::text);
+                group.is_some_and(|name| {
+                    key_ec::NAMES
+                        .iter()
+                        .any(|known| name.eq_ignore_ascii_case(known))
+                }) && params.find(names::PRIV).is_some()
+            }
+        }
+    }
+
+    /// The key for devices in `key`: none if no device does its kind.
+    pub fn device_key(self, key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
+        match self {
+            Self::Rsa => key_rsa::device_key(key),
+            Self::Ec => key_ec::device_key(key),
         }
     }
 }
@@ -82,31 +101,41 @@ impl BoundKey {
         content
     }
 
-    fn fill(&self, inner: Key) -> bool {
+    /// Fills it with the key that `params` describe, if it is one for devices.
+    fn import(&self, selection: c_int, params: Params<'_>) -> bool {
+        let name = self.algorithm.key_name();
+        // Asked first, as it costs least: libcrypto offers us every public key it verifies with.
+        if !self.algorithm.is_for_devices(params) {
+            raise(format_args!(
+                "{name:?}: not a private key that devices do; leave it in the default provider"
+            ));
+            return false;
+        }
+        let Some(inner) = self.context.inner.import(name, selection, params) else {
+            return false;
+        };
         let device = match self.algorithm.device_key(&inner) {
-            Ok(device) => device.map(Arc::new),
+            Ok(Some(device)) => device,
+            Ok(None) => {
+                raise(format_args!(
+                    "{name:?}: devices do no such key; leave it in the default provider"
+                ));
+                return false;
+            }
             Err(error) => {
                 raise(format_args!("{error}"));
                 return false;
             }
         };
-        let (public, private) = match self.algorithm {
-            Algorithm::Rsa => (
-                inner.number(names::RSA_N).is_some(),
-                inner.number(names::RSA_D).is_some(),
-            ),
-            Algorithm::Ec => (
-                inner.has_octets(names::PUB),
-                inner.number(names::PRIV).is_some(),
-            ),
-        };
-        let size = inner.size();
         let content = Content {
+            size: inner.size(),
+            has_public: match self.algorithm {
+                Algorithm::Rsa => true,
+                Algorithm::Ec => inner.has_octets(names::PUB),
+            },
+            has_private: true,
+            device: Some(Arc::new(device)),
             inner,
-            device,
-            size,
-            has_public: public,
-            has_private: private,
         };
         let filled = self.content.set(content).is_ok();
         if !filled {
@@ -297,12 +326,7 @@ pub(super) unsafe extern "C" fn import(
     check(|| {
         // SAFETY: see `free`.
         let (key, params) = unsafe { (borrow(key), Params::new(params)) };
-        let Some(key) = key else { return false };
-        let inner = key
-            .context
-            .inner
-            .import(key.algorithm.key_name(), selection, params);
-        inner.is_some_and(|inner| key.fill(inner))
+        key.is_some_and(|key| key.import(selection, params))
     })
 }
 
@@ -337,10 +361,6 @@ pub(super) unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_P
         let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else {
             return false;
         };
-        // SAFETY: see `free`.
-        if let Some(param) = unsafe { Params::new(params) }.find(names::OFFLOADED) {
-            return param.set_int(c_int::from(content.device.is_some()));
-        }
         // SAFETY: live key; the array is handed on as it came.
         unsafe { openssl_sys::EVP_PKEY_get_params(content.inner.as_ptr(), params) == 1 }
     })

@@ -33,6 +33,14 @@ pub(super) static TABLE: [OSSL_DISPATCH; 16] = [
     dispatch::END,
 ];
 
+/// P-256 in libcrypto.
+pub(super) const NAMES: [&[u8]; 4] = [
+    b"prime256v1",
+    b"P-256",
+    b"secp256r1",
+    b"1.2.840.10045.3.1.7",
+];
+
 /// The key for devices, if it is on P-256.
 ///
 /// # Errors

@@ -5,10 +5,11 @@ use std::ptr::{self, NonNull};
 
 use thiserror::Error;
 
-use super::error::last_error;
+use super::error::{Quiet, last_error};
 use super::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, OSSL_PROVIDER};
 use super::inner::{Key, KeyCtx};
-use super::{NAME, OF_KEYS, init, names};
+use super::key::Algorithm;
+use super::{NAME, OF_KEYS, RAND_NAME, init, names};
 
 /// The provider, loaded. Unloads it when dropped; keys and contexts that use it keep it alive.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ pub enum BindError {
 
 /// Loads the provider and the default provider into `libctx` (null for the default library
 /// context). To be done before anything is fetched from it: loading providers disables
-/// libcrypto's loading of the default provider on demand, which this makes up for.
+/// libcrypto's loading of the default provider on demand, which this makes up for. Unless it is
+/// the default library context, its random numbers come from [`spinlane_cryptodev::random`] then.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -96,12 +98,38 @@ pub unsafe fn load(libctx: *mut OSSL_LIB_CTX) -> Result<Provider, LoadError> {
     }
     // SAFETY: by the caller's promise.
     match unsafe { load_one(libctx, NAME) } {
-        Ok(spinlane) => Ok(Provider { spinlane, default }),
+        Ok(spinlane) => {
+            // SAFETY: by the caller's promise.
+            unsafe { use_our_random(libctx) };
+            Ok(Provider { spinlane, default })
+        }
         Err(error) => {
             // SAFETY: owned, and given to nobody.
             unsafe { openssl_sys::OSSL_PROVIDER_unload(default.as_ptr()) };
             Err(error)
         }
+    }
+}
+
+/// Makes our generator that of `libctx`. Not of the default library context, which belongs to the
+/// whole process; nor of one that has drawn already, which keeps what it has.
+///
+/// # Safety
+/// As for [`load`].
+unsafe fn use_our_random(libctx: *mut OSSL_LIB_CTX) {
+    if libctx.is_null() {
+        return;
+    }
+    let _quiet = Quiet::new();
+    // SAFETY: by the caller's promise; libcrypto copies the strings.
+    unsafe {
+        ffi::RAND_set_DRBG_type(
+            libctx,
+            RAND_NAME.as_ptr(),
+            OF_KEYS.as_ptr(),
+            ptr::null(),
+            ptr::null(),
+        );
     }
 }
 
@@ -152,38 +180,29 @@ pub unsafe fn bind(
         return Ok(stock.into_ptr());
     }
     let what = describe(&stock);
-    let name = match stock.is_a(c"RSA") {
-        true if matches!(stock.bits(), 2048 | 3072 | 4096) => c"RSA",
-        false if stock.is_a(c"EC") && stock.text_is(names::GROUP, c"prime256v1") => c"EC",
+    let (algorithm, private) = match (stock.is_a(c"RSA"), stock.is_a(c"EC")) {
+        (true, _) => (Algorithm::Rsa, names::RSA_D),
+        (_, true) => (Algorithm::Ec, names::PRIV),
         _ => return Err(BindError::NotOffloaded { what }),
-    };
-    let private = if name == c"RSA" {
-        names::RSA_D
-    } else {
-        names::PRIV
     };
     if stock.number(private).is_none() {
         return Err(BindError::NoPrivateKey { what });
     }
+    match algorithm.device_key(&stock) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(BindError::NotOffloaded { what }),
+        Err(error) => {
+            let detail = error.to_string();
+            return Err(BindError::Rejected { what, detail });
+        }
+    }
     // SAFETY: by the caller's promise.
-    let Some(bound) = (unsafe { copy(&stock, name, libctx) }) else {
-        return Err(BindError::Rejected {
-            what,
-            detail: last_error(),
-        });
-    };
-    let mut offloaded = 0;
-    // SAFETY: live key, C string, place for an int.
-    let answered = unsafe {
-        openssl_sys::EVP_PKEY_get_int_param(
-            bound.as_ptr(),
-            names::OFFLOADED.as_ptr(),
-            &mut offloaded,
-        )
-    };
-    match (answered, offloaded) {
-        (1, 1) => Ok(bound.into_ptr()),
-        _ => Err(BindError::NotOffloaded { what }),
+    match unsafe { copy(&stock, algorithm.key_name(), libctx) } {
+        Some(bound) => Ok(bound.into_ptr()),
+        None => {
+            let detail = last_error();
+            Err(BindError::Rejected { what, detail })
+        }
     }
 }
 

@@ -41,6 +41,8 @@ mod load;
 mod names;
 mod offload;
 mod params;
+mod rand;
+mod secret_cache;
 mod signature;
 mod signer;
 
@@ -68,6 +70,7 @@ const OF_KEYS: &CStr = c"provider=spinlane";
 /// Properties of what [`PROPERTY_QUERY`] prefers.
 const OF_HANDSHAKES: &CStr = c"provider=spinlane,spinlane.kex=yes";
 
+const RAND_NAME: &CStr = c"SPINLANE-RAND";
 const RSA_NAMES: &CStr = c"RSA:rsaEncryption:1.2.840.113549.1.1.1";
 const EC_NAMES: &CStr = c"EC:id-ecPublicKey:1.2.840.10045.2.1";
 const X25519_NAMES: &CStr = c"X25519:1.3.101.110";
@@ -79,8 +82,8 @@ static KEYMGMT: [OSSL_ALGORITHM; 4] = [
     NO_MORE,
 ];
 static SIGNATURE: [OSSL_ALGORITHM; 3] = [
-    algorithm(RSA_NAMES, OF_KEYS, &signature::RSA),
-    algorithm(c"ECDSA", OF_KEYS, &signature::ECDSA),
+    algorithm(RSA_NAMES, OF_HANDSHAKES, &signature::RSA),
+    algorithm(c"ECDSA", OF_HANDSHAKES, &signature::ECDSA),
     NO_MORE,
 ];
 static ASYM_CIPHER: [OSSL_ALGORITHM; 2] =
@@ -89,6 +92,7 @@ static KEYEXCH: [OSSL_ALGORITHM; 2] = [
     algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE),
     NO_MORE,
 ];
+static RAND: [OSSL_ALGORITHM; 2] = [algorithm(RAND_NAME, OF_KEYS, &rand::TABLE), NO_MORE];
 static KDF: [OSSL_ALGORITHM; 2] = [algorithm(c"TLS13-KDF", OF_HANDSHAKES, &kdf::TABLE), NO_MORE];
 
 const NO_MORE: OSSL_ALGORITHM = OSSL_ALGORITHM {
@@ -175,6 +179,7 @@ unsafe extern "C" fn query_operation(
         ffi::OSSL_OP_SIGNATURE => SIGNATURE.as_ptr(),
         ffi::OSSL_OP_ASYM_CIPHER => ASYM_CIPHER.as_ptr(),
         ffi::OSSL_OP_KEYEXCH => KEYEXCH.as_ptr(),
+        ffi::OSSL_OP_RAND => RAND.as_ptr(),
         ffi::OSSL_OP_KDF => KDF.as_ptr(),
         _ => ptr::null(),
     }

@@ -47,8 +47,8 @@ header_names! {
     KDF_LABEL = OSSL_KDF_PARAM_LABEL c"label";
     KDF_DATA = OSSL_KDF_PARAM_DATA c"data";
     KDF_SIZE = OSSL_KDF_PARAM_SIZE c"size";
+    RAND_STATE = OSSL_RAND_PARAM_STATE c"state";
+    RAND_STRENGTH = OSSL_RAND_PARAM_STRENGTH c"strength";
+    RAND_MAX_REQUEST = OSSL_RAND_PARAM_MAX_REQUEST c"max_request";
     TLS_GROUP_ALG = OSSL_CAPABILITY_TLS_GROUP_ALG c"tls-group-alg";
 }
-
-/// Ours, for [`super::bind`]: 1 if a key's operations are offloaded, else 0.
-pub(super) const OFFLOADED: &CStr = c"spinlane-offloaded";

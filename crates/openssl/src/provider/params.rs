@@ -90,6 +90,12 @@ impl<'a> Param<'a> {
         unsafe { CStr::from_ptr((*self.raw).key) }
     }
 
+    /// Bytes of its value.
+    pub fn len(self) -> usize {
+        // SAFETY: an element of the caller's array.
+        unsafe { (*self.raw).data_size }
+    }
+
     /// Its value, if it is an integer that fits.
     pub fn int(self) -> Option<c_int> {
         let mut value = 0;

@@ -536,41 +536,25 @@ fn encode_ecdsa(raw: &[u8; 64], out: &mut [u8; MAX_OUTPUT]) -> usize {
     at
 }
 
-/// The digest of one of its names in libcrypto.
+/// The digest of one of its names in libcrypto: `SHA256`, `SHA-256`, `SHA2-256` or its OID.
 pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {
-    let names: [(Digest, [&[u8]; 4]); 3] = [
-        (
-            Digest::Sha256,
-            [
-                b"SHA2-256",
-                b"SHA256",
-                b"SHA-256",
-                b"2.16.840.1.101.3.4.2.1",
-            ],
-        ),
-        (
-            Digest::Sha384,
-            [
-                b"SHA2-384",
-                b"SHA384",
-                b"SHA-384",
-                b"2.16.840.1.101.3.4.2.2",
-            ],
-        ),
-        (
-            Digest::Sha512,
-            [
-                b"SHA2-512",
-                b"SHA512",
-                b"SHA-512",
-                b"2.16.840.1.101.3.4.2.3",
-            ],
-        ),
-    ];
-    let (digest, _) = names
-        .into_iter()
-        .find(|(_, names)| names.iter().any(|known| name.eq_ignore_ascii_case(known)))?;
-    Some(digest)
+    let bits = match name.split_at_checked(3) {
+        Some((sha, rest)) if sha.eq_ignore_ascii_case(b"SHA") => {
+            let rest = rest
+                .strip_prefix(b"2")
+                .filter(|rest| rest.starts_with(b"-"))
+                .unwrap_or(rest);
+            rest.strip_prefix(b"-").unwrap_or(rest)
+        }
+        _ => name,
+    };
+    match bits {
+        b"256" | b"2.16.840.1.101.3.4.2.1" => Some(Digest::Sha256),
+        b"384" | b"2.16.840.1.101.3.4.2.2" => Some(Digest::Sha384),
+        b"512" | b"2.16.840.1.101.3.4.2.3" => Some(Digest::Sha512),
+        _ => None,
+    }
+    .filter(|_| bits.len() != name.len() || bits.len() > 3)
 }
 
 fn digest_name(digest: Digest) -> &'static CStr {
@@ -606,7 +590,25 @@ mod tests {
             assert_eq!(digest_by_name(name), Some(digest));
             assert_eq!(digest_by_name(&name.to_ascii_lowercase()), Some(digest));
         }
-        assert_eq!(digest_by_name(b"SHA1"), None);
-        assert_eq!(digest_by_name(b""), None);
+        for name in ["SHA256", "sha-256", "Sha2-256", "2.16.840.1.101.3.4.2.1"] {
+            assert_eq!(
+                digest_by_name(name.as_bytes()),
+                Some(Digest::Sha256),
+                "{name}"
+            );
+        }
+        for name in [
+            "",
+            "SHA",
+            "SHA1",
+            "256",
+            "SHA-2-256",
+            "SHA3-256",
+            "SHA512-256",
+            "SHA2-512/256",
+            "SHA2256",
+        ] {
+            assert_eq!(digest_by_name(name.as_bytes()), None, "{name}");
+        }
     }
 }
