@@ -34,8 +34,9 @@ pub struct NotOnFiber;
 enum Body {
     /// The closure still lies where `Fiber::new` put it.
     Fresh,
-    /// Its frames are on the stack.
+    /// Its frames are on the stack, its registers in `Control::pair`.
     Suspended,
+    /// Its frames are on the stack, and the resumer's registers in the pair.
     Running,
     /// Returned or panicked: no frame is left.
     Ended,
@@ -103,10 +104,10 @@ impl Fiber {
     /// Moves `body` to the top of `stack`, to run at the first
     /// [`resume`](Self::resume). No allocation.
     ///
-    /// The floating-point control words are the thread's, as they are for a
-    /// called function: if the body suspends with a rounding mode of its own,
-    /// the resumer goes on with it. [`with_fp_control`](Self::with_fp_control)
-    /// keeps them apart.
+    /// On x86_64 the floating-point control words are the thread's, as they
+    /// are for a called function: if the body changes them and suspends, the
+    /// resumer goes on with what it set.
+    /// [`with_fp_control`](Self::with_fp_control) keeps them apart.
     ///
     /// # Panics
     /// If the captured values leave less than 2 KiB of the stack.
@@ -116,13 +117,17 @@ impl Fiber {
     }
 
     /// As [`new`](Self::new), with the floating-point control words (mxcsr
-    /// and the x87 control word; FPCR) kept per side: the fiber starts with
-    /// those of the caller and finds its own again at every resume, the
-    /// resumer finds its own after it.
+    /// and the x87 control word) kept per side: the fiber starts with those
+    /// of the caller and finds its own again at every resume, the resumer
+    /// finds its own after it.
     ///
-    /// For bodies that change them and suspend meanwhile. Reading mxcsr makes
-    /// a round trip several times as long (4 ns a read on Zen 5), hence not
-    /// for all.
+    /// For bodies that change them and suspend meanwhile. It makes a round
+    /// trip several times as long, for reading mxcsr stalls (4 ns on Zen 5,
+    /// twice). On aarch64 it is the same as `new`: FPCR is kept for every
+    /// fiber.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
     pub fn with_fp_control<F: FnOnce() + 'static>(stack: Stack, body: F) -> Self {
         Self::build(stack, body, true)
     }

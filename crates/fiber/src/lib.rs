@@ -22,19 +22,19 @@
 //!
 //! # Invariants
 //!
-//! - It knows no job, no device and no TLS, and depends on libc only.
+//! - It knows no job, no device and no TLS.
 //! - No fiber leaves the thread that made it: nothing here is `Send`.
-//! - No heap allocation, system call or lock in `new`, `resume`, `suspend`,
-//!   nor in taking a stack from a pool that has one idle.
+//! - No heap allocation, system call or lock in making, resuming, suspending
+//!   or ending a fiber, in giving a stack back, nor in taking one that is idle.
 //! - No frame is unwound that did not panic. A suspended fiber that is dropped
 //!   leaks its stack, which is safe and counted; whoever can promise that
 //!   nothing on it matters may [`Fiber::abandon`] it and keep the stack.
 //! - No stack without a guard below it; [`install_overflow_handler`] turns a
 //!   hit on one into a report with the pool's name.
-//! - Callee-saved registers belong to each side. So do the floating-point
-//!   control words (mxcsr and the x87 control word, FPCR) of a fiber made by
-//!   [`Fiber::with_fp_control`]; other fibers share their thread's, as a
-//!   called function does.
+//! - Callee-saved registers belong to each side. On aarch64 so does FPCR. On
+//!   x86_64 the floating-point control words (mxcsr and the x87 control word)
+//!   do for a fiber made by [`Fiber::with_fp_control`]; other fibers share
+//!   their thread's, as a called function does.
 //! - A body must not suspend in a destructor that runs because of a panic:
 //!   the panic count is the thread's, so the resumer would seem to panic.
 //!

@@ -134,7 +134,9 @@ impl StackPool {
         Ok(Stack::new(self.map()?, Rc::clone(&self.shared)))
     }
 
-    fn map(&self) -> Result<NonNull<u8>, StackError> {
+    /// Maps a stack, and makes room for it among the idle, so that
+    /// [`put`](Self::put) need not allocate.
+    fn map(&mut self) -> Result<NonNull<u8>, StackError> {
         let PoolStats {
             in_use,
             idle,
@@ -147,6 +149,7 @@ impl StackPool {
                 max: self.max,
             });
         }
+        self.idle.reserve(in_use + 1);
         stack::map(self.shared.stack_size).map_err(|source| StackError::Map {
             pool: self.shared.name,
             size: self.shared.stack_size,
@@ -155,7 +158,7 @@ impl StackPool {
     }
 
     /// Keeps `stack` for the next [`take`](Self::take). A stack of another
-    /// pool is unmapped instead.
+    /// pool is unmapped instead. Never allocates.
     #[inline]
     pub fn put(&mut self, stack: Stack) {
         if Rc::ptr_eq(stack.shared(), &self.shared) {

@@ -152,7 +152,7 @@ impl Stack {
         Self { bottom, shared }
     }
 
-    /// Bytes a fiber can use; its closure and some 200 bytes of bookkeeping
+    /// Bytes a fiber can use; its closure and some hundred bytes of bookkeeping
     /// are taken from the top.
     #[inline]
     pub fn usable_size(&self) -> usize {

@@ -4,11 +4,9 @@
 //! be driven from C: see `tests/aarch64`. FPCR belongs to each side here, for
 //! reading it is cheap.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 use super::{Pair, Run};
-
-global_asm!(include_str!("aarch64.s"));
 
 unsafe extern "C" {
     fn spinlane_fiber_switch(mine: *mut Regs, theirs: *const Regs);
@@ -32,11 +30,7 @@ pub(crate) struct Regs {
 /// Registers for the first switch to a fiber: it will call `run(pair)` with
 /// the stack below `top`, which is 16-byte aligned, and with the FPCR now in
 /// force.
-///
-/// Never inlined: it keeps a function with unwind tables in the object file
-/// of the assembly text. Without one LLVM moves that text's unwind
-/// information to .debug_frame, where only debuggers look.
-#[inline(never)]
+#[inline]
 pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
     let fpcr;
     // SAFETY: reads a register.

@@ -39,6 +39,17 @@ use x86_64 as target;
 )))]
 compile_error!("spinlane-fiber has a context switch for x86_64 and aarch64 Linux only");
 
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(include_str!("aarch64.s"));
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(include_str!("x86_64.s"));
+
+/// Keeps a function with unwind tables in the object file of the text above.
+/// Without one LLVM moves that text's unwind information to .debug_frame,
+/// where debuggers look and unwinders do not.
+#[used]
+static UNWIND_TABLES: fn() = || ();
+
 pub(crate) use target::{Regs, finish, prepare, resume, suspend};
 
 /// The registers of both sides. `resumer` comes first: a fiber's outermost

@@ -10,11 +10,9 @@
 //! push an address on the return predictor that no `ret` takes off, and a
 //! `ret` would be predicted to go back to the side just left.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
 use super::{Pair, Run};
-
-global_asm!(include_str!("x86_64.s"));
 
 unsafe extern "C" {
     fn spinlane_fiber_entry();
@@ -33,11 +31,7 @@ pub(crate) struct Regs {
 
 /// Registers for the first switch to a fiber: it will call `run(pair)` with
 /// the stack below `top`, which is 16-byte aligned.
-///
-/// Never inlined: it keeps a function with unwind tables in the object file
-/// of the assembly text. Without one LLVM moves that text's unwind
-/// information to .debug_frame, where only debuggers look.
-#[inline(never)]
+#[inline]
 pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
     Regs {
         rbp: pair as usize,
