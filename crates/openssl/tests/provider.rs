@@ -27,6 +27,7 @@ fn serve(key: &Pkey, client: Context, kind: OpKind) -> (Agreed, u64) {
 
 #[test]
 fn every_key_serves_tls_1_3_and_1_2_with_every_group() {
+    let _alone = alone();
     let keys = [
         (rsa(2048), OpKind::Rsa2048),
         (rsa(3072), OpKind::Rsa3072),
@@ -51,6 +52,7 @@ fn every_key_serves_tls_1_3_and_1_2_with_every_group() {
 
 #[test]
 fn x25519_is_offloaded_in_both_protocols() {
+    let _alone = alone();
     for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
         let before = counters();
         let client = Context::stock_client()
@@ -69,6 +71,7 @@ fn x25519_is_offloaded_in_both_protocols() {
 
 #[test]
 fn every_rsa_signature_scheme_is_offloaded() {
+    let _alone = alone();
     let schemes = [
         (TLS1_3_VERSION, c"rsa_pss_rsae_sha256"),
         (TLS1_3_VERSION, c"rsa_pss_rsae_sha384"),
@@ -91,6 +94,7 @@ fn every_rsa_signature_scheme_is_offloaded() {
 
 #[test]
 fn rsa_key_exchange_works_as_in_stock_openssl() {
+    let _alone = alone();
     for cipher in [c"AES256-SHA256", c"AES128-GCM-SHA256", c"AES128-SHA"] {
         let before = counters().delegated(Delegated::AsymCipher);
         let client = Context::stock_client()
@@ -104,6 +108,7 @@ fn rsa_key_exchange_works_as_in_stock_openssl() {
 
 #[test]
 fn keys_that_no_device_does_are_served_as_stock() {
+    let _alone = alone();
     let keys = [
         (Pkey::ec(ours(), c"P-384"), true),
         (Pkey::plain(ours(), c"ED25519"), false),
@@ -127,7 +132,20 @@ fn keys_that_no_device_does_are_served_as_stock() {
 }
 
 #[test]
+fn a_key_that_nobody_bound_is_offloaded_by_the_property_query() {
+    let _alone = alone();
+    let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
+    let server = Context::server(&certificate, p256());
+    let before = counters().offloaded(OpKind::EcdsaP256);
+    Pair::new(&Context::stock_client(), &server, None)
+        .run()
+        .expect("handshake");
+    assert!(counters().offloaded(OpKind::EcdsaP256) > before);
+}
+
+#[test]
 fn client_certificates_work_both_ways() {
+    let _alone = alone();
     for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
         for (server_key, client_key) in [(p256(), rsa(2048)), (rsa(2048), p256())] {
             let served = Certificate::new(server_key, unsafe { EVP_sha256() });
@@ -153,7 +171,27 @@ fn client_certificates_work_both_ways() {
 }
 
 #[test]
+fn every_kind_of_tls_1_2_suite_agrees_on_secrets() {
+    let _alone = alone();
+    let suites = [
+        c"ECDHE-ECDSA-AES128-SHA",
+        c"ECDHE-ECDSA-AES128-SHA256",
+        c"ECDHE-ECDSA-AES256-SHA384",
+        c"ECDHE-ECDSA-AES256-GCM-SHA384",
+        c"ECDHE-ECDSA-CHACHA20-POLY1305",
+    ];
+    for suite in suites {
+        let client = Context::stock_client()
+            .protocol(TLS1_2_VERSION)
+            .ciphers(suite);
+        let (agreed, _) = serve(p256(), client, OpKind::EcdsaP256);
+        assert_eq!(agreed.cipher.as_bytes(), suite.to_bytes());
+    }
+}
+
+#[test]
 fn sessions_resume() {
+    let _alone = alone();
     for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
         let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
         let server = Context::server(&certificate, &p256().bound())
@@ -170,6 +208,7 @@ fn sessions_resume() {
 
 #[test]
 fn a_retried_hello_works() {
+    let _alone = alone();
     let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
     let server = Context::server(&certificate, &p256().bound()).groups(c"X25519");
     let client = Context::stock_client()
@@ -182,6 +221,7 @@ fn a_retried_hello_works() {
 
 #[test]
 fn chacha_and_both_aes_suites_agree_on_secrets() {
+    let _alone = alone();
     for suite in [
         c"TLS_AES_128_GCM_SHA256",
         c"TLS_AES_256_GCM_SHA384",

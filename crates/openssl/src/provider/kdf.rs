@@ -11,13 +11,14 @@ use std::sync::OnceLock;
 
 use libc::size_t;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::context::ContextRef;
 use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, EVP_KDF_CTX, OSSL_DISPATCH, OSSL_PARAM};
+use super::field::Field;
 use super::names;
 use super::params::{self, Param, Params, Table};
 use super::secret_cache::hmac_key;
@@ -56,67 +57,6 @@ enum Choice {
     Unset,
     Ours(Digest),
     Other(CString),
-}
-
-/// An octet string, inline as long as it is no longer than a digest.
-#[derive(Clone, Default)]
-struct Field {
-    set: bool,
-    inline_len: usize,
-    inline: InlineBytes,
-    long: Vec<u8>,
-}
-
-#[derive(Clone)]
-struct InlineBytes([u8; MAX_DIGEST_LEN]);
-
-impl Default for InlineBytes {
-    fn default() -> Self {
-        Self([0; MAX_DIGEST_LEN])
-    }
-}
-
-impl Field {
-    fn set(&mut self, param: Param<'_>) -> bool {
-        self.clear();
-        let Some(bytes) = param.octets() else {
-            raise(format_args!(
-                "TLS13-KDF: parameter {:?} is no octet string",
-                param.key()
-            ));
-            return false;
-        };
-        self.set = true;
-        if let Some(inline) = self.inline.0.get_mut(..bytes.len()) {
-            inline.copy_from_slice(bytes);
-            self.inline_len = bytes.len();
-        } else {
-            self.long = bytes.to_vec();
-        }
-        true
-    }
-
-    fn get(&self) -> Option<&[u8]> {
-        let bytes = if self.long.is_empty() {
-            &self.inline.0[..self.inline_len]
-        } else {
-            &self.long
-        };
-        self.set.then_some(bytes)
-    }
-
-    fn clear(&mut self) {
-        self.inline.0[..self.inline_len].zeroize();
-        self.long.zeroize();
-        self.inline_len = 0;
-        self.set = false;
-    }
-}
-
-impl Drop for Field {
-    fn drop(&mut self) {
-        self.clear();
-    }
 }
 
 const ZEROS: [u8; MAX_DIGEST_LEN] = [0; MAX_DIGEST_LEN];

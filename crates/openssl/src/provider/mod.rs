@@ -30,6 +30,7 @@ mod counters;
 mod dispatch;
 mod error;
 mod ffi;
+mod field;
 mod inner;
 mod kdf;
 mod key;
@@ -38,6 +39,7 @@ mod key_rsa;
 mod key_x25519;
 mod keyexch;
 mod load;
+mod mac;
 mod names;
 mod offload;
 mod params;
@@ -92,6 +94,7 @@ static KEYEXCH: [OSSL_ALGORITHM; 2] = [
     algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE),
     NO_MORE,
 ];
+static MAC: [OSSL_ALGORITHM; 2] = [algorithm(c"HMAC", OF_HANDSHAKES, &mac::TABLE), NO_MORE];
 static RAND: [OSSL_ALGORITHM; 2] = [algorithm(RAND_NAME, OF_KEYS, &rand::TABLE), NO_MORE];
 static KDF: [OSSL_ALGORITHM; 2] = [algorithm(c"TLS13-KDF", OF_HANDSHAKES, &kdf::TABLE), NO_MORE];
 
@@ -179,6 +182,7 @@ unsafe extern "C" fn query_operation(
         ffi::OSSL_OP_SIGNATURE => SIGNATURE.as_ptr(),
         ffi::OSSL_OP_ASYM_CIPHER => ASYM_CIPHER.as_ptr(),
         ffi::OSSL_OP_KEYEXCH => KEYEXCH.as_ptr(),
+        ffi::OSSL_OP_MAC => MAC.as_ptr(),
         ffi::OSSL_OP_RAND => RAND.as_ptr(),
         ffi::OSSL_OP_KDF => KDF.as_ptr(),
         _ => ptr::null(),

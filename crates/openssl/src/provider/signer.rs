@@ -557,7 +557,8 @@ pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {
     .filter(|_| bits.len() != name.len() || bits.len() > 3)
 }
 
-fn digest_name(digest: Digest) -> &'static CStr {
+/// What libcrypto calls a digest.
+pub(super) fn digest_name(digest: Digest) -> &'static CStr {
     match digest {
         Digest::Sha256 => c"SHA2-256",
         Digest::Sha384 => c"SHA2-384",

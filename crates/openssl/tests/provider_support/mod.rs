@@ -10,7 +10,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use openssl_sys::*;
 use spinlane_openssl::provider::{self, BindError, Provider};
@@ -60,6 +60,12 @@ pub fn errors() -> String {
             words(data)
         );
     }
+}
+
+/// Keeps other counting tests of this program away: the counters are the process's.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A library context, never freed: keys and contexts of it may be left over.
