@@ -20,6 +20,8 @@ mod respond;
 mod signals;
 mod worker;
 
+use std::fmt;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,13 +82,13 @@ pub fn run(args: &Args) -> Result<()> {
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
     let launched = spinlane::launch(&cores, Config::default(), body).context("--cores")?;
     if await_ready(&events, cores.len()) {
-        println!("{banner}");
+        say(format_args!("{banner}\n"));
     } else {
         stop.ask();
     }
     for event in events {
         if let Event::Report(report) = event {
-            print!("{report}");
+            say(format_args!("{report}"));
         }
     }
     finish(launched)
@@ -138,11 +140,17 @@ fn finish(launched: Launched<Result<Report>>) -> Result<()> {
     let mut sum = Counters::default();
     for report in launched.join()? {
         let report = report?;
-        print!("{report}");
+        say(format_args!("{report}"));
         sum += &report.counters;
     }
-    print!("all cores, final\n{sum}");
+    say(format_args!("all cores, final\n{sum}"));
     Ok(())
+}
+
+/// Prints. That nobody may be reading any more is no reason to stop serving.
+fn say(text: fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_fmt(text).and_then(|()| stdout.flush());
 }
 
 /// Certificate, key and settings.

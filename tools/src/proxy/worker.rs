@@ -250,10 +250,14 @@ impl<'a> Worker<'a> {
     fn cannot_accept(&mut self, error: &anyhow::Error) {
         self.env.counters.accept_errors += 1;
         self.accept_ns = self.env.now_ns + ACCEPT_PAUSE_NS;
-        tracing::warn!(
-            core = self.core,
-            "cannot accept: {error:#}; if file descriptors ran out, raise `ulimit -n`"
-        );
+        // One line per second at most.
+        if self.env.counters.accept_errors % 10 == 1 {
+            let core = self.core;
+            tracing::warn!(
+                core,
+                "cannot accept: {error:#}; if file descriptors ran out, raise `ulimit -n`"
+            );
+        }
     }
 
     /// The lcore calls a connection. One that does not wait, or is gone, is not meant.
