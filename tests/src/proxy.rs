@@ -63,17 +63,21 @@ impl Proxy {
             readers: vec![reader, error_reader],
             _one: one,
         };
-        let address = loop {
-            match lines.recv_timeout(PATIENCE) {
-                Ok(line) => {
-                    if let Some((_, address)) = line.split_once("listens on ") {
-                        break address.trim().parse();
-                    }
-                }
-                Err(_) => panic!("{command:?} did not start: {}", proxy.log()),
+        // The last line of what it says at its start is a line to try.
+        loop {
+            let line = lines.recv_timeout(PATIENCE);
+            let line =
+                line.unwrap_or_else(|_| panic!("{command:?} did not start: {}", proxy.log()));
+            if line.starts_with("  try") {
+                break;
             }
-        };
-        proxy.address = address.expect("an address");
+        }
+        let said = proxy.said();
+        let line = said
+            .lines()
+            .find_map(|line| line.split_once("listens on "))
+            .expect("an address");
+        proxy.address = line.1.trim().parse().expect("an address");
         proxy
     }
 

@@ -20,7 +20,6 @@ mod respond;
 mod signals;
 mod worker;
 
-use std::fmt;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -82,13 +81,13 @@ pub fn run(args: &Args) -> Result<()> {
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
     let launched = spinlane::launch(&cores, Config::default(), body).context("--cores")?;
     if await_ready(&events, cores.len()) {
-        say(format_args!("{banner}\n"));
+        say(&format!("{banner}\n"));
     } else {
         stop.ask();
     }
     for event in events {
         if let Event::Report(report) = event {
-            say(format_args!("{report}"));
+            say(&report.to_string());
         }
     }
     finish(launched)
@@ -140,17 +139,20 @@ fn finish(launched: Launched<Result<Report>>) -> Result<()> {
     let mut sum = Counters::default();
     for report in launched.join()? {
         let report = report?;
-        say(format_args!("{report}"));
+        say(&report.to_string());
         sum += &report.counters;
     }
-    say(format_args!("all cores, final\n{sum}"));
+    say(&format!("all cores, final\n{sum}"));
     Ok(())
 }
 
 /// Prints. That nobody may be reading any more is no reason to stop serving.
-fn say(text: fmt::Arguments<'_>) {
+fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_fmt(text).and_then(|()| stdout.flush());
+    // In one piece, so that a reader finds whole tables.
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }
 
 /// Certificate, key and settings.
