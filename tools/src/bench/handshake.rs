@@ -53,6 +53,9 @@ pub struct Args {
     /// Handshakes in flight.
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(super) connections: usize,
+    /// Connections stepped between two polls.
+    #[arg(long, default_value_t = 8, value_name = "B")]
+    pub(super) burst: usize,
     /// Pairs of rounds.
     #[arg(long, default_value_t = 20, value_name = "K")]
     pub(super) rounds: usize,
@@ -95,6 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn measure(args: &Args) -> Result<Report> {
     within("--connections", args.connections, 1..=16_384)?;
+    within("--burst", args.burst, 1..=16_384)?;
     within("--rounds", args.rounds, 1..=100_000)?;
     within("--handshakes", args.handshakes, 1..=10_000_000)?;
     let identity = certificate::generate(args.cert)?;
@@ -123,8 +127,9 @@ fn on_this_core(
     }
     let client = client(args)?;
     let watch = Stopwatch::new();
-    let mut ours = Pipeline::new(&offloaded, &client, Some(lcore), &watch, args.connections);
-    let mut theirs = Pipeline::new(&stock, &client, None, &watch, args.connections);
+    let pipeline =
+        |server, lcore| Pipeline::new(server, &client, lcore, &watch, args.connections, args.burst);
+    let (mut ours, mut theirs) = (pipeline(&offloaded, Some(lcore)), pipeline(&stock, None));
     // Warms up caches, pools and lazily made objects of both sides.
     for pipeline in [&mut ours, &mut theirs] {
         pipeline.round(args.handshakes.min(4 * args.connections))?;
