@@ -137,11 +137,12 @@ pub fn start<F: FnOnce() -> i32 + 'static>(
 }
 
 /// ASYNC_pause_job(3): gives control back to whoever started or resumed the current job;
-/// returns when it is resumed. Does nothing outside a job or while pausing is blocked.
+/// returns when it is resumed. Does nothing outside a job or while pausing is blocked; returns
+/// whether it paused.
 #[inline(always)]
-pub fn pause() {
+pub fn pause() -> bool {
     if BLOCKED.get() != 0 || !on_job() {
-        return;
+        return false;
     }
     // Refused only off a fiber, and a current job runs on one.
     let _ = spinlane_fiber::suspend();
@@ -150,6 +151,7 @@ pub fn pause() {
             wait_ctx.reset_changes();
         }
     });
+    true
 }
 
 /// ASYNC_get_current_job(3): the job that runs on this thread.
@@ -231,13 +233,31 @@ impl Job {
     /// A panic of the job's function goes through.
     #[inline(always)]
     pub fn resume(&self) -> Result<Progress, ResumeError> {
+        self.resume_around(|_| (), |_, ()| ())
+    }
+
+    /// [`Job::resume`] with something to do right before the switch to the fiber and right after
+    /// the switch back, e.g. to swap what the job and its caller each see as the thread's. Neither
+    /// is done where the job stays paused.
+    ///
+    /// # Errors
+    /// See [`ResumeError`].
+    #[inline(always)]
+    pub fn resume_around<T>(
+        &self,
+        before: impl FnOnce(&Self) -> T,
+        after: impl FnOnce(&Self, T),
+    ) -> Result<Progress, ResumeError> {
         if !self.can_run()? {
             return Ok(Progress::Paused);
         }
-        match (self.fiber.take(), self.alive.take()) {
-            (Some(fiber), Some(this)) => Ok(self.switch(fiber, this)),
-            _ => Err(ResumeError::NotPaused),
-        }
+        let (Some(fiber), Some(this)) = (self.fiber.take(), self.alive.take()) else {
+            return Err(ResumeError::NotPaused);
+        };
+        let kept = before(self);
+        let progress = self.switch(fiber, this);
+        after(self, kept);
+        Ok(progress)
     }
 
     /// Whether a resume would switch to the fiber now. Where the job awaits an op that is not

@@ -63,7 +63,9 @@ pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
         }
         match submit(request, attempt) {
             Submitted::Accepted(token) => return wait(request, token, output),
-            Submitted::Refused => job::pause(),
+            Submitted::Refused => {
+                job::pause();
+            }
             Submitted::Inline => break,
         }
     }

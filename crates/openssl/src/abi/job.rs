@@ -20,6 +20,9 @@ pub const ASYNC_PAUSE: c_int = 2;
 /// The job's function returned.
 pub const ASYNC_FINISH: c_int = 3;
 
+/// A job's function.
+pub type JobFn = unsafe extern "C" fn(*mut c_void) -> c_int;
+
 /// Allocates a stack; may raise the size it is given to what it really allocated.
 pub type ASYNC_stack_alloc_fn = Option<unsafe extern "C" fn(*mut usize) -> *mut c_void>;
 /// Frees a stack.
@@ -62,24 +65,16 @@ pub extern "C" fn ASYNC_is_capable() -> c_int {
     1
 }
 
-/// ASYNC_start_job(3): starts `func` with a copy of `size` bytes at `args` as a job under
-/// `wait_ctx`, or, where `*job` is a paused job, resumes that.
-///
-/// Returns [`ASYNC_FINISH`] with the function's result in `*ret` and `*job` NULL,
-/// [`ASYNC_PAUSE`] with the job in `*job`, [`ASYNC_NO_JOBS`], or [`ASYNC_ERR`] with an entry in
-/// the error queue: a NULL, a job of another thread, a job that is not paused, a start from
-/// within a job.
+/// What [`ASYNC_start_job`](super::ASYNC_start_job) does.
 ///
 /// # Safety
-/// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
-/// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for `size` bytes;
-/// `func` may be called with a copy of them.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ASYNC_start_job(
+/// As for that.
+#[inline(always)]
+pub(super) unsafe fn start_job(
     job: *mut *mut Job,
     wait_ctx: *mut WaitCtx,
     ret: *mut c_int,
-    func: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+    func: Option<JobFn>,
     args: *mut c_void,
     size: usize,
 ) -> c_int {
@@ -120,25 +115,18 @@ fn resume(paused: &Job) -> Result<Progress, job::ResumeError> {
         CANCELLING.set(false);
         paused.cancel();
     }
-    // The restart poll runs here, under the caller's library context.
-    if !paused.can_run()? {
-        return Ok(Progress::Paused);
-    }
-    let callers = libctx::enter(paused.user_word());
-    let progress = paused.resume();
-    let jobs = libctx::leave(callers);
-    if let Ok(Progress::Paused) = progress {
-        paused.set_user_word(jobs);
-    }
-    progress
+    paused.resume_around(
+        |job| libctx::enter(job.user_word()),
+        |job, callers| job.set_user_word(libctx::leave(callers)),
+    )
 }
 
 /// # Safety
-/// As for [`ASYNC_start_job`].
+/// As for [`start_job`].
 unsafe fn begin(
     out: &mut *mut Job,
     wait_ctx: *mut WaitCtx,
-    func: unsafe extern "C" fn(*mut c_void) -> c_int,
+    func: JobFn,
     args: *mut c_void,
     size: usize,
 ) -> Result<Progress, job::ResumeError> {
@@ -194,14 +182,6 @@ impl Args {
             Self::Large(units) => units.as_mut_ptr().cast(),
         }
     }
-}
-
-/// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
-/// resumed, and at once outside a job or while pausing is blocked.
-#[unsafe(no_mangle)]
-pub extern "C" fn ASYNC_pause_job() -> c_int {
-    job::pause();
-    1
 }
 
 /// ASYNC_get_current_job(3): the job that runs on this thread, or NULL.

@@ -7,11 +7,13 @@
 //! wait context freed under its job) these functions return the error value instead.
 
 mod binding;
+mod entry;
 mod job;
 mod libctx;
 mod wait_ctx;
 
 pub use binding::{BindingError, verify_binding};
+pub use entry::{ASYNC_pause_job, ASYNC_start_job};
 pub use job::*;
 pub use wait_ctx::*;
 
