@@ -325,7 +325,7 @@ fn a_panic_of_the_function_goes_through_and_the_job_is_reused() {
     drop(before);
     for pauses in [0, 1] {
         let panicking = move || {
-            (0..pauses).for_each(|_| job::pause());
+            (0..pauses).for_each(|_| assert!(job::pause()));
             job::block_pause();
             std::panic::panic_any(31u8)
         };

@@ -76,11 +76,11 @@ mod by_jump {
     }
 
     macro_rules! entry {
-        ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),*), $frame:literal, $inner:path) => {
+        ($(#[$attribute:meta])* [$($safety:tt)*] fn $name:ident($($argument:ident: $type:ty),*), $frame:literal, $inner:path) => {
             $(#[$attribute])*
             #[unsafe(no_mangle)]
             #[unsafe(naked)]
-            pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+            pub $($safety)* extern "C" fn $name($($argument: $type),*) -> c_int {
                 std::arch::naked_asm!(
                     ".cfi_startproc",
                     "push rbp", ".cfi_def_cfa_offset 16", ".cfi_offset rbp, -16",
@@ -122,10 +122,10 @@ mod by_return {
     pub(super) use super::start_job as begin_or_resume;
 
     macro_rules! entry {
-        ($(#[$attribute:meta])* fn $name:ident($($argument:ident: $type:ty),*), $frame:literal, $inner:path) => {
+        ($(#[$attribute:meta])* [$($safety:tt)*] fn $name:ident($($argument:ident: $type:ty),*), $frame:literal, $inner:path) => {
             $(#[$attribute])*
             #[unsafe(no_mangle)]
-            pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+            pub $($safety)* extern "C" fn $name($($argument: $type),*) -> c_int {
                 // SAFETY: the same contract.
                 #[allow(unused_unsafe)]
                 unsafe { $inner($($argument),*) }
@@ -143,10 +143,7 @@ use by_return::{begin_or_resume, entry, pause_job};
 entry! {
     /// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
     /// resumed, and at once outside a job or while pausing is blocked.
-    ///
-    /// # Safety
-    /// None is asked; unsafe for its calling convention.
-    fn ASYNC_pause_job(), "rdi", pause_job
+    [] fn ASYNC_pause_job(), "rdi", pause_job
 }
 
 entry! {
@@ -163,7 +160,7 @@ entry! {
     /// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
     /// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
     /// `size` bytes; `func` may be called with a copy of them.
-    fn ASYNC_start_job(
+    [unsafe] fn ASYNC_start_job(
         job: *mut *mut Job, wait_ctx: *mut WaitCtx, ret: *mut c_int, func: Option<JobFn>, args: *mut c_void, size: usize
     ), "rax", begin_or_resume
 }
