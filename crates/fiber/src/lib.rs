@@ -29,7 +29,8 @@
 //! - No frame is unwound that did not panic. A suspended fiber that is dropped
 //!   leaks its stack, which is safe and counted; whoever can promise that
 //!   nothing on it matters may [`Fiber::abandon`] it and keep the stack.
-//! - No stack without a guard below it; [`install_overflow_handler`] turns a
+//! - No stack without a guard below it, unless the application brings its own
+//!   ([`set_stack_functions`]); [`install_overflow_handler`] turns a
 //!   hit on one into a report with the pool's name.
 //! - Callee-saved registers belong to each side. On aarch64 so does FPCR. On
 //!   x86_64 the floating-point control words (mxcsr and the x87 control word)
@@ -46,9 +47,11 @@ mod fiber;
 mod fp;
 mod overflow;
 mod pool;
+mod source;
 mod stack;
 
 pub use fiber::{Fiber, NotOnFiber, State, on_fiber, suspend};
 pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};
+pub use source::{StackFunctions, StacksExist, set_stack_functions, stack_functions};
 pub use stack::{Stack, StackError};

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use crate::asan;
 use crate::pool::Shared;
+use crate::source;
 
 /// Bytes without access below every stack. More than one page, so that a C
 /// function without stack probes must have a frame of this size to miss it.
@@ -64,7 +65,12 @@ pub(crate) fn page_size() -> usize {
 ///   | guard  |  PROT_NONE, GUARD_SIZE
 ///   +--------+  address given by mmap
 /// ```
+///
+/// Where the application set functions of its own, they are asked instead.
 pub(crate) fn map(usable: usize) -> io::Result<NonNull<u8>> {
+    if let Some(stack) = source::alloc(usable) {
+        return stack;
+    }
     let len = usable
         .checked_add(GUARD_SIZE)
         .ok_or(io::ErrorKind::OutOfMemory)?;
@@ -93,6 +99,10 @@ pub(crate) fn map(usable: usize) -> io::Result<NonNull<u8>> {
 /// stack any more.
 pub(crate) unsafe fn unmap(bottom: NonNull<u8>, usable: usize) {
     asan::unpoison(bottom.as_ptr(), usable);
+    // SAFETY: by the caller's promise.
+    if unsafe { source::free(bottom) } {
+        return;
+    }
     let start = bottom.as_ptr().wrapping_sub(GUARD_SIZE);
     // SAFETY: the whole of the mapping, by the caller's promise.
     unsafe { libc::munmap(start.cast(), usable + GUARD_SIZE) };

@@ -33,5 +33,6 @@ pub use job::{
     set_restart_poll, start, unblock_pause,
 };
 pub use pool::{PoolSizeError, PoolStats, cleanup_thread, init_thread, pool_stats, set_stack_size};
+pub use spinlane_fiber::{StackFunctions, StacksExist, set_stack_functions, stack_functions};
 pub use status::Status;
 pub use wait_ctx::{Callback, CallbackFn, CleanupFn, WaitCtx};

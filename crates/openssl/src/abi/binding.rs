@@ -28,14 +28,25 @@ pub struct BindingError {
 pub fn verify_binding() -> Result<(), BindingError> {
     // Referring to the functions here also keeps them in a program that never calls them.
     let ours: [(&'static str, &CStr, *const c_void); 2] = [
-        ("ASYNC_start_job", c"ASYNC_start_job", ASYNC_start_job as *const c_void),
-        ("ASYNC_WAIT_CTX_new", c"ASYNC_WAIT_CTX_new", ASYNC_WAIT_CTX_new as *const c_void),
+        (
+            "ASYNC_start_job",
+            c"ASYNC_start_job",
+            ASYNC_start_job as *const c_void,
+        ),
+        (
+            "ASYNC_WAIT_CTX_new",
+            c"ASYNC_WAIT_CTX_new",
+            ASYNC_WAIT_CTX_new as *const c_void,
+        ),
     ];
     for (symbol, name, address) in ours {
         // SAFETY: a terminated name; RTLD_DEFAULT searches in the order that libssl's references do.
         let bound = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         if bound.cast_const() != address {
-            return Err(BindingError { symbol, object: object_of(bound) });
+            return Err(BindingError {
+                symbol,
+                object: object_of(bound),
+            });
         }
     }
     Ok(())
@@ -51,5 +62,7 @@ fn object_of(address: *const c_void) -> String {
         return "nothing".to_owned();
     }
     // SAFETY: a terminated string that lives as long as the object is loaded.
-    unsafe { CStr::from_ptr(info.dli_fname) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(info.dli_fname) }
+        .to_string_lossy()
+        .into_owned()
 }

@@ -23,10 +23,11 @@ pub const ASYNC_FINISH: c_int = 3;
 /// A job's function.
 pub type JobFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 
-/// Allocates a stack; may raise the size it is given to what it really allocated.
-pub type ASYNC_stack_alloc_fn = Option<unsafe extern "C" fn(*mut usize) -> *mut c_void>;
-/// Frees a stack.
-pub type ASYNC_stack_free_fn = Option<unsafe extern "C" fn(*mut c_void)>;
+/// `ASYNC_stack_alloc_fn`: allocates a stack; may raise the size it is given to what it really
+/// allocated.
+pub type StackAllocFn = unsafe extern "C" fn(*mut usize) -> *mut c_void;
+/// `ASYNC_stack_free_fn`: frees a stack.
+pub type StackFreeFn = unsafe extern "C" fn(*mut c_void);
 
 thread_local! {
     static CANCELLING: Cell<bool> = const { Cell::new(false) };
@@ -133,7 +134,8 @@ unsafe fn begin(
     // SAFETY: `args` is NULL or valid for `size` bytes.
     let mut args = unsafe { Args::copy(args, size) };
     // SAFETY: NULL or from `Rc::into_raw` and not freed; ManuallyDrop leaves that reference alone.
-    let wait_ctx = (!wait_ctx.is_null()).then(|| ManuallyDrop::new(unsafe { Rc::from_raw(wait_ctx) }));
+    let wait_ctx =
+        (!wait_ctx.is_null()).then(|| ManuallyDrop::new(unsafe { Rc::from_raw(wait_ctx) }));
     let callers = libctx::current();
     // SAFETY: `func` may be called with a copy of its arguments, by the contract.
     let body = move || unsafe { func(args.as_mut_ptr()) };
@@ -211,4 +213,51 @@ pub extern "C" fn ASYNC_block_pause() {
 #[unsafe(no_mangle)]
 pub extern "C" fn ASYNC_unblock_pause() {
     job::unblock_pause();
+}
+
+/// ASYNC_set_mem_functions(3), of OpenSSL 3.2: makes all stacks of this process come from these
+/// functions; a NULL leaves that one as it is. Returns 1, or 0 once a stack exists. Such stacks
+/// have no guard page but the one that `alloc_fn` gives them.
+///
+/// # Safety
+/// The functions do what their types say, on any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ASYNC_set_mem_functions(
+    alloc_fn: Option<StackAllocFn>,
+    free_fn: Option<StackFreeFn>,
+) -> c_int {
+    let mut functions = job::stack_functions();
+    functions.alloc = alloc_fn.unwrap_or(functions.alloc);
+    functions.free = free_fn.unwrap_or(functions.free);
+    // SAFETY: by the contract.
+    match unsafe { job::set_stack_functions(functions) } {
+        Ok(()) => 1,
+        Err(_) => {
+            raise(
+                c"ASYNC_set_mem_functions",
+                ffi::ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED,
+            );
+            0
+        }
+    }
+}
+
+/// ASYNC_get_mem_functions(3), of OpenSSL 3.2: the functions that stacks come from.
+///
+/// # Safety
+/// Both are NULL or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ASYNC_get_mem_functions(
+    alloc_fn: *mut Option<StackAllocFn>,
+    free_fn: *mut Option<StackFreeFn>,
+) {
+    let functions = job::stack_functions();
+    // SAFETY: NULL or valid for writing, by the contract.
+    if let Some(alloc_fn) = unsafe { alloc_fn.as_mut() } {
+        *alloc_fn = Some(functions.alloc);
+    }
+    // SAFETY: as above.
+    if let Some(free_fn) = unsafe { free_fn.as_mut() } {
+        *free_fn = Some(functions.free);
+    }
 }

@@ -89,7 +89,10 @@ fn find() -> Access {
         unsafe { ffi::OSSL_LIB_CTX_free(marker) };
         Access { key, global }
     });
-    found.join().unwrap_or_else(|_| Access { key: None, global: query() })
+    found.join().unwrap_or_else(|_| Access {
+        key: None,
+        global: query(),
+    })
 }
 
 fn keys_holding(value: usize) -> Vec<libc::pthread_key_t> {

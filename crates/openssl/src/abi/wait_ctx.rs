@@ -80,7 +80,9 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_fd(
     if unsafe { with(ctx, |ctx| found = ctx.fd(key)) } == 0 {
         return 0;
     }
-    let Some((its_fd, its_data)) = found else { return 0 };
+    let Some((its_fd, its_data)) = found else {
+        return 0;
+    };
     // SAFETY: NULL or valid for writing, by the contract.
     if let Some(fd) = unsafe { fd.as_mut() } {
         *fd = its_fd;
@@ -161,7 +163,10 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_set_callback(
     callback: Option<CallbackFn>,
     callback_arg: *mut c_void,
 ) -> c_int {
-    let callback = callback.map(|function| Callback { function, argument: callback_arg });
+    let callback = callback.map(|function| Callback {
+        function,
+        argument: callback_arg,
+    });
     // SAFETY: by the contract.
     unsafe { with(ctx, |ctx| ctx.set_callback(callback)) }
 }
@@ -181,7 +186,9 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_callback(
     if unsafe { with(ctx, |ctx| found = ctx.callback()) } == 0 {
         return 0;
     }
-    let Some(Callback { function, argument }) = found else { return 0 };
+    let Some(Callback { function, argument }) = found else {
+        return 0;
+    };
     // SAFETY: NULL or valid for writing, by the contract.
     if let Some(callback) = unsafe { callback.as_mut() } {
         *callback = Some(function);
