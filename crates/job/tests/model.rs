@@ -85,8 +85,8 @@ fn body(steps: &[Step]) -> i32 {
     for step in steps {
         match step {
             Step::Pause => {
-                    job::pause();
-                }
+                job::pause();
+            }
             Step::Await => {
                 if !job::pause_blocked() {
                     with_job(|job| job.await_token(1));

@@ -38,7 +38,11 @@ impl ErrorStack {
 
 impl fmt::Display for ErrorStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("no detail from OpenSSL") } else { f.write_str(&self.0.join("; ")) }
+        if self.0.is_empty() {
+            f.write_str("no detail from OpenSSL")
+        } else {
+            f.write_str(&self.0.join("; "))
+        }
     }
 }
 
@@ -64,7 +68,9 @@ pub enum SslError {
         detail: ErrorStack,
     },
     /// Certificate and key do not belong together.
-    #[error("certificate {certificate} and private key {key} do not match; give the key that the certificate was issued for")]
+    #[error(
+        "certificate {certificate} and private key {key} do not match; give the key that the certificate was issued for"
+    )]
     Mismatch {
         /// Where the certificate came from.
         certificate: String,
@@ -102,6 +108,9 @@ pub enum SslError {
 
 impl SslError {
     pub(crate) fn call(call: &'static str) -> Self {
-        Self::Call { call, detail: ErrorStack::take() }
+        Self::Call {
+            call,
+            detail: ErrorStack::take(),
+        }
     }
 }

@@ -26,7 +26,10 @@ unsafe extern "C" {
         propq: *const c_char,
         method: *const SSL_METHOD,
     ) -> *mut SSL_CTX;
-    pub(crate) fn SSL_set_async_callback(ssl: *mut SSL, callback: Option<SslAsyncCallbackFn>) -> c_int;
+    pub(crate) fn SSL_set_async_callback(
+        ssl: *mut SSL,
+        callback: Option<SslAsyncCallbackFn>,
+    ) -> c_int;
     pub(crate) fn SSL_set_async_callback_arg(ssl: *mut SSL, arg: *mut c_void) -> c_int;
     pub(crate) fn SSL_CTX_set_async_callback(
         ctx: *mut SSL_CTX,

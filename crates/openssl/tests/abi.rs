@@ -24,17 +24,38 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        Self { job: ptr::null_mut(), ctx: ASYNC_WAIT_CTX_new(), ret: -1 }
+        Self {
+            job: ptr::null_mut(),
+            ctx: ASYNC_WAIT_CTX_new(),
+            ret: -1,
+        }
     }
 
     fn step(&mut self, func: unsafe extern "C" fn(*mut c_void) -> c_int) -> c_int {
         self.step_with(func, &[])
     }
 
-    fn step_with(&mut self, func: unsafe extern "C" fn(*mut c_void) -> c_int, args: &[u8]) -> c_int {
-        let pointer = if args.is_empty() { ptr::null_mut() } else { args.as_ptr().cast_mut().cast() };
+    fn step_with(
+        &mut self,
+        func: unsafe extern "C" fn(*mut c_void) -> c_int,
+        args: &[u8],
+    ) -> c_int {
+        let pointer = if args.is_empty() {
+            ptr::null_mut()
+        } else {
+            args.as_ptr().cast_mut().cast()
+        };
         // SAFETY: all pointers are live; the functions below take what they are given.
-        unsafe { ASYNC_start_job(&mut self.job, self.ctx, &mut self.ret, Some(func), pointer, args.len()) }
+        unsafe {
+            ASYNC_start_job(
+                &mut self.job,
+                self.ctx,
+                &mut self.ret,
+                Some(func),
+                pointer,
+                args.len(),
+            )
+        }
     }
 }
 
@@ -136,7 +157,11 @@ fn no_jobs_at_the_maximum_and_again_after_one_has_finished() {
 fn init_size_above_max_size_is_an_error() {
     assert_eq!(ASYNC_init_thread(2, 3), 0);
     assert_eq!(reason(), 103, "ASYNC_R_INVALID_POOL_SIZE");
-    assert_eq!(ASYNC_init_thread(0, 1), 0, "even without a maximum, as in OpenSSL");
+    assert_eq!(
+        ASYNC_init_thread(0, 1),
+        0,
+        "even without a maximum, as in OpenSSL"
+    );
     assert_eq!(ASYNC_init_thread(3, 3), 1);
 }
 
@@ -169,7 +194,11 @@ fn pausing_outside_a_job_or_while_blocked_does_nothing() {
     assert_eq!(ASYNC_pause_job(), 1);
     ASYNC_block_pause();
     let mut run = Run::new();
-    assert_eq!(run.step(blocks), ASYNC_PAUSE, "the one pause that was not blocked");
+    assert_eq!(
+        run.step(blocks),
+        ASYNC_PAUSE,
+        "the one pause that was not blocked"
+    );
     assert_eq!(run.step(blocks), ASYNC_FINISH);
 }
 
@@ -179,25 +208,66 @@ fn bad_pointers_are_errors_and_no_crash() {
     let mut run = Run::new();
     // SAFETY: NULLs are what is tested.
     unsafe {
-        assert_eq!(ASYNC_start_job(ptr::null_mut(), run.ctx, &mut run.ret, Some(returns_7), null(), 0), ASYNC_ERR);
+        assert_eq!(
+            ASYNC_start_job(
+                ptr::null_mut(),
+                run.ctx,
+                &mut run.ret,
+                Some(returns_7),
+                null(),
+                0
+            ),
+            ASYNC_ERR
+        );
         assert_ne!(reason(), 0);
-        assert_eq!(ASYNC_start_job(&mut run.job, run.ctx, ptr::null_mut(), Some(returns_7), null(), 0), ASYNC_ERR);
+        assert_eq!(
+            ASYNC_start_job(
+                &mut run.job,
+                run.ctx,
+                ptr::null_mut(),
+                Some(returns_7),
+                null(),
+                0
+            ),
+            ASYNC_ERR
+        );
         assert_ne!(reason(), 0);
-        assert_eq!(ASYNC_start_job(&mut run.job, run.ctx, &mut run.ret, None, null(), 0), ASYNC_ERR);
+        assert_eq!(
+            ASYNC_start_job(&mut run.job, run.ctx, &mut run.ret, None, null(), 0),
+            ASYNC_ERR
+        );
         assert_ne!(reason(), 0);
         assert!(ASYNC_get_wait_ctx(ptr::null_mut()).is_null());
         ASYNC_WAIT_CTX_free(ptr::null_mut());
         let no_ctx = ptr::null_mut();
-        assert_eq!(ASYNC_WAIT_CTX_set_wait_fd(no_ctx, null(), 1, null(), None), 0);
-        assert_eq!(ASYNC_WAIT_CTX_get_fd(no_ctx, null(), ptr::null_mut(), ptr::null_mut()), 0);
-        assert_eq!(ASYNC_WAIT_CTX_get_all_fds(no_ctx, ptr::null_mut(), ptr::null_mut()), 0);
+        assert_eq!(
+            ASYNC_WAIT_CTX_set_wait_fd(no_ctx, null(), 1, null(), None),
+            0
+        );
+        assert_eq!(
+            ASYNC_WAIT_CTX_get_fd(no_ctx, null(), ptr::null_mut(), ptr::null_mut()),
+            0
+        );
+        assert_eq!(
+            ASYNC_WAIT_CTX_get_all_fds(no_ctx, ptr::null_mut(), ptr::null_mut()),
+            0
+        );
         assert_eq!(ASYNC_WAIT_CTX_clear_fd(no_ctx, null()), 0);
         assert_eq!(ASYNC_WAIT_CTX_set_callback(no_ctx, None, null()), 0);
-        assert_eq!(ASYNC_WAIT_CTX_get_callback(no_ctx, ptr::null_mut(), ptr::null_mut()), 0);
+        assert_eq!(
+            ASYNC_WAIT_CTX_get_callback(no_ctx, ptr::null_mut(), ptr::null_mut()),
+            0
+        );
         assert_eq!(ASYNC_WAIT_CTX_set_status(no_ctx, 2), 0);
         assert_eq!(ASYNC_WAIT_CTX_get_status(no_ctx), 0);
         assert_eq!(
-            ASYNC_WAIT_CTX_get_changed_fds(no_ctx, ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()),
+            ASYNC_WAIT_CTX_get_changed_fds(
+                no_ctx,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut()
+            ),
             0
         );
     }
@@ -213,8 +283,16 @@ fn a_job_of_another_thread_is_refused() {
         let mut job: *mut Job = ptr::with_exposed_provenance_mut(job);
         let mut ret = 0;
         // SAFETY: the job lives in the other thread's pool; only its thread's name is read.
-        let result =
-            unsafe { ASYNC_start_job(&mut job, ptr::null_mut(), &mut ret, Some(pauses_twice), ptr::null_mut(), 0) };
+        let result = unsafe {
+            ASYNC_start_job(
+                &mut job,
+                ptr::null_mut(),
+                &mut ret,
+                Some(pauses_twice),
+                ptr::null_mut(),
+                0,
+            )
+        };
         (result, reason() != 0)
     });
     assert_eq!(refused.join().ok(), Some((ASYNC_ERR, true)));
@@ -243,7 +321,11 @@ fn a_wait_ctx_freed_under_a_paused_job_gives_the_stack_back() {
         assert_eq!(run.step(pauses_forever), ASYNC_PAUSE);
     }
     let stats = spinlane_job::pool_stats();
-    assert_eq!((stats.stacks_in_use - before, stats.jobs), (0, 1), "one job, used a hundred times");
+    assert_eq!(
+        (stats.stacks_in_use - before, stats.jobs),
+        (0, 1),
+        "one job, used a hundred times"
+    );
 }
 
 mod wait_ctx {
@@ -256,9 +338,15 @@ mod wait_ctx {
         let (mut fds, mut count) = ([0; 16], 0);
         // SAFETY: a live context; sixteen are more than any test sets.
         unsafe {
-            assert_eq!(ASYNC_WAIT_CTX_get_all_fds(ctx, ptr::null_mut(), &mut count), 1);
+            assert_eq!(
+                ASYNC_WAIT_CTX_get_all_fds(ctx, ptr::null_mut(), &mut count),
+                1
+            );
             let told = count;
-            assert_eq!(ASYNC_WAIT_CTX_get_all_fds(ctx, fds.as_mut_ptr(), &mut count), 1);
+            assert_eq!(
+                ASYNC_WAIT_CTX_get_all_fds(ctx, fds.as_mut_ptr(), &mut count),
+                1
+            );
             assert_eq!(told, count, "a NULL list still gives the number");
         }
         fds[..count].to_vec()
@@ -269,7 +357,13 @@ mod wait_ctx {
         // SAFETY: as above.
         unsafe {
             assert_eq!(
-                ASYNC_WAIT_CTX_get_changed_fds(ctx, added.as_mut_ptr(), &mut adds, deleted.as_mut_ptr(), &mut dels),
+                ASYNC_WAIT_CTX_get_changed_fds(
+                    ctx,
+                    added.as_mut_ptr(),
+                    &mut adds,
+                    deleted.as_mut_ptr(),
+                    &mut dels
+                ),
                 1
             );
         }
@@ -278,7 +372,8 @@ mod wait_ctx {
 
     fn set(ctx: *mut WaitCtx, key: *const c_void, fd: c_int) {
         // SAFETY: a live context.
-        assert_eq!(unsafe { ASYNC_WAIT_CTX_set_wait_fd(ctx, key, fd, ptr::null_mut(), None) }, 1);
+        let set = unsafe { ASYNC_WAIT_CTX_set_wait_fd(ctx, key, fd, ptr::null_mut(), None) };
+        assert_eq!(set, 1);
     }
 
     fn clear(ctx: *mut WaitCtx, key: *const c_void) -> c_int {
@@ -293,7 +388,10 @@ mod wait_ctx {
         // SAFETY: a live context.
         unsafe {
             assert_eq!(ASYNC_WAIT_CTX_get_status(run.ctx), ASYNC_STATUS_UNSUPPORTED);
-            assert_eq!(ASYNC_WAIT_CTX_get_callback(run.ctx, &mut callback, &mut arg), 0);
+            assert_eq!(
+                ASYNC_WAIT_CTX_get_callback(run.ctx, &mut callback, &mut arg),
+                0
+            );
         }
         assert_eq!(all(run.ctx), []);
     }
@@ -307,8 +405,14 @@ mod wait_ctx {
         let (mut callback, mut arg) = (None, ptr::null_mut());
         // SAFETY: a live context.
         unsafe {
-            assert_eq!(ASYNC_WAIT_CTX_set_callback(run.ctx, Some(called), KEY.cast_mut()), 1);
-            assert_eq!(ASYNC_WAIT_CTX_get_callback(run.ctx, &mut callback, &mut arg), 1);
+            assert_eq!(
+                ASYNC_WAIT_CTX_set_callback(run.ctx, Some(called), KEY.cast_mut()),
+                1
+            );
+            assert_eq!(
+                ASYNC_WAIT_CTX_get_callback(run.ctx, &mut callback, &mut arg),
+                1
+            );
             for status in [ASYNC_STATUS_ERR, ASYNC_STATUS_OK, ASYNC_STATUS_EAGAIN, 77] {
                 assert_eq!(ASYNC_WAIT_CTX_set_status(run.ctx, status), 1);
                 assert_eq!(ASYNC_WAIT_CTX_get_status(run.ctx), status);
@@ -324,7 +428,10 @@ mod wait_ctx {
         let (mut fd, mut data) = (0, ptr::null_mut());
         // SAFETY: a live context.
         unsafe {
-            assert_eq!(ASYNC_WAIT_CTX_set_wait_fd(run.ctx, KEY, 5, OTHER.cast_mut(), None), 1);
+            assert_eq!(
+                ASYNC_WAIT_CTX_set_wait_fd(run.ctx, KEY, 5, OTHER.cast_mut(), None),
+                1
+            );
             assert_eq!(ASYNC_WAIT_CTX_get_fd(run.ctx, KEY, &mut fd, &mut data), 1);
             assert_eq!(ASYNC_WAIT_CTX_get_fd(run.ctx, OTHER, &mut fd, &mut data), 0);
         }
@@ -339,7 +446,11 @@ mod wait_ctx {
             set(ctx, KEY, 5);
             set(ctx, OTHER, 6);
             ASYNC_pause_job();
-            assert_eq!(changed(ctx), (vec![], vec![]), "forgotten when the pause returns");
+            assert_eq!(
+                changed(ctx),
+                (vec![], vec![]),
+                "forgotten when the pause returns"
+            );
             assert_eq!(clear(ctx, KEY), 1);
             ASYNC_pause_job();
             set(ctx, KEY, 7);
@@ -348,11 +459,21 @@ mod wait_ctx {
         }
         let mut run = Run::new();
         assert_eq!(run.step(sets_and_clears), ASYNC_PAUSE);
-        assert_eq!((all(run.ctx), changed(run.ctx)), (vec![6, 5], (vec![6, 5], vec![])));
+        assert_eq!(
+            (all(run.ctx), changed(run.ctx)),
+            (vec![6, 5], (vec![6, 5], vec![]))
+        );
         assert_eq!(run.step(sets_and_clears), ASYNC_PAUSE);
-        assert_eq!((all(run.ctx), changed(run.ctx)), (vec![6], (vec![], vec![5])));
+        assert_eq!(
+            (all(run.ctx), changed(run.ctx)),
+            (vec![6], (vec![], vec![5]))
+        );
         assert_eq!(run.step(sets_and_clears), ASYNC_FINISH);
-        assert_eq!((all(run.ctx), changed(run.ctx)), (vec![6], (vec![], vec![])), "added and cleared at once: unheard of");
+        assert_eq!(
+            (all(run.ctx), changed(run.ctx)),
+            (vec![6], (vec![], vec![])),
+            "added and cleared at once: unheard of"
+        );
     }
 
     #[test]
@@ -366,8 +487,14 @@ mod wait_ctx {
         let data = ptr::from_mut(&mut log).cast();
         // SAFETY: a live context; the log outlives it.
         unsafe {
-            assert_eq!(ASYNC_WAIT_CTX_set_wait_fd(run.ctx, KEY, 5, data, Some(cleanup)), 1);
-            assert_eq!(ASYNC_WAIT_CTX_set_wait_fd(run.ctx, OTHER, 6, data, Some(cleanup)), 1);
+            assert_eq!(
+                ASYNC_WAIT_CTX_set_wait_fd(run.ctx, KEY, 5, data, Some(cleanup)),
+                1
+            );
+            assert_eq!(
+                ASYNC_WAIT_CTX_set_wait_fd(run.ctx, OTHER, 6, data, Some(cleanup)),
+                1
+            );
         }
         assert_eq!(clear(run.ctx, KEY), 1);
         assert_eq!(clear(run.ctx, KEY), 0);
@@ -380,7 +507,9 @@ mod library_context {
     use super::*;
 
     unsafe extern "C" {
-        fn OSSL_LIB_CTX_set0_default(ctx: *mut openssl_sys::OSSL_LIB_CTX) -> *mut openssl_sys::OSSL_LIB_CTX;
+        fn OSSL_LIB_CTX_set0_default(
+            ctx: *mut openssl_sys::OSSL_LIB_CTX,
+        ) -> *mut openssl_sys::OSSL_LIB_CTX;
     }
 
     fn default() -> usize {

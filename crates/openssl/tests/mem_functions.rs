@@ -38,7 +38,7 @@ fn stacks_come_from_the_functions_set_before_the_first_and_cannot_be_changed_aft
         );
         assert_eq!(ASYNC_set_mem_functions(Some(alloc), Some(free)), 1);
         ASYNC_get_mem_functions(&mut its_alloc, &mut its_free);
-        assert!(its_alloc.is_some_and(|its| its as usize == alloc as usize));
+        assert!(its_alloc.is_some_and(|its| std::ptr::fn_addr_eq(its, alloc as StackAllocFn)));
         ASYNC_get_mem_functions(ptr::null_mut(), ptr::null_mut());
 
         let (mut job, mut ret, ctx) = (ptr::null_mut(), 0, ASYNC_WAIT_CTX_new());

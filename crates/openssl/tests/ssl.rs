@@ -12,8 +12,15 @@ use support::{Pair, identity, pump, server_config};
 
 fn lcore_with(capacity: usize) -> Lcore {
     let lcore = Lcore::new(Config::default());
-    let config = spinlane_cryptodev::QueuePairConfig { capacity, ..Default::default() };
-    lcore.add_queue_pair(SoftDevice::new().queue_pair(config).expect("the soft device has no limits that bite here"));
+    let config = spinlane_cryptodev::QueuePairConfig {
+        capacity,
+        ..Default::default()
+    };
+    lcore.add_queue_pair(
+        SoftDevice::new()
+            .queue_pair(config)
+            .expect("the soft device has no limits that bite here"),
+    );
     lcore
 }
 
@@ -41,7 +48,11 @@ fn finish(lcore: &Lcore, pair: &mut Pair) -> usize {
         match until_paused(pair) {
             Progress::Paused => {
                 pauses += 1;
-                assert_eq!(pair.server.async_status(), Status::OK, "status is OK before the pause");
+                assert_eq!(
+                    pair.server.async_status(),
+                    Status::OK,
+                    "status is OK before the pause"
+                );
                 let mut polls = 0;
                 while lcore.next_ready().is_none() {
                     lcore.poll().expect("not in a callback");
@@ -67,11 +78,22 @@ fn handshakes_pause_for_every_private_key_op_and_finish() {
             let server = SslCtx::server(&config).expect("server");
             assert_eq!(server.key_offload(), &KeyOffload::Offloaded);
             let mut pair = Pair::new(&server, &lcore, 1);
-            assert_eq!(finish(&lcore, &mut pair), 3, "keygen, derive, sign: {kind} {version}");
+            assert_eq!(
+                finish(&lcore, &mut pair),
+                3,
+                "keygen, derive, sign: {kind} {version}"
+            );
             assert_eq!(pair.server.version(), version);
             pair.echo(b"hello");
             let stats = lcore.stats();
-            assert_eq!((stats.callbacks, stats.channels[0].completed, stats.channels[0].failed), (3, 3, 0));
+            assert_eq!(
+                (
+                    stats.callbacks,
+                    stats.channels[0].completed,
+                    stats.channels[0].failed
+                ),
+                (3, 3, 0)
+            );
             assert_eq!((lcore.in_flight(), stats.inline_ops), (0, 0));
         }
     }
@@ -87,7 +109,11 @@ fn a_stock_context_never_pauses() {
     assert_eq!(server.key_offload(), &KeyOffload::Off);
     let mut pair = Pair::new(&server, &lcore, 1);
     assert_eq!(finish(&lcore, &mut pair), 0);
-    assert_eq!(pair.server.async_status(), Status::UNSUPPORTED, "no engine spoke up");
+    assert_eq!(
+        pair.server.async_status(),
+        Status::UNSUPPORTED,
+        "no engine spoke up"
+    );
 }
 
 #[test]
@@ -96,9 +122,16 @@ fn a_key_without_op_is_served_by_openssl_and_said_so() {
     let _entered = lcore.enter();
     for kind in ["p384", "ed25519"] {
         let server = SslCtx::server(&server_config(kind)).expect("server");
-        assert!(matches!(server.key_offload(), KeyOffload::Unsupported(_)), "{kind}");
+        assert!(
+            matches!(server.key_offload(), KeyOffload::Unsupported(_)),
+            "{kind}"
+        );
         let mut pair = Pair::new(&server, &lcore, 1);
-        assert_eq!(finish(&lcore, &mut pair), 2, "X25519 is offloaded all the same: {kind}");
+        assert_eq!(
+            finish(&lcore, &mut pair),
+            2,
+            "X25519 is offloaded all the same: {kind}"
+        );
         pair.echo(b"hello");
     }
 }
@@ -125,7 +158,9 @@ fn a_full_queue_pair_is_eagain_and_the_retry_queue_finishes_all_in_order() {
     let lcore = lcore_with(2);
     let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
-    let mut pairs: Vec<Pair> = (0..CONNECTIONS).map(|conn| Pair::new(&server, &lcore, conn)).collect();
+    let mut pairs: Vec<Pair> = (0..CONNECTIONS)
+        .map(|conn| Pair::new(&server, &lcore, conn))
+        .collect();
     let mut refused = 0;
     let mut live = pairs.len();
     let mut step = |pair: &mut Pair, live: &mut usize| match until_paused(pair) {
@@ -152,7 +187,10 @@ fn a_full_queue_pair_is_eagain_and_the_retry_queue_finishes_all_in_order() {
     let stats = lcore.stats();
     assert!(refused > 0);
     assert_eq!(stats.channels[0].refused, refused);
-    assert!(stats.channels[0].retried <= 2 * polls, "a full ring is not spun on");
+    assert!(
+        stats.channels[0].retried <= 2 * polls,
+        "a full ring is not spun on"
+    );
     assert_eq!(stats.channels[0].completed, 3 * CONNECTIONS);
 }
 
@@ -196,7 +234,11 @@ fn ssl_free_on_a_paused_ssl_loses_no_op_and_no_stack() {
         }
         std::mem::forget(pair.server);
     }
-    assert_eq!(spinlane_job::pool_stats().stacks_in_use, 0, "stacks are back");
+    assert_eq!(
+        spinlane_job::pool_stats().stacks_in_use,
+        0,
+        "stacks are back"
+    );
     while lcore.in_flight() > 0 {
         lcore.poll().expect("not in a callback");
     }
@@ -209,9 +251,17 @@ fn errors_name_the_culprit() {
     let config = |chain, key| spinlane_openssl::ServerConfig::new(chain, key);
     let (rsa_chain, rsa_key) = identity("rsa2048");
     let (_, p256_key) = identity("p256");
-    let error = |config| SslCtx::server(&config).err().expect("must be refused").to_string();
+    let error = |config| {
+        SslCtx::server(&config)
+            .err()
+            .expect("must be refused")
+            .to_string()
+    };
     let text = error(config(rsa_chain.clone(), p256_key));
-    assert!(text.contains("rsa2048.crt") && text.contains("p256.key") && text.contains("do not match"), "{text}");
+    assert!(
+        text.contains("rsa2048.crt") && text.contains("p256.key") && text.contains("do not match"),
+        "{text}"
+    );
     let garbage = spinlane_openssl::Pem::new("garbage.pem", "no PEM at all");
     assert!(error(config(garbage.clone(), rsa_key.clone())).contains("garbage.pem"));
     assert!(error(config(rsa_chain.clone(), garbage)).contains("garbage.pem"));
@@ -245,7 +295,10 @@ fn garbage_and_truncation_are_errors_and_no_hang() {
 fn connections_dropped_in_random_states_leave_nothing_behind() {
     const CONNECTIONS: u64 = 10_000;
     const LIVE: usize = 64;
-    let seed = match std::env::var("SPINLANE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    let seed = match std::env::var("SPINLANE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+    {
         Some(seed) => seed,
         None => u64::from(std::process::id()),
     };
@@ -283,7 +336,14 @@ fn connections_dropped_in_random_states_leave_nothing_behind() {
     }
     let stats = lcore.stats();
     let channel = &stats.channels[0];
-    assert_eq!((channel.in_flight, spinlane_job::pool_stats().stacks_in_use), (0, 0));
-    assert_eq!(channel.enqueued, channel.completed + channel.failed, "every op came back");
+    assert_eq!(
+        (channel.in_flight, spinlane_job::pool_stats().stacks_in_use),
+        (0, 0)
+    );
+    assert_eq!(
+        channel.enqueued,
+        channel.completed + channel.failed,
+        "every op came back"
+    );
     assert!(channel.orphaned > 0, "some were dropped in flight");
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::context::ContextRef;
 use super::counters::{Delegated, count_delegated};
+use super::digests::digest_by_name;
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, EVP_KDF_CTX, OSSL_DISPATCH, OSSL_PARAM};
@@ -22,7 +23,6 @@ use super::field::Field;
 use super::names;
 use super::params::{self, Param, Params, Table};
 use super::secret_cache::hmac_key;
-use super::signer::digest_by_name;
 
 /// The derivation's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 10] = [

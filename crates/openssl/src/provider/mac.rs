@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 
 use super::context::ContextRef;
 use super::counters::{Delegated, count_delegated};
+use super::digests::{digest_by_name, digest_name};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::field::Field;
 use super::names;
 use super::params::{self, Params, Table};
-use super::signer::{digest_by_name, digest_name};
 
 /// The MAC's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 11] = [

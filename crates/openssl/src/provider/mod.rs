@@ -8,15 +8,21 @@
 //!
 //! | algorithm | found by | offloaded | else |
 //! |---|---|---|---|
-//! | key and signature RSA | a key that [`bind`] made | 2048, 3072, 4096 bits; PKCS#1 v1.5, PSS; SHA-256, -384, -512 | default provider |
-//! | key EC, signature ECDSA | a key that [`bind`] made | P-256 | default provider |
-//! | asymmetric cipher RSA | a key that [`bind`] made | – | default provider |
+//! | key RSA, signature RSA | [`bind`], [`PROPERTY_QUERY`] | 2048, 3072, 4096 bits; PKCS#1 v1.5, PSS; SHA-256, -384, -512 | default provider |
+//! | key EC, signature ECDSA | [`bind`], [`PROPERTY_QUERY`] | P-256 | default provider |
+//! | asymmetric cipher RSA | a bound key | – | default provider |
 //! | key and key exchange X25519 | [`PROPERTY_QUERY`] | generation and derivation | – |
-//! | TLS13-KDF | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
+//! | TLS13-KDF, HMAC | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
+//! | random numbers | [`load`] | – (computed here, at once) | – |
 //!
-//! Keys are bound, not found: a bound key refuses to give its private part to another provider,
-//! so its signatures can only be made here, and every key that is not bound is served as if this
-//! provider were not there. [`counters`] tells how many operations went which way.
+//! A key that [`bind`] made lives here: it refuses to give its private part to another provider,
+//! so its signatures can only be made here. A key that was not bound stays where it is; if devices
+//! do its kind, libcrypto copies it here when it first signs by the property query, and else it is
+//! served as if this provider were not there. [`counters`] tells how many operations went which
+//! way.
+//!
+//! What is computed at once is no private-key operation. It is here because, once those are gone,
+//! libssl spends a third of a handshake on what the default provider fetches and allocates for it.
 //!
 //! # Invariants
 //! - No panic and no unwinding reaches C; every failure leaves an error on libcrypto's queue.
@@ -27,6 +33,7 @@
 mod asym_cipher;
 mod context;
 mod counters;
+mod digests;
 mod dispatch;
 mod error;
 mod ffi;
@@ -63,11 +70,11 @@ use params::{Params, Table};
 /// Name of the provider.
 pub const NAME: &CStr = c"spinlane";
 
-/// Property query for `SSL_CTX_new_ex`: prefers our X25519 and TLS13-KDF and finds everything
-/// else where it is. Without it key exchanges are not offloaded.
+/// Property query for `SSL_CTX_new_ex`: prefers our X25519, signatures, TLS13-KDF and HMAC, and
+/// finds everything else where it is. Without it key exchanges are not offloaded.
 pub const PROPERTY_QUERY: &CStr = c"?spinlane.kex=yes";
 
-/// Properties of what a bound key needs.
+/// Properties of what belongs to a bound key; the default provider's comes first among equals.
 const OF_KEYS: &CStr = c"provider=spinlane";
 /// Properties of what [`PROPERTY_QUERY`] prefers.
 const OF_HANDSHAKES: &CStr = c"provider=spinlane,spinlane.kex=yes";

@@ -55,7 +55,10 @@ fn method() -> Result<*const BIO_METHOD, SslError> {
     let method = METHOD.get_or_init(|| {
         // SAFETY: a terminated name; the functions have the signatures that each setter wants.
         unsafe {
-            let method = ffi::BIO_meth_new(ffi::BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, c"spinlane".as_ptr());
+            let method = ffi::BIO_meth_new(
+                ffi::BIO_get_new_index() | BIO_TYPE_SOURCE_SINK,
+                c"spinlane".as_ptr(),
+            );
             if !method.is_null() {
                 ffi::BIO_meth_set_read__fixed_rust(method, Some(read));
                 ffi::BIO_meth_set_write__fixed_rust(method, Some(write));
@@ -64,7 +67,11 @@ fn method() -> Result<*const BIO_METHOD, SslError> {
             Method(method)
         }
     });
-    if method.0.is_null() { Err(SslError::call("BIO_meth_new")) } else { Ok(method.0) }
+    if method.0.is_null() {
+        Err(SslError::call("BIO_meth_new"))
+    } else {
+        Ok(method.0)
+    }
 }
 
 /// # Safety
@@ -76,7 +83,9 @@ unsafe fn buffers<'a>(bio: *mut BIO) -> &'a RefCell<Buffers> {
 
 unsafe extern "C" fn read(bio: *mut BIO, to: *mut c_char, len: c_int) -> c_int {
     // SAFETY: libcrypto calls this for our BIOs only.
-    let Ok(mut buffers) = unsafe { buffers(bio) }.try_borrow_mut() else { return -1 };
+    let Ok(mut buffers) = unsafe { buffers(bio) }.try_borrow_mut() else {
+        return -1;
+    };
     // SAFETY: as above.
     unsafe { ffi::BIO_clear_retry_flags(bio) };
     let unread = buffers.input.unread();
@@ -90,14 +99,19 @@ unsafe extern "C" fn read(bio: *mut BIO, to: *mut c_char, len: c_int) -> c_int {
         return -1;
     }
     // SAFETY: `to` has room for `len` bytes, by BIO_read's contract.
-    unsafe { to.cast::<u8>().copy_from_nonoverlapping(unread.as_ptr(), count) };
+    unsafe {
+        to.cast::<u8>()
+            .copy_from_nonoverlapping(unread.as_ptr(), count)
+    };
     buffers.input.consume(count);
     count as c_int
 }
 
 unsafe extern "C" fn write(bio: *mut BIO, from: *const c_char, len: c_int) -> c_int {
     // SAFETY: libcrypto calls this for our BIOs only.
-    let Ok(mut buffers) = unsafe { buffers(bio) }.try_borrow_mut() else { return -1 };
+    let Ok(mut buffers) = unsafe { buffers(bio) }.try_borrow_mut() else {
+        return -1;
+    };
     // SAFETY: as above.
     unsafe { ffi::BIO_clear_retry_flags(bio) };
     let len = usize::try_from(len).unwrap_or(0);
@@ -105,7 +119,9 @@ unsafe extern "C" fn write(bio: *mut BIO, from: *const c_char, len: c_int) -> c_
         return 0;
     }
     // SAFETY: `from` is valid for `len` bytes, by BIO_write's contract.
-    let count = buffers.output.push(unsafe { std::slice::from_raw_parts(from.cast(), len) });
+    let count = buffers
+        .output
+        .push(unsafe { std::slice::from_raw_parts(from.cast(), len) });
     if count == 0 {
         // SAFETY: as above.
         unsafe { ffi::BIO_set_retry_write(bio) };
@@ -118,7 +134,10 @@ unsafe extern "C" fn ctrl(bio: *mut BIO, command: c_int, _: c_long, _: *mut c_vo
     match command {
         ffi::BIO_CTRL_FLUSH => 1,
         // SAFETY: libcrypto calls this for our BIOs only.
-        BIO_CTRL_EOF => unsafe { buffers(bio) }.try_borrow().is_ok_and(|b| b.input_ended && b.input.len() == 0).into(),
+        BIO_CTRL_EOF => unsafe { buffers(bio) }
+            .try_borrow()
+            .is_ok_and(|b| b.input_ended && b.input.len() == 0)
+            .into(),
         _ => 0,
     }
 }

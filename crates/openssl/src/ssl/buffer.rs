@@ -32,7 +32,9 @@ impl Buffer {
 
     /// The bytes not consumed yet.
     pub(super) fn unread(&self) -> &[u8] {
-        self.memory.as_ref().map_or(&[], |memory| &memory[self.start..self.end])
+        self.memory
+            .as_ref()
+            .map_or(&[], |memory| &memory[self.start..self.end])
     }
 
     /// Where more bytes can go; say with [`Buffer::commit`] how many did.

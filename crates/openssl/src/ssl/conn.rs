@@ -120,7 +120,10 @@ impl Ssl {
     /// ready queue, a refusal into the retry queue. Do it before the first handshake call, since
     /// libssl copies the callback then.
     pub fn attach(&mut self, lcore: &Lcore, conn: Conn) {
-        let attached = self.attached.insert(Box::new(Attached { lcore: lcore.clone(), conn }));
+        let attached = self.attached.insert(Box::new(Attached {
+            lcore: lcore.clone(),
+            conn,
+        }));
         let arg = ptr::from_mut::<Attached>(attached).cast();
         self.set_async_callback(Some(make_ready));
         self.set_async_callback_arg(arg);
@@ -134,6 +137,7 @@ impl Ssl {
     }
 
     /// SSL_set_async_callback_arg(3).
+    #[allow(clippy::not_unsafe_ptr_arg_deref)] // handed on, never followed
     pub fn set_async_callback_arg(&mut self, arg: *mut c_void) {
         // SAFETY: a live connection; the argument is only handed on.
         unsafe { ffi::SSL_set_async_callback_arg(self.ssl, arg) };
@@ -155,7 +159,14 @@ impl Ssl {
             self.established = true;
             // What follows never pauses, so it need not be a job.
             // SAFETY: a live connection.
-            unsafe { ffi::SSL_ctrl(self.ssl, ffi::SSL_CTRL_CLEAR_MODE, ffi::SSL_MODE_ASYNC, ptr::null_mut()) };
+            unsafe {
+                ffi::SSL_ctrl(
+                    self.ssl,
+                    ffi::SSL_CTRL_CLEAR_MODE,
+                    ffi::SSL_MODE_ASYNC,
+                    ptr::null_mut(),
+                )
+            };
         }
         Ok(result)
     }
@@ -166,7 +177,9 @@ impl Ssl {
     /// As for [`Ssl::handshake`].
     pub fn read(&mut self, to: &mut [u8]) -> Result<Progress, SslError> {
         // SAFETY: a live connection; the slice is valid for its length.
-        self.call(|ssl, count| unsafe { ffi::SSL_read_ex(ssl, to.as_mut_ptr().cast(), to.len(), count) })
+        self.call(|ssl, count| unsafe {
+            ffi::SSL_read_ex(ssl, to.as_mut_ptr().cast(), to.len(), count)
+        })
     }
 
     /// Writes plain text; may take a part only.
@@ -178,7 +191,9 @@ impl Ssl {
             return Ok(Progress::Done(0));
         }
         // SAFETY: a live connection; the slice is valid for its length.
-        self.call(|ssl, count| unsafe { ffi::SSL_write_ex(ssl, from.as_ptr().cast(), from.len(), count) })
+        self.call(|ssl, count| unsafe {
+            ffi::SSL_write_ex(ssl, from.as_ptr().cast(), from.len(), count)
+        })
     }
 
     /// Says to the peer that no more will be written (close_notify). Reading goes on.
@@ -234,7 +249,10 @@ impl Ssl {
     ///
     /// # Errors
     /// What `read` fails with.
-    pub fn read_input(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    pub fn read_input(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let buffers = &mut *self.buffers.borrow_mut();
         let room = buffers.input.room();
         if room.is_empty() {
@@ -265,7 +283,10 @@ impl Ssl {
     ///
     /// # Errors
     /// What `write` fails with.
-    pub fn write_output(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+    pub fn write_output(
+        &mut self,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let buffers = &mut *self.buffers.borrow_mut();
         if buffers.output.len() == 0 {
             return Ok(0);
@@ -304,7 +325,9 @@ impl Ssl {
     /// Version, e.g. `TLSv1.3`.
     pub fn version(&self) -> &'static str {
         // SAFETY: a live connection; libssl returns a static string.
-        unsafe { std::ffi::CStr::from_ptr(ffi::SSL_get_version(self.ssl)) }.to_str().unwrap_or("unknown")
+        unsafe { std::ffi::CStr::from_ptr(ffi::SSL_get_version(self.ssl)) }
+            .to_str()
+            .unwrap_or("unknown")
     }
 
     /// Whether the handshake resumed a session.

@@ -128,7 +128,7 @@ struct Inner {
     ctx: Owned<SSL_CTX>,
     key_offload: KeyOffload,
     /// ALPN names in wire format, referred to by the selection callback.
-    _alpn: Option<Box<Vec<u8>>>,
+    _alpn: Option<Box<AlpnNames>>,
 }
 
 // SAFETY: an SSL_CTX is reference-counted and locked by libssl; it is set up before it is shared.
@@ -150,7 +150,10 @@ impl SslCtx {
         setup.tickets(config.tickets)?;
         setup.identity(&config.certificate_chain, &config.private_key)?;
         if let Some(roots) = &config.client_roots {
-            setup.verify_peer(roots, ffi::SSL_VERIFY_PEER | ffi::SSL_VERIFY_FAIL_IF_NO_PEER_CERT)?;
+            setup.verify_peer(
+                roots,
+                ffi::SSL_VERIFY_PEER | ffi::SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+            )?;
         }
         setup.alpn(&config.alpn)?;
         Ok(setup.done())
@@ -186,6 +189,7 @@ impl SslCtx {
     }
 
     /// SSL_CTX_set_async_callback_arg(3): the callback's argument.
+    #[allow(clippy::not_unsafe_ptr_arg_deref)] // handed on, never followed
     pub fn set_async_callback_arg(&self, arg: *mut c_void) {
         // SAFETY: a live context; the argument is only handed on.
         unsafe { ffi::SSL_CTX_set_async_callback_arg(self.as_ptr(), arg) };
@@ -214,11 +218,18 @@ fn library() -> Result<*mut OSSL_LIB_CTX, SslError> {
             return Err(SslError::call("OSSL_LIB_CTX_new"));
         }
         // SAFETY: a live context that is never freed.
-        let provider = unsafe { provider::load(context) }.map_err(|error| SslError::Provider(error.to_string()))?;
+        let provider = unsafe { provider::load(context) }
+            .map_err(|error| SslError::Provider(error.to_string()))?;
         Ok(Library(context, provider))
     });
-    library.as_ref().map(|library| library.0).map_err(Clone::clone)
+    library
+        .as_ref()
+        .map(|library| library.0)
+        .map_err(Clone::clone)
 }
+
+/// ALPN names in wire format, where the selection callback finds them: boxed, so that they stay put.
+struct AlpnNames(Vec<u8>);
 
 /// A context being set up.
 struct Setup {
@@ -226,18 +237,28 @@ struct Setup {
     library: *mut OSSL_LIB_CTX,
     offload: bool,
     key_offload: KeyOffload,
-    alpn: Option<Box<Vec<u8>>>,
+    alpn: Option<Box<AlpnNames>>,
 }
 
 impl Setup {
     fn new(method: *const ffi::SSL_METHOD, offload: bool) -> Result<Self, SslError> {
         let library = if offload { library()? } else { ptr::null_mut() };
-        let query = if offload { provider::PROPERTY_QUERY.as_ptr() } else { ptr::null() };
+        let query = if offload {
+            provider::PROPERTY_QUERY.as_ptr()
+        } else {
+            ptr::null()
+        };
         drop(ErrorStack::take());
         // SAFETY: a live library context (NULL = default), a terminated query, a static method.
-        let ctx = unsafe { Owned::new(ffi::SSL_CTX_new_ex(library, query, method), ffi::SSL_CTX_free) };
+        let ctx = unsafe {
+            Owned::new(
+                ffi::SSL_CTX_new_ex(library, query, method),
+                ffi::SSL_CTX_free,
+            )
+        };
         let ctx = ctx.ok_or_else(|| SslError::call("SSL_CTX_new_ex"))?;
-        let mut modes = ffi::SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | ffi::SSL_MODE_ENABLE_PARTIAL_WRITE;
+        let mut modes =
+            ffi::SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | ffi::SSL_MODE_ENABLE_PARTIAL_WRITE;
         modes |= ffi::SSL_MODE_RELEASE_BUFFERS;
         if offload {
             modes |= ffi::SSL_MODE_ASYNC;
@@ -248,7 +269,13 @@ impl Setup {
             // A renegotiation would be a second handshake on a connection that is past pausing.
             ffi::SSL_CTX_set_options(ctx.as_ptr(), ffi::SSL_OP_NO_RENEGOTIATION);
         }
-        Ok(Self { ctx, library, offload, key_offload: KeyOffload::Off, alpn: None })
+        Ok(Self {
+            ctx,
+            library,
+            offload,
+            key_offload: KeyOffload::Off,
+            alpn: None,
+        })
     }
 
     fn ctrl(&self, command: c_int, number: c_long, pointer: *mut c_void) -> c_long {
@@ -257,7 +284,10 @@ impl Setup {
     }
 
     fn protocols(&mut self, min: Protocol, max: Protocol) -> Result<(), SslError> {
-        let bounds = [(ffi::SSL_CTRL_SET_MIN_PROTO_VERSION, min), (ffi::SSL_CTRL_SET_MAX_PROTO_VERSION, max)];
+        let bounds = [
+            (ffi::SSL_CTRL_SET_MIN_PROTO_VERSION, min),
+            (ffi::SSL_CTRL_SET_MAX_PROTO_VERSION, max),
+        ];
         for (command, version) in bounds {
             if self.ctrl(command, version.number(), ptr::null_mut()) != 1 {
                 return Err(setting("protocol", &format!("{version:?}")));
@@ -269,7 +299,12 @@ impl Setup {
     fn lists(&mut self, groups: Option<&str>, ciphers: Option<&str>) -> Result<(), SslError> {
         if let Some(list) = groups {
             let text = CString::new(list).map_err(|_| setting("groups", list))?;
-            if self.ctrl(ffi::SSL_CTRL_SET_GROUPS_LIST, 0, text.as_ptr().cast_mut().cast()) != 1 {
+            if self.ctrl(
+                ffi::SSL_CTRL_SET_GROUPS_LIST,
+                0,
+                text.as_ptr().cast_mut().cast(),
+            ) != 1
+            {
                 return Err(setting("groups", list));
             }
         }
@@ -292,7 +327,12 @@ impl Setup {
                 ffi::SSL_CTX_set_options(self.ctx.as_ptr(), ffi::SSL_OP_NO_TICKET);
             }
             let name: [c_uchar; 8] = *b"spinlane";
-            if ffi::SSL_CTX_set_session_id_context(self.ctx.as_ptr(), name.as_ptr(), name.len() as _) != 1 {
+            if ffi::SSL_CTX_set_session_id_context(
+                self.ctx.as_ptr(),
+                name.as_ptr(),
+                name.len() as _,
+            ) != 1
+            {
                 return Err(SslError::call("SSL_CTX_set_session_id_context"));
             }
         }
@@ -319,13 +359,17 @@ impl Setup {
         let used = self.bind(stock);
         // SAFETY: both live; the context takes a reference of its own.
         let accepted = unsafe {
-            ffi::SSL_CTX_use_PrivateKey(ctx, used.as_ptr()) == 1 && ffi::SSL_CTX_check_private_key(ctx) == 1
+            ffi::SSL_CTX_use_PrivateKey(ctx, used.as_ptr()) == 1
+                && ffi::SSL_CTX_check_private_key(ctx) == 1
         };
         if accepted {
             return Ok(());
         }
         drop(ErrorStack::take());
-        Err(SslError::Mismatch { certificate: chain.name().to_owned(), key: key.name().to_owned() })
+        Err(SslError::Mismatch {
+            certificate: chain.name().to_owned(),
+            key: key.name().to_owned(),
+        })
     }
 
     /// The key in our provider; or, said aloud, as it is.
@@ -353,7 +397,10 @@ impl Setup {
         for root in roots.certificates()? {
             // SAFETY: a live context's store, which takes a reference of its own.
             let added = unsafe {
-                ffi::X509_STORE_add_cert(ffi::SSL_CTX_get_cert_store(self.ctx.as_ptr()), root.as_ptr())
+                ffi::X509_STORE_add_cert(
+                    ffi::SSL_CTX_get_cert_store(self.ctx.as_ptr()),
+                    root.as_ptr(),
+                )
             };
             if added != 1 {
                 return Err(SslError::call("X509_STORE_add_cert"));
@@ -370,26 +417,46 @@ impl Setup {
         }
         let mut wire = Vec::new();
         for name in names {
-            let len = u8::try_from(name.len()).ok().filter(|&len| len != 0).ok_or_else(|| setting("alpn", name))?;
+            let len = u8::try_from(name.len())
+                .ok()
+                .filter(|&len| len != 0)
+                .ok_or_else(|| setting("alpn", name))?;
             wire.push(len);
             wire.extend_from_slice(name.as_bytes());
         }
-        let wire = Box::new(wire);
-        let arg = ptr::from_ref::<Vec<u8>>(&wire).cast_mut().cast();
+        let wire = Box::new(AlpnNames(wire));
+        let arg = ptr::from_ref::<AlpnNames>(&wire).cast_mut().cast();
         // SAFETY: the list is kept as long as the context.
-        unsafe { ffi::SSL_CTX_set_alpn_select_cb__fixed_rust(self.ctx.as_ptr(), Some(select_alpn), arg) };
+        unsafe {
+            ffi::SSL_CTX_set_alpn_select_cb__fixed_rust(self.ctx.as_ptr(), Some(select_alpn), arg)
+        };
         self.alpn = Some(wire);
         Ok(())
     }
 
     fn done(self) -> SslCtx {
-        let Self { ctx, key_offload, alpn, .. } = self;
-        SslCtx { inner: Arc::new(Inner { ctx, key_offload, _alpn: alpn }) }
+        let Self {
+            ctx,
+            key_offload,
+            alpn,
+            ..
+        } = self;
+        SslCtx {
+            inner: Arc::new(Inner {
+                ctx,
+                key_offload,
+                _alpn: alpn,
+            }),
+        }
     }
 }
 
 fn setting(setting: &'static str, value: &str) -> SslError {
-    SslError::Setting { setting, value: value.to_owned(), detail: ErrorStack::take() }
+    SslError::Setting {
+        setting,
+        value: value.to_owned(),
+        detail: ErrorStack::take(),
+    }
 }
 
 /// SSL_CTX_set_alpn_select_cb(3): the first of our names that the client offers; none = no ALPN.
@@ -402,7 +469,7 @@ unsafe extern "C" fn select_alpn(
     names: *mut c_void,
 ) -> c_int {
     // SAFETY: set by `Setup::alpn`, and kept as long as the context.
-    let names = unsafe { &*names.cast::<Vec<u8>>() };
+    let AlpnNames(names) = unsafe { &*names.cast::<AlpnNames>() };
     // SAFETY: libssl passes the client's list, checked to be well-formed; the selection points
     // into `names`, which outlives the connection.
     let selected = unsafe {
@@ -415,5 +482,9 @@ unsafe extern "C" fn select_alpn(
             offered_len,
         )
     };
-    if selected == ffi::OPENSSL_NPN_NEGOTIATED { ffi::SSL_TLSEXT_ERR_OK } else { ffi::SSL_TLSEXT_ERR_NOACK }
+    if selected == ffi::OPENSSL_NPN_NEGOTIATED {
+        ffi::SSL_TLSEXT_ERR_OK
+    } else {
+        ffi::SSL_TLSEXT_ERR_NOACK
+    }
 }

@@ -1,7 +1,7 @@
 //! TLS over memory buffers: [`SslCtx`] is an `SSL_CTX`, [`Ssl`] an `SSL` with its buffers.
 
-mod buffer;
 mod bio;
+mod buffer;
 mod conn;
 mod ctx;
 mod pem;

@@ -17,7 +17,9 @@ pub struct Pem {
 impl std::fmt::Debug for Pem {
     /// The text may be a private key and stays out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pem").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Pem")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +70,10 @@ unsafe extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, _: *mut c_v
 impl Pem {
     /// `text`, called `name` in errors.
     pub fn new(name: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.into(), text: zeroize::Zeroizing::new(text.into()) }
+        Self {
+            name: name.into(),
+            text: zeroize::Zeroizing::new(text.into()),
+        }
     }
 
     /// The contents of a file.
@@ -79,7 +84,10 @@ impl Pem {
         let name = path.display().to_string();
         match std::fs::read(path) {
             Ok(text) => Ok(Self::new(name, text)),
-            Err(error) => Err(SslError::Read { name, error: error.to_string() }),
+            Err(error) => Err(SslError::Read {
+                name,
+                error: error.to_string(),
+            }),
         }
     }
 
@@ -96,7 +104,12 @@ impl Pem {
             // SAFETY: a live BIO; no object is reused and no pass phrase is asked for.
             let certificate = unsafe {
                 Owned::new(
-                    ffi::PEM_read_bio_X509(bio.as_ptr(), ptr::null_mut(), Some(no_password), ptr::null_mut()),
+                    ffi::PEM_read_bio_X509(
+                        bio.as_ptr(),
+                        ptr::null_mut(),
+                        Some(no_password),
+                        ptr::null_mut(),
+                    ),
                     ffi::X509_free,
                 )
             };
@@ -113,7 +126,10 @@ impl Pem {
     }
 
     /// Its private key, in the default provider of `library`.
-    pub(super) fn private_key(&self, library: *mut OSSL_LIB_CTX) -> Result<Owned<EVP_PKEY>, SslError> {
+    pub(super) fn private_key(
+        &self,
+        library: *mut OSSL_LIB_CTX,
+    ) -> Result<Owned<EVP_PKEY>, SslError> {
         let bio = self.bio("private key")?;
         // SAFETY: a live BIO and library context (NULL = default).
         let key = unsafe {
@@ -135,11 +151,20 @@ impl Pem {
     fn bio(&self, what: &'static str) -> Result<Owned<BIO>, SslError> {
         let len = c_int::try_from(self.text.len()).map_err(|_| self.unreadable(what))?;
         // SAFETY: the text outlives the BIO, which only reads it.
-        let bio = unsafe { Owned::new(ffi::BIO_new_mem_buf(self.text.as_ptr().cast(), len), free_bio) };
+        let bio = unsafe {
+            Owned::new(
+                ffi::BIO_new_mem_buf(self.text.as_ptr().cast(), len),
+                free_bio,
+            )
+        };
         bio.ok_or_else(|| self.unreadable(what))
     }
 
     fn unreadable(&self, what: &'static str) -> SslError {
-        SslError::Pem { name: self.name.clone(), what, detail: ErrorStack::take() }
+        SslError::Pem {
+            name: self.name.clone(),
+            what,
+            detail: ErrorStack::take(),
+        }
     }
 }

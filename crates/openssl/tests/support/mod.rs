@@ -12,9 +12,16 @@ use spinlane_openssl::{ClientConfig, Pem, Progress, ServerConfig, Ssl, SslCtx};
 pub fn identity(kind: &'static str) -> (Pem, Pem) {
     type Made = Vec<(&'static str, (Pem, Pem))>;
     static MADE: OnceLock<Made> = OnceLock::new();
-    let made = MADE.get_or_init(|| ["rsa2048", "p256", "p384", "ed25519"].map(|kind| (kind, make(kind))).into());
+    let made = MADE.get_or_init(|| {
+        ["rsa2048", "p256", "p384", "ed25519"]
+            .map(|kind| (kind, make(kind)))
+            .into()
+    });
     let found = made.iter().find(|(name, _)| *name == kind);
-    found.unwrap_or_else(|| panic!("no identity {kind}")).1.clone()
+    found
+        .unwrap_or_else(|| panic!("no identity {kind}"))
+        .1
+        .clone()
 }
 
 fn make(kind: &str) -> (Pem, Pem) {
@@ -25,15 +32,36 @@ fn make(kind: &str) -> (Pem, Pem) {
         _ => &["-newkey", "ed25519"],
     };
     let output = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", "-", "-out", "-"])
+        .args([
+            "req",
+            "-x509",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            "-",
+            "-out",
+            "-",
+        ])
         .args(algorithm)
         .output()
         .expect("the program openssl runs; make setup installs it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let split = text.find("-----BEGIN CERTIFICATE").expect("openssl prints a certificate");
+    let split = text
+        .find("-----BEGIN CERTIFICATE")
+        .expect("openssl prints a certificate");
     let (key, certificate) = text.split_at(split);
-    (Pem::new(format!("{kind}.crt"), certificate), Pem::new(format!("{kind}.key"), key))
+    (
+        Pem::new(format!("{kind}.crt"), certificate),
+        Pem::new(format!("{kind}.key"), key),
+    )
 }
 
 pub fn server_config(kind: &'static str) -> ServerConfig {
@@ -50,9 +78,12 @@ pub struct Pair {
 impl Pair {
     pub fn new(server: &SslCtx, lcore: &Lcore, conn: u64) -> Self {
         static CLIENT: OnceLock<SslCtx> = OnceLock::new();
-        let client = CLIENT.get_or_init(|| SslCtx::client(&ClientConfig::default()).expect("client"));
-        let mut pair =
-            Self { server: Ssl::server(server).expect("server"), client: Ssl::client(client).expect("client") };
+        let client =
+            CLIENT.get_or_init(|| SslCtx::client(&ClientConfig::default()).expect("client"));
+        let mut pair = Self {
+            server: Ssl::server(server).expect("server"),
+            client: Ssl::client(client).expect("client"),
+        };
         pair.server.attach(lcore, Conn(conn));
         pair
     }
@@ -62,10 +93,16 @@ impl Pair {
         let mut buffer = [0; 256];
         assert_eq!(self.client.write(text), Ok(Progress::Done(text.len())));
         pump(&mut self.client, &mut self.server);
-        assert_eq!(self.server.read(&mut buffer), Ok(Progress::Done(text.len())));
+        assert_eq!(
+            self.server.read(&mut buffer),
+            Ok(Progress::Done(text.len()))
+        );
         assert_eq!(self.server.write(text), Ok(Progress::Done(text.len())));
         pump(&mut self.server, &mut self.client);
-        assert_eq!(self.client.read(&mut buffer), Ok(Progress::Done(text.len())));
+        assert_eq!(
+            self.client.read(&mut buffer),
+            Ok(Progress::Done(text.len()))
+        );
         assert_eq!(&buffer[..text.len()], text);
     }
 }
@@ -74,7 +111,10 @@ impl Pair {
 pub fn pump(from: &mut Ssl, to: &mut Ssl) {
     while from.output_len() > 0 {
         let moved: io::Result<usize> = from.write_output(|bytes| Ok(to.push_input(bytes)));
-        assert!(moved.is_ok_and(|count| count > 0), "the receiver's buffer is full");
+        assert!(
+            moved.is_ok_and(|count| count > 0),
+            "the receiver's buffer is full"
+        );
     }
 }
 
