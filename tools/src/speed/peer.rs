@@ -3,19 +3,18 @@
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use openssl::derive::Deriver;
-use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::pkey::{Id, PKey, Private};
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Padding;
 use spinlane::cryptodev::OpKind;
 
-use super::point::{KeyPair, input, peer_point};
+use super::point::{KeyPair, input};
 use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
 
 /// A peer set up for one kind of op. What libssl makes anew for each op is made anew here too.
 pub struct Peer<'a> {
     kind: OpKind,
     key: &'a PKey<Private>,
-    point: PKey<Public>,
     input: Vec<u8>,
     watch: Stopwatch,
     /// Of every op.
@@ -31,8 +30,7 @@ impl<'a> Peer<'a> {
         Ok(Self {
             kind,
             key: &key.theirs,
-            point: PKey::public_key_from_raw_bytes(&peer_point(), Id::X25519)?,
-            input: input(kind),
+            input: input(kind, key)?,
             watch: Stopwatch::new(),
             latency_ns: histogram()?,
         })
@@ -70,7 +68,7 @@ impl<'a> Peer<'a> {
             }
             OpKind::X25519Derive => {
                 let mut deriver = Deriver::new(self.key)?;
-                deriver.set_peer(&self.point)?;
+                deriver.set_peer(self.key)?;
                 deriver.derive(&mut [0; 32])?;
                 Ok(())
             }

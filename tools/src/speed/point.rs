@@ -86,24 +86,21 @@ impl KeyPair {
     }
 }
 
-/// An input of `kind`: a block below any modulus, a digest, a scalar, or a scalar and a point.
-pub fn input(kind: OpKind) -> Vec<u8> {
+/// An input of `kind`: a block below any modulus, a digest, a scalar, or a scalar and a point,
+/// which is the key's own: an ordinary one, as devices may treat the base point apart.
+///
+/// # Errors
+/// OpenSSL does not give out the point.
+pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
     let mut input: Vec<u8> = (0..kind.input_len())
         .map(|index| (index * 7 + 1) as u8)
         .collect();
     match kind {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => input[0] = 0,
-        OpKind::X25519Derive => input[32..].copy_from_slice(&peer_point()),
+        OpKind::X25519Derive => input[32..].copy_from_slice(&key.theirs.raw_public_key()?),
         OpKind::EcdsaP256 | OpKind::X25519Keygen => {}
     }
-    input
-}
-
-/// The base point of Curve25519, a public key like any other (RFC 7748, section 4.1).
-pub fn peer_point() -> [u8; 32] {
-    let mut point = [0; 32];
-    point[0] = 9;
-    point
+    Ok(input)
 }
 
 /// What is measured.
@@ -136,7 +133,7 @@ impl<'a> Point<'a> {
             queue_pair: device.queue_pair(config)?,
             kind,
             key,
-            input: input(kind),
+            input: input(kind, key)?,
             burst,
             pool: std::iter::repeat_with(Op::new).take(burst).collect(),
             done: OpBurst::with_capacity(burst),
