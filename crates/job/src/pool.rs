@@ -62,6 +62,8 @@ struct JobPool {
 
 impl JobPool {
     fn new() -> Self {
+        // The first pool of the process does; an overflow is then reported by name.
+        spinlane_fiber::install_overflow_handler();
         Self {
             max_size: 0,
             jobs: 0,
