@@ -50,12 +50,13 @@ pub struct Args {
     /// The version of TLS.
     #[arg(long, value_enum, default_value = "1.3")]
     pub(super) protocol: Version,
-    /// Handshakes in flight.
+    /// Connections at a time.
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(super) connections: usize,
-    /// Connections stepped between two polls.
-    #[arg(long, default_value_t = 8, value_name = "B")]
-    pub(super) burst: usize,
+    /// Connections stepped between two polls, those whose ops came back first [default: all].
+    /// With fewer, only about as many handshakes are under way at once; the others wait to begin.
+    #[arg(long, value_name = "B")]
+    pub(super) burst: Option<usize>,
     /// Pairs of rounds.
     #[arg(long, default_value_t = 20, value_name = "K")]
     pub(super) rounds: usize,
@@ -98,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn measure(args: &Args) -> Result<Report> {
     within("--connections", args.connections, 1..=16_384)?;
-    within("--burst", args.burst, 1..=16_384)?;
+    within("--burst", args.burst(), 1..=16_384)?;
     within("--rounds", args.rounds, 1..=100_000)?;
     within("--handshakes", args.handshakes, 1..=10_000_000)?;
     let identity = certificate::generate(args.cert)?;
@@ -127,8 +128,16 @@ fn on_this_core(
     }
     let client = client(args)?;
     let watch = Stopwatch::new();
-    let pipeline =
-        |server, lcore| Pipeline::new(server, &client, lcore, &watch, args.connections, args.burst);
+    let pipeline = |server, lcore| {
+        Pipeline::new(
+            server,
+            &client,
+            lcore,
+            &watch,
+            args.connections,
+            args.burst(),
+        )
+    };
     let (mut ours, mut theirs) = (pipeline(&offloaded, Some(lcore)), pipeline(&stock, None));
     // Warms up caches, pools and lazily made objects of both sides.
     for pipeline in [&mut ours, &mut theirs] {
@@ -173,6 +182,13 @@ fn client(args: &Args) -> Result<SslCtx> {
         ..ClientConfig::default()
     };
     SslCtx::client(&config).context("the client's settings")
+}
+
+impl Args {
+    /// Connections stepped between two polls.
+    pub(super) fn burst(&self) -> usize {
+        self.burst.unwrap_or(self.connections)
+    }
 }
 
 impl Version {
@@ -249,6 +265,7 @@ mod tests {
         let text = error_of("--core 4095");
         assert!(text.contains("--core") && text.contains("4095"), "{text}");
         assert!(error_of("--connections 0").contains("--connections 0"));
+        assert!(error_of("--burst 0").contains("--burst 0"));
         assert!(error_of("--rounds 0").contains("--rounds 0"));
     }
 
@@ -307,6 +324,13 @@ mod tests {
         if object["device"] == "mb" {
             assert!(object["batches"].as_u64().unwrap() > 0);
         }
+    }
+
+    #[test]
+    fn all_connections_are_in_flight_unless_the_burst_is_smaller() {
+        let line = "--cert p256 --connections 16 --rounds 1 --handshakes 32";
+        assert_eq!(smoke(line)["ops_in_flight_peak"], 16);
+        assert_eq!(smoke(&format!("{line} --burst 8"))["burst"], 8);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Handshakes in memory, many at a time, run as a packet pipeline would: a turn steps a burst of
 //! connections, those whose ops came back before those that wait for their turn, then polls the
-//! lcore once. Finishing what is begun before more is begun keeps few fibers and connections in
-//! use at once, so that they stay in the core's cache; a burst as wide as the device keeps its
-//! lanes full all the same.
+//! lcore once. What is begun is thus finished before more is begun: of all connections, only
+//! about a burst have a handshake under way, the others wait to begin. A burst as large as the
+//! number of connections runs all of them side by side.
 //!
 //! ```text
 //!   client ──bytes──▶ ┌ server: handshake, read, write ┐ ◀─ ready ─┐
@@ -122,8 +122,8 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Runs this many handshakes. A finished connection is replaced at once, so that all are in
-    /// flight until the last ones are.
+    /// Runs this many handshakes. A finished connection is replaced at once, until the last ones
+    /// are begun.
     ///
     /// # Errors
     /// A handshake failed or got stuck.

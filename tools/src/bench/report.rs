@@ -76,6 +76,8 @@ pub struct Report {
 #[derive(Debug, Default, Serialize)]
 struct Counters {
     ops_enqueued: u64,
+    /// Most ops with the device at once: how many handshakes really ran side by side.
+    ops_in_flight_peak: usize,
     ops_failed: u64,
     ops_refused: u64,
     /// Ops of a batching device that ran one at a time, too few being there.
@@ -120,7 +122,7 @@ impl Report {
             protocol: args.protocol,
             cert: args.cert,
             connections: args.connections,
-            burst: args.burst,
+            burst: args.burst(),
             device: measured.device.clone(),
             tickets: args.tickets,
             core: measured.core,
@@ -188,7 +190,7 @@ impl Report {
             self.baseline_server_us_p99,
         );
         println!(
-            "ratio {:.2} ({:.2} to {:.2}), of the best rounds {:.2}, of p50 {:.2}, of p99 {:.2}; batch fill {}",
+            "ratio {:.2} ({:.2} to {:.2}), of the best rounds {:.2}, of p50 {:.2}, of p99 {:.2}; batch fill {}; burst {}, ops in flight at most {}",
             self.ratio_median,
             self.ratio_min,
             self.ratio_max,
@@ -197,6 +199,8 @@ impl Report {
             self.p99_ratio,
             self.batch_fill_mean
                 .map_or("none".to_owned(), |fill| format!("{fill:.2}")),
+            self.burst,
+            self.counters.ops_in_flight_peak,
         );
     }
 }
@@ -228,6 +232,7 @@ impl Counters {
         };
         for channel in &stats.channels {
             counters.ops_enqueued += channel.enqueued;
+            counters.ops_in_flight_peak = counters.ops_in_flight_peak.max(channel.in_flight_peak);
             counters.ops_failed += channel.failed;
             counters.ops_refused += channel.refused;
             counters.ops_scalar += channel.device_stats.scalar;
