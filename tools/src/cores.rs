@@ -14,11 +14,19 @@ impl std::str::FromStr for Cores {
         for part in list.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| {
-                text.trim().parse::<usize>().with_context(|| format!("{text:?} is no core number; write e.g. 1 or 1-3"))
+                text.trim()
+                    .parse::<usize>()
+                    .with_context(|| format!("{text:?} is no core number; write e.g. 1 or 1-3"))
             };
             let (first, last) = (number(first)?, number(last)?);
-            ensure!(first <= last, "core range {part:?} runs backwards; write {last}-{first}");
-            ensure!(last < 4096, "core {last} is out of range; cores are numbered from 0, below 4096");
+            ensure!(
+                first <= last,
+                "core range {part:?} runs backwards; write {last}-{first}"
+            );
+            ensure!(
+                last < 4096,
+                "core {last} is out of range; cores are numbered from 0, below 4096"
+            );
             cores.extend(first..=last);
         }
         Ok(Self(cores))
@@ -31,7 +39,11 @@ mod tests {
 
     #[test]
     fn lists_and_ranges() {
-        let cores = |list: &str| list.parse::<Cores>().map(|cores| cores.0).map_err(|error| error.to_string());
+        let cores = |list: &str| {
+            list.parse::<Cores>()
+                .map(|cores| cores.0)
+                .map_err(|error| error.to_string())
+        };
         assert_eq!(cores("1"), Ok(vec![1]));
         assert_eq!(cores("0,2-4"), Ok(vec![0, 2, 3, 4]));
         assert!(cores("x").unwrap_err().contains("\"x\""));
