@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use hdrhistogram::Histogram;
 use spinlane_cryptodev::{Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token};
-use spinlane_job::Job;
+use spinlane_job::{Job, Status};
 
 use crate::clock::Clock;
 use crate::core::Conn;
@@ -55,7 +55,7 @@ const NO_OP: Token = Token(0);
 pub(crate) struct Completion {
     pub(crate) job: Rc<Job>,
     pub(crate) token: Token,
-    pub(crate) ok: bool,
+    pub(crate) status: Status,
 }
 
 pub(crate) struct Channel {
@@ -188,20 +188,22 @@ impl Channel {
     }
 
     /// Takes finished ops from the device; adds those that somebody waits for to `completions`.
-    /// Returns how many came back.
+    /// Returns how many came back, and reads the clock again if some did: the device may have
+    /// computed them just now, which is part of their latency.
     pub(crate) fn collect(
         &mut self,
         clock: &dyn Clock,
-        now_ns: u64,
+        now_ns: &mut u64,
         completions: &mut VecDeque<Completion>,
     ) -> usize {
         let mut incoming = std::mem::take(&mut self.incoming);
-        let count = self.queue_pair.dequeue_burst(&mut incoming, BURST, now_ns);
+        let count = self.queue_pair.dequeue_burst(&mut incoming, BURST, *now_ns);
         if count != 0 {
-            // The device may have computed them just now, which is part of their latency.
-            let done_ns = clock.now_ns();
+            *now_ns = clock.now_ns();
             for op in incoming.drain(..) {
-                completions.extend(self.complete(op, done_ns));
+                if let Some(completion) = self.complete(op, *now_ns) {
+                    completions.push_back(completion);
+                }
             }
         }
         self.incoming = incoming;
@@ -236,7 +238,8 @@ impl Channel {
         slot.state = State::Done(op, Rc::clone(&job));
         self.unread += 1;
         job.complete();
-        Some(Completion { job, token, ok })
+        let status = if ok { Status::OK } else { Status::ERR };
+        Some(Completion { job, token, status })
     }
 
     /// Gives a finished op's memory to `read` and frees its slot.

@@ -18,7 +18,8 @@ pub struct Stats {
     pub restart_polls: u64,
     /// Callbacks made.
     pub callbacks: u64,
-    /// Callbacks that took longer than [`Config::slow_callback_ns`](crate::Config::slow_callback_ns).
+    /// Polls whose callbacks took longer in all than
+    /// [`Config::slow_callback_ns`](crate::Config::slow_callback_ns): at least one of them is slow.
     pub slow_callbacks: u64,
     /// Ops computed on the caller's stack, because they did not come from a job that can pause.
     pub inline_ops: u64,
