@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use hdrhistogram::Histogram;
 use spinlane_cryptodev::{Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token};
-use spinlane_job::{Job, Status};
+use spinlane_job::Job;
 
 use crate::clock::Clock;
 use crate::core::Conn;
@@ -55,7 +55,7 @@ const NO_OP: Token = Token(0);
 pub(crate) struct Completion {
     pub(crate) job: Rc<Job>,
     pub(crate) token: Token,
-    pub(crate) status: Status,
+    pub(crate) ok: bool,
 }
 
 pub(crate) struct Channel {
@@ -201,9 +201,7 @@ impl Channel {
         if count != 0 {
             *now_ns = clock.now_ns();
             for op in incoming.drain(..) {
-                if let Some(completion) = self.complete(op, *now_ns) {
-                    completions.push_back(completion);
-                }
+                self.complete(op, *now_ns, completions);
             }
         }
         self.incoming = incoming;
@@ -211,18 +209,18 @@ impl Channel {
         count
     }
 
-    fn complete(&mut self, op: Box<Op>, now_ns: u64) -> Option<Completion> {
+    fn complete(&mut self, op: Box<Op>, now_ns: u64, completions: &mut VecDeque<Completion>) {
         let token = op.token;
         let ok = op.status == OpStatus::Success;
         let index = slot_of(token, &self.slots);
         let waiting = index.filter(|&index| matches!(self.slots[index].state, State::Waiting(_)));
         let Some(index) = waiting else {
             self.counters.stray += 1;
-            return None;
+            return;
         };
         let slot = &mut self.slots[index];
         let State::Waiting(job) = std::mem::replace(&mut slot.state, State::Free) else {
-            return None;
+            return;
         };
         self.waiting -= 1;
         self.counters.completed += u64::from(ok);
@@ -230,7 +228,7 @@ impl Channel {
         if job.awaited() != token.0 {
             self.counters.orphaned += 1;
             self.release(index, op);
-            return None;
+            return;
         }
         if let Some(latency) = &mut self.latency[op.kind().index()] {
             latency.saturating_record(now_ns.saturating_sub(op.enqueued_at_ns).max(1));
@@ -238,8 +236,7 @@ impl Channel {
         slot.state = State::Done(op, Rc::clone(&job));
         self.unread += 1;
         job.complete();
-        let status = if ok { Status::OK } else { Status::ERR };
-        Some(Completion { job, token, status })
+        completions.push_back(Completion { job, token, ok });
     }
 
     /// Gives a finished op's memory to `read` and frees its slot.

@@ -333,14 +333,14 @@ impl Inner {
 /// Sets the status and makes the callback, unless the job went away in the meantime: an
 /// earlier callback of the same poll may have closed its connection.
 fn deliver(completion: &Completion) -> bool {
-    let Completion { job, token, status } = completion;
+    let Completion { job, token, ok } = completion;
     if job.awaited() != token.0 {
         return false;
     }
     let Some(wait_ctx) = job.wait_ctx() else {
         return false;
     };
-    wait_ctx.set_status(*status);
+    wait_ctx.set_status(if *ok { Status::OK } else { Status::ERR });
     wait_ctx.notify()
 }
 
