@@ -10,7 +10,14 @@ use spinlane::openssl::abi;
 
 type JobFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 type PauseJob = unsafe extern "C" fn() -> c_int;
-type StartJob = unsafe extern "C" fn(*mut *mut c_void, *mut c_void, *mut c_int, JobFn, *mut c_void, usize) -> c_int;
+type StartJob = unsafe extern "C" fn(
+    *mut *mut c_void,
+    *mut c_void,
+    *mut c_int,
+    JobFn,
+    *mut c_void,
+    usize,
+) -> c_int;
 
 const PAUSE: c_int = 2;
 const FINISH: c_int = 3;
@@ -31,7 +38,9 @@ impl Api {
         unsafe {
             Self {
                 name: "spinlane",
-                start_job: std::mem::transmute::<*const (), StartJob>(abi::ASYNC_start_job as *const ()),
+                start_job: std::mem::transmute::<*const (), StartJob>(
+                    abi::ASYNC_start_job as *const (),
+                ),
                 pause_job: abi::ASYNC_pause_job,
                 wait_ctx_new: std::mem::transmute::<*const (), extern "C" fn() -> *mut c_void>(
                     abi::ASYNC_WAIT_CTX_new as *const (),
@@ -51,16 +60,20 @@ impl Api {
         unsafe {
             Self {
                 name: "openssl",
-                start_job: std::mem::transmute::<*mut c_void, StartJob>(symbol(library, c"ASYNC_start_job")),
-                pause_job: std::mem::transmute::<*mut c_void, PauseJob>(symbol(library, c"ASYNC_pause_job")),
-                wait_ctx_new: std::mem::transmute::<*mut c_void, extern "C" fn() -> *mut c_void>(symbol(
+                start_job: std::mem::transmute::<*mut c_void, StartJob>(symbol(
                     library,
-                    c"ASYNC_WAIT_CTX_new",
+                    c"ASYNC_start_job",
                 )),
-                wait_ctx_free: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(symbol(
+                pause_job: std::mem::transmute::<*mut c_void, PauseJob>(symbol(
                     library,
-                    c"ASYNC_WAIT_CTX_free",
+                    c"ASYNC_pause_job",
                 )),
+                wait_ctx_new: std::mem::transmute::<*mut c_void, extern "C" fn() -> *mut c_void>(
+                    symbol(library, c"ASYNC_WAIT_CTX_new"),
+                ),
+                wait_ctx_free: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(
+                    symbol(library, c"ASYNC_WAIT_CTX_free"),
+                ),
             }
         }
     }
@@ -68,8 +81,17 @@ impl Api {
 
 fn second_libcrypto() -> *mut c_void {
     // SAFETY: a terminated name; the library stays loaded.
-    let library = unsafe { libc::dlmopen(libc::LM_ID_NEWLM, c"libcrypto.so.3".as_ptr(), libc::RTLD_NOW) };
-    assert!(!library.is_null(), "libcrypto.so.3 cannot be loaded a second time");
+    let library = unsafe {
+        libc::dlmopen(
+            libc::LM_ID_NEWLM,
+            c"libcrypto.so.3".as_ptr(),
+            libc::RTLD_NOW,
+        )
+    };
+    assert!(
+        !library.is_null(),
+        "libcrypto.so.3 cannot be loaded a second time"
+    );
     library
 }
 

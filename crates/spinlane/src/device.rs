@@ -38,6 +38,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
                 Box::new(SoftDevice::new())
             }
         }),
-        _ => Err(OpenError::Unknown { spec: spec.to_owned() }),
+        _ => Err(OpenError::Unknown {
+            spec: spec.to_owned(),
+        }),
     }
 }
