@@ -13,7 +13,7 @@ setup: ## Install what building and testing need.
 
 run: setup ## Serve HTTPS on LISTEN with a throw-away certificate and a built-in responder.
 	cargo build --release --package spinlane-tools
-	target/release/spinlane proxy --listen $(LISTEN) --backend respond --cores last
+	target/release/spinlane proxy --listen $(LISTEN) --backend respond
 
 test: setup ## Run every test.
 	cargo test --workspace
