@@ -16,19 +16,11 @@ pub enum Delegated {
     AsymCipher,
     /// A key derivation with a digest other than SHA-256, SHA-384 and SHA-512.
     Kdf,
-    /// An HMAC with another digest, or with the parameters of TLS 1.2's CBC suites.
-    Mac,
 }
 
 impl Delegated {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 5] = [
-        Self::Sign,
-        Self::Verify,
-        Self::AsymCipher,
-        Self::Kdf,
-        Self::Mac,
-    ];
+    pub const ALL: [Self; 4] = [Self::Sign, Self::Verify, Self::AsymCipher, Self::Kdf];
 
     /// Name as used in counters.
     pub const fn name(self) -> &'static str {
@@ -37,7 +29,6 @@ impl Delegated {
             Self::Verify => "verify",
             Self::AsymCipher => "asym-cipher",
             Self::Kdf => "kdf",
-            Self::Mac => "mac",
         }
     }
 }

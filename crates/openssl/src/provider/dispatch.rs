@@ -100,16 +100,6 @@ entries! {
     OSSL_FUNC_ASYM_CIPHER_GETTABLE_CTX_PARAMS = 9 asym_cipher_gettable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_ASYM_CIPHER_SET_CTX_PARAMS = 10 asym_cipher_set_ctx_params (ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int;
     OSSL_FUNC_ASYM_CIPHER_SETTABLE_CTX_PARAMS = 11 asym_cipher_settable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
-    OSSL_FUNC_MAC_NEWCTX = 1 mac_newctx (provctx: *mut c_void) -> *mut c_void;
-    OSSL_FUNC_MAC_DUPCTX = 2 mac_dupctx (ctx: *mut c_void) -> *mut c_void;
-    OSSL_FUNC_MAC_FREECTX = 3 mac_freectx (ctx: *mut c_void);
-    OSSL_FUNC_MAC_INIT = 4 mac_init (ctx: *mut c_void, key: *const c_uchar, key_len: size_t, params: *const OSSL_PARAM) -> c_int;
-    OSSL_FUNC_MAC_UPDATE = 5 mac_update (ctx: *mut c_void, data: *const c_uchar, len: size_t) -> c_int;
-    OSSL_FUNC_MAC_FINAL = 6 mac_final (ctx: *mut c_void, out: *mut c_uchar, out_len: *mut size_t, out_size: size_t) -> c_int;
-    OSSL_FUNC_MAC_GET_CTX_PARAMS = 8 mac_get_ctx_params (ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int;
-    OSSL_FUNC_MAC_SET_CTX_PARAMS = 9 mac_set_ctx_params (ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int;
-    OSSL_FUNC_MAC_GETTABLE_CTX_PARAMS = 11 mac_gettable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
-    OSSL_FUNC_MAC_SETTABLE_CTX_PARAMS = 12 mac_settable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_RAND_NEWCTX = 1 rand_newctx (provctx: *mut c_void, parent: *mut c_void, parent_calls: *const OSSL_DISPATCH) -> *mut c_void;
     OSSL_FUNC_RAND_FREECTX = 2 rand_freectx (ctx: *mut c_void);
     OSSL_FUNC_RAND_INSTANTIATE = 3 rand_instantiate (ctx: *mut c_void, strength: c_uint, prediction_resistance: c_int, personal: *const c_uchar, personal_len: size_t, params: *const OSSL_PARAM) -> c_int;

@@ -67,7 +67,6 @@ macro_rules! header_constants {
 }
 
 header_constants! {
-    OSSL_OP_MAC = 3;
     OSSL_OP_KDF = 4;
     OSSL_OP_RAND = 5;
     OSSL_OP_KEYMGMT = 10;

@@ -35,12 +35,6 @@ impl Field {
             ));
             return false;
         };
-        self.set_bytes(bytes);
-        true
-    }
-
-    /// Takes in `bytes`.
-    pub fn set_bytes(&mut self, bytes: &[u8]) {
         self.clear();
         self.set = true;
         if let Some(inline) = self.inline.0.get_mut(..bytes.len()) {
@@ -49,6 +43,7 @@ impl Field {
         } else {
             self.long = bytes.to_vec();
         }
+        true
     }
 
     /// The octets, if any were set, were it none.

@@ -12,7 +12,7 @@
 //! | key EC, signature ECDSA | [`bind`], [`PROPERTY_QUERY`] | P-256 | default provider |
 //! | asymmetric cipher RSA | a bound key | – | default provider |
 //! | key and key exchange X25519 | [`PROPERTY_QUERY`] | generation and derivation | – |
-//! | TLS13-KDF, HMAC | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
+//! | TLS13-KDF | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
 //! | random numbers | [`load`] | – (computed here, at once) | – |
 //!
 //! A key that [`bind`] made lives here: it refuses to give its private part to another provider,
@@ -46,7 +46,6 @@ mod key_rsa;
 mod key_x25519;
 mod keyexch;
 mod load;
-mod mac;
 mod names;
 mod offload;
 mod params;
@@ -70,8 +69,8 @@ use params::{Params, Table};
 /// Name of the provider.
 pub const NAME: &CStr = c"spinlane";
 
-/// Property query for `SSL_CTX_new_ex`: prefers our X25519, signatures, TLS13-KDF and HMAC, and
-/// finds everything else where it is. Without it key exchanges are not offloaded.
+/// Property query for `SSL_CTX_new_ex`: prefers our X25519, signatures and TLS13-KDF, and finds
+/// everything else where it is. Without it key exchanges are not offloaded.
 pub const PROPERTY_QUERY: &CStr = c"?spinlane.kex=yes";
 
 /// Properties of what belongs to a bound key; the default provider's comes first among equals.
@@ -101,7 +100,6 @@ static KEYEXCH: [OSSL_ALGORITHM; 2] = [
     algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE),
     NO_MORE,
 ];
-static MAC: [OSSL_ALGORITHM; 2] = [algorithm(c"HMAC", OF_HANDSHAKES, &mac::TABLE), NO_MORE];
 static RAND: [OSSL_ALGORITHM; 2] = [algorithm(RAND_NAME, OF_KEYS, &rand::TABLE), NO_MORE];
 static KDF: [OSSL_ALGORITHM; 2] = [algorithm(c"TLS13-KDF", OF_HANDSHAKES, &kdf::TABLE), NO_MORE];
 
@@ -189,7 +187,6 @@ unsafe extern "C" fn query_operation(
         ffi::OSSL_OP_SIGNATURE => SIGNATURE.as_ptr(),
         ffi::OSSL_OP_ASYM_CIPHER => ASYM_CIPHER.as_ptr(),
         ffi::OSSL_OP_KEYEXCH => KEYEXCH.as_ptr(),
-        ffi::OSSL_OP_MAC => MAC.as_ptr(),
         ffi::OSSL_OP_RAND => RAND.as_ptr(),
         ffi::OSSL_OP_KDF => KDF.as_ptr(),
         _ => ptr::null(),
