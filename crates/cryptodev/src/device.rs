@@ -40,7 +40,7 @@ impl Capabilities {
 /// How a queue pair is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueuePairConfig {
-    /// Ops in flight at most. An enqueue beyond that is refused.
+    /// Ops in flight at most, 1 to 65536. An enqueue beyond that is refused.
     pub capacity: usize,
     /// Longest wait of an op in a partial batch, in nanoseconds. Only batching devices look at it.
     pub max_delay_ns: u64,
@@ -54,6 +54,27 @@ impl Default for QueuePairConfig {
             capacity: 256,
             max_delay_ns: 1_000_000,
         }
+    }
+}
+
+impl QueuePairConfig {
+    /// Most ops in flight that may be asked for.
+    pub const MAX_CAPACITY: usize = 1 << 16;
+
+    /// Whether a queue pair of `device` can be opened so: what every driver asks first.
+    ///
+    /// # Errors
+    /// [`DeviceError::Setting`] if the capacity is 0 or above [`QueuePairConfig::MAX_CAPACITY`].
+    pub fn check(&self, device: &'static str) -> Result<(), DeviceError> {
+        if (1..=Self::MAX_CAPACITY).contains(&self.capacity) {
+            return Ok(());
+        }
+        Err(DeviceError::Setting {
+            device,
+            setting: "capacity",
+            value: self.capacity,
+            wanted: "1 to 65536 ops",
+        })
     }
 }
 

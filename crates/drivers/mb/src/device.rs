@@ -6,9 +6,6 @@ use crate::ffi::Cpu;
 use crate::queue_pair::MbQueuePair;
 use crate::{NAME, REMEDY};
 
-/// Most ops of one queue pair.
-const MAX_CAPACITY: usize = 1 << 16;
-
 /// The device. All threads may open queue pairs on one, and each opens its own.
 #[derive(Clone, Copy, Debug)]
 pub struct MbDevice(Cpu);
@@ -39,14 +36,7 @@ impl Device for MbDevice {
     }
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
-        if !(1..=MAX_CAPACITY).contains(&config.capacity) {
-            return Err(DeviceError::Setting {
-                device: NAME,
-                setting: "capacity",
-                value: config.capacity,
-                wanted: "1 to 65536 ops",
-            });
-        }
+        config.check(NAME)?;
         Ok(Box::new(MbQueuePair::new(self.0, config)))
     }
 }

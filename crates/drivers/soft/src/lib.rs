@@ -41,9 +41,6 @@ pub const NAME: &str = "soft";
 /// ops have one each. A poll core's other work waits no longer than that.
 pub const BUDGET_US: u32 = 200;
 
-/// Most ops of one queue pair.
-const MAX_CAPACITY: usize = 1 << 20;
-
 /// The device. All threads may open queue pairs on one, and each opens its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SoftDevice(());
@@ -65,14 +62,7 @@ impl Device for SoftDevice {
     }
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
-        if !(1..=MAX_CAPACITY).contains(&config.capacity) {
-            return Err(DeviceError::Setting {
-                device: NAME,
-                setting: "capacity",
-                value: config.capacity,
-                wanted: "1 to 1048576 ops",
-            });
-        }
+        config.check(NAME)?;
         Ok(Box::new(SoftQueuePair {
             capacity: config.capacity,
             waiting: VecDeque::with_capacity(config.capacity),
