@@ -120,6 +120,23 @@ pub trait QueuePair {
 
     /// What it counted so far.
     fn stats(&self) -> DeviceStats;
+
+    /// Whether it computes on the poll core's own stack, in `dequeue_burst` and `flush`. Such a
+    /// device cannot stall or lose an op while it is polled, so that nobody needs to keep a copy
+    /// of what it was given, nor to look at deadlines.
+    fn is_inline(&self) -> bool {
+        false
+    }
+
+    /// The poll core has given up on every op in flight: the queue pair lets go of them, as far
+    /// as it can, and starts afresh. What comes back later all the same is dropped by its token.
+    /// Not on the data path: may allocate and make system calls.
+    fn reset(&mut self) {}
+
+    /// Counters of this driver alone, by name; what DPDK calls extended statistics. Allocates.
+    fn xstats(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// What a queue pair counted since it was opened.

@@ -298,6 +298,18 @@ impl Op {
         tail.copy_from_slice(request.more);
     }
 
+    /// Takes in all that `other` is: token, status, operands, key and result.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.recycle();
+        self.token = other.token;
+        self.status = other.status;
+        self.enqueued_at_ns = other.enqueued_at_ns;
+        self.kind = other.kind;
+        self.key.clone_from(&other.key);
+        self.input[..self.kind.input_len()].copy_from_slice(other.input());
+        self.output[..self.kind.output_len()].copy_from_slice(other.output());
+    }
+
     /// Wipes operands and result and lets go of the key.
     pub fn recycle(&mut self) {
         cleanse(&mut self.input[..self.kind.input_len()]);

@@ -208,3 +208,46 @@ proptest! {
 }
 
 static KEYS: LazyLock<(Arc<Key>, Arc<Key>)> = LazyLock::new(|| (rsa(der::RSA_2048), p256(1)));
+
+/// One op of every kind, done.
+fn one_of_each() -> Vec<Box<Op>> {
+    let keys = [der::RSA_2048, der::RSA_3072, der::RSA_4096].map(rsa);
+    let ec = p256(1);
+    let block = [0x11; MAX_INPUT];
+    let blocks = [256, 384, 512].map(|len| &block[..len]);
+    let mut ops: Vec<_> = keys
+        .iter()
+        .zip(blocks)
+        .map(|(key, block)| run(&Request::rsa_private(key, block).expect("below the modulus")))
+        .collect();
+    ops.push(run(&Request::ecdsa_p256(&ec, &[4; 32]).expect("32 bytes")));
+    ops.push(run(&Request::x25519_keygen(&[5; 32])));
+    ops.push(run(&Request::x25519_derive(&[6; 32], &[9; 32])));
+    ops
+}
+
+#[test]
+fn a_right_result_is_told_from_a_wrong_one() {
+    for mut op in one_of_each() {
+        assert!(cpu::result_is_right(&op), "{op:?}");
+        op.buffers().1[7] ^= 0x10;
+        assert!(!cpu::result_is_right(&op), "{op:?}");
+    }
+    let invalid = run(&Request::x25519_derive(&[5; 32], &[0; 32]));
+    assert!(!cpu::result_is_right(&invalid), "there is none");
+}
+
+#[test]
+fn a_copy_is_all_that_the_op_is() {
+    let mut copy = Op::new();
+    for op in one_of_each() {
+        copy.copy_from(&op);
+        assert_eq!((copy.token, copy.status), (op.token, op.status));
+        assert_eq!((copy.kind(), copy.enqueued_at_ns), (op.kind(), 11));
+        assert_eq!((copy.input(), copy.output()), (op.input(), op.output()));
+        assert!(match (copy.key(), op.key()) {
+            (Some(copied), Some(key)) => Arc::ptr_eq(copied, key),
+            (copied, key) => copied.is_none() && key.is_none(),
+        });
+    }
+}

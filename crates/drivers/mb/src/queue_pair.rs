@@ -184,6 +184,10 @@ impl QueuePair for MbQueuePair {
     fn stats(&self) -> DeviceStats {
         self.stats
     }
+
+    fn is_inline(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a few of these cost less than a poll iteration's system calls.

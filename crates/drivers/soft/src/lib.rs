@@ -29,7 +29,7 @@
 use std::collections::VecDeque;
 
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair,
+    Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
     QueuePairConfig, cpu,
 };
 
@@ -103,7 +103,7 @@ impl QueuePair for SoftQueuePair {
             let Some(next) = self.waiting.front() else {
                 break;
             };
-            spent_us += cost_us(next.kind());
+            spent_us += cpu::cost_us(next.kind());
             if given > 0 && spent_us > BUDGET_US {
                 break;
             }
@@ -124,17 +124,8 @@ impl QueuePair for SoftQueuePair {
     fn stats(&self) -> DeviceStats {
         self.stats
     }
-}
 
-/// What an op of this kind costs, in microseconds: measured with aws-lc on a Zen 5 core
-/// (12, 5 and 18 for the last three) and rounded up, for slower machines' sake.
-const fn cost_us(kind: OpKind) -> u32 {
-    match kind {
-        OpKind::Rsa2048 => 250,
-        OpKind::Rsa3072 => 700,
-        OpKind::Rsa4096 => 1500,
-        OpKind::EcdsaP256 => 20,
-        OpKind::X25519Keygen => 10,
-        OpKind::X25519Derive => 25,
+    fn is_inline(&self) -> bool {
+        true
     }
 }
