@@ -1,13 +1,17 @@
 //! A queue pair with the slots in front of it: one slot per op in flight.
 //!
 //! ```text
-//!  slots    ┌ token 7.0, Waiting(job)  ┐   token = serial number . slot index
-//!           │ token 0,   Free          │
-//!           └ token 9.2, Done(op, job) ┘   the op's memory, until its job has read it
+//!  slots    ┌ token 7.0, Device(job), copy ┐   token = serial number . slot index
+//!           │ token 0,   Free              │   copy = what the op was asked
+//!           │ token 8.2, Software(job)     │   its op is in the software queue
+//!           └ token 9.3, Done(op, job)     ┘   the op's memory, until its job has read it
 //! ```
 //! The serial number counts the thread's ops, whichever lcore and queue pair they go to, so
 //! that a token is one op's alone: one that comes back late or twice fits no slot, and a job
-//! that awaits it awaits no other.
+//! that awaits it awaits no other. An op is with the device or with software, never with both:
+//! what the device gives back once software has the op fits no slot either.
+
+mod fallback;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -19,7 +23,8 @@ use spinlane_job::Job;
 
 use crate::clock::Clock;
 use crate::core::Conn;
-use crate::stats::{ChannelStats, KindStats, latency_histogram};
+use crate::health::{Health, HealthConfig};
+use crate::stats::{ChannelStats, KindStats, OpCounts, latency_histogram};
 
 /// Finished ops taken from a queue pair per poll at most.
 const BURST: usize = 64;
@@ -28,6 +33,8 @@ const SWEEP: usize = 16;
 /// Bits of a token that hold the slot's index. The others count ops: a million a second for
 /// twelve days before a number comes again.
 const INDEX_BITS: u32 = 24;
+/// The highest index is no slot's: it names probes.
+const MAX_SLOTS: usize = (1 << INDEX_BITS) - 1;
 
 thread_local! {
     /// Serial number of the thread's last op.
@@ -37,7 +44,13 @@ thread_local! {
 enum State {
     Free,
     /// The op is with the device.
-    Waiting(Rc<Job>),
+    Device(Rc<Job>),
+    /// The op is in the software queue.
+    Software {
+        job: Rc<Job>,
+        /// The device calls it invalid.
+        doubted: bool,
+    },
     /// The op is back; its job has not read the result yet.
     Done(Box<Op>, Rc<Job>),
 }
@@ -46,6 +59,8 @@ struct Slot {
     /// Its op; [`NO_OP`] when free.
     token: Token,
     state: State,
+    /// What its op was asked, in case the device keeps the op; none where it cannot.
+    copy: Option<Box<Op>>,
 }
 
 /// No op is called so.
@@ -58,11 +73,20 @@ pub(crate) struct Completion {
     pub(crate) ok: bool,
 }
 
+/// Who ended an op.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EndedBy {
+    Device,
+    Software,
+}
+
 pub(crate) struct Channel {
     queue_pair: Box<dyn QueuePair>,
+    /// It cannot keep an op: see [`QueuePair::is_inline`].
+    is_inline: bool,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Ops with the device.
+    /// Ops with the device or in the software queue.
     waiting: usize,
     /// Finished ops that have not been read.
     unread: usize,
@@ -73,40 +97,41 @@ pub(crate) struct Channel {
         reason = "ops travel boxed, so that a move is eight bytes"
     )]
     pool: Vec<Box<Op>>,
+    /// Ops that the pool holds at most.
+    pool_size: usize,
     outgoing: OpBurst,
     incoming: OpBurst,
+    /// Ops to be computed here, in the device's place.
+    software: VecDeque<Box<Op>>,
+    health: Health,
+    /// When the deadlines are looked at next; 0 = now.
+    check_at_ns: u64,
     /// Refused connections, first come first served.
     retry: VecDeque<Conn>,
     /// Free slots promised to connections that this poll took from the retry queue.
     granted: usize,
-    counters: Counters,
-    latency: [Option<Histogram<u64>>; OpKind::COUNT],
-}
-
-#[derive(Default)]
-struct Counters {
-    enqueued: u64,
-    completed: u64,
-    failed: u64,
-    refused: u64,
-    retried: u64,
-    orphaned: u64,
+    counts: [OpCounts; OpKind::COUNT],
     stray: u64,
     in_flight_peak: usize,
     idle_flushes: u64,
+    latency: [Option<Histogram<u64>>; OpKind::COUNT],
 }
 
 impl Channel {
-    pub(crate) fn new(queue_pair: Box<dyn QueuePair>) -> Self {
-        let capacity = queue_pair.capacity().min(1 << INDEX_BITS);
+    pub(crate) fn new(queue_pair: Box<dyn QueuePair>, config: HealthConfig) -> Self {
+        let capacity = queue_pair.capacity().min(MAX_SLOTS);
         let free_slot = || Slot {
             token: NO_OP,
             state: State::Free,
+            copy: None,
         };
         let mut latency = [const { None }; OpKind::COUNT];
         for kind in queue_pair.capabilities().iter() {
             latency[kind.index()] = Some(latency_histogram());
         }
+        let is_inline = queue_pair.is_inline();
+        // One for a probe.
+        let pool_size = 1 + if is_inline { capacity } else { 2 * capacity };
         Self {
             slots: std::iter::repeat_with(free_slot).take(capacity).collect(),
             // The lowest index on top: few connections keep touching the same few slots.
@@ -114,13 +139,21 @@ impl Channel {
             waiting: 0,
             unread: 0,
             swept: 0,
-            pool: std::iter::repeat_with(Op::new).take(capacity).collect(),
+            pool: std::iter::repeat_with(Op::new).take(pool_size).collect(),
+            pool_size,
             outgoing: OpBurst::with_capacity(1),
             incoming: OpBurst::with_capacity(BURST),
+            software: VecDeque::with_capacity(capacity),
+            health: Health::new(config),
+            check_at_ns: 0,
             retry: VecDeque::new(),
             granted: 0,
-            counters: Counters::default(),
+            counts: [OpCounts::default(); OpKind::COUNT],
+            stray: 0,
+            in_flight_peak: 0,
+            idle_flushes: 0,
             latency,
+            is_inline,
             queue_pair,
         }
     }
@@ -129,9 +162,14 @@ impl Channel {
         self.queue_pair.capabilities().has(kind)
     }
 
-    /// Ops with the device.
+    /// Ops with the device or waiting for software.
     pub(crate) fn in_flight(&self) -> usize {
         self.waiting
+    }
+
+    /// Whether the device may hold something that waits for company.
+    pub(crate) fn has_work(&self) -> bool {
+        self.waiting != 0 || self.health.is_probing()
     }
 
     /// Submits `request` for `job`, which awaits the token from here on; `None` when full. A
@@ -144,7 +182,7 @@ impl Channel {
         now_ns: u64,
     ) -> Option<Token> {
         let again = attempt > 0;
-        self.counters.retried += u64::from(again);
+        self.counts[request.kind().index()].retried += u64::from(again);
         let queued = self.granted + self.retry.len();
         let entitled = if again {
             self.granted > 0 || queued == 0
@@ -160,36 +198,60 @@ impl Channel {
             self.granted = self.granted.saturating_sub(1);
         }
         if accepted.is_none() {
-            self.counters.refused += 1;
+            self.counts[request.kind().index()].refused += 1;
         }
         accepted
     }
 
     fn enqueue(&mut self, request: &Request<'_>, job: &Rc<Job>, now_ns: u64) -> Option<Token> {
         let index = *self.free.last()?;
-        let mut op = self.pool.pop()?;
         let token = next_token(index);
+        let mut op = self.take_op();
         op.prepare(token, request, now_ns);
-        self.outgoing.push_back(op);
-        if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0 {
-            self.pool.extend(self.outgoing.drain(..).map(recycled));
-            return None;
-        }
-        self.free.pop();
-        self.slots[index as usize] = Slot {
-            token,
-            state: State::Waiting(Rc::clone(job)),
+        let slot = if self.health.is_healthy() {
+            self.give(op, now_ns)?;
+            let copy = (!self.is_inline).then(|| {
+                let mut copy = self.take_op();
+                copy.prepare(token, request, now_ns);
+                copy
+            });
+            let state = State::Device(Rc::clone(job));
+            Slot { token, state, copy }
+        } else {
+            self.probe(request, now_ns);
+            self.software.push_back(op);
+            let state = State::Software {
+                job: Rc::clone(job),
+                doubted: false,
+            };
+            let copy = None;
+            Slot { token, state, copy }
         };
+        self.free.pop();
+        self.slots[index as usize] = slot;
         job.await_token(token.0);
-        self.counters.enqueued += 1;
+        self.counts[request.kind().index()].enqueued += 1;
         self.waiting += 1;
-        self.counters.in_flight_peak = self.counters.in_flight_peak.max(self.waiting);
+        self.in_flight_peak = self.in_flight_peak.max(self.waiting);
         Some(token)
     }
 
-    /// Takes finished ops from the device; adds those that somebody waits for to `completions`.
-    /// Returns how many came back, and reads the clock again if some did: the device may have
-    /// computed them just now, which is part of their latency.
+    /// Gives `op` to the device; `None` if it takes no more.
+    fn give(&mut self, op: Box<Op>, now_ns: u64) -> Option<()> {
+        self.outgoing.push_back(op);
+        if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0 {
+            self.health.refused(now_ns);
+            let refused = self.outgoing.pop_front()?;
+            self.put_op(refused);
+            return None;
+        }
+        self.health.accepted();
+        Some(())
+    }
+
+    /// Takes finished ops from the device and computes some in its place; adds those that
+    /// somebody waits for to `completions`. Returns how many ended, and reads the clock again if
+    /// some did: they may have been computed just now, which is part of their latency.
     pub(crate) fn collect(
         &mut self,
         clock: &dyn Clock,
@@ -197,46 +259,86 @@ impl Channel {
         completions: &mut VecDeque<Completion>,
     ) -> usize {
         let mut incoming = std::mem::take(&mut self.incoming);
-        let count = self.queue_pair.dequeue_burst(&mut incoming, BURST, *now_ns);
+        let mut count = self.queue_pair.dequeue_burst(&mut incoming, BURST, *now_ns);
         if count != 0 {
             *now_ns = clock.now_ns();
+            self.health.answered(*now_ns);
             for op in incoming.drain(..) {
                 self.complete(op, *now_ns, completions);
             }
         }
         self.incoming = incoming;
+        if *now_ns >= self.check_at_ns {
+            self.check(count < BURST, *now_ns, completions);
+        }
+        if !self.software.is_empty() {
+            count += self.run_software(clock, now_ns, completions);
+        }
         self.sweep();
         count
     }
 
+    /// The device gave `op` back.
     fn complete(&mut self, op: Box<Op>, now_ns: u64, completions: &mut VecDeque<Completion>) {
-        let token = op.token;
-        let ok = op.status == OpStatus::Success;
-        let index = slot_of(token, &self.slots);
-        let waiting = index.filter(|&index| matches!(self.slots[index].state, State::Waiting(_)));
-        let Some(index) = waiting else {
-            self.counters.stray += 1;
+        let with_device = slot_of(op.token, &self.slots)
+            .filter(|&index| matches!(self.slots[index].state, State::Device(_)));
+        let Some(index) = with_device else {
+            self.stray(op, now_ns);
             return;
         };
-        let slot = &mut self.slots[index];
-        let State::Waiting(job) = std::mem::replace(&mut slot.state, State::Free) else {
+        let State::Device(job) = std::mem::replace(&mut self.slots[index].state, State::Free)
+        else {
             return;
         };
-        self.waiting -= 1;
-        self.counters.completed += u64::from(ok);
-        self.counters.failed += u64::from(!ok);
-        if job.awaited() != token.0 {
-            self.counters.orphaned += 1;
-            self.release(index, op);
-            return;
+        match op.status {
+            OpStatus::Success => self.health.succeeded(),
+            OpStatus::Invalid => {}
+            OpStatus::Error | OpStatus::NotProcessed => self.count_error(op.kind()),
         }
-        if let Some(latency) = &mut self.latency[op.kind().index()] {
+        if job.awaited() != op.token.0 {
+            self.cancelled(index, op);
+        } else if self.is_to_be_redone(&op) {
+            self.redo(index, op, job);
+        } else {
+            self.end(index, op, job, EndedBy::Device, now_ns, completions);
+        }
+    }
+
+    /// An op has its result, or none, for good.
+    fn end(
+        &mut self,
+        index: usize,
+        op: Box<Op>,
+        job: Rc<Job>,
+        by: EndedBy,
+        now_ns: u64,
+        completions: &mut VecDeque<Completion>,
+    ) {
+        let (kind, token) = (op.kind().index(), op.token);
+        let ok = op.status == OpStatus::Success;
+        let counts = &mut self.counts[kind];
+        match by {
+            EndedBy::Device => counts.completed += 1,
+            EndedBy::Software => counts.fallback += 1,
+        }
+        counts.failed += u64::from(!ok);
+        if let Some(latency) = &mut self.latency[kind] {
             latency.saturating_record(now_ns.saturating_sub(op.enqueued_at_ns).max(1));
         }
-        slot.state = State::Done(op, Rc::clone(&job));
+        self.waiting -= 1;
         self.unread += 1;
+        self.slots[index].state = State::Done(op, Rc::clone(&job));
         job.complete();
         completions.push_back(Completion { job, token, ok });
+    }
+
+    /// An op ended that nobody waits for any more.
+    fn cancelled(&mut self, index: usize, op: Box<Op>) {
+        let counts = &mut self.counts[op.kind().index()];
+        counts.cancelled += 1;
+        counts.orphaned += 1;
+        self.waiting -= 1;
+        self.release(index, op);
     }
 
     /// Gives a finished op's memory to `read` and frees its slot.
@@ -267,23 +369,40 @@ impl Channel {
             if self.swept >= self.slots.len() {
                 self.swept = 0;
             }
-            let Slot { token, state } = &self.slots[self.swept];
+            let Slot { token, state, .. } = &self.slots[self.swept];
             if matches!(state, State::Done(_, job) if job.awaited() != token.0) {
-                self.counters.orphaned += 1;
-                self.finish(*token, |_| ());
+                let kind = self.finish(*token, Op::kind);
+                if let Some(kind) = kind {
+                    self.counts[kind.index()].orphaned += 1;
+                }
             }
         }
     }
 
     fn release(&mut self, index: usize, op: Box<Op>) {
-        self.pool.push(recycled(op));
+        self.put_op(op);
+        if let Some(copy) = self.slots[index].copy.take() {
+            self.put_op(copy);
+        }
         self.slots[index].token = NO_OP;
         self.free.push(index as u32);
     }
 
+    /// An empty op. Allocates in place of those that the device has lost.
+    fn take_op(&mut self) -> Box<Op> {
+        self.pool.pop().unwrap_or_else(Op::new)
+    }
+
+    fn put_op(&mut self, mut op: Box<Op>) {
+        op.recycle();
+        if self.pool.len() < self.pool_size {
+            self.pool.push(op);
+        }
+    }
+
     /// Starts what is waiting in partial batches.
     pub(crate) fn flush(&mut self) {
-        self.counters.idle_flushes += 1;
+        self.idle_flushes += 1;
         self.queue_pair.flush();
     }
 
@@ -300,27 +419,29 @@ impl Channel {
 
     pub(crate) fn stats(&self) -> ChannelStats {
         let used = |kind: OpKind| {
+            let counts = self.counts[kind.index()];
             let latency = self.latency[kind.index()].as_ref()?;
-            (!latency.is_empty()).then(|| KindStats {
+            (counts != OpCounts::default()).then(|| KindStats {
                 kind,
+                counts,
                 latency_ns: latency.clone(),
             })
         };
+        let mut counts = OpCounts::default();
+        self.counts.iter().for_each(|of_kind| counts += *of_kind);
         ChannelStats {
             device: self.queue_pair.name().to_owned(),
-            enqueued: self.counters.enqueued,
-            completed: self.counters.completed,
-            failed: self.counters.failed,
-            refused: self.counters.refused,
-            retried: self.counters.retried,
-            orphaned: self.counters.orphaned,
-            stray: self.counters.stray,
+            counts,
+            stray: self.stray,
             in_flight: self.waiting,
-            in_flight_peak: self.counters.in_flight_peak,
+            in_flight_peak: self.in_flight_peak,
             capacity: self.slots.len(),
+            free_slots: self.free.len(),
             retry_queue: self.retry.len(),
-            idle_flushes: self.counters.idle_flushes,
+            idle_flushes: self.idle_flushes,
+            health: self.health.stats(),
             device_stats: self.queue_pair.stats(),
+            xstats: self.queue_pair.xstats(),
             kinds: OpKind::ALL.into_iter().filter_map(used).collect(),
         }
     }
@@ -342,9 +463,4 @@ fn slot_of(token: Token, slots: &[Slot]) -> Option<usize> {
     let index = (token.0 & ((1 << INDEX_BITS) - 1)) as usize;
     let slot = slots.get(index)?;
     (slot.token == token && token != NO_OP).then_some(index)
-}
-
-fn recycled(mut op: Box<Op>) -> Box<Op> {
-    op.recycle();
-    op
 }

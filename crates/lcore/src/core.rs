@@ -10,6 +10,7 @@ use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
 use crate::channel::{Channel, Completion};
 use crate::clock::{Clock, TscClock};
+use crate::health::HealthConfig;
 use crate::stats::Stats;
 
 thread_local! {
@@ -26,12 +27,15 @@ pub struct Config {
     /// Callbacks of one poll that take longer in all are counted as slow. Nanoseconds; default
     /// 10 µs, a hundred times what they should.
     pub slow_callback_ns: u64,
+    /// When a device counts as failed, and what is done about it.
+    pub health: HealthConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             slow_callback_ns: 10_000,
+            health: HealthConfig::default(),
         }
     }
 }
@@ -115,7 +119,7 @@ impl Lcore {
     /// Adds a queue pair. A kind is served by the first queue pair added that offers it.
     pub fn add_queue_pair(&self, queue_pair: Box<dyn QueuePair>) {
         let mut channels = self.inner.channels.borrow_mut();
-        channels.push(Channel::new(queue_pair));
+        channels.push(Channel::new(queue_pair, self.inner.config.health));
         let mut routes = [None; OpKind::COUNT];
         for kind in OpKind::ALL {
             let first = channels.iter().position(|channel| channel.serves(kind));
@@ -198,7 +202,7 @@ impl Lcore {
         self.inner.worked.set(true);
     }
 
-    /// Ops with the devices now.
+    /// Ops with the devices now, or waiting for software in a device's place.
     pub fn in_flight(&self) -> usize {
         self.inner
             .channels
@@ -311,7 +315,7 @@ impl Inner {
     fn flush(&self) -> bool {
         let mut flushed = false;
         for channel in self.channels.borrow_mut().iter_mut() {
-            if channel.in_flight() != 0 {
+            if channel.has_work() {
                 channel.flush();
                 flushed = true;
             }

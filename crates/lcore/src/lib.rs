@@ -14,24 +14,38 @@
 //!   resume it in turn when slots are free. A resume out of turn is another attempt;
 //! - no callback is made once the wait context is freed or the job cancelled.
 //!
+//! # Devices fail
+//! Every op has a deadline ([`HealthConfig`]). What a device fails, calls invalid or does not give
+//! back in time is computed here, by the CPU reference, and ends as if nothing had happened. A
+//! device that errs several times in a row, gives nothing back or takes nothing for as long as a
+//! deadline is unhealthy: its ops in flight and all new ones are computed here, and every now and
+//! then a copy of one goes to the device; when that comes back right, the device serves again. A
+//! line is logged at either turn, and all of it is counted ([`OpCounts`], [`HealthStats`]).
+//! What an op was asked is therefore kept twice while a device has it, except by devices that
+//! compute inline ([`QueuePair::is_inline`](spinlane_cryptodev::QueuePair::is_inline)) and cannot
+//! keep an op.
+//!
 //! # Invariants
 //! - Knows no TLS and no socket; a connection is an opaque [`Conn`] word.
 //! - Device work runs on the stack of whoever polls, never on a fiber.
 //! - A poll is bounded: at most two bursts per queue pair, at most as many retries as free
 //!   slots; what it made ready is handed out once.
-//! - After warm-up no allocation, lock or system call per op.
+//! - After warm-up no allocation, lock or system call per op; in place of an op that a device has
+//!   lost, a new one is allocated.
 
 #![forbid(unsafe_code)]
 
 mod channel;
 mod clock;
 mod core;
+mod health;
 mod launch;
 mod offload;
 mod stats;
 
 pub use crate::clock::{Clock, TscClock};
 pub use crate::core::{Config, Conn, Entered, Lcore, NoPoll, Polled};
+pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
 pub use crate::offload::{OffloadError, offload};
-pub use crate::stats::{ChannelStats, KindStats, Stats};
+pub use crate::stats::{ChannelStats, HealthStats, KindStats, OpCounts, Stats};

@@ -29,39 +29,94 @@ pub struct Stats {
     pub channels: Vec<ChannelStats>,
 }
 
+/// What became of ops. At any time and for any set of ops,
+/// `enqueued = completed + fallback + cancelled + in flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpCounts {
+    /// Ops accepted, by the device or in its place by software.
+    pub enqueued: u64,
+    /// Ops that the device ended, whatever their status, while somebody waited for them.
+    pub completed: u64,
+    /// Ops that software ended while somebody waited for them, because the device failed them,
+    /// did not answer in time, or was unhealthy when they came.
+    pub fallback: u64,
+    /// Ops that ended when nobody waited for them any more: their connection was closed in flight.
+    pub cancelled: u64,
+    /// Of completed and fallback, those that ended with status ERR.
+    pub failed: u64,
+    /// Results that nobody read: those of cancelled ops, and those whose connection was closed
+    /// between its callback and its resume.
+    pub orphaned: u64,
+    /// Attempts refused because the queue pair was full, or behind others that wait for it.
+    pub refused: u64,
+    /// Attempts made again after a refusal.
+    pub retried: u64,
+    /// Times the device gave an op back with an error, or called an op invalid that software
+    /// found valid.
+    pub errors: u64,
+    /// Ops that the device did not give back by their deadline.
+    pub timed_out: u64,
+}
+
+impl std::ops::AddAssign for OpCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.enqueued += other.enqueued;
+        self.completed += other.completed;
+        self.fallback += other.fallback;
+        self.cancelled += other.cancelled;
+        self.failed += other.failed;
+        self.orphaned += other.orphaned;
+        self.refused += other.refused;
+        self.retried += other.retried;
+        self.errors += other.errors;
+        self.timed_out += other.timed_out;
+    }
+}
+
 /// Counters of one queue pair and the slots in front of it.
 #[derive(Clone, Debug)]
 pub struct ChannelStats {
     /// Name of the device.
     pub device: String,
-    /// Ops accepted.
-    pub enqueued: u64,
-    /// Ops that came back done.
-    pub completed: u64,
-    /// Ops that came back failed.
-    pub failed: u64,
-    /// Attempts refused because the queue pair was full.
-    pub refused: u64,
-    /// Attempts made again after a refusal.
-    pub retried: u64,
-    /// Ops that came back after their connection had gone.
-    pub orphaned: u64,
-    /// Ops that the device gave back twice, or under a token that it was never given.
+    /// What became of its ops, all kinds together.
+    pub counts: OpCounts,
+    /// Ops that the device gave back twice, too late, or under a token that it was never given.
     pub stray: u64,
-    /// Ops in flight now.
+    /// Ops in flight now, with the device or waiting for software.
     pub in_flight: usize,
     /// Most ops ever in flight.
     pub in_flight_peak: usize,
     /// Ops in flight at most.
     pub capacity: usize,
+    /// Slots that hold no op: the capacity less the ops in flight and the results not yet read.
+    pub free_slots: usize,
     /// Connections in the retry queue now.
     pub retry_queue: usize,
     /// Partial batches started because the lcore had nothing else to do.
     pub idle_flushes: u64,
+    /// Whether new ops go to the device, and how often that changed.
+    pub health: HealthStats,
     /// The device's own counters.
     pub device_stats: DeviceStats,
-    /// One entry per op kind that was used.
+    /// Counters of this driver alone, by name.
+    pub xstats: Vec<(&'static str, u64)>,
+    /// One entry per op kind that was asked for, in the order of [`OpKind::ALL`].
     pub kinds: Vec<KindStats>,
+}
+
+/// How a device has fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthStats {
+    /// Whether new ops go to the device.
+    pub healthy: bool,
+    /// Times it was marked unhealthy.
+    pub failures: u64,
+    /// Times a probe found it healthy again.
+    pub recoveries: u64,
+    /// Probes sent to it.
+    pub probes: u64,
+    /// Probes that it refused, failed, got wrong or did not answer in time.
+    pub probes_failed: u64,
 }
 
 impl ChannelStats {
@@ -74,12 +129,15 @@ impl ChannelStats {
     }
 }
 
-/// Latency of one op kind, from its submission to its callback.
+/// One op kind on one queue pair.
 #[derive(Clone, Debug)]
 pub struct KindStats {
     /// Which kind.
     pub kind: OpKind,
-    /// Nanoseconds, three significant digits.
+    /// What became of its ops.
+    pub counts: OpCounts,
+    /// Nanoseconds from the submission to the callback, three significant digits. Cancelled ops
+    /// stay out.
     pub latency_ns: Histogram<u64>,
 }
 

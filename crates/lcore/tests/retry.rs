@@ -49,7 +49,7 @@ fn two_slots_serve_256_jobs_in_their_order() {
     let channel = &bench.lcore.stats().channels[0];
     assert_eq!((channel.in_flight_peak, channel.in_flight), (2, 0));
     assert_eq!(
-        (channel.refused, channel.retried),
+        (channel.counts.refused, channel.counts.retried),
         (254, 254),
         "refused once, retried once"
     );
@@ -72,7 +72,7 @@ fn several_ops_per_job_take_turns() {
             .all(|session| session.result() == Some(Ok(())))
     );
     assert_eq!(bench.device.peak(), 2);
-    assert_eq!(bench.lcore.stats().channels[0].completed, 3 * 256);
+    assert_eq!(bench.lcore.stats().channels[0].counts.completed, 3 * 256);
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn on_a_full_queue_pair_polls_make_no_attempts() {
     sessions.iter().for_each(|session| session.start(1));
     let (attempts, refused) = (
         bench.device.enqueue_calls(),
-        bench.lcore.stats().channels[0].refused,
+        bench.lcore.stats().channels[0].counts.refused,
     );
     for _ in 0..100 {
         assert_eq!(bench.turn(&sessions).retried, 0);
     }
     assert_eq!(bench.device.enqueue_calls(), attempts);
-    assert_eq!(bench.lcore.stats().channels[0].refused, refused);
+    assert_eq!(bench.lcore.stats().channels[0].counts.refused, refused);
 }
 
 #[test]

@@ -94,6 +94,9 @@ fn key_agreements_of_many_jobs_on_few_slots() {
     assert_eq!(agreed.get(), JOBS);
     let channel = &lcore.stats().channels[0];
     assert_eq!(channel.device, "soft");
-    assert_eq!((channel.completed, channel.in_flight), (4 * JOBS as u64, 0));
-    assert!(channel.in_flight_peak <= 3 && channel.refused > 0);
+    assert_eq!(
+        (channel.counts.completed, channel.in_flight),
+        (4 * JOBS as u64, 0)
+    );
+    assert!(channel.in_flight_peak <= 3 && channel.counts.refused > 0);
 }

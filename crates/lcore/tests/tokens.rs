@@ -95,7 +95,7 @@ fn a_late_op_of_one_queue_pair_is_not_taken_for_one_of_another() {
     keygen.release(1);
     lcore.poll().unwrap();
     assert_eq!(second.callbacks(), []);
-    assert_eq!(lcore.stats().channels[0].orphaned, 1);
+    assert_eq!(lcore.stats().channels[0].counts.orphaned, 1);
     derive.release(1);
     lcore.poll().unwrap();
     assert_eq!(lcore.next_ready(), Some(Conn(1)));

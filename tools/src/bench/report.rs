@@ -231,10 +231,10 @@ impl Counters {
             ..Self::default()
         };
         for channel in &stats.channels {
-            counters.ops_enqueued += channel.enqueued;
+            counters.ops_enqueued += channel.counts.enqueued;
             counters.ops_in_flight_peak = counters.ops_in_flight_peak.max(channel.in_flight_peak);
-            counters.ops_failed += channel.failed;
-            counters.ops_refused += channel.refused;
+            counters.ops_failed += channel.counts.failed;
+            counters.ops_refused += channel.counts.refused;
             counters.ops_scalar += channel.device_stats.scalar;
             counters.batches += channel.device_stats.batches;
             counters.idle_flushes += channel.idle_flushes;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use spinlane::lcore::{ChannelStats, Stats};
+use spinlane::lcore::{ChannelStats, OpCounts, Stats};
 
 use super::counters::Counters;
 
@@ -100,24 +100,53 @@ impl fmt::Display for Counters {
 fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Result {
     let ChannelStats {
         device,
-        completed,
-        failed,
+        counts,
+        stray,
         in_flight,
         in_flight_peak,
         capacity,
+        health,
         ..
     } = channel;
+    let OpCounts {
+        enqueued,
+        completed,
+        fallback,
+        cancelled,
+        failed,
+        orphaned,
+        refused,
+        retried,
+        errors,
+        timed_out,
+    } = counts;
     writeln!(
         f,
-        "  device {device:<6} {completed} done, {failed} failed, {in_flight} in flight (peak {in_flight_peak} of {capacity}), \
-         refused {}, retried {}, orphaned {}, fill {}",
-        channel.refused,
-        channel.retried,
-        channel.orphaned,
+        "  device {device:<6} {enqueued} ops: {completed} completed, {fallback} fallback, {cancelled} cancelled, \
+         {in_flight} in flight (peak {in_flight_peak} of {capacity}); {failed} failed, \
+         refused {refused}, retried {retried}, orphaned {orphaned}, fill {}",
         channel
             .batch_fill_mean()
             .map_or_else(|| "-".to_owned(), |fill| format!("{fill:.2}")),
     )?;
+    if errors + timed_out + stray + health.failures != 0 {
+        writeln!(
+            f,
+            "    {}: failures {}, recoveries {}, probes {} ({} failed), errors {errors}, timed out {timed_out}, stray {stray}",
+            if health.healthy { "healthy" } else { "UNHEALTHY" },
+            health.failures,
+            health.recoveries,
+            health.probes,
+            health.probes_failed,
+        )?;
+    }
+    if !channel.xstats.is_empty() {
+        write!(f, "   ")?;
+        for (name, count) in &channel.xstats {
+            write!(f, " {name} {count}")?;
+        }
+        writeln!(f)?;
+    }
     if !channel.kinds.is_empty() {
         writeln!(
             f,

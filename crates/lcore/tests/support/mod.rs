@@ -8,10 +8,12 @@ use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
 use spinlane_cryptodev::{
-    Capabilities, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token,
+    Capabilities, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token, cpu,
 };
 use spinlane_job::{self as job, Callback, Job, Progress, Status, WaitCtx};
-use spinlane_lcore::{Clock, Config, Conn, Entered, Lcore, OffloadError, Polled, offload};
+use spinlane_lcore::{
+    Clock, Config, Conn, Entered, HealthConfig, Lcore, OffloadError, Polled, offload,
+};
 
 /// Time that passes when the test says so. Nanoseconds.
 #[derive(Clone, Default)]
@@ -47,6 +49,10 @@ struct Inner {
     peak: Cell<usize>,
     flushes: Cell<usize>,
     next_status: Cell<OpStatus>,
+    /// Computes as a device should.
+    computes: Cell<bool>,
+    inline: Cell<bool>,
+    resets: Cell<usize>,
     /// The first thousand.
     tokens: RefCell<Vec<Token>>,
     clock: TestClock,
@@ -78,6 +84,9 @@ impl Handle {
             peak: Cell::new(0),
             flushes: Cell::new(0),
             next_status: Cell::new(OpStatus::Success),
+            computes: Cell::new(false),
+            inline: Cell::new(false),
+            resets: Cell::new(0),
             tokens: RefCell::new(Vec::with_capacity(1000)),
             clock: clock.clone(),
             dequeue_ns: Cell::new(0),
@@ -117,6 +126,31 @@ impl Handle {
         op.prepare(token, &Request::x25519_keygen(&[0xEE; 32]), 0);
         self.0.held.borrow_mut().push_front(op);
         self.release(1);
+    }
+
+    /// From now on its answers are right.
+    pub fn compute(&self) {
+        self.0.computes.set(true);
+    }
+
+    /// Says of itself that it computes on the poll core's stack. Before it is added.
+    pub fn be_inline(&self) {
+        self.0.inline.set(true);
+    }
+
+    /// Takes what is held out of the device.
+    pub fn steal(&self) -> VecDeque<Box<Op>> {
+        self.0.held.take()
+    }
+
+    /// Puts back what was taken, to come back next.
+    pub fn give_back(&self, ops: VecDeque<Box<Op>>) {
+        self.release(ops.len());
+        *self.0.held.borrow_mut() = ops;
+    }
+
+    pub fn resets(&self) -> usize {
+        self.0.resets.get()
     }
 
     /// Turns the order of what is held round.
@@ -188,10 +222,17 @@ impl QueuePair for TestPair {
         let count = inner.released.get().min(held.len()).min(max);
         inner.released.set(inner.released.get() - count);
         for mut op in held.drain(..count) {
-            let (input, output) = op.buffers();
-            let result = answer(input);
-            output.copy_from_slice(&result[..output.len()]);
-            op.status = inner.next_status.get();
+            if inner.computes.get() {
+                cpu::run(&mut op);
+            } else {
+                let (input, output) = op.buffers();
+                let result = answer(input);
+                output.copy_from_slice(&result[..output.len()]);
+                op.status = OpStatus::Success;
+            }
+            if inner.next_status.get() != OpStatus::Success {
+                op.status = inner.next_status.get();
+            }
             done.push_back(op);
         }
         if count != 0 {
@@ -211,6 +252,26 @@ impl QueuePair for TestPair {
     fn stats(&self) -> DeviceStats {
         DeviceStats::default()
     }
+
+    fn is_inline(&self) -> bool {
+        self.0.inline.get()
+    }
+
+    fn reset(&mut self) {
+        self.0.resets.set(self.0.resets.get() + 1);
+    }
+}
+
+/// Failures show: what the device answers is not what software would.
+pub fn without_fallback() -> Config {
+    let health = HealthConfig {
+        fallback: false,
+        ..HealthConfig::default()
+    };
+    Config {
+        health,
+        ..Config::default()
+    }
 }
 
 /// An entered lcore on a still clock, with one queue pair for all kinds.
@@ -224,8 +285,24 @@ pub struct Bench {
 impl Bench {
     pub fn new(capacity: usize) -> Self {
         let clock = TestClock::default();
-        let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
         let device = Handle::new(capacity, Capabilities::ALL, &clock);
+        Self::with(without_fallback(), device, clock)
+    }
+
+    /// With a device that computes, and software in its place where it does not.
+    pub fn with_fallback(capacity: usize, health: HealthConfig) -> Self {
+        let clock = TestClock::default();
+        let device = Handle::new(capacity, Capabilities::ALL, &clock);
+        device.compute();
+        let config = Config {
+            health,
+            ..Config::default()
+        };
+        Self::with(config, device, clock)
+    }
+
+    pub fn with(config: Config, device: Handle, clock: TestClock) -> Self {
+        let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
         lcore.add_queue_pair(device.queue_pair());
         Self {
             _entered: lcore.enter(),
@@ -264,7 +341,10 @@ impl Bench {
     /// Counters of the queue pair: orphaned, in flight.
     pub fn orphaned_and_in_flight(&self) -> (u64, usize) {
         let stats = self.lcore.stats();
-        (stats.channels[0].orphaned, stats.channels[0].in_flight)
+        (
+            stats.channels[0].counts.orphaned,
+            stats.channels[0].in_flight,
+        )
     }
 
     /// Whether every slot can be had again: fills them all and empties them.
@@ -351,6 +431,18 @@ impl Session {
         self.after(&progress);
     }
 
+    /// Starts a job of one X25519 operation of `kind` on a device that computes.
+    pub fn start_true(&self, kind: OpKind, peer: [u8; 32]) {
+        let (id, result) = (self.id as u8, Rc::clone(&self.result));
+        let (progress, job) = job::start(Some(&self.ctx), move || {
+            result.set(Some(compute_truly(kind, id, &peer)));
+            0
+        })
+        .unwrap();
+        *self.job.borrow_mut() = job;
+        self.after(&progress);
+    }
+
     pub fn resume(&self) {
         let job = self.job.borrow().clone();
         if let Some(job) = job.filter(|job| job.is_paused()) {
@@ -399,6 +491,22 @@ impl Session {
             unsafe { job.abandon() };
         }
     }
+}
+
+/// One op, and whether its result is right.
+fn compute_truly(kind: OpKind, id: u8, peer: &[u8; 32]) -> Result<(), OffloadError> {
+    let private = [id; 32];
+    let request = match kind {
+        OpKind::X25519Derive => Request::x25519_derive(&private, peer),
+        _ => Request::x25519_keygen(&private),
+    };
+    let mut output = [0; 32];
+    offload(&request, &mut output)?;
+    let mut op = Op::new();
+    op.prepare(Token(0), &request, 0);
+    cpu::run(&mut op);
+    assert_eq!(output, op.output(), "not the result");
+    Ok(())
 }
 
 /// One op, and whether its result is its own.

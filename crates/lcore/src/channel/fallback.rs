@@ -1,0 +1,239 @@
+//! What is done about a device that errs, stalls or refuses: its ops are computed here instead.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, cpu};
+use spinlane_job::Job;
+
+use super::{Channel, Completion, EndedBy, MAX_SLOTS, State, next_token, slot_of};
+use crate::clock::Clock;
+use crate::health::Cause;
+
+/// Computing time of one turn, in microseconds: about one RSA-2048 signature, below which no
+/// bound could be. A poll core's other work waits no longer than that, or for one op.
+const BUDGET_US: u32 = 200;
+/// The deadlines are looked at so often within one.
+const CHECKS_PER_DEADLINE: u64 = 4;
+
+impl Channel {
+    /// Looks at the deadlines and at how the device fares. `drained`: it has nothing to give
+    /// back that it has not been asked for; otherwise what is late may be about to come.
+    pub(super) fn check(
+        &mut self,
+        drained: bool,
+        now_ns: u64,
+        completions: &mut VecDeque<Completion>,
+    ) {
+        let deadline_ns = self.health.config().op_deadline_ns;
+        self.check_at_ns = now_ns.saturating_add((deadline_ns / CHECKS_PER_DEADLINE).max(1));
+        if self.retry.is_empty() {
+            self.health.asked_for_nothing();
+        }
+        let patience_ns = deadline_ns.saturating_mul(if drained { 1 } else { 2 });
+        let overdue = !self.is_inline && self.expire(patience_ns, now_ns, completions);
+        if let Some(cause) = self.health.verdict(overdue, now_ns) {
+            self.fail(cause, now_ns, completions);
+        }
+        if self.health.probe_is_overdue(now_ns) {
+            self.probe_failed(now_ns);
+        }
+    }
+
+    /// Gives up the ops that the device has had for longer than `patience_ns`; returns whether
+    /// there are any.
+    fn expire(
+        &mut self,
+        patience_ns: u64,
+        now_ns: u64,
+        completions: &mut VecDeque<Completion>,
+    ) -> bool {
+        let mut overdue = false;
+        for index in 0..self.slots.len() {
+            let Some(kind) = self.kind_if_overdue(index, patience_ns, now_ns) else {
+                continue;
+            };
+            overdue = true;
+            self.counts[kind.index()].timed_out += 1;
+            self.health.erred();
+            self.give_up(index, now_ns, completions);
+        }
+        overdue
+    }
+
+    fn kind_if_overdue(&self, index: usize, patience_ns: u64, now_ns: u64) -> Option<OpKind> {
+        let slot = &self.slots[index];
+        let copy = slot.copy.as_ref()?;
+        let overdue = matches!(slot.state, State::Device(_))
+            && now_ns.saturating_sub(copy.enqueued_at_ns) >= patience_ns;
+        overdue.then(|| copy.kind())
+    }
+
+    /// The device is unhealthy: what it has is computed here, and what comes too.
+    fn fail(&mut self, cause: Cause, now_ns: u64, completions: &mut VecDeque<Completion>) {
+        self.health.fail(now_ns);
+        let in_flight = self.waiting - self.software.len();
+        tracing::warn!(
+            device = self.queue_pair.name(),
+            in_flight,
+            "device unhealthy: {cause}; software computes until a probe succeeds"
+        );
+        if self.is_inline {
+            // What it has comes back by itself.
+            return;
+        }
+        for index in 0..self.slots.len() {
+            if matches!(self.slots[index].state, State::Device(_)) {
+                self.give_up(index, now_ns, completions);
+            }
+        }
+        self.queue_pair.reset();
+    }
+
+    /// Takes an op away from the device. Its copy goes on in its place, or ends with an error
+    /// if software is not to.
+    fn give_up(&mut self, index: usize, now_ns: u64, completions: &mut VecDeque<Completion>) {
+        let slot = &mut self.slots[index];
+        let (State::Device(job), Some(mut copy)) = (
+            std::mem::replace(&mut slot.state, State::Free),
+            slot.copy.take(),
+        ) else {
+            return;
+        };
+        if job.awaited() != slot.token.0 {
+            self.cancelled(index, copy);
+        } else if self.health.config().fallback {
+            self.redo(index, copy, job);
+        } else {
+            copy.status = OpStatus::Error;
+            self.end(index, copy, job, EndedBy::Device, now_ns, completions);
+        }
+    }
+
+    /// Whether software is to compute what the device gave back so. An inline device's word on
+    /// an invalid input is taken.
+    pub(super) fn is_to_be_redone(&self, op: &Op) -> bool {
+        self.health.config().fallback
+            && match op.status {
+                OpStatus::Success => false,
+                OpStatus::Invalid => !self.is_inline,
+                OpStatus::Error | OpStatus::NotProcessed => true,
+            }
+    }
+
+    /// Hands an op to software: from its copy, if there is one, since who knows what the device
+    /// did to its own.
+    pub(super) fn redo(&mut self, index: usize, op: Box<Op>, job: Rc<Job>) {
+        let doubted = op.status == OpStatus::Invalid;
+        let op = match self.slots[index].copy.take() {
+            Some(copy) => {
+                self.put_op(op);
+                copy
+            }
+            None => op,
+        };
+        self.slots[index].state = State::Software { job, doubted };
+        self.software.push_back(op);
+    }
+
+    pub(super) fn count_error(&mut self, kind: OpKind) {
+        self.counts[kind.index()].errors += 1;
+        self.health.erred();
+        // Now, if it is one too many.
+        self.check_at_ns = 0;
+    }
+
+    /// Computes ops of the software queue, for a bounded time; returns how many ended.
+    pub(super) fn run_software(
+        &mut self,
+        clock: &dyn Clock,
+        now_ns: &mut u64,
+        completions: &mut VecDeque<Completion>,
+    ) -> usize {
+        let (mut ended, mut spent_us) = (0, 0);
+        while let Some(next) = self.software.front() {
+            spent_us += cpu::cost_us(next.kind());
+            if ended > 0 && spent_us > BUDGET_US {
+                break;
+            }
+            let Some(mut op) = self.software.pop_front() else {
+                break;
+            };
+            ended += 1;
+            let Some((index, job, doubted)) = self.take_software(&op) else {
+                continue;
+            };
+            if job.awaited() != op.token.0 {
+                self.cancelled(index, op);
+                continue;
+            }
+            cpu::run(&mut op);
+            *now_ns = clock.now_ns();
+            if doubted && op.status == OpStatus::Success {
+                self.count_error(op.kind());
+            }
+            self.end(index, op, job, EndedBy::Software, *now_ns, completions);
+        }
+        ended
+    }
+
+    /// Who waits for an op of the software queue, and whether the device called it invalid.
+    /// There is always somebody: a slot leaves that state in `run_software` alone.
+    fn take_software(&mut self, op: &Op) -> Option<(usize, Rc<Job>, bool)> {
+        let index = slot_of(op.token, &self.slots)?;
+        match std::mem::replace(&mut self.slots[index].state, State::Free) {
+            State::Software { job, doubted } => Some((index, job, doubted)),
+            other => {
+                self.slots[index].state = other;
+                None
+            }
+        }
+    }
+
+    /// Asks an unhealthy device the same as software, if it is time to.
+    pub(super) fn probe(&mut self, request: &Request<'_>, now_ns: u64) {
+        if !self.health.wants_probe(now_ns) {
+            return;
+        }
+        let token = next_token(MAX_SLOTS as u32);
+        let mut op = self.take_op();
+        op.prepare(token, request, now_ns);
+        self.health.probe_sent(token, now_ns);
+        if self.give(op, now_ns).is_none() {
+            self.probe_failed(now_ns);
+        }
+    }
+
+    fn probe_failed(&mut self, now_ns: u64) {
+        self.health.probe_failed(now_ns);
+        if !self.is_inline {
+            self.queue_pair.reset();
+        }
+    }
+
+    /// An op came back that no slot has with the device.
+    pub(super) fn stray(&mut self, mut op: Box<Op>, now_ns: u64) {
+        if !self.health.is_probe(op.token) {
+            self.stray += 1;
+        } else if is_right(&mut op) {
+            self.health.recover(now_ns);
+            let device = self.queue_pair.name();
+            tracing::info!(device, "device healthy again: a probe succeeded");
+        } else {
+            self.probe_failed(now_ns);
+        }
+        self.put_op(op);
+    }
+}
+
+/// Whether software agrees with what the device made of `op`.
+fn is_right(op: &mut Op) -> bool {
+    match op.status {
+        OpStatus::Success => cpu::result_is_right(op),
+        OpStatus::Invalid => {
+            cpu::run(op);
+            op.status == OpStatus::Invalid
+        }
+        OpStatus::Error | OpStatus::NotProcessed => false,
+    }
+}
