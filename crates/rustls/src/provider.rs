@@ -1,0 +1,43 @@
+//! The [`CryptoProvider`]: aws-lc-rs with the private-key ops offloaded.
+
+use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom, aws_lc_rs};
+use spinlane_cryptodev::random;
+
+use crate::kx::{OffloadedX25519, X25519Mlkem768WithOffloadedX25519};
+use crate::sign::OffloadingKeyProvider;
+use crate::tls13;
+
+/// aws-lc-rs' provider with these parts replaced:
+/// - private keys by [`OffloadingKeyProvider`];
+/// - groups X25519 and X25519MLKEM768 by those that offload X25519. Their order is aws-lc-rs' own;
+/// - hashes and key schedule of the TLS 1.3 suites by ones that neither hash an HMAC key twice nor
+///   allocate per use;
+/// - random numbers by [`BufferedRandom`].
+pub fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    for suite in &mut provider.cipher_suites {
+        *suite = tls13::faster(*suite);
+    }
+    for group in &mut provider.kx_groups {
+        if group.name() == OffloadedX25519::NAME {
+            *group = &OffloadedX25519;
+        } else if group.name() == X25519Mlkem768WithOffloadedX25519::NAME {
+            *group = &X25519Mlkem768WithOffloadedX25519;
+        }
+    }
+    provider.secure_random = &BufferedRandom;
+    provider.key_provider = &OffloadingKeyProvider;
+    provider
+}
+
+/// Random bytes of aws-lc's generator, drawn a kilobyte at a time per thread (see
+/// [`spinlane_cryptodev::random`]).
+#[derive(Debug)]
+pub struct BufferedRandom;
+
+impl SecureRandom for BufferedRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        random::fill(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! Numbers of a private key out of its encoding.
+
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::Decode;
+use rustls::pki_types::PrivateKeyDer;
+use spinlane_cryptodev::{EcP256Key, Key, RsaComponents, RsaKey};
+
+/// rsaEncryption (RFC 8017, appendix A).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// id-ecPublicKey (RFC 5480).
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// secp256r1 (RFC 5480).
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+
+/// The key for devices.
+///
+/// # Errors
+/// There is none; the text says why.
+pub(super) fn device_key(der: &PrivateKeyDer<'_>) -> Result<Key, String> {
+    match der {
+        PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der()),
+        PrivateKeyDer::Sec1(key) => ec(key.secret_sec1_der(), None),
+        PrivateKeyDer::Pkcs8(key) => {
+            let info = pkcs8::PrivateKeyInfo::from_der(key.secret_pkcs8_der())
+                .map_err(|error| format!("not PKCS#8: {error}"))?;
+            match info.algorithm.oid {
+                RSA => rsa(info.private_key),
+                EC => ec(info.private_key, info.algorithm.parameters_oid().ok()),
+                oid => Err(format!("no device signs with keys of type {oid}")),
+            }
+        }
+        _ => Err("no device knows this encoding".to_owned()),
+    }
+}
+
+fn rsa(der: &[u8]) -> Result<Key, String> {
+    let key =
+        pkcs1::RsaPrivateKey::from_der(der).map_err(|error| format!("not PKCS#1: {error}"))?;
+    if key.other_prime_infos.is_some() {
+        return Err("RSA key of more than two primes".to_owned());
+    }
+    let components = RsaComponents {
+        n: key.modulus.as_bytes(),
+        e: key.public_exponent.as_bytes(),
+        d: key.private_exponent.as_bytes(),
+        p: key.prime1.as_bytes(),
+        q: key.prime2.as_bytes(),
+        dp: key.exponent1.as_bytes(),
+        dq: key.exponent2.as_bytes(),
+        qinv: key.coefficient.as_bytes(),
+    };
+    let key = RsaKey::from_components(&components).map_err(|error| error.to_string())?;
+    Ok(Key::Rsa(key))
+}
+
+/// `curve`: as told by the wrapping, where there is one.
+fn ec(der: &[u8], curve: Option<ObjectIdentifier>) -> Result<Key, String> {
+    let key = sec1::EcPrivateKey::from_der(der).map_err(|error| format!("not SEC1: {error}"))?;
+    let curve = curve.or_else(|| {
+        key.parameters
+            .and_then(|parameters| parameters.named_curve())
+    });
+    match curve {
+        Some(P256) => EcP256Key::from_scalar(key.private_key)
+            .map(Key::EcP256)
+            .map_err(|error| error.to_string()),
+        Some(oid) => Err(format!("no device signs on curve {oid}")),
+        None => Err("EC key without a named curve".to_owned()),
+    }
+}

@@ -1,0 +1,76 @@
+//! Private keys for rustls, offloaded where devices have an op for them.
+
+mod der;
+mod ecdsa;
+mod rsa;
+
+use std::sync::Arc;
+
+use rustls::Error;
+use rustls::crypto::{KeyProvider, aws_lc_rs};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
+use spinlane_cryptodev::Key;
+
+use self::ecdsa::OffloadedEcdsaP256Key;
+use self::rsa::OffloadedRsaKey;
+
+/// What became of a private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyOffload {
+    /// Its signatures are made by devices.
+    Offloaded,
+    /// They are made by aws-lc-rs on the CPU; the text says why.
+    Unsupported(String),
+}
+
+/// A private key, and who signs with it.
+#[derive(Clone, Debug)]
+pub struct LoadedKey {
+    /// For a [`rustls::sign::CertifiedKey`].
+    pub key: Arc<dyn SigningKey>,
+    /// Who signs.
+    pub offload: KeyOffload,
+}
+
+/// Loads private keys by [`load_private_key`]. One that is not offloaded is logged.
+#[derive(Debug)]
+pub struct OffloadingKeyProvider;
+
+impl KeyProvider for OffloadingKeyProvider {
+    fn load_private_key(&self, der: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        let loaded = load_private_key(&der)?;
+        if let KeyOffload::Unsupported(why) = &loaded.offload {
+            tracing::warn!(
+                why,
+                "private key is not offloaded; aws-lc-rs signs on the CPU"
+            );
+        }
+        Ok(loaded.key)
+    }
+}
+
+/// The key in `der` (PKCS#8, PKCS#1 or SEC1): offloaded if it is RSA of 2048, 3072 or 4096 bits with
+/// two primes of equal length, or ECDSA on P-256; by aws-lc-rs if it is another that rustls knows.
+///
+/// # Errors
+/// It is no such key, or does not fit together.
+pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, Error> {
+    // Checks encoding and key, and knows the public part.
+    let stock = aws_lc_rs::sign::any_supported_type(der)?;
+    let offloaded = der::device_key(der).map_err(|why| (why, Arc::clone(&stock)));
+    let spki = stock.public_key().map(|spki| spki.into_owned());
+    Ok(match offloaded {
+        Ok(key) => LoadedKey {
+            key: match &key {
+                Key::EcP256(_) => Arc::new(OffloadedEcdsaP256Key::new(key, spki)),
+                _ => Arc::new(OffloadedRsaKey::new(key, spki)),
+            },
+            offload: KeyOffload::Offloaded,
+        },
+        Err((why, key)) => LoadedKey {
+            key,
+            offload: KeyOffload::Unsupported(why),
+        },
+    })
+}

@@ -1,0 +1,110 @@
+//! RSA signatures (RFC 8017) on devices: hash and padding here, the private operation there.
+
+use std::sync::Arc;
+
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{Error, SignatureAlgorithm, SignatureScheme};
+use spinlane_cryptodev::digest::{Digest, MAX_DIGEST_LEN};
+use spinlane_cryptodev::{Key, MAX_INPUT, Request, padding};
+use spinlane_lcore::offload;
+
+use crate::error::offload_error;
+
+/// Ours, most preferred first. SHA-256 comes first since CPUs have instructions for it.
+const SCHEMES: [SignatureScheme; 6] = [
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
+/// An RSA key whose private operations are offloaded.
+#[derive(Debug)]
+pub(super) struct OffloadedRsaKey {
+    key: Arc<Key>,
+    spki: Option<SubjectPublicKeyInfoDer<'static>>,
+}
+
+/// Signs by one scheme.
+#[derive(Debug)]
+struct OffloadedRsaSigner {
+    key: Arc<Key>,
+    scheme: SignatureScheme,
+}
+
+impl OffloadedRsaKey {
+    /// `spki`: the public key.
+    pub(super) fn new(key: Key, spki: Option<SubjectPublicKeyInfoDer<'static>>) -> Self {
+        Self {
+            key: Arc::new(key),
+            spki,
+        }
+    }
+}
+
+impl SigningKey for OffloadedRsaKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let scheme = SCHEMES
+            .into_iter()
+            .find(|scheme| offered.contains(scheme))?;
+        Some(Box::new(OffloadedRsaSigner {
+            key: Arc::clone(&self.key),
+            scheme,
+        }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.spki.clone()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::RSA
+    }
+}
+
+impl Signer for OffloadedRsaSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let Key::Rsa(rsa) = &*self.key else {
+            return Err(Error::General("the key is no RSA key".to_owned()));
+        };
+        let mut block = [0; MAX_INPUT];
+        let block = &mut block[..rsa.modulus_len()];
+        self.pad(message, block)?;
+        let request = Request::rsa_private(&self.key, block).map_err(general)?;
+        let mut signature = vec![0; rsa.modulus_len()];
+        offload(&request, &mut signature).map_err(offload_error)?;
+        Ok(signature)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+impl OffloadedRsaSigner {
+    fn pad(&self, message: &[u8], block: &mut [u8]) -> Result<(), Error> {
+        let digest = match self.scheme {
+            SignatureScheme::RSA_PSS_SHA512 | SignatureScheme::RSA_PKCS1_SHA512 => Digest::Sha512,
+            SignatureScheme::RSA_PSS_SHA384 | SignatureScheme::RSA_PKCS1_SHA384 => Digest::Sha384,
+            _ => Digest::Sha256,
+        };
+        let mut hash = [0; MAX_DIGEST_LEN];
+        digest.hash(&[message], &mut hash);
+        let hash = &hash[..digest.len()];
+        match self.scheme {
+            SignatureScheme::RSA_PKCS1_SHA256
+            | SignatureScheme::RSA_PKCS1_SHA384
+            | SignatureScheme::RSA_PKCS1_SHA512 => padding::pkcs1_v15(digest, hash, block),
+            // The salt is as long as the hash (RFC 8446, section 4.2.3).
+            _ => padding::pss(digest, hash, digest.len(), block),
+        }
+        .map_err(general)
+    }
+}
+
+fn general(error: impl std::error::Error) -> Error {
+    Error::General(error.to_string())
+}

@@ -1,0 +1,182 @@
+//! Handshakes with every key, version and group: what is offloaded, and what comes of it.
+
+mod support;
+
+use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::aws_lc_rs::kx_group;
+use rustls::version::{TLS12, TLS13};
+use spinlane_job::Status;
+use spinlane_lcore::Lcore;
+use spinlane_rustls::{
+    KeyOffload, OffloadedX25519, Progress, X25519Mlkem768WithOffloadedX25519, load_private_key,
+};
+
+use support::{Ends, KEYS, Wanted, identity, lcore, rustls};
+
+fn ops(lcore: &Lcore) -> (u64, u64) {
+    let stats = lcore.stats();
+    (
+        stats.channels[0].enqueued,
+        stats.inline_ops + stats.unrouted_ops,
+    )
+}
+
+#[test]
+fn every_key_serves_both_versions_and_is_offloaded_if_devices_know_it() {
+    let (lcore, _entered) = lcore(64);
+    for (key, is_offloaded) in KEYS {
+        let loaded = load_private_key(&identity(key).key()).unwrap();
+        assert_eq!(
+            loaded.offload == KeyOffload::Offloaded,
+            is_offloaded,
+            "{loaded:?}"
+        );
+        for version in [&TLS12, &TLS13] {
+            let mut ends = Wanted {
+                key,
+                version,
+                ..Wanted::default()
+            }
+            .ends();
+            let before = ops(&lcore);
+            ends.establish(&lcore)
+                .unwrap_or_else(|error| panic!("{key} {version:?}: {error}"));
+            ends.exchange(b"text");
+            let after = ops(&lcore);
+            // A key pair and a secret on both sides, and the signature.
+            let wanted = 4 + u64::from(is_offloaded);
+            assert_eq!(after.0 - before.0, wanted, "{key} {version:?}");
+            assert_eq!(after.1 - before.1, 0, "{key} {version:?}");
+        }
+    }
+}
+
+#[test]
+fn every_group_serves() {
+    let (lcore, _entered) = lcore(64);
+    let groups: [(&'static dyn SupportedKxGroup, u64); 4] = [
+        (&OffloadedX25519, 4),
+        (&X25519Mlkem768WithOffloadedX25519, 4),
+        (kx_group::SECP256R1, 0),
+        (kx_group::SECP384R1, 0),
+    ];
+    for (group, kx_ops) in groups {
+        let mut ends = Wanted {
+            group: Some(group),
+            ..Wanted::default()
+        }
+        .ends();
+        let before = ops(&lcore);
+        ends.establish(&lcore).unwrap();
+        assert_eq!(ends.server.group(), Some(group.name()));
+        ends.exchange(b"text");
+        assert_eq!(ops(&lcore).0 - before.0, kx_ops + 1, "{group:?}");
+    }
+}
+
+#[test]
+fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
+    let (lcore, _entered) = lcore(64);
+    let server = Wanted {
+        group: Some(&OffloadedX25519),
+        ..Wanted::default()
+    }
+    .server();
+    let mut provider = spinlane_rustls::provider();
+    provider.kx_groups = vec![&X25519Mlkem768WithOffloadedX25519, &OffloadedX25519];
+    let client = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(identity("p256").roots())
+        .with_no_client_auth();
+    let mut ends = Ends::new(server.into(), client.into());
+    ends.establish(&lcore).unwrap();
+    assert_eq!(ends.client.group(), Some(OffloadedX25519.name()));
+    ends.exchange(b"text");
+}
+
+#[test]
+fn client_certificates_are_offloaded_too() {
+    let (lcore, _entered) = lcore(64);
+    for version in [&TLS12, &TLS13] {
+        for (client_key, is_offloaded) in KEYS {
+            let wanted = Wanted {
+                version,
+                client_key: Some(client_key),
+                ..Wanted::default()
+            };
+            let mut ends = wanted.ends();
+            let before = ops(&lcore);
+            ends.establish(&lcore).unwrap();
+            ends.exchange(b"text");
+            assert_eq!(
+                ops(&lcore).0 - before.0,
+                5 + u64::from(is_offloaded),
+                "{client_key}"
+            );
+            let seen = ends.server.peer_certificates().unwrap();
+            assert_eq!(seen, [identity(client_key).certificate.clone()]);
+        }
+    }
+}
+
+#[test]
+fn without_an_lcore_everything_runs_on_the_spot() {
+    for version in [&TLS12, &TLS13] {
+        let mut ends = Wanted {
+            version,
+            ..Wanted::default()
+        }
+        .ends();
+        for _ in 0..10 {
+            for end in [&mut ends.client, &mut ends.server] {
+                let progress = end.handshake().unwrap();
+                assert!(
+                    matches!(progress, Progress::Done(0) | Progress::WantInput),
+                    "{progress:?}"
+                );
+            }
+            ends.carry();
+        }
+        assert!(ends.client.is_established() && ends.server.is_established());
+        assert_eq!(ends.server.async_status(), Status::UNSUPPORTED);
+        ends.exchange(b"text");
+    }
+}
+
+#[test]
+fn the_stock_provider_talks_to_ours() {
+    let (lcore, _entered) = lcore(64);
+    for version in [&TLS12, &TLS13] {
+        let stock = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        for suite in &stock.cipher_suites {
+            let mut only = (*stock).clone();
+            only.cipher_suites = vec![*suite];
+            if suite.version() != version {
+                continue;
+            }
+            for key in ["rsa2048", "p256"] {
+                let client = rustls::ClientConfig::builder_with_provider(only.clone().into())
+                    .with_protocol_versions(&[version])
+                    .unwrap()
+                    .with_root_certificates(identity(key).roots())
+                    .with_no_client_auth();
+                let server = Wanted {
+                    key,
+                    version,
+                    ..Wanted::default()
+                }
+                .server();
+                let mut ends = Ends::new(server.into(), client.into());
+                // A suite of TLS 1.2 fits one kind of key.
+                let Ok(()) = ends.establish(&lcore) else {
+                    assert!(version == &TLS12);
+                    continue;
+                };
+                let used = ends.server.cipher_suite().unwrap();
+                assert_eq!(used.suite(), suite.suite());
+                ends.exchange(&[7; 40_000]);
+            }
+        }
+    }
+}
