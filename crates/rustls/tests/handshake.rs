@@ -16,7 +16,7 @@ use support::{Ends, KEYS, Wanted, identity, lcore, rustls};
 fn ops(lcore: &Lcore) -> (u64, u64) {
     let stats = lcore.stats();
     (
-        stats.channels[0].enqueued,
+        stats.channels[0].counts.enqueued,
         stats.inline_ops + stats.unrouted_ops,
     )
 }
