@@ -29,8 +29,9 @@ bench: setup ## Criterion benches, then whole handshakes.
 	target/release/spinlane bench handshake --tls openssl --cert rsa2048 --protocol 1.3
 	target/release/spinlane bench handshake --tls openssl --cert p256 --protocol 1.3
 
-loom: ## Model-check the ring.
+loom: ## Model-check the ring, and how clients attach to crypto cores.
 	RUSTFLAGS="--cfg loom" cargo test --package spinlane-ring --release --test loom --target-dir target/loom
+	RUSTFLAGS="--cfg loom" cargo test --package spinlane-driver-lookaside --release --lib --target-dir target/loom
 
 tsan: ## Run the ring's stress test under ThreadSanitizer (needs a nightly toolchain).
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" cargo +nightly test \

@@ -286,6 +286,15 @@ impl Op {
         })
     }
 
+    /// An op without operands and key, not processed: what a driver gives back, its status set,
+    /// in place of one that the device has lost.
+    pub fn without_operands(kind: OpKind, token: Token) -> Box<Self> {
+        let mut op = Self::new();
+        op.kind = kind;
+        op.token = token;
+        op
+    }
+
     /// Takes in `request`: copies its input, shares its key.
     pub fn prepare(&mut self, token: Token, request: &Request<'_>, now_ns: u64) {
         self.token = token;

@@ -1,0 +1,103 @@
+//! The device: crypto cores, and queue pairs to them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig};
+
+use crate::NAME;
+use crate::handle::Handle;
+use crate::queue_pair::LookasideQueuePair;
+use crate::settings::{Settings, StartError};
+
+/// Another device, served by crypto cores. The cores run as long as the device or a queue pair
+/// of it is there.
+pub struct LookasideDevice {
+    name: Arc<str>,
+    capabilities: Capabilities,
+    cores: Vec<Arc<Handle>>,
+    settings: Settings,
+    /// Queue pairs opened so far.
+    opened: AtomicUsize,
+}
+
+impl LookasideDevice {
+    /// Starts a crypto core on each of `cores`, pinned, with a queue pair of `inner` of its own.
+    ///
+    /// # Errors
+    /// See [`StartError`]; no crypto core runs then.
+    pub fn new(
+        inner: Box<dyn Device>,
+        cores: &[usize],
+        settings: Settings,
+    ) -> Result<Self, StartError> {
+        check(cores, &settings)?;
+        let inner: Arc<dyn Device> = inner.into();
+        let list: Vec<String> = cores.iter().map(usize::to_string).collect();
+        let start = |core: &usize| Handle::start(Arc::clone(&inner), *core, settings).map(Arc::new);
+        Ok(Self {
+            name: format!("{NAME}:{}@{}", inner.name(), list.join("+")).into(),
+            capabilities: inner.capabilities(),
+            cores: cores.iter().map(start).collect::<Result<_, _>>()?,
+            settings,
+            opened: AtomicUsize::new(0),
+        })
+    }
+
+    /// Ends the crypto cores and waits for them. What the inner device has begun is finished; all
+    /// other ops come back with [`OpStatus::Error`](spinlane_cryptodev::OpStatus::Error), as does
+    /// whatever a queue pair is given from then on. Dropping the device and its queue pairs
+    /// stops, too.
+    pub fn stop(&self) {
+        for core in &self.cores {
+            core.stop();
+        }
+    }
+}
+
+impl Device for LookasideDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// `max_delay_ns` means nothing here: a crypto core runs partial batches when it has
+    /// nothing else to do, and at the latest after that of [`Settings::inner`].
+    fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
+        config.check(NAME)?;
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let queue_pair = LookasideQueuePair::attach(
+            Arc::clone(&self.name),
+            self.capabilities,
+            config.capacity,
+            &self.cores,
+            number,
+            self.settings.stuck_after_ns,
+        );
+        Ok(Box::new(queue_pair.ok_or(DeviceError::Unavailable {
+            device: NAME,
+            missing: "a running crypto core",
+            remedy: "open the device again; its crypto cores were stopped, or its inner device panicked",
+        })?))
+    }
+}
+
+fn check(cores: &[usize], settings: &Settings) -> Result<(), StartError> {
+    if cores.is_empty() {
+        return Err(StartError::NoCore);
+    }
+    for (position, &core) in cores.iter().enumerate() {
+        if cores[..position].contains(&core) {
+            return Err(StartError::Twice { core });
+        }
+    }
+    let max_us = settings.stuck_after_ns / 2000;
+    let sleep_us = settings.idle.sleep.map_or(0, |sleep| sleep.as_micros());
+    if sleep_us > u128::from(max_us) {
+        return Err(StartError::Sleep { sleep_us, max_us });
+    }
+    Ok(())
+}
