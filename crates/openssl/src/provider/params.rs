@@ -99,10 +99,11 @@ impl<'a> Param<'a> {
     /// Its value, if it is an integer that fits.
     pub fn int(self) -> Option<c_int> {
         let mut value = 0;
-        // SAFETY: `raw` is an element of the caller's array; libcrypto checks type and size.
+        // SAFETY: `raw` is an element of the caller's array; libcrypto checks type and size, but
+        // looks for a sign in the first byte even where there is none.
         (self
             .bytes_of(&[ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER])
-            .is_some()
+            .is_some_and(|bytes| !bytes.is_empty())
             && unsafe { ffi::OSSL_PARAM_get_int(self.raw, &mut value) } == 1)
             .then_some(value)
     }
