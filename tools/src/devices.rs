@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use spinlane::cryptodev::Device;
-use spinlane::device::{SPECS, open};
+use spinlane::device::{SPECS, WRAPPERS, open};
 
 /// Prints for each device what it offers, or why it cannot be had and what to do.
 ///
@@ -28,6 +28,10 @@ pub fn run() -> Result<()> {
             }
             Err(error) => println!("{spec:<5} not available: {error}"),
         }
+    }
+    println!("around others:");
+    for wrapper in WRAPPERS {
+        println!("{wrapper}");
     }
     Ok(())
 }

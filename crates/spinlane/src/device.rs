@@ -1,25 +1,53 @@
-//! Devices by their specs: `soft`, `mb`, and `auto` for the fastest that this machine has.
+//! Devices by their specs: `soft`, `mb`, `auto` for the fastest that this machine has, and
+//! devices around others: `lookaside:mb@1`.
+//!
+//! ```text
+//! SPEC = auto | mb | soft
+//!      | lookaside:SPEC@CORE[+CORE…][,sleep_us=N]
+//! ```
+
+use std::time::Duration;
 
 use spinlane_cryptodev::{Device, DeviceError};
+use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings, StartError};
 use spinlane_driver_mb::MbDevice;
 use spinlane_driver_soft::SoftDevice;
 use thiserror::Error;
 
-/// The specs that [`open`] understands.
+/// The devices that [`open`] understands by their name alone.
 pub const SPECS: [&str; 3] = ["auto", "mb", "soft"];
+/// Those around others, and what they want to be told.
+pub const WRAPPERS: [&str; 1] = ["lookaside:SPEC@CORE[+CORE...][,sleep_us=N]"];
 
 /// A device that cannot be opened. The text names the spec and the remedy.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum OpenError {
     /// The spec names no device.
-    #[error("unknown device {spec:?}; there are: {}", SPECS.join(", "))]
+    #[error(
+        "unknown device {spec:?}; there are: {}, {}",
+        SPECS.join(", "),
+        WRAPPERS.join(", ")
+    )]
     Unknown {
         /// The spec given.
         spec: String,
     },
+    /// A part of the spec means nothing.
+    #[error("device {spec:?}: {problem}; write e.g. {example}")]
+    Spec {
+        /// The spec given.
+        spec: String,
+        /// What is wrong with which part.
+        problem: String,
+        /// A spec that is right.
+        example: &'static str,
+    },
     /// The machine lacks what the device needs.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// There are no crypto cores.
+    #[error(transparent)]
+    Lookaside(#[from] StartError),
 }
 
 /// Opens the device that `spec` names. `auto` is `mb` where the CPU can run it and otherwise
@@ -28,18 +56,107 @@ pub enum OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
-    match spec {
-        "soft" => Ok(Box::new(SoftDevice::new())),
-        "mb" => Ok(Box::new(MbDevice::new()?)),
-        "auto" => Ok(match MbDevice::new() {
-            Ok(device) => Box::new(device),
-            Err(error) => {
-                tracing::info!(%error, "device soft serves in place of mb");
-                Box::new(SoftDevice::new())
-            }
-        }),
-        _ => Err(OpenError::Unknown {
-            spec: spec.to_owned(),
-        }),
+    match spec.split_once(':') {
+        Some(("lookaside", inner)) => open_lookaside(spec, inner),
+        Some(_) => Err(unknown(spec)),
+        None => match spec {
+            "soft" => Ok(Box::new(SoftDevice::new())),
+            "mb" => Ok(Box::new(MbDevice::new()?)),
+            "auto" => Ok(match MbDevice::new() {
+                Ok(device) => Box::new(device),
+                Err(error) => {
+                    tracing::info!(%error, "device soft serves in place of mb");
+                    Box::new(SoftDevice::new())
+                }
+            }),
+            _ => Err(unknown(spec)),
+        },
+    }
+}
+
+fn unknown(spec: &str) -> OpenError {
+    OpenError::Unknown {
+        spec: spec.to_owned(),
+    }
+}
+
+/// `rest` is what follows `lookaside:`. Its last `@` is its own, an earlier one the inner device's.
+fn open_lookaside(spec: &str, rest: &str) -> Result<Box<dyn Device>, OpenError> {
+    let wrong = |problem: String| OpenError::Spec {
+        spec: spec.to_owned(),
+        problem,
+        example: "lookaside:mb@1 or lookaside:mb@1+2,sleep_us=50",
+    };
+    let Some((inner, place)) = rest.rsplit_once('@') else {
+        return Err(wrong("@CORE is missing".to_owned()));
+    };
+    let mut options = place.split(',');
+    let cores = options.next().unwrap_or_default().split('+').map(|core| {
+        core.parse::<usize>()
+            .map_err(|_| wrong(format!("{core:?} is no core number")))
+    });
+    let cores = cores.collect::<Result<Vec<_>, _>>()?;
+    let mut settings = Settings::default();
+    for option in options {
+        let sleep_us = option.strip_prefix("sleep_us=");
+        let sleep_us = sleep_us.and_then(|sleep_us| sleep_us.parse().ok());
+        let Some(sleep_us) = sleep_us.filter(|sleep_us| *sleep_us > 0) else {
+            return Err(wrong(format!(
+                "{option:?} is no option; there is: sleep_us=MICROSECONDS, at least 1"
+            )));
+        };
+        settings.idle = IdlePolicy::shared(Duration::from_micros(sleep_us));
+    }
+    let device = LookasideDevice::new(open(inner)?, &cores, settings)?;
+    Ok(Box::new(device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_named_as_it_was_asked_for() {
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        for spec in [
+            "soft".to_owned(),
+            format!("lookaside:soft@{core}"),
+            format!("lookaside:lookaside:soft@{core}@{core}"),
+        ] {
+            assert_eq!(open(&spec).unwrap().name(), spec);
+        }
+        let device = open(&format!("lookaside:soft@{core},sleep_us=50")).unwrap();
+        assert_eq!(device.name(), format!("lookaside:soft@{core}"));
+    }
+
+    #[test]
+    fn a_spec_that_means_nothing_is_explained() {
+        for (spec, says) in [
+            (
+                "warp",
+                "unknown device \"warp\"; there are: auto, mb, soft, lookaside:SPEC@CORE",
+            ),
+            ("warp:mb@1", "unknown device \"warp:mb@1\""),
+            ("soft@1", "unknown device \"soft@1\""),
+            ("lookaside", "unknown device \"lookaside\""),
+            (
+                "lookaside:soft",
+                "@CORE is missing; write e.g. lookaside:mb@1",
+            ),
+            ("lookaside:soft@", "\"\" is no core number"),
+            ("lookaside:soft@1+x", "\"x\" is no core number"),
+            ("lookaside:soft@0+0", "crypto core 0 is named twice"),
+            ("lookaside:soft@4095", "crypto core 4095 does not exist"),
+            ("lookaside:warp@0", "unknown device \"warp\""),
+            (
+                "lookaside:soft@0,nap=1",
+                "\"nap=1\" is no option; there is: sleep_us=",
+            ),
+            ("lookaside:soft@0,sleep_us=0", "\"sleep_us=0\" is no option"),
+            ("lookaside:soft@0,sleep_us=9000000", "would pass for stuck"),
+        ] {
+            let said = open(spec).err().unwrap().to_string();
+            assert!(said.contains(says), "{spec}: {said}");
+        }
     }
 }

@@ -133,7 +133,11 @@ fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Res
         writeln!(
             f,
             "    {}: failures {}, recoveries {}, probes {} ({} failed), errors {errors}, timed out {timed_out}, stray {stray}",
-            if health.healthy { "healthy" } else { "UNHEALTHY" },
+            if health.healthy {
+                "healthy"
+            } else {
+                "UNHEALTHY"
+            },
             health.failures,
             health.recoveries,
             health.probes,
