@@ -1,9 +1,10 @@
 //! Devices by their specs: `soft`, `mb`, `auto` for the fastest that this machine has, and
-//! devices around others: `lookaside:mb@1`.
+//! devices around others: `lookaside:mb@1`, `sim:7,lose=0.01:mb`.
 //!
 //! ```text
 //! SPEC = auto | mb | soft
 //!      | lookaside:SPEC@CORE[+CORE…][,sleep_us=N]
+//!      | sim:SEED[,FAULT=VALUE…]:SPEC
 //! ```
 
 use std::time::Duration;
@@ -11,13 +12,17 @@ use std::time::Duration;
 use spinlane_cryptodev::{Device, DeviceError};
 use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings, StartError};
 use spinlane_driver_mb::MbDevice;
+use spinlane_driver_sim::{SimConfig, SimConfigError, SimDevice};
 use spinlane_driver_soft::SoftDevice;
 use thiserror::Error;
 
 /// The devices that [`open`] understands by their name alone.
 pub const SPECS: [&str; 3] = ["auto", "mb", "soft"];
 /// Those around others, and what they want to be told.
-pub const WRAPPERS: [&str; 1] = ["lookaside:SPEC@CORE[+CORE...][,sleep_us=N]"];
+pub const WRAPPERS: [&str; 2] = [
+    "lookaside:SPEC@CORE[+CORE...][,sleep_us=N]",
+    "sim:SEED[,FAULT=VALUE...]:SPEC",
+];
 
 /// A device that cannot be opened. The text names the spec and the remedy.
 #[derive(Debug, Error)]
@@ -45,6 +50,9 @@ pub enum OpenError {
     /// The machine lacks what the device needs.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The faults are none.
+    #[error(transparent)]
+    Sim(#[from] SimConfigError),
     /// There are no crypto cores.
     #[error(transparent)]
     Lookaside(#[from] StartError),
@@ -58,6 +66,7 @@ pub enum OpenError {
 pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
     match spec.split_once(':') {
         Some(("lookaside", inner)) => open_lookaside(spec, inner),
+        Some(("sim", rest)) => open_sim(spec, rest),
         Some(_) => Err(unknown(spec)),
         None => match spec {
             "soft" => Ok(Box::new(SoftDevice::new())),
@@ -111,6 +120,19 @@ fn open_lookaside(spec: &str, rest: &str) -> Result<Box<dyn Device>, OpenError> 
     Ok(Box::new(device))
 }
 
+/// `rest` is what follows `sim:`.
+fn open_sim(spec: &str, rest: &str) -> Result<Box<dyn Device>, OpenError> {
+    let Some((faults, inner)) = SimConfig::split_spec(rest) else {
+        return Err(OpenError::Spec {
+            spec: spec.to_owned(),
+            problem: "the device that is to have the faults is missing".to_owned(),
+            example: "sim:7,lose=0.01:soft",
+        });
+    };
+    let config = faults.parse()?;
+    Ok(Box::new(SimDevice::new(open(inner)?, config)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,8 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn a_device_with_faults_is_named_without_them() {
+        for (spec, name) in [
+            ("sim:7,latency=uniform:50us-2ms,lose=0.01:soft", "sim:soft"),
+            ("sim:7:sim:8,dup=1:soft", "sim:sim:soft"),
+        ] {
+            assert_eq!(open(spec).unwrap().name(), name);
+        }
+    }
+
+    #[test]
     fn a_spec_that_means_nothing_is_explained() {
         for (spec, says) in [
+            ("sim", "unknown device \"sim\""),
+            (
+                "sim:7",
+                "the device that is to have the faults is missing; write e.g. sim:7,lose=0.01:soft",
+            ),
+            ("sim:7:hard", "unknown device \"hard\""),
+            ("sim:x:soft", "\"x\" is no seed"),
+            ("sim:7,lose=2:soft", "give 0 to 1"),
             (
                 "warp",
                 "unknown device \"warp\"; there are: auto, mb, soft, lookaside:SPEC@CORE",
