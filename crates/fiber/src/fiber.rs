@@ -1,7 +1,6 @@
 //! Fibers: create, resume, suspend, end.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,6 +10,7 @@ use crate::arch::{self, Pair, Regs};
 use crate::asan;
 use crate::fp::FpControl;
 use crate::stack::Stack;
+use crate::thread::thread;
 
 /// Bytes that must remain below the closure, or [`Fiber::new`] refuses it.
 const LEAST_ROOM: usize = 2048;
@@ -31,7 +31,8 @@ pub enum State {
 pub struct NotOnFiber;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Body {
+#[repr(u8)]
+pub(crate) enum Body {
     /// The closure still lies where `Fiber::new` put it.
     Fresh,
     /// Its frames are on the stack, its registers in `Control::pair`.
@@ -48,8 +49,8 @@ enum Body {
 /// resumer and the body take turns.
 #[repr(C, align(16))]
 pub(crate) struct Control {
-    pair: Pair,
-    body: Body,
+    pub(crate) pair: Pair,
+    pub(crate) body: Body,
     owns_fp: bool,
     fp: FpControl,
     closure: *mut u8,
@@ -65,15 +66,10 @@ impl Control {
     }
 }
 
-thread_local! {
-    /// The innermost running fiber. Const and without destructor: one load.
-    static CURRENT: Cell<*mut Control> = const { Cell::new(ptr::null_mut()) };
-}
-
 /// The innermost running fiber of this thread, or null.
 #[inline(always)]
 pub(crate) fn current() -> *mut Control {
-    CURRENT.get()
+    thread().fiber.get()
 }
 
 /// A closure on a stack of its own, which runs when resumed.
@@ -159,6 +155,10 @@ impl Fiber {
                 pair: Pair {
                     resumer: Regs::default(),
                     fiber: arch::prepare(closure, control.cast(), run::<F>),
+                    #[cfg(target_arch = "x86_64")]
+                    ended: 0,
+                    #[cfg(target_arch = "x86_64")]
+                    left: [0; 2],
                 },
                 body: Body::Fresh,
                 owns_fp,
@@ -186,7 +186,7 @@ impl Fiber {
     /// then. With a message if the fiber is done already or is running now,
     /// that is, if it is resumed from its own body.
     #[inline(always)]
-    pub fn resume(&mut self) -> State {
+    pub fn resume(&self) -> State {
         let control = self.control.as_ptr();
         // SAFETY: Control lives as long as `self`, and whoever else touches
         // it does so on this thread between the switches. A fiber is switched
@@ -197,12 +197,8 @@ impl Fiber {
                 Body::Running | Body::Ended => refuse(&*control),
             }
             if current().is_null() && !(*control).owns_fp {
-                // Null is stored afterwards and not what was loaded before:
-                // a value that goes round through memory would make each
-                // resume wait for the one before.
-                CURRENT.set(control);
+                thread().fiber.set(control);
                 switch_to(control);
-                CURRENT.set(ptr::null_mut());
             } else {
                 resume_nested_or_fp(control);
             }
@@ -212,6 +208,12 @@ impl Fiber {
                 ended(control)
             }
         }
+    }
+
+    /// Its record, which [`layout`](crate::layout) describes: the same from
+    /// the fiber's making to its end.
+    pub fn record(&self) -> *const () {
+        self.control.as_ptr().cast_const().cast()
     }
 
     /// Whether the body has returned or panicked.
@@ -298,14 +300,25 @@ pub fn suspend() -> Result<(), NotOnFiber> {
     if control.is_null() {
         return Err(NotOnFiber);
     }
-    // SAFETY: CURRENT is set by the resume that runs us, which waits.
+    // SAFETY: it was set by the resume that runs us, which waits.
     unsafe {
         (*control).body = Body::Suspended;
+        // A resumer that runs on a fiber itself puts its own back. Null is
+        // stored and not what was loaded before: a value that goes round
+        // through memory would make each resume wait for the one before.
+        thread().fiber.set(ptr::null_mut());
         asan::Switch::leave_fiber(&raw mut (*control).asan);
         arch::suspend(&raw mut (*control).pair);
         asan::Switch::entered_fiber(&raw mut (*control).asan);
     }
     Ok(())
+}
+
+/// The record of the innermost running fiber of this thread
+/// ([`Fiber::record`]), or null.
+#[inline(always)]
+pub fn current_record() -> *const () {
+    current().cast_const().cast()
 }
 
 /// Whether the caller runs on a fiber, so that [`suspend`] would work.
@@ -334,7 +347,7 @@ unsafe fn switch_to(control: *mut Control) {
 /// As for [`switch_to`].
 #[inline(never)]
 unsafe fn resume_nested_or_fp(control: *mut Control) {
-    let outer = CURRENT.replace(control);
+    let outer = thread().fiber.replace(control);
     // SAFETY: as the caller vouches. The control words in force are the
     // fiber's from `load_over` to the second read, which comes when it has
     // just stopped.
@@ -350,7 +363,7 @@ unsafe fn resume_nested_or_fp(control: *mut Control) {
             switch_to(control);
         }
     }
-    CURRENT.set(outer);
+    thread().fiber.set(outer);
 }
 
 /// The stack of a fiber that is going away. A closure that has not started
@@ -412,6 +425,7 @@ unsafe extern "C" fn run<F: FnOnce()>(pair: *mut Pair) -> ! {
             (*control).panic = Some(payload);
         }
         (*control).body = Body::Ended;
+        thread().fiber.set(ptr::null_mut());
         asan::Switch::leave_fiber_for_good(&raw mut (*control).asan);
         arch::finish(pair)
     }

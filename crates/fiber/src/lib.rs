@@ -9,7 +9,7 @@
 //! use spinlane_fiber::{Fiber, PoolConfig, StackPool, State, suspend};
 //!
 //! let mut pool = StackPool::new(PoolConfig { name: "example", ..PoolConfig::default() });
-//! let mut fiber = Fiber::new(pool.take()?, || {
+//! let fiber = Fiber::new(pool.take()?, || {
 //!     suspend().expect("runs on a fiber");
 //! });
 //! assert_eq!(fiber.resume(), State::Suspended);
@@ -45,13 +45,17 @@ mod arch;
 mod asan;
 mod fiber;
 mod fp;
+#[cfg(target_arch = "x86_64")]
+pub mod layout;
 mod overflow;
 mod pool;
 mod source;
 mod stack;
+mod thread;
 
-pub use fiber::{Fiber, NotOnFiber, State, on_fiber, suspend};
+pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend};
 pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};
 pub use source::{StackFunctions, StacksExist, set_stack_functions, stack_functions};
 pub use stack::{Stack, StackError};
+pub use thread::{Thread, thread};

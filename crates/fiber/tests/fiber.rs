@@ -34,7 +34,7 @@ fn the_body_goes_on_where_it_stopped() {
     let mut pool = pool();
     let steps = Rc::new(RefCell::new(Vec::new()));
     let log = Rc::clone(&steps);
-    let mut fiber = Fiber::new(pool.take().unwrap(), move || {
+    let fiber = Fiber::new(pool.take().unwrap(), move || {
         for step in 0..3 {
             log.borrow_mut().push(step);
             suspend().unwrap();
@@ -57,7 +57,7 @@ fn suspend_outside_a_fiber_is_an_error() {
     assert!(!on_fiber());
     assert_eq!(suspend(), Err(NotOnFiber));
     let mut pool = pool();
-    let mut fiber = Fiber::new(pool.take().unwrap(), || assert!(on_fiber()));
+    let fiber = Fiber::new(pool.take().unwrap(), || assert!(on_fiber()));
     assert_eq!(fiber.resume(), State::Returned);
     assert!(!on_fiber());
     assert_eq!(suspend(), Err(NotOnFiber));
@@ -70,7 +70,7 @@ fn fibers_nest_and_suspend_the_innermost() {
         if depth < 5 {
             let mut pool = pool();
             let deeper = Rc::clone(&log);
-            let mut inner = Fiber::new(pool.take().unwrap(), move || nest(depth + 1, deeper));
+            let inner = Fiber::new(pool.take().unwrap(), move || nest(depth + 1, deeper));
             assert_eq!(inner.resume(), State::Suspended);
             assert!(on_fiber());
             suspend().unwrap();
@@ -83,7 +83,7 @@ fn fibers_nest_and_suspend_the_innermost() {
     let mut pool = pool();
     let log = Rc::new(RefCell::new(Vec::new()));
     let body = Rc::clone(&log);
-    let mut fiber = Fiber::new(pool.take().unwrap(), move || nest(0, body));
+    let fiber = Fiber::new(pool.take().unwrap(), move || nest(0, body));
     assert_eq!(fiber.resume(), State::Suspended);
     assert!(!on_fiber());
     assert_eq!(*log.borrow(), [0, 1, 2, 3, 4, 5]);
@@ -96,7 +96,7 @@ fn a_panic_comes_out_of_resume_with_its_payload() {
     let mut pool = pool();
     let drops = Rc::new(Cell::new(0));
     let guard = Dropped(Rc::clone(&drops));
-    let mut fiber = Fiber::new(pool.take().unwrap(), move || {
+    let fiber = Fiber::new(pool.take().unwrap(), move || {
         let _guard = guard;
         suspend().unwrap();
         panic_any(42u64);
@@ -110,7 +110,7 @@ fn a_panic_comes_out_of_resume_with_its_payload() {
     assert!(!on_fiber());
 
     pool.put(fiber.into_stack().unwrap());
-    let mut again = Fiber::new(pool.take().unwrap(), || suspend().unwrap());
+    let again = Fiber::new(pool.take().unwrap(), || suspend().unwrap());
     assert_eq!(again.resume(), State::Suspended);
     assert_eq!(again.resume(), State::Returned);
 }
@@ -118,9 +118,9 @@ fn a_panic_comes_out_of_resume_with_its_payload() {
 #[test]
 fn a_panic_passes_through_nested_fibers() {
     let mut pool = pool();
-    let mut outer = Fiber::new(pool.take().unwrap(), || {
+    let outer = Fiber::new(pool.take().unwrap(), || {
         let mut pool = self::pool();
-        let mut inner = Fiber::new(pool.take().unwrap(), || panic_any("inner"));
+        let inner = Fiber::new(pool.take().unwrap(), || panic_any("inner"));
         let _ = inner.resume();
     });
     let payload = catch_unwind(AssertUnwindSafe(|| outer.resume())).unwrap_err();
@@ -131,7 +131,7 @@ fn a_panic_passes_through_nested_fibers() {
 #[test]
 fn resuming_a_finished_fiber_is_refused() {
     let mut pool = pool();
-    let mut fiber = Fiber::new(pool.take().unwrap(), || ());
+    let fiber = Fiber::new(pool.take().unwrap(), || ());
     assert_eq!(fiber.resume(), State::Returned);
     let payload = catch_unwind(AssertUnwindSafe(|| fiber.resume())).unwrap_err();
     assert_eq!(
@@ -171,13 +171,13 @@ fn captured_values_are_dropped_once_however_a_fiber_ends() {
         })
     };
 
-    let mut returned = fiber(|| ());
+    let returned = fiber(|| ());
     assert_eq!(returned.resume(), State::Returned);
     assert_eq!(drops.get(), 1);
     drop(returned);
     assert_eq!(drops.get(), 1);
 
-    let mut panicked = fiber(|| panic_any(()));
+    let panicked = fiber(|| panic_any(()));
     catch_unwind(AssertUnwindSafe(|| panicked.resume())).unwrap_err();
     assert_eq!(drops.get(), 2);
     drop(panicked);
@@ -200,7 +200,7 @@ fn a_closure_keeps_its_alignment() {
     struct Aligned([u8; 300]);
     let mut pool = pool();
     let value = Aligned([7; 300]);
-    let mut fiber = Fiber::new(pool.take().unwrap(), move || {
+    let fiber = Fiber::new(pool.take().unwrap(), move || {
         let value = black_box(&value);
         assert_eq!((&raw const *value).addr() % 256, 0);
         assert!(value.0.iter().all(|&byte| byte == 7));
@@ -241,7 +241,7 @@ fn deep_recursion_above_the_guard_is_fine() {
         max: 0,
     });
     let depth = if cfg!(spinlane_asan) { 2_000 } else { 10_000 };
-    let mut fiber = Fiber::new(pool.take().unwrap(), move || {
+    let fiber = Fiber::new(pool.take().unwrap(), move || {
         assert_eq!(sum(depth), depth * (depth + 1) / 2);
     });
     assert_eq!(fiber.resume(), State::Returned);
@@ -277,7 +277,7 @@ fn ten_thousand_fibers_live_at_once() {
         );
     }
     assert_eq!(pool.stats().in_use, COUNT);
-    for mut fiber in fibers {
+    for fiber in fibers {
         assert_eq!(fiber.resume(), State::Returned);
         pool.put(fiber.into_stack().unwrap());
     }

@@ -33,7 +33,7 @@ fn set_control_words(mxcsr: u32, x87: u16) {
 #[test]
 fn each_side_keeps_its_own() {
     let mut pool = StackPool::new(PoolConfig::default());
-    let mut fiber = Fiber::with_fp_control(pool.take().unwrap(), || {
+    let fiber = Fiber::with_fp_control(pool.take().unwrap(), || {
         assert_eq!(control_words(), (MXCSR_DEFAULT, X87_DEFAULT));
         set_control_words(MXCSR_TOWARDS_ZERO, X87_SINGLE_TOWARDS_ZERO);
         suspend().unwrap();
@@ -65,7 +65,7 @@ fn each_side_keeps_its_own() {
 #[test]
 fn an_ordinary_fiber_shares_its_threads() {
     let mut pool = StackPool::new(PoolConfig::default());
-    let mut fiber = Fiber::new(pool.take().unwrap(), || {
+    let fiber = Fiber::new(pool.take().unwrap(), || {
         set_control_words(MXCSR_TOWARDS_ZERO, X87_DEFAULT);
         suspend().unwrap();
     });

@@ -20,7 +20,7 @@ extern "C" fn fiber_test_body() {
 #[inline(never)]
 extern "C" fn fiber_test_resumer() {
     let mut pool = StackPool::new(PoolConfig::default());
-    let mut fiber = Fiber::new(pool.take().unwrap(), || {
+    let fiber = Fiber::new(pool.take().unwrap(), || {
         fiber_test_body();
         black_box(());
     });

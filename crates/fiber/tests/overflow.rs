@@ -25,7 +25,7 @@ fn pool() -> StackPool {
 
 fn overflow() {
     let mut pool = pool();
-    let mut fiber = Fiber::new(pool.take().unwrap(), || {
+    let fiber = Fiber::new(pool.take().unwrap(), || {
         recurse(0);
     });
     let _ = fiber.resume();
@@ -33,7 +33,7 @@ fn overflow() {
 
 fn wild_read() {
     let mut pool = pool();
-    let mut fiber = Fiber::new(pool.take().unwrap(), || {
+    let fiber = Fiber::new(pool.take().unwrap(), || {
         let nowhere = black_box(8usize) as *const u8;
         // SAFETY: none: this is the fault to be seen.
         black_box(unsafe { nowhere.read_volatile() });

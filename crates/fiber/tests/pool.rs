@@ -13,7 +13,7 @@ fn pool(max: usize) -> StackPool {
 }
 
 fn suspended(pool: &mut StackPool) -> Fiber {
-    let mut fiber = Fiber::new(pool.take().unwrap(), || suspend().unwrap());
+    let fiber = Fiber::new(pool.take().unwrap(), || suspend().unwrap());
     assert_eq!(fiber.resume(), State::Suspended);
     fiber
 }
@@ -132,7 +132,7 @@ fn a_stack_of_another_pool_is_not_kept() {
 #[test]
 fn a_stack_outlives_its_pool() {
     let mut pool = pool(0);
-    let mut fiber = suspended(&mut pool);
+    let fiber = suspended(&mut pool);
     drop(pool);
     assert_eq!(fiber.resume(), State::Returned);
     drop(fiber);
@@ -158,7 +158,7 @@ fn a_suspended_fiber_that_is_dropped_is_counted() {
 fn an_abandoned_stack_is_used_again() {
     let mut pool = pool(1);
     for _ in 0..100 {
-        let mut fiber = Fiber::new(pool.take().unwrap(), || {
+        let fiber = Fiber::new(pool.take().unwrap(), || {
             let mut frame = [1u8; 1024];
             black_box(&mut frame);
             suspend().unwrap();
@@ -183,7 +183,7 @@ fn an_abandoned_stack_is_used_again() {
 #[test]
 fn the_high_water_mark_is_the_deepest_use() {
     fn touch<const BYTES: usize>(pool: &mut StackPool) {
-        let mut fiber = Fiber::new(pool.take().unwrap(), || {
+        let fiber = Fiber::new(pool.take().unwrap(), || {
             black_box(&mut [0xaau8; BYTES]);
         });
         assert_eq!(fiber.resume(), State::Returned);

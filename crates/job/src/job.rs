@@ -12,11 +12,12 @@
 //! A job that is not idle keeps itself alive; an idle one is kept by its thread's pool.
 
 use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
 use std::rc::Rc;
+use std::{mem, ptr};
 
-use spinlane_fiber::{Fiber, Stack};
+use spinlane_fiber::{self as fiber, Fiber, Stack, thread};
 
+use crate::context;
 use crate::pool;
 use crate::wait_ctx::WaitCtx;
 
@@ -24,43 +25,62 @@ use crate::wait_ctx::WaitCtx;
 const MAX_CAPTURES: usize = 1024;
 
 thread_local! {
-    /// The job that runs on this thread now. Never dropped, so that it can be asked for in
-    /// the thread's last destructors, and in a single load.
-    static CURRENT: Cell<ManuallyDrop<Option<Rc<Job>>>> =
-        const { Cell::new(ManuallyDrop::new(None)) };
-    /// ASYNC_block_pause(3) calls not yet taken back.
-    static BLOCKED: Cell<usize> = const { Cell::new(0) };
     static RESTART_POLL: Cell<Option<fn()>> = const { Cell::new(None) };
-    /// Its address is this thread's name.
-    static THREAD: u8 = const { 0 };
+}
+
+// The words of this thread's record that are ours.
+
+/// The job that runs on this thread now (its address), or 0.
+const CURRENT: usize = 0;
+/// ASYNC_block_pause(3) calls not yet taken back.
+const BLOCKED: usize = 1;
+/// Not 0: the next job to be resumed is cancelled first.
+const CANCELLING: usize = 2;
+
+#[inline(always)]
+fn word(which: usize) -> &'static Cell<usize> {
+    &thread().words[which]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum State {
     Idle,
     Running,
     Paused,
 }
 
+/// Reasons why a resume has more to do than to switch.
+mod detour {
+    /// The op that the job wants is not done.
+    pub(super) const WAITING: u8 = 1;
+    /// Descriptors of its wait context changed since its last resume.
+    pub(super) const CHANGES: u8 = 2;
+}
+
 /// `ASYNC_JOB`.
 pub struct Job {
-    /// Address of the owning thread's `THREAD`.
+    /// Address of the owning thread's record.
     thread: usize,
     state: Cell<State>,
-    /// While it is paused.
-    fiber: Cell<Option<Fiber>>,
+    /// Bits of [`detour`].
+    detour: Cell<u8>,
+    /// While it is not idle.
+    fiber: RefCell<Option<Fiber>>,
+    /// The fiber's record.
+    record: Cell<*const ()>,
     wait_ctx: RefCell<Option<Rc<WaitCtx>>>,
-    /// Itself, while it is paused; while it runs, the thread's `CURRENT` keeps it.
-    alive: Cell<Option<Rc<Self>>>,
+    /// Itself, while it is not idle.
+    alive: RefCell<Option<Rc<Self>>>,
     /// What its function returned.
     result: Cell<i32>,
     /// Token of the op whose result it wants; 0 = none.
     awaited: Cell<u64>,
-    /// That op is done.
-    done: Cell<bool>,
     cancelled: Cell<bool>,
-    /// A word for the layer above (the C ABI keeps the job's library context in it).
-    user_word: Cell<usize>,
+    /// While it is paused, its [context](crate::context) word.
+    own_context: Cell<usize>,
+    /// While it runs, that of whoever started or resumed it.
+    callers_context: Cell<usize>,
 }
 
 /// How a start or a resume ended.
@@ -126,65 +146,75 @@ pub fn start<F: FnOnce() -> i32 + 'static>(
     let Some((job, stack)) = pool::take() else {
         return Ok((Progress::NoJobs, None));
     };
-    job.begin(wait_ctx);
     let fiber = Fiber::new(stack, move || {
         let result = body();
         with_current(|job| job.result.set(result));
     });
-    let progress = job.switch(fiber, Rc::clone(&job));
+    job.begin(wait_ctx, fiber);
+    let progress = job.switch();
     let paused = matches!(progress, Progress::Paused).then_some(job);
     Ok((progress, paused))
 }
 
 /// ASYNC_pause_job(3): gives control back to whoever started or resumed the current job;
-/// returns when it is resumed. Does nothing outside a job or while pausing is blocked; returns
-/// whether it paused.
+/// returns when it is resumed. Does nothing where [`can_pause`] says so; returns whether it paused.
 #[inline(always)]
 pub fn pause() -> bool {
-    if BLOCKED.get() != 0 || !on_job() {
+    if !can_pause() {
         return false;
     }
-    // Refused only off a fiber, and a current job runs on one.
-    let _ = spinlane_fiber::suspend();
-    with_current(|job| {
-        if let Some(wait_ctx) = &*job.wait_ctx.borrow() {
-            wait_ctx.reset_changes();
-        }
-    });
-    true
+    with_current(Job::leave);
+    // Refused only off a fiber, and the job's runs.
+    fiber::suspend().is_ok()
+}
+
+/// Whether [`pause`] would: in a job, on the job's own fiber, with pauses not blocked.
+#[inline(always)]
+pub fn can_pause() -> bool {
+    let on_its_fiber = |job: &Job| fiber::current_record() == job.record.get();
+    !pause_blocked() && with_current(on_its_fiber) == Some(true)
 }
 
 /// ASYNC_get_current_job(3): the job that runs on this thread.
 #[inline]
 pub fn current() -> Option<Rc<Job>> {
-    with_current(Rc::clone)
+    with_current(|job| job.alive.borrow().clone()).flatten()
 }
 
 /// Whether a job runs on this thread.
 #[inline]
 pub fn on_job() -> bool {
-    with_current(|_| ()).is_some()
+    word(CURRENT).get() != 0
 }
 
 /// ASYNC_block_pause(3): pauses of this thread's jobs do nothing until unblocked. Nests; does
 /// nothing outside a job.
 pub fn block_pause() {
     if on_job() {
-        BLOCKED.set(BLOCKED.get() + 1);
+        word(BLOCKED).set(word(BLOCKED).get() + 1);
     }
 }
 
 /// ASYNC_unblock_pause(3): takes one [`block_pause`] back.
 pub fn unblock_pause() {
     if on_job() {
-        BLOCKED.set(BLOCKED.get().saturating_sub(1));
+        word(BLOCKED).set(word(BLOCKED).get().saturating_sub(1));
     }
 }
 
 /// Whether pausing is blocked.
-#[inline]
+#[inline(always)]
 pub fn pause_blocked() -> bool {
-    BLOCKED.get() != 0
+    word(BLOCKED).get() != 0
+}
+
+/// Runs `call`; the first paused job that it resumes is [cancelled](Job::cancel) before, so that
+/// it unwinds. For a layer that keeps the job to itself, as libssl does.
+pub fn cancelling<T>(call: impl FnOnce() -> T) -> T {
+    word(CANCELLING).set(1);
+    let value = call();
+    word(CANCELLING).set(0);
+    value
 }
 
 /// What this thread calls, on the caller's stack, when a job is resumed before the op that it
@@ -193,18 +223,18 @@ pub fn set_restart_poll(poll: Option<fn()>) {
     RESTART_POLL.set(poll);
 }
 
-/// `visit` must not itself ask for the current job.
 #[inline(always)]
-fn with_current<T>(visit: impl FnOnce(&Rc<Job>) -> T) -> Option<T> {
-    let current = CURRENT.take();
-    let seen = current.as_ref().map(visit);
-    CURRENT.set(current);
-    seen
+#[allow(unsafe_code)]
+fn with_current<T>(visit: impl FnOnce(&Job) -> T) -> Option<T> {
+    let current = ptr::with_exposed_provenance::<Job>(word(CURRENT).get());
+    // SAFETY: null, or a job that was entered and not left: it is not idle, so it keeps itself
+    // alive. `visit` cannot end it: that takes the switch back from the fiber on which it runs.
+    unsafe { current.as_ref() }.map(visit)
 }
 
 #[inline(always)]
 fn this_thread() -> usize {
-    THREAD.with(|name| std::ptr::from_ref(name).addr())
+    ptr::from_ref(thread()).addr()
 }
 
 impl Job {
@@ -212,14 +242,16 @@ impl Job {
         Rc::new(Self {
             thread: this_thread(),
             state: Cell::new(State::Idle),
-            fiber: Cell::new(None),
+            detour: Cell::new(0),
+            fiber: RefCell::new(None),
+            record: Cell::new(ptr::null()),
             wait_ctx: RefCell::new(None),
-            alive: Cell::new(None),
+            alive: RefCell::new(None),
             result: Cell::new(0),
             awaited: Cell::new(0),
-            done: Cell::new(false),
             cancelled: Cell::new(false),
-            user_word: Cell::new(0),
+            own_context: Cell::new(0),
+            callers_context: Cell::new(0),
         })
     }
 
@@ -231,33 +263,21 @@ impl Job {
     ///
     /// # Panics
     /// A panic of the job's function goes through.
-    #[inline(always)]
+    #[inline]
     pub fn resume(&self) -> Result<Progress, ResumeError> {
-        self.resume_around(|_| (), |_, ()| ())
-    }
-
-    /// [`Job::resume`] with something to do right before the switch to the fiber and right after
-    /// the switch back, e.g. to swap what the job and its caller each see as the thread's. Neither
-    /// is done where the job stays paused.
-    ///
-    /// # Errors
-    /// See [`ResumeError`].
-    #[inline(always)]
-    pub fn resume_around<T>(
-        &self,
-        before: impl FnOnce(&Self) -> T,
-        after: impl FnOnce(&Self, T),
-    ) -> Result<Progress, ResumeError> {
+        if word(CANCELLING).get() != 0 && self.is_of_this_thread() {
+            word(CANCELLING).set(0);
+            self.cancel();
+        }
         if !self.can_run()? {
             return Ok(Progress::Paused);
         }
-        let (Some(fiber), Some(this)) = (self.fiber.take(), self.alive.take()) else {
-            return Err(ResumeError::NotPaused);
-        };
-        let kept = before(self);
-        let progress = self.switch(fiber, this);
-        after(self, kept);
-        Ok(progress)
+        if self.detour.replace(0) & detour::CHANGES != 0
+            && let Some(wait_ctx) = self.wait_ctx()
+        {
+            wait_ctx.forget_changes();
+        }
+        Ok(self.switch())
     }
 
     /// Whether a resume would switch to the fiber now. Where the job awaits an op that is not
@@ -298,7 +318,7 @@ impl Job {
     /// paused until [`Job::complete`] or [`Job::cancel`].
     pub fn await_token(&self, token: u64) {
         self.awaited.set(token);
-        self.done.set(false);
+        self.detour.set(self.detour.get() | detour::WAITING);
     }
 
     /// The op whose result it wants; 0 = none. An op whose token is not this one is nobody's:
@@ -309,24 +329,25 @@ impl Job {
 
     /// The op it waits for is done; the next resume runs it.
     pub fn complete(&self) {
-        self.done.set(true);
+        self.detour.set(self.detour.get() & !detour::WAITING);
     }
 
     /// Whether the op it wants is done.
     pub fn is_complete(&self) -> bool {
-        self.done.get()
+        !self.is_waiting()
     }
 
     /// It has the result, or wants it no more.
     pub fn stop_awaiting(&self) {
         self.awaited.set(0);
+        self.complete();
     }
 
     /// Ends every wait of this job at once, so that its function unwinds by its own error path
     /// when it is resumed next.
     pub fn cancel(&self) {
         self.cancelled.set(true);
-        self.awaited.set(0);
+        self.stop_awaiting();
     }
 
     /// Whether it was cancelled.
@@ -344,16 +365,6 @@ impl Job {
         self.thread == this_thread()
     }
 
-    /// A word of the layer above; 0 when a job starts.
-    pub fn user_word(&self) -> usize {
-        self.user_word.get()
-    }
-
-    /// Sets the word of the layer above.
-    pub fn set_user_word(&self, word: usize) {
-        self.user_word.set(word);
-    }
-
     /// Ends a paused job without running it again: its frames are forgotten, its stack goes
     /// back to the pool. What the frames owned on the heap is leaked. Does nothing to a job
     /// that is not paused.
@@ -364,58 +375,146 @@ impl Job {
     ///   destructors of its frames.
     #[allow(unsafe_code)]
     pub unsafe fn abandon(&self) {
-        if let (Some(fiber), Some(this)) = (self.fiber.take(), self.alive.take()) {
-            // SAFETY: only a paused job keeps its fiber in `self.fiber`, so it is not
-            // running. The caller vouches that nothing points into its stack and that its
-            // frames' destructors are not needed.
+        if self.state.get() != State::Paused {
+            return;
+        }
+        if let Some(fiber) = self.fiber.take() {
+            // SAFETY: the job is paused, so its fiber is not running. The caller vouches that
+            // nothing points into its stack and that its frames' destructors are not needed.
             let stack = unsafe { fiber.abandon() };
-            self.end(this, stack);
+            self.end(stack);
         }
     }
 
-    fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>) {
-        self.awaited.set(0);
+    /// The function has returned after an entry point in assembly had resumed it: what it
+    /// returned. The job is idle again.
+    pub fn finish(&self) -> i32 {
+        if self.fiber.borrow().as_ref().is_some_and(Fiber::is_done) {
+            self.has_returned();
+        }
+        self.result.get()
+    }
+
+    pub(crate) fn note_changes(&self) {
+        self.detour.set(self.detour.get() | detour::CHANGES);
+    }
+
+    fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>, fiber: Fiber) {
         self.cancelled.set(false);
-        self.user_word.set(0);
+        self.detour.set(0);
+        self.own_context.set(context::current());
         if let Some(wait_ctx) = wait_ctx {
             wait_ctx.set_job(Some(Rc::clone(self)));
         }
-        *self.wait_ctx.borrow_mut() = wait_ctx.cloned();
+        self.wait_ctx.replace(wait_ctx.cloned());
+        self.record.set(fiber.record());
+        self.fiber.replace(Some(fiber));
+        self.alive.replace(Some(Rc::clone(self)));
     }
 
     #[inline(always)]
     fn is_waiting(&self) -> bool {
-        self.awaited.get() != 0 && !self.done.get()
+        self.detour.get() & detour::WAITING != 0
     }
 
-    /// Runs the fiber until it pauses or ends. `this` is the job itself.
+    /// Runs the fiber until it pauses or ends.
     #[inline(always)]
-    fn switch(&self, fiber: Fiber, this: Rc<Self>) -> Progress {
-        CURRENT.set(ManuallyDrop::new(Some(this)));
-        self.state.set(State::Running);
-        let mut run = Run {
-            job: self,
-            fiber: Some(fiber),
-        };
-        if let Some(fiber) = &mut run.fiber {
-            // Whether it paused or returned is in its own state.
-            let _ = fiber.resume();
+    fn switch(&self) -> Progress {
+        self.enter();
+        let unwinding = Unwinding(self);
+        // A job that is not idle has a fiber.
+        let state = self.fiber.borrow().as_ref().map(Fiber::resume);
+        mem::forget(unwinding);
+        if state == Some(fiber::State::Suspended) {
+            return Progress::Paused;
         }
-        drop(run);
-        match self.state.get() {
-            State::Paused => Progress::Paused,
-            State::Idle | State::Running => Progress::Finished(self.result.get()),
+        self.has_returned();
+        Progress::Finished(self.result.get())
+    }
+
+    /// The job has the thread from here on.
+    #[inline(always)]
+    fn enter(&self) {
+        self.callers_context
+            .set(context::exchange(self.own_context.get()));
+        self.state.set(State::Running);
+        word(CURRENT).set(ptr::from_ref(self).expose_provenance());
+    }
+
+    /// Whoever started or resumed it has the thread from here on. Done by the side that leaves, so
+    /// that an entry point in assembly may resume and go straight back to its caller.
+    #[inline(always)]
+    fn leave(&self) {
+        self.own_context
+            .set(context::exchange(self.callers_context.get()));
+        self.state.set(State::Paused);
+        word(CURRENT).set(0);
+    }
+
+    /// The fiber's body has returned or panicked.
+    #[inline(never)]
+    fn has_returned(&self) {
+        self.leave();
+        // A job that ends with its pauses blocked blocks no other.
+        word(BLOCKED).set(0);
+        if let Some(Ok(stack)) = self.fiber.take().map(Fiber::into_stack) {
+            self.end(stack);
         }
     }
 
-    fn end(&self, this: Rc<Self>, stack: Stack) {
+    fn end(&self, stack: Stack) {
         self.state.set(State::Idle);
         self.awaited.set(0);
         if let Some(wait_ctx) = self.wait_ctx.take() {
             wait_ctx.set_job(None);
         }
-        pool::put(this, stack);
+        if let Some(this) = self.alive.take() {
+            pool::put(this, stack);
+        }
     }
+}
+
+/// Dropped only where a panic of the job's function goes through [`Job::switch`].
+struct Unwinding<'a>(&'a Job);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        self.0.has_returned();
+    }
+}
+
+/// Where an entry point in assembly finds what a pause and a resume touch, in bytes. It does what
+/// [`Job::resume`] and [`pause`] do, and where that is more than to switch, it calls them.
+#[cfg(target_arch = "x86_64")]
+pub mod layout {
+    use std::mem::offset_of;
+
+    pub use spinlane_fiber::layout::*;
+
+    use super::{Job, State};
+
+    /// In the thread's record: the job that runs, or 0.
+    pub const THREAD_CURRENT: usize = THREAD_WORDS + 8 * super::CURRENT;
+    /// In the thread's record: not 0 while pausing is blocked.
+    pub const THREAD_BLOCKED: usize = THREAD_WORDS + 8 * super::BLOCKED;
+    /// In the thread's record: not 0 if the next resume cancels.
+    pub const THREAD_CANCELLING: usize = THREAD_WORDS + 8 * super::CANCELLING;
+    /// In a job: the address of its thread's record.
+    pub const JOB_THREAD: usize = offset_of!(Job, thread);
+    /// In a job: a byte, [`JOB_RUNNING`] or [`JOB_PAUSED`] or idle.
+    pub const JOB_STATE: usize = offset_of!(Job, state);
+    /// In a job: a byte, not 0 if a resume has more to do than to switch.
+    pub const JOB_DETOUR: usize = offset_of!(Job, detour);
+    /// In a job: its fiber's record.
+    pub const JOB_RECORD: usize = offset_of!(Job, record);
+    /// In a job: while it is paused, its own context word.
+    pub const JOB_OWN_CONTEXT: usize = offset_of!(Job, own_context);
+    /// In a job: while it runs, its caller's context word.
+    pub const JOB_CALLERS_CONTEXT: usize = offset_of!(Job, callers_context);
+    /// The job runs.
+    pub const JOB_RUNNING: u8 = State::Running as u8;
+    /// The job is paused.
+    pub const JOB_PAUSED: u8 = State::Paused as u8;
 }
 
 impl std::fmt::Debug for Job {
@@ -424,31 +523,5 @@ impl std::fmt::Debug for Job {
             .field("state", &self.state)
             .field("awaited", &self.awaited)
             .finish_non_exhaustive()
-    }
-}
-
-/// The time during which a job has the thread. Dropped on a panic of its function too.
-struct Run<'a> {
-    job: &'a Job,
-    fiber: Option<Fiber>,
-}
-
-impl Drop for Run<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        let this = ManuallyDrop::into_inner(CURRENT.take());
-        match (self.fiber.take().map(Fiber::into_stack), this) {
-            (Some(Err(fiber)), this) => {
-                self.job.state.set(State::Paused);
-                self.job.fiber.set(Some(fiber));
-                self.job.alive.set(this);
-            }
-            (Some(Ok(stack)), Some(this)) => {
-                // A job that ends with its pauses blocked blocks no other.
-                BLOCKED.set(0);
-                self.job.end(this, stack);
-            }
-            _ => {}
-        }
     }
 }

@@ -19,18 +19,23 @@
 //! - A job lives and dies on one thread, and its memory is that thread's until
 //!   [`cleanup_thread`].
 //! - After warm-up neither start, pause nor resume allocates, locks or makes a system call.
-//! - No unsafe code but for [`Job::abandon`], whose contract only its caller can keep.
+//! - No unsafe code but in reading which job runs, and for [`Job::abandon`], whose contract only its
+//!   caller can keep.
 
 #![deny(unsafe_code)]
 
+mod context;
 mod job;
 mod pool;
 mod status;
 mod wait_ctx;
 
+pub use context::{Context, keep_apart};
+#[cfg(target_arch = "x86_64")]
+pub use job::layout;
 pub use job::{
-    Job, Progress, ResumeError, block_pause, current, on_job, pause, pause_blocked,
-    set_restart_poll, start, unblock_pause,
+    Job, Progress, ResumeError, block_pause, can_pause, cancelling, current, on_job, pause,
+    pause_blocked, set_restart_poll, start, unblock_pause,
 };
 pub use pool::{PoolSizeError, PoolStats, cleanup_thread, init_thread, pool_stats, set_stack_size};
 pub use spinlane_fiber::{StackFunctions, StacksExist, set_stack_functions, stack_functions};

@@ -4,7 +4,7 @@
 //! - descriptors are listed newest first;
 //! - a descriptor cleared before anybody heard of it vanishes at once, an older one is
 //!   reported as deleted until the job's next pause has returned;
-//! - `reset_changes` (the pause's return) forgets both lists;
+//! - the pause's return (`forget_changes`) forgets both lists;
 //! - a cleanup routine runs when the context is freed, and not for cleared descriptors.
 
 use std::cell::{Cell, RefCell};
@@ -135,6 +135,7 @@ impl WaitCtx {
             cleanup,
             change,
         });
+        self.tell_job();
     }
 
     /// ASYNC_WAIT_CTX_get_fd(3): descriptor and custom data of `key`.
@@ -173,20 +174,24 @@ impl WaitCtx {
             fds.remove(position);
         } else {
             fds[position].change = Change::Deleted;
+            self.tell_job();
         }
         true
     }
 
-    /// The job's pause has returned: what changed before it is old news.
-    #[inline]
-    pub(crate) fn reset_changes(&self) {
+    /// The job's pause returns: what changed before it is old news.
+    pub(crate) fn forget_changes(&self) {
         let mut fds = self.fds.borrow_mut();
-        if fds.is_empty() {
-            return;
-        }
         fds.retain(|entry| entry.change != Change::Deleted);
         for entry in fds.iter_mut() {
             entry.change = Change::None;
+        }
+    }
+
+    /// Its resume will have changes to forget.
+    fn tell_job(&self) {
+        if let Some(job) = &*self.job.borrow() {
+            job.note_changes();
         }
     }
 

@@ -116,15 +116,14 @@ fn a_cancelled_job_runs_at_the_next_resume_and_knows_it() {
 }
 
 #[test]
-fn a_new_job_is_not_cancelled_and_has_no_word_and_awaits_nothing() {
+fn a_new_job_is_not_cancelled_and_awaits_nothing() {
     let first = awaiting(7);
-    first.set_user_word(5);
     first.cancel();
     let _ = first.resume().unwrap();
     let second = awaiting(8);
     assert!(Rc::ptr_eq(&first, &second), "the job was reused");
     assert!(!second.is_cancelled());
-    assert_eq!((second.user_word(), second.awaited()), (0, 8));
+    assert_eq!(second.awaited(), 8);
     second.complete();
     assert!(matches!(second.resume(), Ok(Progress::Finished(1))));
 }
@@ -142,14 +141,4 @@ fn a_completion_that_comes_after_the_job_was_abandoned_changes_nothing() {
     assert!(matches!(next.resume(), Ok(Progress::Paused)));
     next.complete();
     let _ = next.resume().unwrap();
-}
-
-#[test]
-fn user_word_stays_with_the_job() {
-    let job = awaiting(1);
-    job.set_user_word(0xABCD);
-    assert_eq!(job.user_word(), 0xABCD);
-    assert!(job.is_of_this_thread());
-    job.complete();
-    let _ = job.resume().unwrap();
 }

@@ -424,3 +424,18 @@ fn without_memory_for_a_stack_there_are_no_jobs() {
         Progress::Finished(0)
     ));
 }
+
+#[test]
+fn a_pause_on_another_fiber_than_the_jobs_does_nothing() {
+    use spinlane_fiber::{Fiber, PoolConfig, StackPool, State};
+    let (progress, _) = job::start(None, || {
+        let mut pool = StackPool::new(PoolConfig::default());
+        let inner = Fiber::new(pool.take().expect("memory for a stack"), || {
+            assert!(job::on_job() && !job::can_pause());
+            assert!(!job::pause());
+        });
+        i32::from(inner.resume() == State::Returned)
+    })
+    .unwrap();
+    assert!(matches!(progress, Progress::Finished(1)), "{progress:?}");
+}

@@ -74,7 +74,7 @@ pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
 
 /// One attempt, with its status and, if it was refused, its callback.
 fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
-    let Some(job) = job::current().filter(|_| !job::pause_blocked()) else {
+    let Some(job) = job::current().filter(|_| job::can_pause()) else {
         Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += 1));
         return Submitted::Inline;
     };

@@ -210,7 +210,10 @@ fn a_dropped_connection_unwinds_and_is_never_called_back() {
     }
     assert_eq!(lcore.next_ready(), None);
     let stats = lcore.stats();
-    assert_eq!((stats.callbacks, stats.channels[0].counts.orphaned), (0, 50));
+    assert_eq!(
+        (stats.callbacks, stats.channels[0].counts.orphaned),
+        (0, 50)
+    );
 }
 
 #[test]
@@ -243,7 +246,10 @@ fn ssl_free_on_a_paused_ssl_loses_no_op_and_no_stack() {
         lcore.poll().expect("not in a callback");
     }
     let stats = lcore.stats();
-    assert_eq!((stats.callbacks, stats.channels[0].counts.orphaned), (0, 50));
+    assert_eq!(
+        (stats.callbacks, stats.channels[0].counts.orphaned),
+        (0, 50)
+    );
 }
 
 #[test]

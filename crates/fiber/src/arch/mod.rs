@@ -59,12 +59,18 @@ pub(crate) use target::{Regs, finish, prepare, resume, suspend};
 pub(crate) struct Pair {
     pub(crate) resumer: Regs,
     pub(crate) fiber: Regs,
+    /// Where the resumer goes on when the fiber has ended.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) ended: usize,
+    /// What an entry point in assembly leaves for that place.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) left: [usize; 2],
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Pair {
-    const RESUMER: usize = core::mem::offset_of!(Pair, resumer);
-    const FIBER: usize = core::mem::offset_of!(Pair, fiber);
+    pub(crate) const RESUMER: usize = core::mem::offset_of!(Pair, resumer);
+    pub(crate) const FIBER: usize = core::mem::offset_of!(Pair, fiber);
 }
 
 /// The first Rust function on a fiber; it leaves by [`finish`].

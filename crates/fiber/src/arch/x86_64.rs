@@ -2,15 +2,20 @@
 //!
 //! r12 to r15 are clobbers of the `asm!` blocks, so the compiler saves those
 //! that are live and no others; rbx and rbp it keeps to itself, so they are
-//! saved here. Nothing is pushed: the processor forwards a store to a load in
+//! saved here. The other side may be an entry point in assembly, which cannot
+//! tell what is live and saves all six ([`layout`]): so all six are loaded.
+//! Nothing is pushed: the processor forwards a store to a load in
 //! no time when both are addressed by one general register, and takes some 7
 //! cycles for a push and a pop with a change of rsp between them.
 //!
 //! Both ways a switch is left by `jmp`, and entered by none: a `call` would
 //! push an address on the return predictor that no `ret` takes off, and a
 //! `ret` would be predicted to go back to the side just left.
+//!
+//! [`layout`]: crate::layout
 
 use core::arch::asm;
+use core::mem::offset_of;
 
 use super::{Pair, Run};
 
@@ -27,6 +32,10 @@ pub(crate) struct Regs {
     rip: usize,
     rsp: usize,
     rbx: usize,
+    r12: usize,
+    r13: usize,
+    r14: usize,
+    r15: usize,
 }
 
 /// Registers for the first switch to a fiber: it will call `run(pair)` with
@@ -38,22 +47,36 @@ pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
         rip: spinlane_fiber_entry as *const () as usize,
         rsp: top as usize,
         rbx: run as *const () as usize,
+        ..Regs::default()
     }
 }
 
+/// The registers at `theirs` bytes from the pair, and the jump to where they go on.
+macro_rules! load {
+    () => {
+        "mov rbx, [rdi + {theirs} + 24]
+         mov r12, [rdi + {theirs} + 32]
+         mov r13, [rdi + {theirs} + 40]
+         mov r14, [rdi + {theirs} + 48]
+         mov r15, [rdi + {theirs} + 56]
+         mov rsp, [rdi + {theirs} + 16]
+         mov rbp, [rdi + {theirs}]"
+    };
+}
+
 /// Stores the registers in the Regs at `$mine` bytes from the pair and loads
-/// those at `$theirs`.
+/// those at `$theirs`. An entry point in assembly returns `$arrival` there.
 macro_rules! switch {
-    ($pair:expr, $mine:expr, $theirs:expr) => {
+    ($pair:expr, $mine:expr, $theirs:expr, $arrival:literal, $also:literal) => {
         asm!(
             "lea rax, [rip + 2f]",
             "mov [rdi + {mine}], rbp",
             "mov [rdi + {mine} + 8], rax",
             "mov [rdi + {mine} + 16], rsp",
             "mov [rdi + {mine} + 24], rbx",
-            "mov rbx, [rdi + {theirs} + 24]",
-            "mov rsp, [rdi + {theirs} + 16]",
-            "mov rbp, [rdi + {theirs}]",
+            $also,
+            load!(),
+            concat!("mov eax, ", $arrival),
             "jmp [rdi + {theirs} + 8]",
             "2:",
             // The caller of a signal frame is looked up by this very address,
@@ -61,6 +84,7 @@ macro_rules! switch {
             "nop",
             mine = const $mine,
             theirs = const $theirs,
+            ended = const offset_of!(Pair, ended),
             inout("rdi") $pair => _,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("C"),
@@ -75,9 +99,18 @@ macro_rules! switch {
 /// nobody else switches to, and was stored on this thread.
 #[inline(always)]
 pub(crate) unsafe fn resume(pair: *mut Pair) {
-    // SAFETY: by the caller's promise the other side is ready to run. rbx,
-    // rbp and rsp come back through Regs; all else is declared clobbered.
-    unsafe { switch!(pair, Pair::RESUMER, Pair::FIBER) }
+    // SAFETY: by the caller's promise the other side is ready to run. The
+    // callee-saved registers come back through Regs or are declared clobbered,
+    // as all else is.
+    unsafe {
+        switch!(
+            pair,
+            Pair::RESUMER,
+            Pair::FIBER,
+            "1",
+            "mov [rdi + {ended}], rax"
+        )
+    }
 }
 
 /// Runs the resumer; returns when the fiber is resumed.
@@ -86,8 +119,9 @@ pub(crate) unsafe fn resume(pair: *mut Pair) {
 /// The caller runs on the fiber of `pair`.
 #[inline(always)]
 pub(crate) unsafe fn suspend(pair: *mut Pair) {
-    // SAFETY: as for resume: the resumer waits in it.
-    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER) }
+    // SAFETY: as for resume: the resumer waits in it, or in an entry point
+    // in assembly that stored the same.
+    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER, "2", "/* {ended} */") }
 }
 
 /// Runs the resumer; the fiber is never run again.
@@ -96,14 +130,13 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
 /// The caller runs on the fiber of `pair`.
 #[inline(always)]
 pub(crate) unsafe fn finish(pair: *mut Pair) -> ! {
-    // SAFETY: the resumer waits in resume; this side's registers are dead.
+    // SAFETY: the resumer waits as for suspend; this side's registers are dead.
     unsafe {
         asm!(
-            "mov rbx, [rdi + {theirs} + 24]",
-            "mov rsp, [rdi + {theirs} + 16]",
-            "mov rbp, [rdi + {theirs}]",
-            "jmp [rdi + {theirs} + 8]",
+            load!(),
+            "jmp [rdi + {ended}]",
             theirs = const Pair::RESUMER,
+            ended = const offset_of!(Pair, ended),
             in("rdi") pair,
             options(noreturn),
         )

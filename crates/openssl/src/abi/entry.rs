@@ -1,19 +1,21 @@
 //! `ASYNC_start_job` and `ASYNC_pause_job` as C calls them.
 //!
-//! A processor predicts where a `ret` goes by a stack of its own, filled by `call`. A switch of
-//! fibers puts that out of step: the caller's `ret` after a pause finds the address of the
-//! fiber's last `call` on top, and the other way round. Two mispredicted returns cost nine times
-//! as much as the switch itself (19 ns against 2 ns where it was measured). So on x86_64 these
-//! two functions, once they have switched, return by an indirect jump, which is predicted by its
-//! own history. A resume and pause takes 23 ns so, and 29 ns with plain returns.
+//! A pause and a resume are two switches and little else, yet written as two functions that call the
+//! switch they take 26 ns, of which the switches themselves are 2. Registers are saved
+//! twice, by the function and by the switch. A `ret` after a switch is mispredicted, because the
+//! processor predicts it from a stack of its own, filled by `call`, which the switch puts out of
+//! step. And the job, its fiber and its stack pointer are found through each other, load after
+//! load. So on x86_64 the two functions are written here in assembly for the case in which there
+//! is nothing to do but to switch: they save each register once, where the fiber's own switch
+//! finds it, and go back by a jump, which is predicted by its own history.
+//! `spinlane_job::layout` says where things are and what each side owes the other. Whatever
+//! else may be the case (a start, a cancelled job, an op not done, descriptors that changed, another
+//! library context, a NULL) goes the long way, to the same functions in Rust.
 //!
 //! ```text
-//!   return address    ◀ pushed by the caller's call
-//!   rbp rbx r12 … r15 ◀ pushed by the entry     Frame points here: `leave` restores them and
-//!   Frame pointer       (ASYNC_start_job)       jumps to the return address
+//!   application ─ call ▶ ASYNC_start_job ── to the fiber ──▶ after its ASYNC_pause_job
+//!   after its ASYNC_start_job ◀── to the resumer ── ASYNC_pause_job ◀ call ─ job
 //! ```
-//! Not under AddressSanitizer, which marks the frames of functions in its shadow memory
-//! and must see them return.
 
 use std::ffi::{c_int, c_void};
 
@@ -21,146 +23,269 @@ use spinlane_job::{Job, WaitCtx, pause};
 
 use super::job::{JobFn, start_job};
 
+extern "C" fn pause_job() -> c_int {
+    pause();
+    1
+}
+
+/// Not under AddressSanitizer, which must be told of each switch.
 #[cfg(all(target_arch = "x86_64", not(spinlane_asan)))]
-mod by_jump {
-    use std::arch::asm;
+mod short_way {
+    use std::arch::naked_asm;
 
+    use spinlane_job::layout::*;
+
+    use super::super::job::finish_job;
+    use super::super::libctx::DISTANCE;
     use super::*;
-    use crate::abi::{ASYNC_FINISH, ASYNC_PAUSE};
 
-    /// What an entry saved: six registers, and above them its return address.
-    #[repr(C)]
-    pub(super) struct Frame([usize; 7]);
-
-    /// Returns `value` from the entry that saved `frame`, without a `ret`.
-    ///
-    /// # Safety
-    /// The entry's call has not returned, and no frame above it has a destructor left to run.
-    #[inline(always)]
-    unsafe fn leave(frame: *mut Frame, value: c_int) -> ! {
-        // SAFETY: the frame holds what the entry pushed, in this order, so that its caller
-        // finds its registers and stack as a `ret` would leave them.
-        unsafe {
-            asm!(
-                "mov rsp, rdi", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
-                "pop rcx", "jmp rcx",
-                in("rdi") frame, in("eax") value, options(noreturn)
+    /// Stores the caller's registers in the record r11 at `$at`, as the caller finds them after the
+    /// return: the return address is taken off the stack.
+    macro_rules! save {
+        ($at:literal) => {
+            concat!(
+                "pop rcx
+                 mov [r11 + ",
+                $at,
+                "], rbp
+                 mov [r11 + ",
+                $at,
+                " + 8], rcx
+                 mov [r11 + ",
+                $at,
+                " + 16], rsp
+                 mov [r11 + ",
+                $at,
+                " + 24], rbx
+                 mov [r11 + ",
+                $at,
+                " + 32], r12
+                 mov [r11 + ",
+                $at,
+                " + 40], r13
+                 mov [r11 + ",
+                $at,
+                " + 48], r14
+                 mov [r11 + ",
+                $at,
+                " + 56], r15"
             )
-        }
-    }
-
-    pub(super) extern "C" fn pause_job(frame: *mut Frame) -> c_int {
-        if pause() {
-            // SAFETY: called by the entry below; nothing here has a destructor.
-            unsafe { leave(frame, 1) }
-        }
-        1
-    }
-
-    pub(super) unsafe extern "C" fn begin_or_resume(
-        job: *mut *mut Job,
-        wait_ctx: *mut WaitCtx,
-        ret: *mut c_int,
-        func: Option<JobFn>,
-        args: *mut c_void,
-        size: usize,
-        frame: *mut Frame,
-    ) -> c_int {
-        // SAFETY: the entry's contract.
-        let outcome = unsafe { start_job(job, wait_ctx, ret, func, args, size) };
-        if matches!(outcome, ASYNC_PAUSE | ASYNC_FINISH) {
-            // SAFETY: called by the entry below; nothing here has a destructor.
-            unsafe { leave(frame, outcome) }
-        }
-        outcome
-    }
-
-    macro_rules! entry {
-        ($(#[$attribute:meta])* [$($safety:tt)*] fn $name:ident($($argument:ident: $type:ty),*), $frame:literal, $inner:path) => {
-            $(#[$attribute])*
-            #[unsafe(no_mangle)]
-            #[unsafe(naked)]
-            pub $($safety)* extern "C" fn $name($($argument: $type),*) -> c_int {
-                std::arch::naked_asm!(
-                    ".cfi_startproc",
-                    "push rbp", ".cfi_def_cfa_offset 16", ".cfi_offset rbp, -16",
-                    "push rbx", ".cfi_def_cfa_offset 24", ".cfi_offset rbx, -24",
-                    "push r12", ".cfi_def_cfa_offset 32", ".cfi_offset r12, -32",
-                    "push r13", ".cfi_def_cfa_offset 40", ".cfi_offset r13, -40",
-                    "push r14", ".cfi_def_cfa_offset 48", ".cfi_offset r14, -48",
-                    "push r15", ".cfi_def_cfa_offset 56", ".cfi_offset r15, -56",
-                    concat!("mov ", $frame, ", rsp"),
-                    // The last argument of seven, and the alignment that a call wants.
-                    concat!("push ", $frame), ".cfi_def_cfa_offset 64",
-                    "call {inner}",
-                    "pop rcx", ".cfi_def_cfa_offset 56",
-                    "pop r15", ".cfi_def_cfa_offset 48",
-                    "pop r14", ".cfi_def_cfa_offset 40",
-                    "pop r13", ".cfi_def_cfa_offset 32",
-                    "pop r12", ".cfi_def_cfa_offset 24",
-                    "pop rbx", ".cfi_def_cfa_offset 16",
-                    "pop rbp", ".cfi_def_cfa_offset 8",
-                    "ret",
-                    ".cfi_endproc",
-                    inner = sym $inner,
-                )
-            }
         };
     }
-    pub(super) use entry;
-}
 
-#[cfg(not(all(target_arch = "x86_64", not(spinlane_asan))))]
-mod by_return {
-    use super::*;
-
-    pub(super) extern "C" fn pause_job() -> c_int {
-        pause();
-        1
-    }
-
-    pub(super) use super::start_job as begin_or_resume;
-
-    macro_rules! entry {
-        ($(#[$attribute:meta])* [$($safety:tt)*] fn $name:ident($($argument:ident: $type:ty),*), $frame:literal, $inner:path) => {
-            $(#[$attribute])*
-            #[unsafe(no_mangle)]
-            pub $($safety)* extern "C" fn $name($($argument: $type),*) -> c_int {
-                // SAFETY: the same contract.
-                #[allow(unused_unsafe)]
-                unsafe { $inner($($argument),*) }
-            }
+    /// Loads the other side's from the record r11 at `$at` and goes on there; eax is what its
+    /// function returns.
+    macro_rules! go_on {
+        ($at:literal) => {
+            concat!(
+                "mov rbp, [r11 + ",
+                $at,
+                "]
+                 mov rcx, [r11 + ",
+                $at,
+                " + 8]
+                 mov rsp, [r11 + ",
+                $at,
+                " + 16]
+                 mov rbx, [r11 + ",
+                $at,
+                " + 24]
+                 mov r12, [r11 + ",
+                $at,
+                " + 32]
+                 mov r13, [r11 + ",
+                $at,
+                " + 40]
+                 mov r14, [r11 + ",
+                $at,
+                " + 48]
+                 mov r15, [r11 + ",
+                $at,
+                " + 56]
+                 jmp rcx"
+            )
         };
     }
-    pub(super) use entry;
-}
 
-#[cfg(all(target_arch = "x86_64", not(spinlane_asan)))]
-use by_jump::{begin_or_resume, entry, pause_job};
-#[cfg(not(all(target_arch = "x86_64", not(spinlane_asan))))]
-use by_return::{begin_or_resume, entry, pause_job};
-
-entry! {
     /// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
     /// resumed, and at once outside a job or while pausing is blocked.
-    [] fn ASYNC_pause_job(), "rdi", pause_job
-}
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    pub extern "C" fn ASYNC_pause_job() -> c_int {
+        naked_asm!(
+            // rax the thread's record, rdx the job, r11 its fiber's record
+            "mov rax, [rip + spinlane_thread@GOTTPOFF]",
+            "add rax, fs:[0]",
+            "mov rdx, [rax + {THREAD_CURRENT}]",
+            "test rdx, rdx",
+            "jz 9f",
+            "cmp qword ptr [rax + {THREAD_BLOCKED}], 0",
+            "jne 9f",
+            "mov r11, [rax + {THREAD_FIBER}]",
+            "cmp r11, [rdx + {JOB_RECORD}]",
+            "jne 9f",
+            // The job's library context is its caller's.
+            "mov rcx, [rip + {DISTANCE}]",
+            "mov rcx, fs:[rcx]",
+            "cmp rcx, [rdx + {JOB_CALLERS_CONTEXT}]",
+            "jne 9f",
+            "mov [rdx + {JOB_OWN_CONTEXT}], rcx",
+            "mov byte ptr [rdx + {JOB_STATE}], {JOB_PAUSED}",
+            "mov byte ptr [r11 + {BODY}], {SUSPENDED}",
+            "mov qword ptr [rax + {THREAD_CURRENT}], 0",
+            "mov qword ptr [rax + {THREAD_FIBER}], 0",
+            save!("{FIBER}"),
+            "mov eax, 2", // ASYNC_PAUSE
+            go_on!("{RESUMER}"),
+            "9: jmp {pause_job}",
+            DISTANCE = sym DISTANCE,
+            THREAD_CURRENT = const THREAD_CURRENT, THREAD_BLOCKED = const THREAD_BLOCKED,
+            THREAD_FIBER = const THREAD_FIBER, JOB_RECORD = const JOB_RECORD,
+            JOB_CALLERS_CONTEXT = const JOB_CALLERS_CONTEXT,
+            JOB_OWN_CONTEXT = const JOB_OWN_CONTEXT, JOB_STATE = const JOB_STATE,
+            JOB_PAUSED = const JOB_PAUSED, BODY = const BODY, SUSPENDED = const SUSPENDED,
+            RESUMER = const RESUMER, FIBER = const FIBER,
+            pause_job = sym pause_job,
+        )
+    }
 
-entry! {
     /// ASYNC_start_job(3): starts `func` with a copy of `size` bytes at `args` as a job under
     /// `wait_ctx`, or, where `*job` is a paused job, resumes that.
     ///
-    /// Returns [`ASYNC_FINISH`](super::ASYNC_FINISH) with the function's result in `*ret` and
-    /// `*job` NULL, [`ASYNC_PAUSE`](super::ASYNC_PAUSE) with the job in `*job`,
-    /// [`ASYNC_NO_JOBS`](super::ASYNC_NO_JOBS), or [`ASYNC_ERR`](super::ASYNC_ERR) with an entry
-    /// in the error queue: a NULL, a job of another thread, a job that is not paused, a start
+    /// Returns [`ASYNC_FINISH`](crate::abi::ASYNC_FINISH) with the function's result in `*ret` and
+    /// `*job` NULL, [`ASYNC_PAUSE`](crate::abi::ASYNC_PAUSE) with the job in `*job`,
+    /// [`ASYNC_NO_JOBS`](crate::abi::ASYNC_NO_JOBS), or [`ASYNC_ERR`](crate::abi::ASYNC_ERR) with an
+    /// entry in the error queue: a NULL, a job of another thread, a job that is not paused, a start
     /// from within a job.
     ///
     /// # Safety
     /// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
     /// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
     /// `size` bytes; `func` may be called with a copy of them.
-    [unsafe] fn ASYNC_start_job(
-        job: *mut *mut Job, wait_ctx: *mut WaitCtx, ret: *mut c_int, func: Option<JobFn>, args: *mut c_void, size: usize
-    ), "rax", begin_or_resume
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    pub unsafe extern "C" fn ASYNC_start_job(
+        job: *mut *mut Job,
+        wait_ctx: *mut WaitCtx,
+        ret: *mut c_int,
+        func: Option<JobFn>,
+        args: *mut c_void,
+        size: usize,
+    ) -> c_int {
+        naked_asm!(
+            // rdi the place of the job and rdx that of its result, rax the job, r10 the thread's
+            // record, r11 the fiber's. The arguments stay as they are for the long way.
+            "test rdi, rdi",
+            "jz 9f",
+            "test rdx, rdx",
+            "jz 9f",
+            "mov rax, [rdi]",
+            "test rax, rax",
+            "jz 9f",
+            "mov r10, [rip + spinlane_thread@GOTTPOFF]",
+            "add r10, fs:[0]",
+            "cmp [rax + {JOB_THREAD}], r10",
+            "jne 9f",
+            "cmp byte ptr [rax + {JOB_STATE}], {JOB_PAUSED}",
+            "jne 9f",
+            "cmp byte ptr [rax + {JOB_DETOUR}], 0",
+            "jne 9f",
+            "cmp qword ptr [r10 + {THREAD_FIBER}], 0",
+            "jne 9f",
+            "cmp qword ptr [r10 + {THREAD_CANCELLING}], 0",
+            "jne 9f",
+            // The caller's library context is the job's.
+            "mov r11, [rip + {DISTANCE}]",
+            "mov r11, fs:[r11]",
+            "cmp r11, [rax + {JOB_OWN_CONTEXT}]",
+            "jne 9f",
+            "mov [rax + {JOB_CALLERS_CONTEXT}], r11",
+            "mov r11, [rax + {JOB_RECORD}]",
+            "mov [r10 + {THREAD_CURRENT}], rax",
+            "mov [r10 + {THREAD_FIBER}], r11",
+            "mov byte ptr [rax + {JOB_STATE}], {JOB_RUNNING}",
+            "mov byte ptr [r11 + {BODY}], {RUNNING}",
+            "lea rcx, [rip + {ended}]",
+            "mov [r11 + {ENDED}], rcx",
+            "mov [r11 + {LEFT}], rdi",
+            "mov [r11 + {LEFT} + 8], rdx",
+            save!("{RESUMER}"),
+            "mov eax, 1", // what ASYNC_pause_job returns
+            go_on!("{FIBER}"),
+            "9: jmp {start_job}",
+            DISTANCE = sym DISTANCE,
+            JOB_THREAD = const JOB_THREAD, JOB_STATE = const JOB_STATE,
+            JOB_PAUSED = const JOB_PAUSED, JOB_RUNNING = const JOB_RUNNING,
+            JOB_DETOUR = const JOB_DETOUR, JOB_RECORD = const JOB_RECORD,
+            JOB_CALLERS_CONTEXT = const JOB_CALLERS_CONTEXT,
+            JOB_OWN_CONTEXT = const JOB_OWN_CONTEXT,
+            THREAD_FIBER = const THREAD_FIBER, THREAD_CURRENT = const THREAD_CURRENT,
+            THREAD_CANCELLING = const THREAD_CANCELLING,
+            BODY = const BODY, RUNNING = const RUNNING, ENDED = const ENDED, LEFT = const LEFT,
+            RESUMER = const RESUMER, FIBER = const FIBER,
+            ended = sym ended,
+            start_job = sym start_job,
+        )
+    }
+
+    /// The function of a job that [`ASYNC_start_job`] resumed has returned: rdi is its fiber's
+    /// record, all else is as after the return from ASYNC_start_job.
+    #[unsafe(naked)]
+    extern "C" fn ended() {
+        naked_asm!(
+            ".cfi_startproc",
+            ".cfi_def_cfa_offset 0",
+            "push [rdi + {RESUMER} + 8]",
+            ".cfi_def_cfa_offset 8",
+            "sub rsp, 8",
+            ".cfi_def_cfa_offset 16",
+            "mov rsi, [rdi + {LEFT} + 8]",
+            "mov rdi, [rdi + {LEFT}]",
+            "call {finish_job}",
+            "add rsp, 8",
+            ".cfi_def_cfa_offset 8",
+            "ret",
+            ".cfi_endproc",
+            RESUMER = const RESUMER,
+            LEFT = const LEFT,
+            finish_job = sym finish_job,
+        )
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(spinlane_asan)))]
+pub use short_way::{ASYNC_pause_job, ASYNC_start_job};
+
+#[cfg(not(all(target_arch = "x86_64", not(spinlane_asan))))]
+pub use long_way::{ASYNC_pause_job, ASYNC_start_job};
+
+#[cfg(not(all(target_arch = "x86_64", not(spinlane_asan))))]
+mod long_way {
+    use super::*;
+
+    /// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
+    /// resumed, and at once outside a job or while pausing is blocked.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn ASYNC_pause_job() -> c_int {
+        pause_job()
+    }
+
+    /// ASYNC_start_job(3): starts or resumes a job.
+    ///
+    /// # Safety
+    /// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
+    /// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
+    /// `size` bytes; `func` may be called with a copy of them.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn ASYNC_start_job(
+        job: *mut *mut Job,
+        wait_ctx: *mut WaitCtx,
+        ret: *mut c_int,
+        func: Option<JobFn>,
+        args: *mut c_void,
+        size: usize,
+    ) -> c_int {
+        // SAFETY: the same contract.
+        unsafe { start_job(job, wait_ctx, ret, func, args, size) }
+    }
 }

@@ -1,6 +1,5 @@
 //! Jobs: ASYNC_start_job(3) and its relatives.
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -28,18 +27,6 @@ pub type JobFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub type StackAllocFn = unsafe extern "C" fn(*mut usize) -> *mut c_void;
 /// `ASYNC_stack_free_fn`: frees a stack.
 pub type StackFreeFn = unsafe extern "C" fn(*mut c_void);
-
-thread_local! {
-    static CANCELLING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `call`; the first paused job that it resumes is cancelled, so that it unwinds.
-pub(crate) fn resume_cancelled<T>(call: impl FnOnce() -> T) -> T {
-    CANCELLING.set(true);
-    let value = call();
-    CANCELLING.set(false);
-    value
-}
 
 /// ASYNC_init_thread(3): limits this thread's jobs to `max_size` (0 = no limit) and makes
 /// `init_size` of them. Returns 1, or 0 if `init_size` is above `max_size`.
@@ -70,8 +57,7 @@ pub extern "C" fn ASYNC_is_capable() -> c_int {
 ///
 /// # Safety
 /// As for that.
-#[inline(always)]
-pub(super) unsafe fn start_job(
+pub(super) unsafe extern "C" fn start_job(
     job: *mut *mut Job,
     wait_ctx: *mut WaitCtx,
     ret: *mut c_int,
@@ -86,7 +72,7 @@ pub(super) unsafe fn start_job(
     };
     // SAFETY: NULL or a job of ours; jobs live in their thread's pool.
     let outcome = match unsafe { (*job).as_ref() } {
-        Some(paused) => resume(paused),
+        Some(paused) => paused.resume(),
         None => {
             let Some(func) = func else {
                 raise(c"ASYNC_start_job", ffi::ERR_R_PASSED_NULL_PARAMETER);
@@ -111,15 +97,18 @@ pub(super) unsafe fn start_job(
     }
 }
 
-fn resume(paused: &Job) -> Result<Progress, job::ResumeError> {
-    if CANCELLING.get() && paused.is_of_this_thread() {
-        CANCELLING.set(false);
-        paused.cancel();
+/// What is left to do when a job ends that was resumed the short way: as [`start_job`] does.
+///
+/// # Safety
+/// `job` and `ret` are those that ASYNC_start_job was called with.
+#[cfg(all(target_arch = "x86_64", not(spinlane_asan)))]
+pub(super) unsafe extern "C" fn finish_job(job: *mut *mut Job, ret: *mut c_int) -> c_int {
+    // SAFETY: neither was NULL, nor was the job, which has run since.
+    unsafe {
+        *ret = (**job).finish();
+        *job = ptr::null_mut();
     }
-    paused.resume_around(
-        |job| libctx::enter(job.user_word()),
-        |job, callers| job.set_user_word(libctx::leave(callers)),
-    )
+    ASYNC_FINISH
 }
 
 /// # Safety
@@ -136,13 +125,11 @@ unsafe fn begin(
     // SAFETY: NULL or from `Rc::into_raw` and not freed; ManuallyDrop leaves that reference alone.
     let wait_ctx =
         (!wait_ctx.is_null()).then(|| ManuallyDrop::new(unsafe { Rc::from_raw(wait_ctx) }));
-    let callers = libctx::current();
+    libctx::keep_apart();
     // SAFETY: `func` may be called with a copy of its arguments, by the contract.
     let body = move || unsafe { func(args.as_mut_ptr()) };
     let (progress, paused) = job::start(wait_ctx.as_deref(), body)?;
-    let jobs = libctx::leave(callers);
     if let Some(paused) = paused {
-        paused.set_user_word(jobs);
         // The job keeps itself alive while it is paused.
         *out = Rc::as_ptr(&paused).cast_mut();
     }

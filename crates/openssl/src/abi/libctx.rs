@@ -1,54 +1,80 @@
-//! The thread's default library context, saved and restored around a job as OpenSSL does.
+//! The thread's default library context, kept apart for a job and its caller as OpenSSL does.
 //!
-//! OSSL_LIB_CTX_set0_default(3) costs about 10 ns, more than the rest of a resume, and it
-//! takes two of them. But the value it reads is a POSIX thread-specific datum of libcrypto's,
-//! and reading that costs 1 ns. Its key is found once per process: a marker is set as the
-//! default and looked for among the thread's data. As long as a job leaves the default
-//! alone, which nearly all do, nothing else is called. Where the key is not found (another C library,
-//! an OpenSSL that stores it otherwise), OSSL_LIB_CTX_set0_default is called each time.
+//! OSSL_LIB_CTX_set0_default(3) costs about 10 ns, more than all the rest of a resume and a pause,
+//! and it would take two of them. But what it reads is a POSIX thread-specific datum of libcrypto's,
+//! and glibc on x86_64 keeps the first of those in the thread's control block, at a fixed distance
+//! from the thread pointer: one load. The distance is found once per process: a marker is
+//! set as the default, and looked for in the control block. As long as a job leaves the default
+//! alone, which nearly all do, nothing is called. Where the distance is not found (another C
+//! library, an OpenSSL that stores it otherwise), OSSL_LIB_CTX_set0_default is called each time.
 //!
-//! A context is a word here: the datum where the key is known (0 = the global default), the
+//! A context is a word here: the datum where the distance is known (0 = the global default), the
 //! pointer otherwise.
 
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use spinlane_job::{self as job, Context};
 
 use crate::ffi;
 
-#[derive(Clone, Copy)]
-struct Access {
-    key: Option<libc::pthread_key_t>,
-    /// The global default context.
-    global: usize,
+/// Bytes from the thread pointer to the datum; 0 = unknown. What lies at 0 is the thread
+/// pointer itself, which is no context: whoever compares without asking goes the long way.
+pub(super) static DISTANCE: AtomicUsize = AtomicUsize::new(0);
+
+/// The global default context.
+static GLOBAL: OnceLock<usize> = OnceLock::new();
+
+/// Bytes of a glibc thread control block that are searched. It is larger in every version (2304
+/// in 2.36), and the data of the first 32 keys end at 1296 there.
+const SEARCHED: usize = 1536;
+
+/// Has jobs keep the default library context apart. To be called before the first job starts.
+#[inline]
+pub(super) fn keep_apart() {
+    GLOBAL.get_or_init(find);
 }
 
-static ACCESS: OnceLock<Access> = OnceLock::new();
+/// The datum `distance` bytes from this thread's thread pointer.
+#[inline(always)]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn datum(distance: usize) -> usize {
+    let datum;
+    // SAFETY: reads this thread's control block, of which glibc has as many bytes as are searched;
+    // the thread alone writes them.
+    unsafe {
+        std::arch::asm!(
+            "mov {datum}, fs:[{distance}]",
+            distance = in(reg) distance,
+            datum = lateout(reg) datum,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    datum
+}
 
-/// The thread's default context.
-#[inline]
-pub(super) fn current() -> usize {
-    let access = ACCESS.get_or_init(find);
-    match access.key {
-        // SAFETY: the key is libcrypto's, found below, and never deleted before process exit.
-        Some(key) => unsafe { libc::pthread_getspecific(key).addr() },
-        None => query(),
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+fn datum(_: usize) -> usize {
+    0
+}
+
+fn get() -> usize {
+    match DISTANCE.load(Relaxed) {
+        0 => query(),
+        distance => datum(distance),
     }
 }
 
-/// Makes `jobs` the default; returns what was.
-#[inline]
-pub(super) fn enter(jobs: usize) -> usize {
-    let callers = current();
-    if callers != jobs {
-        set(jobs);
-    }
-    callers
-}
-
-/// Makes `callers` the default again; returns what was, i.e. the job's.
-#[inline]
-pub(super) fn leave(callers: usize) -> usize {
-    enter(callers)
+#[cold]
+fn set(context: usize) {
+    let context = match context {
+        0 => GLOBAL.get().copied().unwrap_or(0),
+        _ => context,
+    };
+    // SAFETY: it was the thread's default before, so it is a context; that it still lives is
+    // asked of whoever set it, by OSSL_LIB_CTX_set0_default(3).
+    unsafe { ffi::OSSL_LIB_CTX_set0_default(ptr::with_exposed_provenance_mut(context)) };
 }
 
 fn query() -> usize {
@@ -56,54 +82,44 @@ fn query() -> usize {
     unsafe { ffi::OSSL_LIB_CTX_set0_default(ptr::null_mut()).expose_provenance() }
 }
 
-#[cold]
-fn set(context: usize) {
-    let global = ACCESS.get_or_init(find).global;
-    let context = if context == 0 { global } else { context };
-    // SAFETY: it was the thread's default before, so it is a context; that it still lives is
-    // asked of whoever set it, by OSSL_LIB_CTX_set0_default(3).
-    unsafe { ffi::OSSL_LIB_CTX_set0_default(ptr::with_exposed_provenance_mut(context)) };
-}
-
-/// Looks for the key on a thread of its own, so that this one's default is never touched.
-fn find() -> Access {
-    let found = std::thread::spawn(|| {
-        let global = query();
-        // SAFETY: a context of our own, freed below after it stopped being the default.
-        let marker = unsafe { ffi::OSSL_LIB_CTX_new() };
-        if marker.is_null() {
-            return Access { key: None, global };
-        }
-        let before = keys_holding(marker.addr());
-        // SAFETY: `marker` is a live context.
-        unsafe { ffi::OSSL_LIB_CTX_set0_default(marker) };
-        let after = keys_holding(marker.addr());
-        // SAFETY: `global` is the global default context, which is never freed.
-        unsafe { ffi::OSSL_LIB_CTX_set0_default(ptr::with_exposed_provenance_mut(global)) };
-        // Exactly one datum followed: the marker is its value, and NULL stands for the global default.
-        let key = match after[..] {
-            [key] if before.is_empty() && datum(key) == 0 => Some(key),
-            _ => None,
-        };
-        // SAFETY: ours, and no thread's default any more.
-        unsafe { ffi::OSSL_LIB_CTX_free(marker) };
-        Access { key, global }
-    });
-    found.join().unwrap_or_else(|_| Access {
-        key: None,
-        global: query(),
-    })
-}
-
-fn keys_holding(value: usize) -> Vec<libc::pthread_key_t> {
-    if !cfg!(target_env = "gnu") {
-        return Vec::new();
+/// Looks for the distance on threads of their own, so that this one's default is never touched.
+/// Returns the global default context.
+fn find() -> usize {
+    let first = std::thread::spawn(search).join();
+    let second = std::thread::spawn(search).join();
+    // The same distance on two threads is no accident.
+    if let (Ok(Some(first)), Ok(Some(second))) = (first, second)
+        && first == second
+    {
+        DISTANCE.store(first, Relaxed);
     }
-    // glibc's PTHREAD_KEYS_MAX; it answers NULL for keys that are not in use.
-    (0..1024).filter(|&key| datum(key) == value).collect()
+    job::keep_apart(Context { get, set });
+    std::thread::spawn(query).join().unwrap_or_default()
 }
 
-fn datum(key: libc::pthread_key_t) -> usize {
-    // SAFETY: a read of this thread's own data; glibc checks the key's range and use.
-    unsafe { libc::pthread_getspecific(key).addr() }
+/// The one place that holds a marker while that is the default, and 0 before and after.
+fn search() -> Option<usize> {
+    let global = query();
+    // SAFETY: a context of our own, freed below after it stopped being the default.
+    let marker = unsafe { ffi::OSSL_LIB_CTX_new() };
+    if marker.is_null() {
+        return None;
+    }
+    let holding = |value| {
+        let words = (8..SEARCHED).step_by(size_of::<usize>());
+        words.filter(move |&distance| datum(distance) == value)
+    };
+    let before = holding(marker.addr()).count();
+    // SAFETY: `marker` is a live context.
+    unsafe { ffi::OSSL_LIB_CTX_set0_default(marker) };
+    let after: Vec<_> = holding(marker.addr()).collect();
+    // SAFETY: `global` is the global default context, which is never freed.
+    unsafe { ffi::OSSL_LIB_CTX_set0_default(ptr::with_exposed_provenance_mut(global)) };
+    let found = match after[..] {
+        [distance] if before == 0 && datum(distance) == 0 => Some(distance),
+        _ => None,
+    };
+    // SAFETY: ours, and no thread's default any more.
+    unsafe { ffi::OSSL_LIB_CTX_free(marker) };
+    found
 }

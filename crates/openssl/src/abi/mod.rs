@@ -17,8 +17,6 @@ pub use entry::{ASYNC_pause_job, ASYNC_start_job};
 pub use job::*;
 pub use wait_ctx::*;
 
-pub(crate) use job::resume_cancelled;
-
 use std::ffi::{CStr, c_int};
 use std::ptr;
 

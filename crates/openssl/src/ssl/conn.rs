@@ -22,7 +22,6 @@ use spinlane_lcore::{Conn, Lcore};
 
 use super::bio::{self, Buffers};
 use super::ctx::SslCtx;
-use crate::abi::resume_cancelled;
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, SSL};
 
@@ -367,8 +366,10 @@ impl Drop for Ssl {
             if !self.paused {
                 break;
             }
-            // SAFETY: a live connection, on its thread.
-            let _ = resume_cancelled(|| self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) }));
+            let _ = spinlane_job::cancelling(|| {
+                // SAFETY: a live connection, on its thread.
+                self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) })
+            });
         }
         // SAFETY: owned, and used no more.
         unsafe {

@@ -1,0 +1,168 @@
+//! A pause and a resume have a short way in assembly and a long one in Rust (`abi/entry.rs`):
+//! whichever a job is paused by, it may be resumed by either.
+
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use spinlane_job::Job;
+use spinlane_openssl::abi::*;
+
+type JobFn = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+#[inline(never)]
+fn step(job: &mut *mut Job, func: JobFn) -> (c_int, c_int) {
+    let mut ret = -1;
+    // SAFETY: live pointers; the functions below take no arguments.
+    let outcome = unsafe {
+        ASYNC_start_job(
+            job,
+            ptr::null_mut(),
+            &mut ret,
+            Some(func),
+            ptr::null_mut(),
+            0,
+        )
+    };
+    (outcome, ret)
+}
+
+/// Pauses four times: short, long, short, long.
+unsafe extern "C" fn pauses_both_ways(_: *mut c_void) -> c_int {
+    for pause in 0..4 {
+        if pause % 2 == 0 {
+            assert_eq!(ASYNC_pause_job(), 1);
+        } else {
+            assert!(spinlane_job::pause());
+        }
+    }
+    42
+}
+
+#[test]
+fn either_way_resumes_what_either_way_paused() {
+    // Bit i: the i-th resume is the short one.
+    for ways in 0..16 {
+        let mut job = ptr::null_mut();
+        assert_eq!(step(&mut job, pauses_both_ways), (ASYNC_PAUSE, -1));
+        for resume in 0..4 {
+            let ends = resume == 3;
+            if ways >> resume & 1 == 1 {
+                let expected = if ends {
+                    (ASYNC_FINISH, 42)
+                } else {
+                    (ASYNC_PAUSE, -1)
+                };
+                assert_eq!(
+                    step(&mut job, pauses_both_ways),
+                    expected,
+                    "ways {ways:04b}"
+                );
+            } else {
+                // SAFETY: a paused job of this thread.
+                let progress = unsafe { &*job }.resume();
+                let ended = matches!(progress, Ok(spinlane_job::Progress::Finished(42)));
+                assert_eq!(ended, ends, "ways {ways:04b}: {progress:?}");
+            }
+            assert!(ASYNC_get_current_job().is_null());
+            assert!(!spinlane_job::on_job());
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_resume_takes_the_long_way() {
+    thread_local!(static SEEN: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) });
+    unsafe extern "C" fn notes(_: *mut c_void) -> c_int {
+        for _ in 0..2 {
+            ASYNC_pause_job();
+            let cancelled = spinlane_job::current().is_some_and(|job| job.is_cancelled());
+            SEEN.with_borrow_mut(|seen| seen.push(cancelled));
+        }
+        0
+    }
+    let mut job = ptr::null_mut();
+    step(&mut job, notes);
+    step(&mut job, notes);
+    assert_eq!(
+        spinlane_job::cancelling(|| step(&mut job, notes)),
+        (ASYNC_FINISH, 0)
+    );
+    assert_eq!(SEEN.take(), [false, true]);
+}
+
+#[test]
+fn a_backtrace_in_a_resumed_job_goes_on_through_its_resumer() {
+    thread_local!(static SEEN: RefCell<String> = const { RefCell::new(String::new()) });
+    unsafe extern "C" fn looks_back(_: *mut c_void) -> c_int {
+        ASYNC_pause_job();
+        SEEN.set(Backtrace::force_capture().to_string());
+        0
+    }
+    #[inline(never)]
+    fn the_resumer(job: &mut *mut Job) {
+        assert_eq!(step(job, looks_back), (ASYNC_FINISH, 0));
+    }
+    let mut job = ptr::null_mut();
+    step(&mut job, looks_back);
+    the_resumer(&mut job);
+    let seen = SEEN.take();
+    assert!(
+        seen.contains("looks_back") && seen.contains("the_resumer"),
+        "{seen}"
+    );
+}
+
+/// Sets the callee-saved registers that may be named, calls `call` with `argument` in rdi, and
+/// returns what they are then. rbx and rbp are the compiler's own, which the other tests would crash
+/// without.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn registers_across(
+    call: extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+    seed: u64,
+) -> [u64; 4] {
+    let (mut a, mut b, mut c, mut d) = (seed, seed + 1, seed + 2, seed + 3);
+    // SAFETY: an ordinary call; the stack is aligned by the compiler, since `nostack` is not said.
+    unsafe {
+        std::arch::asm!(
+            "call {call}",
+            call = in(reg) call,
+            in("rdi") argument,
+            inout("r12") a, inout("r13") b, inout("r14") c, inout("r15") d,
+            clobber_abi("C"),
+        );
+    }
+    [a, b, c, d]
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn each_side_keeps_its_registers() {
+    extern "C" fn pauses(_: *mut c_void) {
+        ASYNC_pause_job();
+    }
+    unsafe extern "C" fn checks(_: *mut c_void) -> c_int {
+        for round in 0..8 {
+            let seed = 1000 + 10 * round;
+            let seen = registers_across(pauses, ptr::null_mut(), seed);
+            assert_eq!(seen, [seed, seed + 1, seed + 2, seed + 3]);
+        }
+        0
+    }
+    extern "C" fn resumes(job: *mut c_void) {
+        // SAFETY: the place of a job, see below.
+        step(unsafe { &mut *job.cast() }, checks);
+    }
+    let mut job: *mut Job = ptr::null_mut();
+    for round in 0..9 {
+        let seen = registers_across(resumes, ptr::from_mut(&mut job).cast(), 10 * round);
+        assert_eq!(
+            seen,
+            [10 * round, 10 * round + 1, 10 * round + 2, 10 * round + 3]
+        );
+    }
+    assert!(job.is_null(), "it has finished");
+}
