@@ -64,6 +64,22 @@ fn values_that_mean_nothing() {
         &["--device abacus", "unknown device", "auto, mb, soft"],
     );
     complains(
+        &["--device", "lookaside:soft"],
+        &[
+            "--device lookaside:soft",
+            "@CORE is missing",
+            "lookaside:mb@1",
+        ],
+    );
+    complains(
+        &["--device", "lookaside:soft@4095"],
+        &["--device", "crypto core 4095 does not exist"],
+    );
+    complains(
+        &["--metrics", "nowhere"],
+        &["--metrics nowhere", "HOST:PORT"],
+    );
+    complains(
         &["--tls", "rustls"],
         &["--tls", "rustls is not built in yet", "openssl"],
     );
@@ -89,6 +105,10 @@ fn addresses_that_cannot_be_listened_on() {
     complains(
         &["--listen", &address],
         &["--listen", &address, "in use", "free the port"],
+    );
+    complains(
+        &["--listen", "127.0.0.1:0", "--metrics", &address],
+        &["--metrics", &address, "in use", "free the port"],
     );
     // An address for documentation (RFC 5737) is no machine's.
     complains(

@@ -69,6 +69,10 @@ pub struct Args {
     /// Print the counters that often.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub stats_interval: Option<Duration>,
+    /// Serve the counters there over HTTP, path /metrics, in Prometheus' text format; port 0 takes a
+    /// free one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
     /// After SIGTERM or SIGINT, connections have that long to finish.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub drain_timeout: Duration,
@@ -168,6 +172,18 @@ impl Args {
     /// It is none.
     pub fn listen_address(&self) -> Result<SocketAddr> {
         resolve(&self.listen).with_context(|| format!("--listen {}", self.listen))
+    }
+
+    /// The address to serve the counters on, if any.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>> {
+        let resolved = self
+            .metrics
+            .as_ref()
+            .map(|address| resolve(address).with_context(|| format!("--metrics {address}")));
+        resolved.transpose()
     }
 
     /// The cores to run on.

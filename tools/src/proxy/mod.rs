@@ -14,6 +14,7 @@ mod env;
 mod failure;
 mod identity;
 mod listener;
+mod metrics;
 mod relay;
 mod report;
 mod respond;
@@ -36,6 +37,7 @@ use spinlane::{Config, Lcore, SslCtx};
 pub use args::Args;
 use args::{Backend, Limits, Tls};
 use counters::Counters;
+use metrics::Metrics;
 use report::Report;
 use signals::Stop;
 use worker::{Event, Site, Worker};
@@ -60,6 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
     let limits = args.limits()?;
     let cores = args.core_list()?;
     let address = args.listen_address()?;
+    let metrics = args.metrics_address()?.map(Metrics::bind).transpose()?;
     let device = spinlane::device::open(&args.device)
         .with_context(|| format!("--device {}", args.device))?;
     let ctx = context(args)?;
@@ -67,12 +70,22 @@ pub fn run(args: &Args) -> Result<()> {
     raise_file_limit(&limits, cores.len());
     let stop = Stop::on_signals()?;
 
-    let banner = banner(args, &ctx, device.name(), &cores, address, limits.backend);
+    let scrape = metrics.as_ref().map(|metrics| metrics.address);
+    let banner = banner(
+        args,
+        &ctx,
+        device.name(),
+        &cores,
+        address,
+        limits.backend,
+        scrape,
+    );
     let start = Arc::new(Start {
         site: Site {
             ctx,
             stop: stop.clone(),
             limits,
+            metrics: metrics.as_ref().map(Metrics::probe),
         },
         device,
         listeners: Mutex::new(cores.iter().copied().zip(listeners).collect()),
@@ -81,6 +94,9 @@ pub fn run(args: &Args) -> Result<()> {
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
     let launched = spinlane::launch(&cores, Config::default(), body).context("--cores")?;
     if await_ready(&events, cores.len()) {
+        if let Some(metrics) = metrics {
+            metrics.serve(cores)?;
+        }
         say(&format!("{banner}\n"));
     } else {
         stop.ask();
@@ -213,6 +229,7 @@ fn banner(
     cores: &[usize],
     address: SocketAddr,
     backend: Backend,
+    scrape: Option<SocketAddr>,
 ) -> String {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
     let key = match ctx.key_offload() {
@@ -229,9 +246,12 @@ fn banner(
     } else {
         ""
     };
+    let metrics = scrape.map_or_else(String::new, |address| {
+        format!("  metrics      http://{}/metrics\n", reachable(address))
+    });
     format!(
         "spinlane proxy listens on {address}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
-         private key  {key}\n  backend      {backend}\n  try          curl -k {client}https://{}/",
+         private key  {key}\n  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
         cores.join(","),
         reachable(address),
     )

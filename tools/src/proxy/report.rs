@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use spinlane::lcore::{ChannelStats, OpCounts, Stats};
+use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
 
 use super::counters::Counters;
+
+/// The quantiles of a latency that are told.
+pub const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
 /// A core's counters at some time.
 #[derive(Clone, Debug)]
@@ -151,22 +154,55 @@ fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Res
         }
         writeln!(f)?;
     }
-    if !channel.kinds.is_empty() {
-        writeln!(
-            f,
-            "    {:<16}{:>12}{:>12}{:>12}",
-            "op", "count", "p50 us", "p99 us"
-        )?;
+    write_kinds(f, &channel.kinds)
+}
+
+/// What became of the ops of each kind, and how long they took.
+fn write_kinds(f: &mut fmt::Formatter<'_>, kinds: &[KindStats]) -> fmt::Result {
+    if kinds.is_empty() {
+        return Ok(());
     }
-    for kind in &channel.kinds {
-        let microseconds = |quantile| kind.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
-        let (name, count) = (kind.kind.name(), kind.latency_ns.len());
-        writeln!(
+    writeln!(
+        f,
+        "    {:<16}{:>11}{:>11}{:>10}{:>10}{:>9}{:>9}{:>10}{:>10}{:>10}{:>10}",
+        "op",
+        "enqueued",
+        "completed",
+        "fallback",
+        "cancelled",
+        "refused",
+        "retried",
+        "timed out",
+        "p50 us",
+        "p99 us",
+        "p99.9 us"
+    )?;
+    for KindStats {
+        kind,
+        counts,
+        latency_ns,
+    } in kinds
+    {
+        let name = kind.name();
+        let OpCounts {
+            enqueued,
+            completed,
+            fallback,
+            cancelled,
+            refused,
+            retried,
+            timed_out,
+            ..
+        } = counts;
+        write!(
             f,
-            "    {name:<16}{count:>12}{:>12.1}{:>12.1}",
-            microseconds(0.5),
-            microseconds(0.99)
+            "    {name:<16}{enqueued:>11}{completed:>11}{fallback:>10}{cancelled:>10}{refused:>9}{retried:>9}{timed_out:>10}"
         )?;
+        for quantile in QUANTILES {
+            let latency_us = latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+            write!(f, "{latency_us:>10.1}")?;
+        }
+        writeln!(f)?;
     }
     Ok(())
 }

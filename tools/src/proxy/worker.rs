@@ -26,6 +26,7 @@ use super::client::Client;
 use super::connection::{Connection, Next};
 use super::counters::Closed;
 use super::env::Env;
+use super::metrics::Probe;
 use super::report::Report;
 use super::signals::Stop;
 
@@ -52,6 +53,8 @@ pub struct Site {
     pub stop: Stop,
     /// What the arguments say.
     pub limits: Limits,
+    /// Who wants to know the counters.
+    pub metrics: Option<Probe>,
 }
 
 /// What a core tells the main thread.
@@ -82,6 +85,8 @@ pub struct Worker<'a> {
     env: Env,
     sweep_ns: u64,
     report_ns: u64,
+    /// Number of the last scrape that was answered.
+    scraped: u64,
     accept_ns: u64,
     drained_ns: u64,
 }
@@ -108,6 +113,7 @@ impl<'a> Worker<'a> {
             env: Env::new(site.limits),
             sweep_ns: 0,
             report_ns: lcore.now_ns().saturating_add(site.limits.stats_ns),
+            scraped: 0,
             accept_ns: 0,
             drained_ns: u64::MAX,
         }
@@ -164,6 +170,11 @@ impl<'a> Worker<'a> {
             self.report_ns = self.env.now_ns.saturating_add(self.env.limits.stats_ns);
             // Nobody listens any more only when the program ends.
             let _ = self.reports.send(Event::Report(Box::new(self.report())));
+        }
+        if let Some(metrics) = &self.site.metrics {
+            let mut scraped = self.scraped;
+            metrics.answer(&mut scraped, || self.report());
+            self.scraped = scraped;
         }
         if self.site.stop.asked() && !self.env.stopping {
             self.drain();

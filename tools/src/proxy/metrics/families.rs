@@ -1,0 +1,196 @@
+//! Reports as Prometheus' metric families. Times are in seconds, as its naming rules want.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::{
+    Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
+};
+use spinlane::lcore::{ChannelStats, KindStats};
+
+use super::tables::{CONNECTIONS, OPS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS, Row};
+use crate::proxy::report::{QUANTILES, Report};
+
+/// The families of `cores`, of which those in `reports` have answered.
+pub fn of(cores: &[usize], reports: &BTreeMap<usize, Box<Report>>) -> Vec<MetricFamily> {
+    let up = cores.iter().map(|core| {
+        let up = f64::from(u8::from(reports.contains_key(core)));
+        gauge(vec![label("core", core)], up)
+    });
+    let mut families = vec![family(
+        "core_up",
+        "1 if the core answered this scrape.",
+        MetricType::GAUGE,
+        up.collect(),
+    )];
+    let reports: Vec<&Report> = reports.values().map(|report| &**report).collect();
+    families.extend(of_connections(&reports));
+    families.extend(rows(MetricType::COUNTER, POLLS, || {
+        reports
+            .iter()
+            .map(|report| (of_core(report), &report.lcore))
+    }));
+    families.extend(of_queue_pairs(&reports));
+    families.extend(of_kinds(&reports));
+    // The encoder refuses families of nobody.
+    families.retain(|family| !family.get_metric().is_empty());
+    families
+}
+
+fn of_connections(reports: &[&Report]) -> Vec<MetricFamily> {
+    let open = reports
+        .iter()
+        .map(|report| gauge(of_core(report), report.open as f64));
+    let closed = reports.iter().flat_map(|report| {
+        report.counters.closed().map(|(closed, count)| {
+            let labels = vec![label("core", report.core), label("reason", closed.name())];
+            counter(labels, count as f64)
+        })
+    });
+    let mut families = vec![
+        family(
+            "connections_open",
+            "Connections open.",
+            MetricType::GAUGE,
+            open.collect(),
+        ),
+        family(
+            "connections_closed_total",
+            "Connections closed, by reason.",
+            MetricType::COUNTER,
+            closed.collect(),
+        ),
+    ];
+    families.extend(rows(MetricType::COUNTER, CONNECTIONS, || {
+        reports
+            .iter()
+            .map(|report| (of_core(report), &report.counters))
+    }));
+    families
+}
+
+fn of_queue_pairs(reports: &[&Report]) -> Vec<MetricFamily> {
+    let each = || queue_pairs(reports);
+    let mut families = rows(MetricType::COUNTER, QUEUE_PAIR_TOTALS, each);
+    families.extend(rows(MetricType::GAUGE, QUEUE_PAIR_GAUGES, each));
+    let xstats = each().flat_map(|(labels, channel)| {
+        channel.xstats.iter().map(move |(name, value)| {
+            let labels = [labels.clone(), vec![label("name", name)]].concat();
+            gauge(labels, *value as f64)
+        })
+    });
+    families.push(family(
+        "device_xstat",
+        "Figures of this driver alone, by name.",
+        MetricType::GAUGE,
+        xstats.collect(),
+    ));
+    families
+}
+
+fn of_kinds(reports: &[&Report]) -> Vec<MetricFamily> {
+    let each = || {
+        queue_pairs(reports).flat_map(|(labels, channel)| {
+            channel.kinds.iter().map(move |kind| {
+                let labels = [labels.clone(), vec![label("op", kind.kind)]].concat();
+                (labels, kind)
+            })
+        })
+    };
+    let mut families = rows(MetricType::COUNTER, OPS, || {
+        each().map(|(labels, kind)| (labels, &kind.counts))
+    });
+    families.push(family(
+        "op_latency_seconds",
+        "From the submission of an op to its callback; cancelled ops stay out.",
+        MetricType::SUMMARY,
+        each().map(|(labels, kind)| latency(labels, kind)).collect(),
+    ));
+    families
+}
+
+/// Every queue pair with its labels.
+fn queue_pairs<'a>(
+    reports: &'a [&Report],
+) -> impl Iterator<Item = (Vec<LabelPair>, &'a ChannelStats)> {
+    reports.iter().flat_map(|report| {
+        let channels = report.lcore.channels.iter().enumerate();
+        channels.map(|(number, channel)| {
+            let labels = vec![
+                label("core", report.core),
+                label("queue_pair", number),
+                label("device", &channel.device),
+            ];
+            (labels, channel)
+        })
+    })
+}
+
+fn latency(labels: Vec<LabelPair>, kind: &KindStats) -> Metric {
+    let histogram = &kind.latency_ns;
+    let quantiles = QUANTILES.map(|quantile| {
+        let mut value = Quantile::default();
+        value.set_quantile(quantile);
+        value.set_value(histogram.value_at_quantile(quantile) as f64 / 1e9);
+        value
+    });
+    let mut summary = Summary::default();
+    summary.set_quantile(quantiles.into());
+    summary.set_sample_count(histogram.len());
+    // To the histogram's three digits.
+    summary.set_sample_sum(histogram.mean() * histogram.len() as f64 / 1e9);
+    let mut metric = Metric::from_label(labels);
+    metric.set_summary(summary);
+    metric
+}
+
+/// One family per row, with one metric per thing.
+fn rows<'a, T: 'a, I: Iterator<Item = (Vec<LabelPair>, &'a T)>>(
+    kind: MetricType,
+    rows: &[Row<T>],
+    things: impl Fn() -> I,
+) -> Vec<MetricFamily> {
+    let of_row = |&(name, help, value): &Row<T>| {
+        let metrics = things().map(|(labels, thing)| match kind {
+            MetricType::GAUGE => gauge(labels, value(thing)),
+            _ => counter(labels, value(thing)),
+        });
+        family(name, help, kind, metrics.collect())
+    };
+    rows.iter().map(of_row).collect()
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(format!("spinlane_{name}"));
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn of_core(report: &Report) -> Vec<LabelPair> {
+    vec![label("core", report.core)]
+}
+
+fn label(name: &str, value: impl ToString) -> LabelPair {
+    let mut label = LabelPair::default();
+    label.set_name(name.to_owned());
+    label.set_value(value.to_string());
+    label
+}
+
+fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
