@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 
 use aws_lc_sys as sys;
 
-pub(crate) use fork::{fork_generation, watch_forks};
+pub use fork::{fork_generation, watch_forks};
 pub(crate) use p256::P256;
 pub(crate) use rsa::{Rsa, RsaFault};
 pub(crate) use sha::Sha;

@@ -39,6 +39,7 @@ pub mod random;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;
 
+pub use aws_lc::{fork_generation, watch_forks};
 pub use device::{
     Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig,
 };

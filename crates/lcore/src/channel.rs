@@ -410,6 +410,11 @@ impl Channel {
         self.retry.push_back(conn);
     }
 
+    /// Takes `conn` out of the retry queue.
+    pub(crate) fn forget(&mut self, conn: Conn) {
+        self.retry.retain(|&other| other != conn);
+    }
+
     /// Moves as many refused connections to `ready` as there are free slots, in their order.
     pub(crate) fn grant(&mut self, ready: &mut VecDeque<Conn>) -> usize {
         self.granted = self.retry.len().min(self.free.len());

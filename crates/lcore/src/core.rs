@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
-use spinlane_cryptodev::{OpKind, QueuePair, Request, Token};
+use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation, watch_forks};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
 use crate::channel::{Channel, Completion};
@@ -75,6 +75,8 @@ pub struct Lcore {
 
 struct Inner {
     config: Config,
+    /// [`fork_generation`] of the process that made it.
+    generation: u64,
     clock: Box<dyn Clock>,
     channels: RefCell<Vec<Channel>>,
     /// Channel that serves each kind.
@@ -98,8 +100,10 @@ impl Lcore {
 
     /// An lcore on another clock, for simulations.
     pub fn with_clock(config: Config, clock: Box<dyn Clock>) -> Self {
+        watch_forks();
         let inner = Inner {
             config,
+            generation: fork_generation(),
             clock,
             channels: RefCell::default(),
             routes: Cell::default(),
@@ -176,6 +180,18 @@ impl Lcore {
         self.inner.ready.borrow_mut().pop_front()
     }
 
+    /// Takes `conn` out of the ready queue and the retry queues: it is being closed. As long as those.
+    pub fn forget(&self, conn: Conn) {
+        let mut ready = self.inner.ready.borrow_mut();
+        let turn = self.inner.turn.get().min(ready.len());
+        let gone = ready.range(..turn).filter(|&&other| other == conn).count();
+        self.inner.turn.set(turn - gone);
+        ready.retain(|&other| other != conn);
+        for channel in self.inner.channels.borrow_mut().iter_mut() {
+            channel.forget(conn);
+        }
+    }
+
     /// Puts a connection into the ready queue. This is what a callback does.
     pub fn make_ready(&self, conn: Conn) {
         self.inner.ready.borrow_mut().push_back(conn);
@@ -200,6 +216,17 @@ impl Lcore {
     /// partial batches wait for the next turn. Submissions say so by themselves.
     pub fn note_work(&self) {
         self.inner.worked.set(true);
+    }
+
+    /// Whether it was made before this process was forked: its queue pairs are the parent's, so
+    /// nothing may be submitted and nothing comes back.
+    pub fn is_of_parent(&self) -> bool {
+        self.inner.generation != fork_generation()
+    }
+
+    /// Connections that can go on, those that became so since the last poll included.
+    pub fn ready(&self) -> usize {
+        self.inner.ready.borrow().len()
     }
 
     /// Ops with the devices now, or waiting for software in a device's place.
@@ -375,7 +402,10 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let previous = self.previous.take();
         set_restart_poll(previous.as_ref().map(|_| restart_poll as fn()));
-        let left = CURRENT.replace(previous);
+        // At thread exit the place may be gone already, and the lcore with it.
+        let Ok(left) = CURRENT.try_with(|current| current.replace(previous)) else {
+            return;
+        };
         let stranded = left.map_or(0, |lcore| lcore.in_flight());
         if stranded != 0 {
             tracing::warn!(

@@ -41,6 +41,7 @@ mod core;
 mod health;
 mod launch;
 mod offload;
+mod policy;
 mod stats;
 
 pub use crate::clock::{Clock, TscClock};
@@ -48,4 +49,5 @@ pub use crate::core::{Config, Conn, Entered, Lcore, NoPoll, Polled};
 pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
 pub use crate::offload::{OffloadError, offload};
+pub use crate::policy::{OnDemand, set_on_demand, set_pause_without_callback};
 pub use crate::stats::{ChannelStats, HealthStats, KindStats, OpCounts, Stats};

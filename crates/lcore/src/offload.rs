@@ -7,6 +7,7 @@ use spinlane_job::{self as job, Status};
 use thiserror::Error;
 
 use crate::core::Lcore;
+use crate::policy;
 
 thread_local! {
     /// The op of [`inline`], allocated once per thread.
@@ -30,6 +31,17 @@ pub enum OffloadError {
         "the op was submitted to another lcore; resume a job under the lcore that it was started under"
     )]
     OtherLcore,
+    /// The thread has no lcore and is to have none but one made for it.
+    #[error(
+        "this thread has no lcore; make one on it before its first asynchronous operation, or set lcore = on-demand"
+    )]
+    NoLcore,
+    /// The lcore was made before the process was forked.
+    #[error(
+        "the lcore was made before this process was forked, and its devices are the parent's; fork first, then make \
+         one in each process"
+    )]
+    Forked,
 }
 
 enum Submitted {
@@ -37,11 +49,15 @@ enum Submitted {
     Refused,
     /// There is nothing to submit to, or no way to pause.
     Inline,
+    Failed(OffloadError),
 }
 
 /// Runs `request` and writes its result to `output`, `request.kind().output_len()` bytes long.
 /// In a job that can pause, on a thread with a current lcore that serves the kind, the op goes to
-/// the device and the job pauses until it is done; otherwise it is computed here and now.
+/// the device and the job pauses until it is done; otherwise it is computed here and now. What
+/// happens to a job without a callback and on a thread without an lcore can be set
+/// ([`set_pause_without_callback`](crate::set_pause_without_callback),
+/// [`set_on_demand`](crate::set_on_demand)).
 ///
 /// Nothing on this stack owns anything while the job is paused, so that it can be abandoned.
 ///
@@ -67,6 +83,7 @@ pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
                 job::pause();
             }
             Submitted::Inline => break,
+            Submitted::Failed(error) => return Err(error),
         }
     }
     inline(request, output)
@@ -78,7 +95,17 @@ fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
         Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += 1));
         return Submitted::Inline;
     };
+    if !policy::may_pause(&job) {
+        Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += 1));
+        return Submitted::Inline;
+    }
+    if let Err(error) = policy::ensure_lcore() {
+        return Submitted::Failed(error);
+    }
     let submitted = Lcore::with_current(|lcore| {
+        if lcore.is_of_parent() {
+            return Submitted::Failed(OffloadError::Forked);
+        }
         if !lcore.serves(request.kind()) {
             lcore.count(|stats| stats.unrouted_ops += 1);
             return Submitted::Inline;
@@ -92,7 +119,7 @@ fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
     let status = match submitted {
         Submitted::Accepted(_) => Status::OK,
         Submitted::Refused => Status::EAGAIN,
-        Submitted::Inline => return submitted,
+        Submitted::Inline | Submitted::Failed(_) => return submitted,
     };
     if let Some(wait_ctx) = job.wait_ctx() {
         wait_ctx.set_status(status);

@@ -11,11 +11,11 @@ extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Starts to count forks.
+/// Starts to count forks; more calls change nothing.
 ///
 /// # Panics
 /// If the C library has no memory for the handler.
-pub(crate) fn watch_forks() {
+pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: the handler lives as long as the process (this library is linked in, or kept
@@ -26,9 +26,9 @@ pub(crate) fn watch_forks() {
     });
 }
 
-/// A number that differs between a process and its forked children. A bare clone system call
+/// A number that differs between a process and its forked children, from [`watch_forks`] on. A bare clone system call
 /// escapes it, as it escapes pthread_atfork.
-pub(crate) fn fork_generation() -> u64 {
+pub fn fork_generation() -> u64 {
     // Relaxed: see `in_child`.
     GENERATION.load(Ordering::Relaxed)
 }
