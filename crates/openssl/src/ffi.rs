@@ -37,6 +37,8 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) fn SSL_CTX_set_async_callback_arg(ctx: *mut SSL_CTX, arg: *mut c_void) -> c_int;
     pub(crate) fn SSL_get_async_status(ssl: *mut SSL, status: *mut c_int) -> c_int;
+    pub(crate) fn SSL_waiting_for_async(ssl: *mut SSL) -> c_int;
+    pub(crate) fn SSL_in_init(ssl: *const SSL) -> c_int;
     pub(crate) fn SSL_get1_session(ssl: *mut SSL) -> *mut SSL_SESSION;
 
     pub(crate) fn PEM_read_bio_PrivateKey_ex(

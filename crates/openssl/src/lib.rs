@@ -4,7 +4,7 @@
 //!   `ASYNC_*` symbols, so an unmodified libssl binds to them instead of libcrypto's.
 //! - [`provider`]: an OpenSSL provider whose private-key operations go to the current lcore.
 //! - [`SslCtx`] and [`Ssl`]: TLS over memory buffers with the asynchronous calls of
-//!   SSL_set_async_callback(3).
+//!   SSL_set_async_callback(3). [`raw`] is for those who hold libssl's own objects.
 //!
 //! # Invariants
 //! - Knows no socket and no device; ops go through `spinlane_lcore::offload`.
@@ -19,6 +19,7 @@ pub mod provider;
 mod ssl;
 
 pub use error::{ErrorStack, SslError};
+pub use ssl::raw;
 pub use ssl::{
     AsyncCallback, ClientConfig, KeyOffload, Pem, Progress, Protocol, ServerConfig, Ssl, SslCtx,
 };

@@ -548,3 +548,14 @@ mod library_context {
         unsafe { openssl_sys::OSSL_LIB_CTX_free(mine) };
     }
 }
+
+#[test]
+fn a_second_free_of_a_wait_context_is_an_error_entry() {
+    let ctx = ASYNC_WAIT_CTX_new();
+    // SAFETY: a live context; the second call is the misuse under test.
+    unsafe { ASYNC_WAIT_CTX_free(ctx) };
+    assert_eq!(reason(), 0);
+    // SAFETY: the implementation keeps the last contexts freed.
+    unsafe { ASYNC_WAIT_CTX_free(ctx) };
+    assert_eq!(reason(), 257 | (0x3 << 18));
+}

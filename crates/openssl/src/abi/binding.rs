@@ -26,8 +26,9 @@ pub struct BindingError {
 /// # Errors
 /// [`BindingError`], with the remedy.
 pub fn verify_binding() -> Result<(), BindingError> {
+    let ours = base_of(object as *const c_void);
     // Referring to the functions here also keeps them in a program that never calls them.
-    let ours: [(&'static str, &CStr, *const c_void); 2] = [
+    let defined: [(&'static str, &CStr, *const c_void); 2] = [
         (
             "ASYNC_start_job",
             c"ASYNC_start_job",
@@ -39,30 +40,41 @@ pub fn verify_binding() -> Result<(), BindingError> {
             ASYNC_WAIT_CTX_new as *const c_void,
         ),
     ];
-    for (symbol, name, address) in ours {
+    for (symbol, name, address) in defined {
         // SAFETY: a terminated name; RTLD_DEFAULT searches in the order that libssl's references do.
-        let bound = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        if bound.cast_const() != address {
+        let bound = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast_const();
+        // In a shared object our own reference may lead elsewhere too: what counts is whose it is.
+        if base_of(bound) != ours || base_of(address) != ours {
             return Err(BindingError {
                 symbol,
-                object: object_of(bound),
+                object: object(bound),
             });
         }
     }
     Ok(())
 }
 
-/// Path of the file that contains `address`.
-fn object_of(address: *const c_void) -> String {
+/// What the dynamic linker knows of the file that contains `address`.
+fn info(address: *const c_void) -> Option<libc::Dl_info> {
     // SAFETY: all fields are pointers, for which zero is valid.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
     // SAFETY: `dladdr` takes any address and fills `info` if it returns nonzero.
     let known = unsafe { libc::dladdr(address, &raw mut info) } != 0;
-    if !known || info.dli_fname.is_null() {
-        return "nothing".to_owned();
+    known.then_some(info)
+}
+
+/// Where that file is loaded; 0 if there is none.
+fn base_of(address: *const c_void) -> usize {
+    info(address).map_or(0, |info| info.dli_fbase.addr())
+}
+
+/// Its path.
+fn object(address: *const c_void) -> String {
+    match info(address).filter(|info| !info.dli_fname.is_null()) {
+        // SAFETY: a terminated string that lives as long as the object is loaded.
+        Some(info) => unsafe { CStr::from_ptr(info.dli_fname) }
+            .to_string_lossy()
+            .into_owned(),
+        None => "nothing".to_owned(),
     }
-    // SAFETY: a terminated string that lives as long as the object is loaded.
-    unsafe { CStr::from_ptr(info.dli_fname) }
-        .to_string_lossy()
-        .into_owned()
 }

@@ -1,8 +1,10 @@
 //! Wait contexts: ASYNC_WAIT_CTX_new(3) and its relatives.
 //!
 //! An `ASYNC_WAIT_CTX *` is one reference of an `Rc<WaitCtx>`; an op in flight holds another,
-//! so that it finds a freed context rather than freed memory.
+//! so that it finds a freed context rather than freed memory. The thread holds those that it freed
+//! last ([`KEPT`]), so that a second free of one is an error rather than a crash.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -11,6 +13,14 @@ use spinlane_job::{Callback, CallbackFn, CleanupFn, Status, WaitCtx};
 
 use super::raise;
 use crate::ffi;
+
+/// Contexts whose second free is noticed: as many as the thread freed last.
+const KEPT: usize = 32;
+
+thread_local! {
+    static FREED: RefCell<[Option<Rc<WaitCtx>>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
+    static NEXT: Cell<usize> = const { Cell::new(0) };
+}
 
 /// No submission told its status yet, or the engine does not support callbacks.
 pub const ASYNC_STATUS_UNSUPPORTED: c_int = Status::UNSUPPORTED.0;
@@ -28,7 +38,8 @@ pub extern "C" fn ASYNC_WAIT_CTX_new() -> *mut WaitCtx {
 }
 
 /// ASYNC_WAIT_CTX_free(3): runs the cleanup routines and frees the context. A job still paused
-/// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's.
+/// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's. A
+/// context that was freed already and is among the last [`KEPT`] is an entry in the error queue.
 ///
 /// # Safety
 /// `ctx` is NULL or a context not yet freed. If a job is paused under it, nothing points into
@@ -38,6 +49,13 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
     if ctx.is_null() {
         return;
     }
+    if was_freed(ctx) {
+        raise(
+            c"ASYNC_WAIT_CTX_free",
+            ffi::ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED,
+        );
+        return;
+    }
     // SAFETY: from `Rc::into_raw` in `ASYNC_WAIT_CTX_new`; this takes that reference back.
     let ctx = unsafe { Rc::from_raw(ctx) };
     if let Some(job) = ctx.free().filter(|job| job.is_of_this_thread()) {
@@ -45,6 +63,24 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
         // SAFETY: by the contract; Spinlane's own frames in a paused job own nothing.
         unsafe { job.abandon() };
     }
+    keep(ctx);
+}
+
+/// Whether `ctx` is among those that this thread freed last. Looks at addresses only.
+fn was_freed(ctx: *const WaitCtx) -> bool {
+    let is_it = |freed: &RefCell<[Option<Rc<WaitCtx>>; KEPT]>| {
+        let freed = freed.borrow();
+        freed.iter().flatten().any(|kept| Rc::as_ptr(kept) == ctx)
+    };
+    FREED.try_with(is_it).unwrap_or(false)
+}
+
+/// Holds a freed context in place of the one that was freed [`KEPT`] frees ago.
+fn keep(ctx: Rc<WaitCtx>) {
+    let next = NEXT.get();
+    NEXT.set((next + 1) % KEPT);
+    // At thread exit, when the list is gone, it is simply freed.
+    let _oldest = FREED.try_with(|freed| freed.borrow_mut()[next].replace(ctx));
 }
 
 /// ASYNC_WAIT_CTX_set_wait_fd(3): associates `fd` and `custom_data` with `key`. Returns 1.

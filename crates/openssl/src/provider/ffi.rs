@@ -67,6 +67,7 @@ macro_rules! header_constants {
 }
 
 header_constants! {
+    OSSL_FUNC_CORE_GET_PARAMS = 2;
     OSSL_OP_KDF = 4;
     OSSL_OP_RAND = 5;
     OSSL_OP_KEYMGMT = 10;

@@ -51,6 +51,7 @@ mod offload;
 mod params;
 mod rand;
 mod secret_cache;
+mod settings;
 mod signature;
 mod signer;
 
@@ -60,6 +61,7 @@ use std::ptr;
 pub use counters::{Counters, Delegated, counters};
 pub use ffi::{OSSL_CALLBACK, OSSL_CORE_HANDLE, OSSL_DISPATCH};
 pub use load::{BindError, LoadError, Provider, bind, load};
+pub use settings::Settings;
 
 use context::{Context, ContextRef};
 use error::{check, guard, raise};

@@ -13,6 +13,11 @@ macro_rules! header_names {
     };
 }
 
+/// Settings of the provider's own; see [`super::Settings`].
+pub(super) const PAUSE_WITHOUT_CALLBACK: &CStr = c"pause-without-callback";
+pub(super) const LCORE: &CStr = c"lcore";
+pub(super) const DEVICE: &CStr = c"device";
+
 header_names! {
     PROVIDER_NAME = OSSL_PROV_PARAM_NAME c"name";
     PROVIDER_VERSION = OSSL_PROV_PARAM_VERSION c"version";

@@ -177,6 +177,16 @@ pub(super) fn text(key: &CStr, value: &CStr) -> OSSL_PARAM {
     )
 }
 
+/// A place for a pointer to a string of libcrypto's, null until it is filled.
+pub(super) fn text_ptr(key: &CStr, value: &mut *const c_char) -> OSSL_PARAM {
+    raw(
+        key,
+        ffi::OSSL_PARAM_UTF8_PTR,
+        ptr::from_mut(value).cast(),
+        0,
+    )
+}
+
 /// Octets to pass to libcrypto, which only reads them.
 pub(super) fn octets(key: &CStr, value: &[u8]) -> OSSL_PARAM {
     raw(

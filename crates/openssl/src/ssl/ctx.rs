@@ -201,8 +201,11 @@ impl SslCtx {
 }
 
 /// The library context with the provider in it, apart from whatever else the process does with
-/// OpenSSL. Made once.
-fn library() -> Result<*mut OSSL_LIB_CTX, SslError> {
+/// OpenSSL. Made once, with the first call, and never freed.
+///
+/// # Errors
+/// The provider cannot be loaded, or the process's `ASYNC_*` functions are not Spinlane's.
+pub fn library_context() -> Result<*mut OSSL_LIB_CTX, SslError> {
     struct Library(*mut OSSL_LIB_CTX, #[allow(dead_code)] provider::Provider);
     // SAFETY: a library context is locked by libcrypto; this one is never freed.
     unsafe impl Send for Library {}
@@ -242,7 +245,11 @@ struct Setup {
 
 impl Setup {
     fn new(method: *const ffi::SSL_METHOD, offload: bool) -> Result<Self, SslError> {
-        let library = if offload { library()? } else { ptr::null_mut() };
+        let library = if offload {
+            library_context()?
+        } else {
+            ptr::null_mut()
+        };
         let query = if offload {
             provider::PROPERTY_QUERY.as_ptr()
         } else {

@@ -5,6 +5,7 @@ mod buffer;
 mod conn;
 mod ctx;
 mod pem;
+pub mod raw;
 
 pub use conn::{AsyncCallback, Progress, Ssl};
 pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};

@@ -1,0 +1,113 @@
+//! For programs that hold libssl's own objects: a key for an `SSL_CTX`, a close for an `SSL`.
+
+use std::ptr;
+
+use super::pem::{Owned, Pem};
+use crate::KeyOffload;
+use crate::abi::resume_cancelled;
+use crate::error::{ErrorStack, SslError};
+use crate::ffi::{self, EVP_PKEY, SSL, SSL_CTX};
+use crate::provider::{self, BindError};
+
+pub use super::ctx::library_context;
+
+/// Pauses that unwinding a cancelled call may take at most: one per op of a handshake.
+const UNWIND_STEPS: usize = 8;
+
+/// Makes `key` the private key of `ctx`, bound to the provider if devices do its kind. The
+/// context takes references of its own. The certificate must have been set before.
+///
+/// # Errors
+/// The key has no private part, is not sound, or is not that of the certificate.
+///
+/// # Safety
+/// Both are live; `key` lives in [`library_context`], and so does `ctx`.
+pub unsafe fn use_private_key(
+    ctx: *mut SSL_CTX,
+    key: *mut EVP_PKEY,
+) -> Result<KeyOffload, SslError> {
+    let library = library_context()?;
+    // SAFETY: by the caller's promise; the result is owned.
+    let (used, offload) = match unsafe { provider::bind(key, library) } {
+        Ok(bound) => (
+            // SAFETY: owned by `bind`'s contract.
+            unsafe { Owned::new(bound, ffi::EVP_PKEY_free) },
+            KeyOffload::Offloaded,
+        ),
+        Err(error @ BindError::NotOffloaded { .. }) => {
+            tracing::warn!(%error, "private key is not offloaded; its operations run in OpenSSL");
+            (None, KeyOffload::Unsupported(error.to_string()))
+        }
+        Err(error) => return Err(SslError::Provider(error.to_string())),
+    };
+    let used = used.as_ref().map_or(key, Owned::as_ptr);
+    drop(ErrorStack::take());
+    // SAFETY: both live.
+    if unsafe {
+        ffi::SSL_CTX_use_PrivateKey(ctx, used) == 1 && ffi::SSL_CTX_check_private_key(ctx) == 1
+    } {
+        Ok(offload)
+    } else {
+        Err(SslError::call("SSL_CTX_use_PrivateKey"))
+    }
+}
+
+/// [`use_private_key`] with the first private key of `pem`.
+///
+/// # Errors
+/// As for that, and if there is none.
+///
+/// # Safety
+/// `ctx` is live, in [`library_context`].
+pub unsafe fn use_private_key_pem(ctx: *mut SSL_CTX, pem: &Pem) -> Result<KeyOffload, SslError> {
+    let key = pem.private_key(library_context()?)?;
+    // SAFETY: by the caller's promise; the key is live and was loaded there.
+    unsafe { use_private_key(ctx, key.as_ptr()) }
+}
+
+/// SSL_free(3), after [`cancel`].
+///
+/// # Safety
+/// `ssl` is live, of this thread, and the caller gives a reference to it back.
+pub unsafe fn close(ssl: *mut SSL) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        cancel(ssl);
+        ffi::SSL_free(ssl);
+        ffi::ERR_clear_error();
+    }
+}
+
+/// Unwinds a call that is paused on a job: resumes it once more, cancelled, so that libssl goes back
+/// by its own error path and frees what it holds; the op in flight becomes nobody's. No callback is
+/// made for the connection from here on. Does nothing to a connection that is not paused.
+///
+/// # Safety
+/// `ssl` is live and of this thread.
+pub unsafe fn cancel(ssl: *mut SSL) {
+    // SAFETY: live; NULL takes the callback away from jobs yet to come. The paused one is cancelled.
+    unsafe { ffi::SSL_set_async_callback(ssl, None) };
+    for _ in 0..UNWIND_STEPS {
+        // SAFETY: live; for all of this.
+        unsafe {
+            if ffi::SSL_waiting_for_async(ssl) == 0 {
+                break;
+            }
+            // Only in this mode does libssl go on with the job.
+            ffi::SSL_ctrl(
+                ssl,
+                ffi::SSL_CTRL_MODE,
+                ffi::SSL_MODE_ASYNC,
+                ptr::null_mut(),
+            );
+            ffi::ERR_clear_error();
+            let mut byte = 0_u8;
+            resume_cancelled(|| match ffi::SSL_in_init(ssl) {
+                0 => ffi::SSL_peek(ssl, ptr::from_mut(&mut byte).cast(), 1),
+                _ => ffi::SSL_do_handshake(ssl),
+            });
+        }
+    }
+    // SAFETY: this thread's queue.
+    unsafe { ffi::ERR_clear_error() };
+}
