@@ -1,0 +1,281 @@
+//! Lcores: one per thread, polled by it.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use spinlane::cryptodev::QueuePairConfig;
+use spinlane::lcore::{Config, Conn, Entered, Lcore};
+
+use crate::device::OpenDevice;
+use crate::error::{Failure, check, failure, guard, null};
+use crate::on_demand;
+use crate::start;
+use crate::stats::Stats;
+
+/// How long a free waits for ops in flight.
+const DRAIN: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Its address is this thread's name.
+    static THREAD: u8 = const { 0 };
+}
+
+/// `spinlane_lcore`: an lcore and its being the thread's current one.
+pub struct ThreadLcore {
+    thread: usize,
+    pub(crate) lcore: Lcore,
+    _entered: Entered,
+}
+
+impl ThreadLcore {
+    /// Makes an lcore and enters it.
+    pub(crate) fn new() -> Self {
+        let lcore = Lcore::new(Config::default());
+        Self {
+            thread: this_thread(),
+            _entered: lcore.enter(),
+            lcore,
+        }
+    }
+}
+
+fn this_thread() -> usize {
+    THREAD.with(|name| ptr::from_ref(name).addr())
+}
+
+/// The lcore behind `lcore`, if this thread and process may use it.
+///
+/// # Safety
+/// `lcore` is NULL or from `spinlane_lcore_create` or `spinlane_lcore_current`, and not freed.
+unsafe fn of<'a>(lcore: *const ThreadLcore) -> Result<&'a Lcore, Failure> {
+    // SAFETY: by the caller's promise. Another thread reads what never changes.
+    let Some(entry) = (unsafe { lcore.as_ref() }) else {
+        return Err(null("lcore"));
+    };
+    if entry.thread != this_thread() {
+        return Err(failure(
+            "the lcore is another thread's; use it on the thread that created it",
+        ));
+    }
+    if entry.lcore.is_of_parent() {
+        return Err(failure(
+            "the lcore was created before this process was forked; fork first, then create one in each process",
+        ));
+    }
+    Ok(&entry.lcore)
+}
+
+/// Makes an lcore for the calling thread, without devices.
+#[unsafe(no_mangle)]
+pub extern "C" fn spinlane_lcore_create() -> *mut ThreadLcore {
+    guard(ptr::null_mut(), || {
+        start();
+        // What is left of a parent's is of no use here.
+        if Lcore::current().is_some_and(|lcore| !lcore.is_of_parent()) {
+            return Err(failure(
+                "this thread has an lcore; take that (spinlane_lcore_current), or free it first",
+            ));
+        }
+        Ok(Box::into_raw(Box::new(ThreadLcore::new())))
+    })
+}
+
+/// The lcore that the calling thread got on demand, or NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn spinlane_lcore_current() -> *mut ThreadLcore {
+    guard(ptr::null_mut(), || Ok(on_demand::current()))
+}
+
+/// Frees an lcore, after polling until nothing is in flight.
+///
+/// # Safety
+/// `lcore` is NULL or from `spinlane_lcore_create`, and used no more if this returns 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_lcore_free(lcore: *mut ThreadLcore) -> c_int {
+    check(|| {
+        if lcore.is_null() {
+            return Ok(());
+        }
+        if lcore == on_demand::current() {
+            return Err(failure(
+                "the lcore was made on demand; it goes with its thread",
+            ));
+        }
+        // SAFETY: by the contract. A parent's can be freed, as memory.
+        if !unsafe { &*lcore }.lcore.is_of_parent() {
+            // SAFETY: by the contract.
+            drain(unsafe { of(lcore) }?)?;
+        }
+        // SAFETY: from `spinlane_lcore_create`, on its thread, freed once.
+        drop(unsafe { Box::from_raw(lcore) });
+        Ok(())
+    })
+}
+
+fn drain(lcore: &Lcore) -> Result<(), Failure> {
+    let start = Instant::now();
+    while lcore.in_flight() != 0 {
+        lcore.poll()?;
+        if start.elapsed() > DRAIN {
+            return Err(failure(format!(
+                "{} ops are still in flight after {DRAIN:?}; see which device stalls (spinlane_lcore_stats)",
+                lcore.in_flight()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Opens a queue pair of `device` with room for `nb_desc` ops (0 = 256) on `lcore`.
+///
+/// # Safety
+/// Both are NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_lcore_add_device(
+    lcore: *mut ThreadLcore,
+    device: *mut OpenDevice,
+    nb_desc: c_uint,
+) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        let lcore = unsafe { of(lcore) }?;
+        // SAFETY: by the contract.
+        let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
+        let mut config = QueuePairConfig::default();
+        if nb_desc != 0 {
+            config.capacity = nb_desc as usize;
+        }
+        lcore.add_queue_pair(device.0.queue_pair(config)?);
+        Ok(())
+    })
+}
+
+/// One iteration; how many ops completed and connections were granted a retry, or -1.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_poll(lcore: *mut ThreadLcore) -> c_int {
+    guard(-1, || {
+        // SAFETY: by the contract.
+        let polled = unsafe { of(lcore) }?.poll()?;
+        Ok(c_int::try_from(polled.completed + polled.retried).unwrap_or(c_int::MAX))
+    })
+}
+
+/// The next connection that can go on, into `*conn`: 1, or 0 when there is none until the
+/// next poll.
+///
+/// # Safety
+/// `lcore` is NULL or live; `conn` is NULL or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_next_ready(
+    lcore: *mut ThreadLcore,
+    conn: *mut *mut c_void,
+) -> c_int {
+    guard(0, || {
+        // SAFETY: by the contract.
+        let (lcore, conn) = unsafe { (of(lcore)?, conn.as_mut()) };
+        let conn = conn.ok_or_else(|| null("conn"))?;
+        Ok(match lcore.next_ready() {
+            Some(next) => {
+                *conn = pointer(next);
+                1
+            }
+            None => 0,
+        })
+    })
+}
+
+/// Puts `conn` into the ready queue.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_make_ready(lcore: *mut ThreadLcore, conn: *mut c_void) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        unsafe { of(lcore) }?.make_ready(named(conn));
+        Ok(())
+    })
+}
+
+/// Puts `conn`, whose submission was refused last, into the retry queue.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_retry(lcore: *mut ThreadLcore, conn: *mut c_void) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        unsafe { of(lcore) }?.retry(named(conn));
+        Ok(())
+    })
+}
+
+/// Takes `conn` out of the ready queue and the retry queues.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_forget(lcore: *mut ThreadLcore, conn: *mut c_void) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        unsafe { of(lcore) }?.forget(named(conn));
+        Ok(())
+    })
+}
+
+/// Ops with the devices now, or -1.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_in_flight(lcore: *const ThreadLcore) -> c_int {
+    // SAFETY: by the contract.
+    guard(-1, || Ok(count(unsafe { of(lcore) }?.in_flight())))
+}
+
+/// Connections that can go on now, or -1.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_ready(lcore: *const ThreadLcore) -> c_int {
+    // SAFETY: by the contract.
+    guard(-1, || Ok(count(unsafe { of(lcore) }?.ready())))
+}
+
+/// Fills `*stats`, whose `size` says how much of it the caller knows.
+///
+/// # Safety
+/// `lcore` is NULL or live; `stats` is NULL or valid for reading its `size` and writing as much.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_lcore_stats(
+    lcore: *const ThreadLcore,
+    stats: *mut Stats,
+) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        let lcore = unsafe { of(lcore) }?;
+        if stats.is_null() {
+            return Err(null("stats"));
+        }
+        // SAFETY: not NULL, so as the contract says.
+        unsafe { Stats::of(&lcore.stats()).write_to(stats) }
+    })
+}
+
+fn count(count: usize) -> c_int {
+    c_int::try_from(count).unwrap_or(c_int::MAX)
+}
+
+/// A C program's connection as an lcore knows it.
+fn named(conn: *mut c_void) -> Conn {
+    Conn(conn.expose_provenance() as u64)
+}
+
+fn pointer(conn: Conn) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(conn.0 as usize)
+}

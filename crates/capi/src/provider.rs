@@ -1,0 +1,42 @@
+//! The provider's entry point: the library as an OpenSSL provider module.
+
+use std::ffi::{c_int, c_void};
+
+use spinlane::lcore::{OnDemand, set_on_demand, set_pause_without_callback};
+use spinlane::openssl::provider::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, Settings};
+
+use crate::error::{failure, guard};
+use crate::{on_demand, start};
+
+/// OSSL_provider_init(7): reads the provider's section in openssl.cnf and starts the provider.
+///
+/// # Safety
+/// Called by libcrypto: `out` and `provctx` are NULL or places for the results.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn OSSL_provider_init(
+    handle: *const OSSL_CORE_HANDLE,
+    upcalls: *const OSSL_DISPATCH,
+    out: *mut *const OSSL_DISPATCH,
+    provctx: *mut *mut c_void,
+) -> c_int {
+    guard(0, || {
+        start();
+        // SAFETY: as they came from libcrypto.
+        let settings = unsafe { Settings::read(handle, upcalls) };
+        let settings = settings.ok_or_else(|| {
+            failure("the provider's section is not understood; see OpenSSL's error queue")
+        })?;
+        set_pause_without_callback(settings.pause_without_callback);
+        set_on_demand(if settings.lcore_on_demand {
+            OnDemand::Make(on_demand::make)
+        } else {
+            OnDemand::Fail
+        });
+        on_demand::set_device(settings.device);
+        if let Err(error) = spinlane::openssl::abi::verify_binding() {
+            tracing::warn!(%error, "operations are computed in place");
+        }
+        // SAFETY: as they came from libcrypto.
+        Ok(unsafe { provider::init(handle, upcalls, out, provctx) })
+    })
+}

@@ -1,0 +1,174 @@
+//! The example, a poll-mode TLS echo server in C, with real clients: many connections of OpenSSL's, and
+//! the openssl program.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use support::{Link, compile, identity, succeed, text};
+
+struct Server {
+    child: Child,
+    port: String,
+}
+
+impl Server {
+    /// The example, serving with a key of this kind, on a queue pair for `nb_desc` ops.
+    fn start(kind: &str, device: &str, nb_desc: &str) -> Self {
+        let identity = identity(kind);
+        let flags = ["-Wpedantic"];
+        let mut command = Command::new(compile("examples/echo_server.c", Link::Spinlane, &flags));
+        command
+            .arg(&identity.certificate)
+            .arg(&identity.key)
+            .args([device, nb_desc]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let port = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { child, port }
+    }
+
+    /// Ends it; what it counted, by name.
+    fn stop(mut self) -> impl Fn(&str) -> u64 {
+        // SAFETY: a signal to our own child, which has not been waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        let mut output = String::new();
+        self.child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut output)
+            .unwrap();
+        assert!(self.child.wait().unwrap().success(), "{output}");
+        move |name| {
+            let mut words = output.split_whitespace();
+            words
+                .find(|word| *word == name)
+                .unwrap_or_else(|| panic!("no {name} in {output}"));
+            words.next().unwrap().parse().unwrap()
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn serve_many(kind: &str, device: &str, nb_desc: &str) -> impl Fn(&str) -> u64 {
+    let clients = compile("tests/c/clients.c", Link::Stock, &[]);
+    let server = Server::start(kind, device, nb_desc);
+    let output = succeed(Command::new(clients).args([&server.port, "24", "10"]));
+    assert_eq!(
+        text(&output.stdout).trim(),
+        "240",
+        "{}",
+        text(&output.stderr)
+    );
+    let counted = server.stop();
+    assert_eq!(
+        (counted("accepted"), counted("served"), counted("failed")),
+        (240, 240, 0)
+    );
+    // Key generation, derivation and signature of each TLS 1.3 handshake.
+    assert_eq!(
+        counted("enqueued"),
+        3 * 240,
+        "every private-key op is offloaded"
+    );
+    assert_eq!(
+        counted("callbacks"),
+        counted("enqueued"),
+        "one callback for each op accepted"
+    );
+    assert_eq!(
+        counted("retried"),
+        counted("refused"),
+        "one retry for each op refused"
+    );
+    assert_eq!(counted("paused"), counted("enqueued") + counted("refused"));
+    assert_eq!(counted("inline"), 0);
+    counted
+}
+
+#[test]
+fn it_serves_many_connections() {
+    for kind in ["rsa2048", "p256"] {
+        let counted = serve_many(kind, "auto", "0");
+        assert_eq!(counted("refused"), 0, "24 clients fit a queue pair of 256");
+    }
+}
+
+#[test]
+fn it_serves_them_through_a_queue_pair_for_two() {
+    let counted = serve_many("rsa2048", "soft", "2");
+    assert!(
+        counted("refused") > 0,
+        "24 clients do not fit a queue pair of 2"
+    );
+}
+
+#[test]
+fn it_serves_the_openssl_program() {
+    let server = Server::start("p256", "auto", "0");
+    for protocol in ["-tls1_2", "-tls1_3"] {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-quiet", "-no_ign_eof", protocol, "-connect"]);
+        client.arg(format!("localhost:{}", server.port));
+        client
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut client = client.spawn().unwrap();
+        client
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"anyone there?\n")
+            .unwrap();
+        let mut echo = String::new();
+        BufReader::new(client.stdout.as_mut().unwrap())
+            .read_line(&mut echo)
+            .unwrap();
+        assert_eq!(echo, "anyone there?\n", "{protocol}");
+        drop(client.stdin.take());
+        client.wait().unwrap();
+    }
+    assert_eq!(server.stop()("served"), 2);
+}
+
+#[test]
+fn connections_closed_while_paused_lose_nothing() {
+    let server = Server::start("rsa2048", "auto", "0");
+    for _ in 0..50 {
+        // A client hello and away: the server is paused on the key exchange by then, or about to be.
+        let mut client = Command::new("openssl");
+        client.args([
+            "s_client",
+            "-connect",
+            &format!("localhost:{}", server.port),
+        ]);
+        client
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut client = client.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    let clients = compile("tests/c/clients.c", Link::Stock, &[]);
+    let output = succeed(Command::new(clients).args([&server.port, "4", "5"]));
+    assert_eq!(
+        text(&output.stdout).trim(),
+        "20",
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(server.stop()("served") >= 20);
+}
