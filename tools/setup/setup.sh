@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks: Debian packages and crypto_mb.
+# Installs what building and testing need and this machine lacks: Debian packages, programs to serve
+# with, and crypto_mb.
 # Does nothing, and asks nobody's network, where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -30,6 +31,8 @@ if ((${#missing[@]})); then
     "${as_root[@]}" apt-get update -qq
     DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+
+tools/setup/programs.sh
 
 command -v cargo >/dev/null || {
     echo "setup: no Rust toolchain; install one with rustup, 1.88 or newer" >&2

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use spinlane::lcore::{OnDemand, set_on_demand, set_pause_without_callback};
 use spinlane::openssl::provider::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, Settings};
 
-use crate::error::{failure, guard};
+use crate::error::guard;
 use crate::{on_demand, start};
 
 /// OSSL_provider_init(7): reads the provider's section in openssl.cnf and starts the provider.
@@ -22,9 +22,9 @@ pub unsafe extern "C" fn OSSL_provider_init(
     guard(0, || {
         start();
         // SAFETY: as they came from libcrypto.
-        let settings = unsafe { Settings::read(handle, upcalls) };
-        let settings = settings.ok_or_else(|| {
-            failure("the provider's section is not understood; see OpenSSL's error queue")
+        let settings = unsafe { Settings::read(handle, upcalls) }.inspect_err(|error| {
+            // libcrypto goes on without a provider that did not start, and says nothing.
+            eprintln!("spinlane: the provider is not loaded: {error}");
         })?;
         set_pause_without_callback(settings.pause_without_callback);
         set_on_demand(if settings.lcore_on_demand {

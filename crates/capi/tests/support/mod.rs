@@ -135,11 +135,19 @@ pub fn identity(kind: &str) -> Identity {
     Identity { certificate, key }
 }
 
-/// An openssl.cnf that loads the library as a provider, with `settings` in the provider's section.
+/// An openssl.cnf, called `name`, that loads the library as a provider, with `settings` in the provider's section.
 pub fn configuration(name: &str, settings: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _lock = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(|lock| lock.into_inner());
     let file = scratch().join(format!("{name}.cnf"));
+    if file.exists() {
+        return file;
+    }
     let text = format!(
         "openssl_conf = init\n\
+         config_diagnostics = 1\n\
          [init]\nproviders = providers\nalg_section = algorithms\n\
          [providers]\ndefault = default_section\nspinlane = spinlane_section\n\
          [default_section]\nactivate = 1\n\

@@ -61,7 +61,7 @@ use std::ptr;
 pub use counters::{Counters, Delegated, counters};
 pub use ffi::{OSSL_CALLBACK, OSSL_CORE_HANDLE, OSSL_DISPATCH};
 pub use load::{BindError, LoadError, Provider, bind, load};
-pub use settings::Settings;
+pub use settings::{SettingError, Settings};
 
 use context::{Context, ContextRef};
 use error::{check, guard, raise};

@@ -12,6 +12,8 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
+use thiserror::Error;
+
 use super::error::raise;
 use super::ffi::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, OSSL_PARAM};
 use super::{names, params};
@@ -38,44 +40,59 @@ impl Default for Settings {
     }
 }
 
+/// A value that is not understood.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("setting {name:?} of the provider's section is {value:?}; make it {} or {}", .choices[0], .choices[1])]
+pub struct SettingError {
+    name: &'static CStr,
+    value: String,
+    choices: [&'static str; 2],
+}
+
 impl Settings {
-    /// Reads them by the functions that libcrypto passes to OSSL_provider_init. `None`, with an
-    /// error queued that names setting and remedy, if one is not understood.
+    /// Reads them by the functions that libcrypto passes to OSSL_provider_init.
+    ///
+    /// # Errors
+    /// A value is not understood; an entry in the error queue says so too.
     ///
     /// # Safety
     /// `handle` and `upcalls` came from libcrypto as arguments of OSSL_provider_init(7), or are null.
     pub unsafe fn read(
         handle: *const OSSL_CORE_HANDLE,
         upcalls: *const OSSL_DISPATCH,
-    ) -> Option<Self> {
+    ) -> Result<Self, SettingError> {
         // SAFETY: by the caller's promise.
-        let values = unsafe { values(handle, upcalls) };
-        let [pause, lcore, device] = &values;
-        let default = Self::default();
-        Some(Self {
-            pause_without_callback: choice(
-                names::PAUSE_WITHOUT_CALLBACK,
-                pause.as_deref(),
-                ["no", "yes"],
-            )?,
-            lcore_on_demand: choice(names::LCORE, lcore.as_deref(), ["on-demand", "explicit"])
-                .map(|explicit| !explicit)?,
-            device: device.clone().unwrap_or(default.device),
+        let [pause, lcore, device] = unsafe { values(handle, upcalls) };
+        let pause = choice(names::PAUSE_WITHOUT_CALLBACK, pause, ["no", "yes"])?;
+        let explicit = choice(names::LCORE, lcore, ["on-demand", "explicit"])?;
+        Ok(Self {
+            pause_without_callback: pause,
+            lcore_on_demand: !explicit,
+            device: device.unwrap_or(Self::default().device),
         })
     }
 }
 
 /// Whether `value` is the second of `choices`; the first where it is missing.
-fn choice(name: &CStr, value: Option<&str>, choices: [&str; 2]) -> Option<bool> {
-    let [default, other] = choices;
-    let value = value.unwrap_or(default);
-    if value != default && value != other {
-        raise(format_args!(
-            "setting {name:?} of the provider's section is {value:?}; make it {default} or {other}"
-        ));
-        return None;
+fn choice(
+    name: &'static CStr,
+    value: Option<String>,
+    choices: [&'static str; 2],
+) -> Result<bool, SettingError> {
+    match value {
+        None => Ok(false),
+        Some(value) if value == choices[0] => Ok(false),
+        Some(value) if value == choices[1] => Ok(true),
+        Some(value) => {
+            let error = SettingError {
+                name,
+                value,
+                choices,
+            };
+            raise(format_args!("{error}"));
+            Err(error)
+        }
     }
-    Some(value == other)
 }
 
 /// # Safety

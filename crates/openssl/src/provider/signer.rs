@@ -470,7 +470,8 @@ impl Settings {
     /// Pads `hash` to the whole of `block`; false if that is the default provider's to judge.
     fn pad(&self, hash: &[u8], block: &mut [u8]) -> bool {
         let Some(digest) = self.digest else {
-            return false;
+            // Whatever it is, the caller has encoded it.
+            return !self.pss && padding::pkcs1_v15_raw(hash, block).is_ok();
         };
         if !self.pss {
             return padding::pkcs1_v15(digest, hash, block).is_ok();
