@@ -69,8 +69,8 @@ pub enum Link {
 pub fn compile(source: &str, link: Link, flags: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let name = Path::new(source).file_stem().unwrap();
-    let program = scratch().join(name);
+    let name = Path::new(source).file_stem().unwrap().to_str().unwrap();
+    let program = scratch().join(format!("{name}{}", flags.concat()));
     let _lock = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|lock| lock.into_inner());
