@@ -2,8 +2,11 @@
 
 NIGHTLY_TARGET := x86_64-unknown-linux-gnu
 LISTEN ?= 127.0.0.1:8443
+PREFIX ?= /usr/local
+TO = $(DESTDIR)$(PREFIX)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check bench loom tsan asan
+.PHONY: help setup run test check install bench loom tsan asan
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +25,16 @@ check: setup ## Formatting, lints, documentation.
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+install: ## Put libspinlane.so, spinlane.h and a pkg-config file under PREFIX (and DESTDIR).
+	cargo build --release --package spinlane-capi
+	install -d $(TO)/lib/pkgconfig $(TO)/include $(TO)/share/spinlane
+	install -m 755 target/release/libspinlane.so $(TO)/lib/libspinlane.so.$(VERSION)
+	ln -sf libspinlane.so.$(VERSION) $(TO)/lib/libspinlane.so.0
+	ln -sf libspinlane.so.0 $(TO)/lib/libspinlane.so
+	install -m 644 crates/capi/include/spinlane.h $(TO)/include
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' crates/capi/spinlane.pc.in >$(TO)/lib/pkgconfig/spinlane.pc
+	sed 's|@PREFIX@|$(PREFIX)|' crates/capi/openssl.cnf >$(TO)/share/spinlane/openssl.cnf
 
 bench: setup ## Criterion benches, then whole handshakes.
 	cargo bench --package spinlane-benches

@@ -32,7 +32,9 @@ if ((${#missing[@]})); then
     DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-tools/setup/programs.sh
+# What one or two tests use, and skip if it is not there.
+tools/setup/programs.sh || echo "setup: no nginx or haproxy; the tests that serve by them will be skipped" >&2
+tools/setup/asynctest.sh || echo "setup: no asynctest.c; the test that compiles it will be skipped" >&2
 
 command -v cargo >/dev/null || {
     echo "setup: no Rust toolchain; install one with rustup, 1.88 or newer" >&2

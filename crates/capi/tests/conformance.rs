@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use support::{Link, compile, identity, library_file, succeed, text};
@@ -40,7 +41,7 @@ const STOCK_DIFFERS: &[&str] = &[
 /// What a program printed: by case and promise, whether it was kept.
 type Seen = BTreeMap<(String, String), String>;
 
-fn see(program: &str, arguments: &[&std::path::Path], spinlane: bool) -> Seen {
+fn see(program: &str, arguments: &[&Path], spinlane: bool) -> Seen {
     let compiled = compile(&format!("tests/c/{program}.c"), Link::Stock, &[]);
     let mut command = Command::new(compiled);
     command.args(arguments).env_remove("OPENSSL_CONF");
@@ -60,7 +61,7 @@ fn see(program: &str, arguments: &[&std::path::Path], spinlane: bool) -> Seen {
     lines.collect()
 }
 
-fn compare(program: &str, arguments: &[&std::path::Path]) {
+fn compare(program: &str, arguments: &[&Path]) {
     let ours = see(program, arguments, true);
     let stock = see(program, arguments, false);
     assert!(ours.len() > 10, "{program} printed next to nothing");
@@ -113,4 +114,37 @@ fn async_wait_ctx_new_3() {
 fn ssl_set_async_callback_3() {
     let identity = identity("p256");
     compare("ssl_callback", &[&identity.certificate, &identity.key]);
+}
+
+/// OpenSSL's own test of its jobs, compiled against libspinlane.so.
+#[test]
+fn asynctest() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.deps/openssl/asynctest.c");
+    if !source.exists() {
+        eprintln!("SKIPPED: asynctest.c is not here; tools/setup/asynctest.sh fetches it");
+        return;
+    }
+    let mut test = Command::new(compile(
+        source.to_str().unwrap(),
+        Link::Spinlane,
+        &["-Wno-unused-parameter"],
+    ));
+    let output = succeed(test.env("LD_DEBUG", "bindings").env("LD_BIND_NOW", "1"));
+    assert!(
+        text(&output.stdout).contains("PASS"),
+        "{}",
+        text(&output.stdout)
+    );
+    let bindings = text(&output.stderr);
+    for name in ["ASYNC_start_job", "ASYNC_pause_job", "ASYNC_WAIT_CTX_new"] {
+        let bound = |line: &str| {
+            line.contains("/asynctest")
+                && line.contains("libspinlane.so.0 [0]")
+                && line.contains(&format!("`{name}'"))
+        };
+        assert!(
+            bindings.lines().any(bound),
+            "{name} is not bound to the library"
+        );
+    }
 }

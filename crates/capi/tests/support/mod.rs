@@ -42,16 +42,11 @@ pub fn library_file() -> PathBuf {
     library().join("libspinlane.so.0")
 }
 
-/// A folder of this process's own.
+/// An empty folder of this test's own.
 pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-            "{}-{}",
-            env!("CARGO_CRATE_NAME"),
-            std::process::id()
-        ));
-        // Another process may have had this number.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         folder
