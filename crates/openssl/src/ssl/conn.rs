@@ -22,14 +22,12 @@ use spinlane_lcore::{Conn, Lcore};
 
 use super::bio::{self, Buffers};
 use super::ctx::SslCtx;
+use super::raw::close;
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, SSL};
 
 /// `SSL_async_callback_fn`.
 pub type AsyncCallback = ffi::SslAsyncCallbackFn;
-
-/// Pauses that unwinding a cancelled handshake may take at most: one per op of a handshake.
-const UNWIND_STEPS: usize = 8;
 
 /// How far a call got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,23 +357,8 @@ impl Drop for Ssl {
     /// A paused call is resumed once more, cancelled, so that libssl unwinds by its own error
     /// path; the op in flight becomes nobody's.
     fn drop(&mut self) {
-        // SAFETY: a live connection; NULL takes the callback away, and libssl copied it into the
-        // wait context, which is told below by the cancelled job.
-        unsafe { ffi::SSL_set_async_callback(self.ssl, None) };
-        for _ in 0..UNWIND_STEPS {
-            if !self.paused {
-                break;
-            }
-            let _ = spinlane_job::cancelling(|| {
-                // SAFETY: a live connection, on its thread.
-                self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) })
-            });
-        }
-        // SAFETY: owned, and used no more.
-        unsafe {
-            ffi::SSL_free(self.ssl);
-            ffi::ERR_clear_error();
-        }
+        // SAFETY: a live connection, on its thread; owned, and used no more.
+        unsafe { close(self.ssl) };
     }
 }
 

@@ -4,7 +4,6 @@ use std::ptr;
 
 use super::pem::{Owned, Pem};
 use crate::KeyOffload;
-use crate::abi::resume_cancelled;
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, EVP_PKEY, SSL, SSL_CTX};
 use crate::provider::{self, BindError};
@@ -102,7 +101,7 @@ pub unsafe fn cancel(ssl: *mut SSL) {
             );
             ffi::ERR_clear_error();
             let mut byte = 0_u8;
-            resume_cancelled(|| match ffi::SSL_in_init(ssl) {
+            spinlane_job::cancelling(|| match ffi::SSL_in_init(ssl) {
                 0 => ffi::SSL_peek(ssl, ptr::from_mut(&mut byte).cast(), 1),
                 _ => ffi::SSL_do_handshake(ssl),
             });
