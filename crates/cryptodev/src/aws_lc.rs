@@ -5,8 +5,9 @@
 
 #![allow(unsafe_code)]
 
+mod ec;
+mod ed25519;
 mod fork;
-mod p256;
 mod rsa;
 mod sha;
 
@@ -14,8 +15,10 @@ use std::ptr::NonNull;
 
 use aws_lc_sys as sys;
 
+pub use ec::Group;
+pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
+pub(crate) use ed25519::Ed25519;
 pub use fork::{fork_generation, watch_forks};
-pub(crate) use p256::P256;
 pub(crate) use rsa::{Rsa, RsaFault};
 pub(crate) use sha::Sha;
 

@@ -2,12 +2,13 @@
 //! serves, and what stands in where there is no device.
 //!
 //! RSA: aws-lc allocates a few work numbers per op, takes the key's lock for its blinding, and
-//! checks the result by the public exponent. ECDSA: aws-lc allocates the signature. Nothing
-//! else is allocated here.
+//! checks the result by the public exponent. ECDSA and ECDH: aws-lc allocates numbers and points.
+//! Nothing else is allocated here.
 
 use zeroize::Zeroizing;
 
 use crate::aws_lc;
+use crate::curve::{Curve, P256, P384};
 use crate::key::Key;
 use crate::op::{MAX_OUTPUT, Op, OpKind, OpStatus};
 
@@ -33,13 +34,8 @@ pub fn result_is_right(op: &Op) -> bool {
         (OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096, Some(Key::Rsa(key))) => {
             key.verify_raw(op.output(), op.input())
         }
-        (OpKind::EcdsaP256, Some(Key::EcP256(key))) => {
-            let (Ok(digest), Ok(signature)) = (op.input().try_into(), op.output().try_into())
-            else {
-                return false;
-            };
-            key.verify(digest, signature)
-        }
+        (OpKind::EcdsaP256, Some(Key::EcP256(key))) => key.is_signed(op.input(), op.output()),
+        (OpKind::EcdsaP384, Some(Key::EcP384(key))) => key.is_signed(op.input(), op.output()),
         (kind, key) => {
             let mut again = Zeroizing::new([0; MAX_OUTPUT]);
             let again = &mut again[..kind.output_len()];
@@ -58,8 +54,14 @@ pub const fn cost_us(kind: OpKind) -> u32 {
         OpKind::Rsa3072 => 700,
         OpKind::Rsa4096 => 1500,
         OpKind::EcdsaP256 => 20,
+        OpKind::EcdsaP384 => 80,
+        OpKind::Ed25519 => 20,
         OpKind::X25519Keygen => 10,
         OpKind::X25519Derive => 25,
+        OpKind::EcdhP256Keygen => 10,
+        OpKind::EcdhP256Derive => 50,
+        OpKind::EcdhP384Keygen => 60,
+        OpKind::EcdhP384Derive => 200,
     }
 }
 
@@ -69,11 +71,19 @@ fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> 
             status(key.private_raw(input, output), OpStatus::Error)
         }
         (OpKind::EcdsaP256, Some(Key::EcP256(key))) => {
-            let (Ok(digest), Ok(signature)) = (input.try_into(), output.try_into()) else {
-                return OpStatus::Invalid;
-            };
-            status(key.sign(digest, signature), OpStatus::Error)
+            status(key.sign(input, output), OpStatus::Error)
         }
+        (OpKind::EcdsaP384, Some(Key::EcP384(key))) => {
+            status(key.sign(input, output), OpStatus::Error)
+        }
+        (OpKind::Ed25519, Some(Key::Ed25519(key))) => match output.try_into() {
+            Ok(signature) => status(key.sign(input, signature), OpStatus::Error),
+            Err(_) => OpStatus::Invalid,
+        },
+        (OpKind::EcdhP256Keygen, _) => ecdh_public::<P256>(input, output),
+        (OpKind::EcdhP384Keygen, _) => ecdh_public::<P384>(input, output),
+        (OpKind::EcdhP256Derive, _) => ecdh_shared::<P256>(input, output),
+        (OpKind::EcdhP384Derive, _) => ecdh_shared::<P384>(input, output),
         (OpKind::X25519Keygen, _) => {
             let (Ok(private), Ok(public)) = (input.try_into(), output.try_into()) else {
                 return OpStatus::Invalid;
@@ -95,6 +105,21 @@ fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> 
         // An op that no request has filled.
         _ => OpStatus::Invalid,
     }
+}
+
+/// The public key of the scalar that is the whole of `input`.
+fn ecdh_public<C: Curve>(private: &[u8], public: &mut [u8]) -> OpStatus {
+    let ok = aws_lc::ec_public(&C::GROUP, private, public);
+    status(ok, OpStatus::Error)
+}
+
+/// The shared secret of the scalar and the point that follow each other in `input`.
+fn ecdh_shared<C: Curve>(input: &[u8], secret: &mut [u8]) -> OpStatus {
+    let Some((private, peer)) = input.split_at_checked(secret.len()) else {
+        return OpStatus::Invalid;
+    };
+    let ok = aws_lc::ec_shared(&C::GROUP, private, peer, secret);
+    status(ok, OpStatus::Invalid)
 }
 
 fn status(ok: bool, otherwise: OpStatus) -> OpStatus {

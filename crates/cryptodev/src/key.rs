@@ -5,7 +5,8 @@ use std::fmt;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::aws_lc::{P256, Rsa, RsaFault, constant_time_eq};
+use crate::aws_lc::{Ec, Ed25519, Rsa, RsaFault, constant_time_eq};
+use crate::curve::{Array, Curve, P256, P384, to_limbs, write_limbs};
 use crate::op::{MAX_OUTPUT, OpKind};
 
 /// The numbers of an RSA private key (RFC 8017, appendix A.1.2), big-endian, of any length.
@@ -64,14 +65,21 @@ pub enum KeyError {
         culprit: &'static str,
     },
     /// The scalar has no bytes, or too many.
-    #[error("P-256 private scalar of {got} bytes; it must have 1 to 32")]
+    #[error("{curve} private scalar of {got} bytes; it must have 1 to {most}")]
     EcLength {
+        /// Name of the curve.
+        curve: &'static str,
         /// The length given.
         got: usize,
+        /// Bytes of the order.
+        most: usize,
     },
     /// The scalar is 0 or not below the order of the group.
-    #[error("P-256 private scalar is not in 1..n; make a new key")]
-    EcRange,
+    #[error("{curve} private scalar is not in 1..n; make a new key")]
+    EcRange {
+        /// Name of the curve.
+        curve: &'static str,
+    },
 }
 
 /// A private key of an op. Share it as `Arc<Key>`; every op in flight holds it.
@@ -80,6 +88,10 @@ pub enum Key {
     Rsa(RsaKey),
     /// ECDSA on P-256.
     EcP256(EcP256Key),
+    /// ECDSA on P-384.
+    EcP384(EcP384Key),
+    /// Ed25519.
+    Ed25519(Ed25519Key),
 }
 
 impl Key {
@@ -88,6 +100,8 @@ impl Key {
         match self {
             Self::Rsa(_) => "RSA",
             Self::EcP256(_) => "P-256",
+            Self::EcP384(_) => "P-384",
+            Self::Ed25519(_) => "Ed25519",
         }
     }
 }
@@ -97,6 +111,8 @@ impl fmt::Debug for Key {
         match self {
             Self::Rsa(key) => key.fmt(f),
             Self::EcP256(key) => key.fmt(f),
+            Self::EcP384(key) => key.fmt(f),
+            Self::Ed25519(key) => key.fmt(f),
         }
     }
 }
@@ -266,60 +282,116 @@ impl fmt::Debug for RsaKey {
     }
 }
 
-/// A private key on P-256.
-pub struct EcP256Key {
-    scalar: Zeroizing<[u64; 4]>,
-    public: [u8; 65],
-    cpu: P256,
+/// An ECDSA private key on P-256.
+pub type EcP256Key = EcKey<P256>;
+/// An ECDSA private key on P-384.
+pub type EcP384Key = EcKey<P384>;
+
+/// An ECDSA private key on one of the two curves.
+pub struct EcKey<C: Curve> {
+    scalar: Zeroizing<C::Limbs>,
+    public: C::Point,
+    cpu: Ec,
 }
 
-impl EcP256Key {
-    /// The key with this big-endian private scalar of 1 to 32 bytes.
+impl<C: Curve> EcKey<C> {
+    /// The key with this big-endian private scalar of at most as many bytes as the order has.
     ///
     /// # Errors
     /// See [`KeyError`].
     pub fn from_scalar(scalar: &[u8]) -> Result<Self, KeyError> {
-        if scalar.is_empty() || scalar.len() > 32 {
-            return Err(KeyError::EcLength { got: scalar.len() });
+        let mut bytes = Zeroizing::new(C::Scalar::ZERO);
+        let most = bytes.as_ref().len();
+        if scalar.is_empty() || scalar.len() > most {
+            return Err(KeyError::EcLength {
+                curve: C::NAME,
+                got: scalar.len(),
+                most,
+            });
         }
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes[32 - scalar.len()..].copy_from_slice(scalar);
-        let cpu = P256::new(&bytes).ok_or(KeyError::EcRange)?;
-        let mut words = Zeroizing::new([0; 4]);
-        write_limbs(&*bytes, &mut *words);
+        bytes.as_mut()[most - scalar.len()..].copy_from_slice(scalar);
+        let cpu = Ec::new(C::GROUP, bytes.as_ref()).ok_or(KeyError::EcRange { curve: C::NAME })?;
+        let mut public = C::Point::ZERO;
+        cpu.public(public.as_mut());
         Ok(Self {
-            scalar: words,
-            public: cpu.public(),
+            scalar: Zeroizing::new(to_limbs(bytes.as_ref())),
+            public,
             cpu,
         })
     }
 
     /// The private scalar in 64-bit limbs, least significant first.
-    pub fn scalar_limbs(&self) -> &[u64; 4] {
+    pub fn scalar_limbs(&self) -> &C::Limbs {
         &self.scalar
     }
 
     /// The public key, uncompressed: 0x04, x, y.
-    pub fn public_key(&self) -> [u8; 65] {
+    pub fn public_key(&self) -> C::Point {
         self.public
     }
 
     /// Whether `signature` (`r || s`) is this key's over `digest`.
-    pub fn verify(&self, digest: &[u8; 32], signature: &[u8; 64]) -> bool {
+    pub fn verify(&self, digest: &C::Scalar, signature: &C::Signature) -> bool {
+        self.cpu.verify(digest.as_ref(), signature.as_ref())
+    }
+
+    /// The same for any lengths.
+    #[must_use]
+    pub(crate) fn is_signed(&self, digest: &[u8], signature: &[u8]) -> bool {
         self.cpu.verify(digest, signature)
     }
 
-    /// Signs on the CPU; false if memory is out.
+    /// Signs on the CPU; false if memory is out or a length is wrong.
     #[must_use]
-    pub(crate) fn sign(&self, digest: &[u8; 32], signature: &mut [u8; 64]) -> bool {
+    pub(crate) fn sign(&self, digest: &[u8], signature: &mut [u8]) -> bool {
         self.cpu.sign(digest, signature)
     }
 }
 
-impl fmt::Debug for EcP256Key {
+impl<C: Curve> fmt::Debug for EcKey<C> {
+    /// Nothing but the curve.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EcKey")
+            .field("curve", &C::NAME)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An Ed25519 private key (RFC 8032).
+pub struct Ed25519Key(Ed25519);
+
+impl Ed25519Key {
+    /// The key with this seed, which RFC 8032 calls the private key. Every seed is one.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(Ed25519::new(seed))
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> &[u8; 32] {
+        self.0.seed()
+    }
+
+    /// The public key.
+    pub fn public_key(&self) -> &[u8; 32] {
+        self.0.public()
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify(message, signature)
+    }
+
+    /// Signs on the CPU; false if memory is out.
+    #[must_use]
+    pub(crate) fn sign(&self, message: &[u8], signature: &mut [u8; 64]) -> bool {
+        self.0.sign(message, signature)
+    }
+}
+
+impl fmt::Debug for Ed25519Key {
     /// Nothing of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EcP256Key").finish_non_exhaustive()
+        f.debug_struct("Ed25519Key").finish_non_exhaustive()
     }
 }
 
@@ -343,13 +415,4 @@ fn limbs(bytes: &[u8], count: usize) -> Box<[u64]> {
     let mut out = vec![0; count].into_boxed_slice();
     write_limbs(strip_zeros(bytes), &mut out);
     out
-}
-
-/// The same into the caller's memory.
-fn write_limbs(bytes: &[u8], out: &mut [u64]) {
-    for (limb, chunk) in out.iter_mut().zip(bytes.rchunks(8)) {
-        *limb = chunk
-            .iter()
-            .fold(0, |limb, byte| limb << 8 | u64::from(*byte));
-    }
 }

@@ -30,6 +30,7 @@
 
 mod aws_lc;
 pub mod cpu;
+pub mod curve;
 mod device;
 pub mod digest;
 mod key;
@@ -43,5 +44,5 @@ pub use aws_lc::{fork_generation, watch_forks};
 pub use device::{
     Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig,
 };
-pub use key::{EcP256Key, Key, KeyError, RsaComponents, RsaKey};
+pub use key::{EcKey, EcP256Key, EcP384Key, Ed25519Key, Key, KeyError, RsaComponents, RsaKey};
 pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};

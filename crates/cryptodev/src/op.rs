@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::aws_lc::cleanse;
+use crate::curve::{self, Curve, P256, P384};
 use crate::key::Key;
 
 /// Longest input of an op in bytes: an RSA-4096 block.
@@ -26,22 +28,42 @@ pub enum OpKind {
     Rsa4096,
     /// ECDSA signature on P-256: a 32-byte digest in, `r || s` (64 bytes, big-endian) out.
     EcdsaP256,
+    /// ECDSA signature on P-384: a 48-byte digest in, `r || s` (96 bytes, big-endian) out.
+    EcdsaP384,
+    /// Ed25519 signature (RFC 8032): a message of at most [`MAX_INPUT`] bytes in, 64 bytes out.
+    Ed25519,
     /// X25519 public key: a 32-byte private scalar in, the public key (32 bytes) out (RFC 7748).
     X25519Keygen,
     /// X25519 shared secret: private scalar and peer's public key (64 bytes) in, 32 bytes out.
     /// An all-zero result is [`OpStatus::Invalid`] (RFC 7748, section 6.1).
     X25519Derive,
+    /// ECDH public key on P-256: a 32-byte private scalar in, the point (0x04, x, y; 65 bytes) out.
+    EcdhP256Keygen,
+    /// ECDH shared secret on P-256: private scalar and peer's point (97 bytes) in, 32 bytes out.
+    /// A peer that is not on the curve is [`OpStatus::Invalid`].
+    EcdhP256Derive,
+    /// ECDH public key on P-384: a 48-byte private scalar in, the point (97 bytes) out.
+    EcdhP384Keygen,
+    /// ECDH shared secret on P-384: private scalar and peer's point (145 bytes) in, 48 bytes out.
+    /// A peer that is not on the curve is [`OpStatus::Invalid`].
+    EcdhP384Derive,
 }
 
 impl OpKind {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Rsa2048,
         Self::Rsa3072,
         Self::Rsa4096,
         Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::Ed25519,
         Self::X25519Keygen,
         Self::X25519Derive,
+        Self::EcdhP256Keygen,
+        Self::EcdhP256Derive,
+        Self::EcdhP384Keygen,
+        Self::EcdhP384Derive,
     ];
 
     /// How many kinds there are.
@@ -59,8 +81,14 @@ impl OpKind {
             Self::Rsa3072 => "rsa3072",
             Self::Rsa4096 => "rsa4096",
             Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Ed25519 => "ed25519",
             Self::X25519Keygen => "x25519-keygen",
             Self::X25519Derive => "x25519-derive",
+            Self::EcdhP256Keygen => "ecdh-p256-keygen",
+            Self::EcdhP256Derive => "ecdh-p256-derive",
+            Self::EcdhP384Keygen => "ecdh-p384-keygen",
+            Self::EcdhP384Derive => "ecdh-p384-derive",
         }
     }
 
@@ -69,14 +97,18 @@ impl OpKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Bytes of input.
+    /// Bytes of input; of Ed25519's messages the most.
     pub const fn input_len(self) -> usize {
         match self {
             Self::Rsa2048 => 256,
             Self::Rsa3072 => 384,
             Self::Rsa4096 => 512,
-            Self::EcdsaP256 | Self::X25519Keygen => 32,
+            Self::EcdsaP256 | Self::X25519Keygen | Self::EcdhP256Keygen => 32,
+            Self::EcdsaP384 | Self::EcdhP384Keygen => 48,
+            Self::Ed25519 => MAX_INPUT,
             Self::X25519Derive => 64,
+            Self::EcdhP256Derive => 32 + 65,
+            Self::EcdhP384Derive => 48 + 97,
         }
     }
 
@@ -86,8 +118,12 @@ impl OpKind {
             Self::Rsa2048 => 256,
             Self::Rsa3072 => 384,
             Self::Rsa4096 => 512,
-            Self::EcdsaP256 => 64,
-            Self::X25519Keygen | Self::X25519Derive => 32,
+            Self::EcdsaP256 | Self::Ed25519 => 64,
+            Self::EcdsaP384 => 96,
+            Self::X25519Keygen | Self::X25519Derive | Self::EcdhP256Derive => 32,
+            Self::EcdhP256Keygen => 65,
+            Self::EcdhP384Keygen => 97,
+            Self::EcdhP384Derive => 48,
         }
     }
 }
@@ -106,7 +142,7 @@ pub enum OpStatus {
     NotProcessed,
     /// Done; the output is valid.
     Success,
-    /// The input was at fault (a low-order X25519 point, say). Asking again is useless.
+    /// The input was at fault (a peer's point that is none, say). Asking again is useless.
     Invalid,
     /// The device was at fault. Another device may well succeed.
     Error,
@@ -166,24 +202,126 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The key is no P-256 key, or `digest` is not 32 bytes.
     pub fn ecdsa_p256(key: &'a Arc<Key>, digest: &'a [u8]) -> Result<Self, RequestError> {
-        let Key::EcP256(_) = &**key else {
+        let fits = matches!(**key, Key::EcP256(_));
+        Self::ecdsa(OpKind::EcdsaP256, "P-256", fits, key, digest)
+    }
+
+    /// ECDSA signature on P-384 over `digest`, which the caller has truncated or left-padded
+    /// to 48 bytes.
+    ///
+    /// # Errors
+    /// The key is no P-384 key, or `digest` is not 48 bytes.
+    pub fn ecdsa_p384(key: &'a Arc<Key>, digest: &'a [u8]) -> Result<Self, RequestError> {
+        let fits = matches!(**key, Key::EcP384(_));
+        Self::ecdsa(OpKind::EcdsaP384, "P-384", fits, key, digest)
+    }
+
+    fn ecdsa(
+        kind: OpKind,
+        wanted: &'static str,
+        fits: bool,
+        key: &'a Arc<Key>,
+        digest: &'a [u8],
+    ) -> Result<Self, RequestError> {
+        if !fits {
             return Err(RequestError::WrongKey {
-                wanted: "P-256",
+                wanted,
                 got: key.name(),
             });
-        };
-        if digest.len() != 32 {
+        }
+        if digest.len() != kind.input_len() {
             return Err(RequestError::Length {
                 what: "digest",
-                wanted: 32,
+                wanted: kind.input_len(),
                 got: digest.len(),
             });
         }
         Ok(Self {
-            kind: OpKind::EcdsaP256,
+            kind,
             key: Some(key),
             input: digest,
             more: &[],
+        })
+    }
+
+    /// Ed25519 signature over `message`.
+    ///
+    /// # Errors
+    /// The key is no Ed25519 key, or `message` is longer than [`MAX_INPUT`].
+    pub fn ed25519(key: &'a Arc<Key>, message: &'a [u8]) -> Result<Self, RequestError> {
+        let Key::Ed25519(_) = &**key else {
+            return Err(RequestError::WrongKey {
+                wanted: "Ed25519",
+                got: key.name(),
+            });
+        };
+        if message.len() > MAX_INPUT {
+            return Err(RequestError::TooLong {
+                what: "message",
+                most: MAX_INPUT,
+                got: message.len(),
+            });
+        }
+        Ok(Self {
+            kind: OpKind::Ed25519,
+            key: Some(key),
+            input: message,
+            more: &[],
+        })
+    }
+
+    /// ECDH public key on P-256 of the big-endian scalar `private`.
+    ///
+    /// # Errors
+    /// `private` is not in 1..n; [`crate::curve::random_scalar`] makes one that is.
+    pub fn ecdh_p256_keygen(private: &'a [u8; 32]) -> Result<Self, RequestError> {
+        Self::ecdh::<P256>(OpKind::EcdhP256Keygen, private, &[])
+    }
+
+    /// ECDH shared secret on P-256: the x coordinate of `private` times the uncompressed point
+    /// `peer`.
+    ///
+    /// # Errors
+    /// As for [`Request::ecdh_p256_keygen`]. The device looks whether `peer` is on the curve.
+    pub fn ecdh_p256_derive(
+        private: &'a [u8; 32],
+        peer: &'a [u8; 65],
+    ) -> Result<Self, RequestError> {
+        Self::ecdh::<P256>(OpKind::EcdhP256Derive, private, peer)
+    }
+
+    /// [`Request::ecdh_p256_keygen`] on P-384.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ecdh_p384_keygen(private: &'a [u8; 48]) -> Result<Self, RequestError> {
+        Self::ecdh::<P384>(OpKind::EcdhP384Keygen, private, &[])
+    }
+
+    /// [`Request::ecdh_p256_derive`] on P-384.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ecdh_p384_derive(
+        private: &'a [u8; 48],
+        peer: &'a [u8; 97],
+    ) -> Result<Self, RequestError> {
+        Self::ecdh::<P384>(OpKind::EcdhP384Derive, private, peer)
+    }
+
+    fn ecdh<C: Curve>(
+        kind: OpKind,
+        private: &'a [u8],
+        peer: &'a [u8],
+    ) -> Result<Self, RequestError> {
+        if !curve::in_range::<C>(&Zeroizing::new(curve::to_limbs(private))) {
+            return Err(RequestError::ScalarRange { curve: C::NAME });
+        }
+        Ok(Self {
+            kind,
+            key: None,
+            input: private,
+            more: peer,
         })
     }
 
@@ -236,6 +374,22 @@ pub enum RequestError {
         /// The length given.
         got: usize,
     },
+    /// An operand is too long.
+    #[error("{what} of {got} bytes; devices take at most {most}")]
+    TooLong {
+        /// Which operand.
+        what: &'static str,
+        /// The longest that fits.
+        most: usize,
+        /// The length given.
+        got: usize,
+    },
+    /// An ephemeral private scalar is 0 or not below the order of the group.
+    #[error("{curve} private scalar is not in 1..n; draw another")]
+    ScalarRange {
+        /// Name of the curve.
+        curve: &'static str,
+    },
     /// The RSA block is not a residue.
     #[error("RSA block is not below the modulus; pad it (PKCS#1 v1.5 or PSS) first")]
     NotBelowModulus,
@@ -268,6 +422,7 @@ pub struct Op {
     pub enqueued_at_ns: u64,
     kind: OpKind,
     key: Option<Arc<Key>>,
+    input_len: usize,
     input: [u8; MAX_INPUT],
     output: [u8; MAX_OUTPUT],
 }
@@ -281,6 +436,7 @@ impl Op {
             enqueued_at_ns: 0,
             kind: OpKind::Rsa2048,
             key: None,
+            input_len: 0,
             input: [0; MAX_INPUT],
             output: [0; MAX_OUTPUT],
         })
@@ -302,7 +458,8 @@ impl Op {
         self.enqueued_at_ns = now_ns;
         self.kind = request.kind;
         self.key = request.key.cloned();
-        let (head, tail) = self.input[..request.kind.input_len()].split_at_mut(request.input.len());
+        self.input_len = request.input.len() + request.more.len();
+        let (head, tail) = self.input[..self.input_len].split_at_mut(request.input.len());
         head.copy_from_slice(request.input);
         tail.copy_from_slice(request.more);
     }
@@ -321,7 +478,7 @@ impl Op {
 
     /// Wipes operands and result and lets go of the key.
     pub fn recycle(&mut self) {
-        cleanse(&mut self.input[..self.kind.input_len()]);
+        cleanse(&mut self.input[..self.input_len]);
         cleanse(&mut self.output[..self.kind.output_len()]);
         self.key = None;
         self.token = Token(0);
@@ -333,14 +490,14 @@ impl Op {
         self.kind
     }
 
-    /// The key it uses; `None` for X25519, whose scalar is in the input.
+    /// The key it uses; `None` for key exchanges, whose scalar is in the input.
     pub fn key(&self) -> Option<&Arc<Key>> {
         self.key.as_ref()
     }
 
-    /// Its operands, [`OpKind::input_len`] bytes.
+    /// Its operands, [`OpKind::input_len`] bytes; of Ed25519's message as many as it has.
     pub fn input(&self) -> &[u8] {
-        &self.input[..self.kind.input_len()]
+        &self.input[..self.input_len]
     }
 
     /// Its result, [`OpKind::output_len`] bytes; meaningful after [`OpStatus::Success`].
@@ -358,7 +515,7 @@ impl Op {
     pub fn operands(&mut self) -> (Option<&Key>, &[u8], &mut [u8]) {
         (
             self.key.as_deref(),
-            &self.input[..self.kind.input_len()],
+            &self.input[..self.input_len],
             &mut self.output[..self.kind.output_len()],
         )
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::key::{EcP256Key, Key, RsaComponents, RsaKey};
+use crate::key::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
 
 /// PKCS#1 encodings, all with e = 65537 unless named otherwise.
 pub mod der {
@@ -37,6 +37,20 @@ pub fn p256(seed: u8) -> Arc<Key> {
     Arc::new(Key::EcP256(
         EcP256Key::from_scalar(&scalar).expect("far below the order"),
     ))
+}
+
+/// A P-384 key, another for each `seed`.
+pub fn p384(seed: u8) -> Arc<Key> {
+    let mut scalar = [0x5c; 48];
+    scalar[47] = seed;
+    Arc::new(Key::EcP384(
+        EcP384Key::from_scalar(&scalar).expect("far below the order"),
+    ))
+}
+
+/// An Ed25519 key, another for each `seed`.
+pub fn ed25519(seed: u8) -> Arc<Key> {
+    Arc::new(Key::Ed25519(Ed25519Key::from_seed(&[seed; 32])))
 }
 
 /// The numbers of an RSAPrivateKey (RFC 8017, appendix A.1.2).

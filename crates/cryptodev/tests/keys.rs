@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::test_keys::{components, der, p256, rsa};
-use spinlane_cryptodev::{EcP256Key, Key, KeyError, OpKind, RsaComponents, RsaKey};
+use spinlane_cryptodev::curve::{Curve, P384, write_bytes};
+use spinlane_cryptodev::test_keys::{components, der, ed25519, p256, p384, rsa};
+use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, KeyError, OpKind, RsaComponents, RsaKey};
 
 /// p is a product of two primes; every other relation between the components holds.
 const COMPOSITE_P: &[u8] = include_bytes!("data/rsa2048-composite-p.der");
@@ -185,13 +186,19 @@ fn p256_takes_scalars_from_1_to_n() {
     ];
     let mut n_minus_1 = N;
     n_minus_1[31] -= 1;
+    let range = KeyError::EcRange { curve: "P-256" };
+    let length = |got| KeyError::EcLength {
+        curve: "P-256",
+        got,
+        most: 32,
+    };
     for (scalar, error) in [
-        (&[0; 32][..], KeyError::EcRange),
-        (&[0][..], KeyError::EcRange),
-        (&N[..], KeyError::EcRange),
-        (&[0xff; 32][..], KeyError::EcRange),
-        (&[][..], KeyError::EcLength { got: 0 }),
-        (&[1; 33][..], KeyError::EcLength { got: 33 }),
+        (&[0; 32][..], range),
+        (&[0][..], range),
+        (&N[..], range),
+        (&[0xff; 32][..], range),
+        (&[][..], length(0)),
+        (&[1; 33][..], length(33)),
     ] {
         assert_eq!(
             EcP256Key::from_scalar(scalar).expect_err("not a key"),
@@ -208,10 +215,34 @@ fn p256_takes_scalars_from_1_to_n() {
 }
 
 #[test]
+fn p384_takes_scalars_from_1_to_n() {
+    let mut order: [u8; 48] = [0; 48];
+    write_bytes(&P384::ORDER, &mut order);
+    let mut n_minus_1 = order;
+    n_minus_1[47] -= 1;
+    let range = KeyError::EcRange { curve: "P-384" };
+    for scalar in [&[0; 48][..], &order, &[0xff; 48]] {
+        assert_eq!(
+            EcP384Key::from_scalar(scalar).expect_err("not a key"),
+            range
+        );
+    }
+    assert!(EcP384Key::from_scalar(&[1; 49]).is_err());
+    let one = EcP384Key::from_scalar(&[1]).expect("a key");
+    let last = EcP384Key::from_scalar(&n_minus_1).expect("a key");
+    assert_eq!(one.scalar_limbs(), &[1, 0, 0, 0, 0, 0]);
+    assert_eq!(one.public_key()[..5], [0x04, 0xaa, 0x87, 0xca, 0x22]);
+    assert_eq!(one.public_key()[..49], last.public_key()[..49]);
+    assert_ne!(one.public_key(), last.public_key());
+}
+
+#[test]
 fn nothing_secret_is_printed() {
-    let keys: [(Arc<Key>, &str); 2] = [
+    let keys: [(Arc<Key>, &str); 4] = [
         (rsa(der::RSA_2048), "RsaKey { bits: 2048, .. }"),
-        (p256(1), "EcP256Key { .. }"),
+        (p256(1), "EcKey { curve: \"P-256\", .. }"),
+        (p384(1), "EcKey { curve: \"P-384\", .. }"),
+        (ed25519(1), "Ed25519Key { .. }"),
     ];
     for (key, text) in keys {
         assert_eq!(format!("{key:?}"), text);

@@ -3,9 +3,11 @@
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use openssl::derive::Deriver;
+use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Padding;
+use openssl::sign::Signer;
 use spinlane::cryptodev::OpKind;
 
 use super::point::{KeyPair, input};
@@ -59,17 +61,19 @@ impl<'a> Peer<'a> {
     fn op(&self) -> Result<()> {
         match self.kind {
             OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => self.sign(Some(Padding::NONE)),
-            OpKind::EcdsaP256 => self.sign(None),
-            OpKind::X25519Keygen => {
-                let mut context = PkeyCtx::new_id(Id::X25519)?;
-                context.keygen_init()?;
-                context.keygen()?;
+            OpKind::EcdsaP256 | OpKind::EcdsaP384 => self.sign(None),
+            OpKind::Ed25519 => {
+                let mut signer = Signer::new_without_digest(self.key)?;
+                signer.sign_oneshot(&mut [0; 64], &self.input)?;
                 Ok(())
             }
-            OpKind::X25519Derive => {
+            OpKind::X25519Keygen => keygen(Id::X25519, None),
+            OpKind::EcdhP256Keygen => keygen(Id::EC, Some(Nid::X9_62_PRIME256V1)),
+            OpKind::EcdhP384Keygen => keygen(Id::EC, Some(Nid::SECP384R1)),
+            OpKind::X25519Derive | OpKind::EcdhP256Derive | OpKind::EcdhP384Derive => {
                 let mut deriver = Deriver::new(self.key)?;
                 deriver.set_peer(self.key)?;
-                deriver.derive(&mut [0; 32])?;
+                deriver.derive(&mut [0; 48])?;
                 Ok(())
             }
         }
@@ -84,4 +88,14 @@ impl<'a> Peer<'a> {
         context.sign(&self.input, Some(&mut [0; 512]))?;
         Ok(())
     }
+}
+
+fn keygen(id: Id, curve: Option<Nid>) -> Result<()> {
+    let mut context = PkeyCtx::new_id(id)?;
+    context.keygen_init()?;
+    if let Some(curve) = curve {
+        context.set_ec_paramgen_curve_nid(curve)?;
+    }
+    context.keygen()?;
+    Ok(())
 }

@@ -3,15 +3,15 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use spinlane::cryptodev::{
-    Device, DeviceStats, EcP256Key, Key, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
-    Request, RsaComponents, RsaKey, Token,
+    Device, DeviceStats, EcP256Key, EcP384Key, Ed25519Key, Key, Op, OpBurst, OpKind, OpStatus,
+    QueuePair, QueuePairConfig, Request, RsaComponents, RsaKey, Token,
 };
 
 use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
@@ -50,13 +50,23 @@ impl KeyPair {
             OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
                 Self::rsa(kind.input_len() as u32 * 8)
             }
-            OpKind::EcdsaP256 => {
-                let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-                let key = EcKey::generate(&group)?;
-                let ours = Key::EcP256(EcP256Key::from_scalar(&key.private_key().to_vec())?);
+            OpKind::EcdsaP256 | OpKind::EcdhP256Keygen | OpKind::EcdhP256Derive => {
+                Self::ec(Nid::X9_62_PRIME256V1, |scalar| {
+                    Ok(Key::EcP256(EcP256Key::from_scalar(scalar)?))
+                })
+            }
+            OpKind::EcdsaP384 | OpKind::EcdhP384Keygen | OpKind::EcdhP384Derive => {
+                Self::ec(Nid::SECP384R1, |scalar| {
+                    Ok(Key::EcP384(EcP384Key::from_scalar(scalar)?))
+                })
+            }
+            OpKind::Ed25519 => {
+                let theirs = PKey::generate_ed25519()?;
+                let seed = theirs.raw_private_key()?;
+                let ours = Ed25519Key::from_seed(seed.first_chunk().context("seed")?);
                 Ok(Self {
-                    ours: Some(Arc::new(ours)),
-                    theirs: PKey::from_ec_key(key)?,
+                    ours: Some(Arc::new(Key::Ed25519(ours))),
+                    theirs,
                 })
             }
             OpKind::X25519Keygen | OpKind::X25519Derive => Ok(Self {
@@ -64,6 +74,14 @@ impl KeyPair {
                 theirs: PKey::generate_x25519()?,
             }),
         }
+    }
+
+    fn ec(curve: Nid, ours: impl Fn(&[u8]) -> Result<Key>) -> Result<Self> {
+        let key = EcKey::generate(&*EcGroup::from_curve_name(curve)?)?;
+        Ok(Self {
+            ours: Some(Arc::new(ours(&key.private_key().to_vec())?)),
+            theirs: PKey::from_ec_key(key)?,
+        })
     }
 
     fn rsa(bits: u32) -> Result<Self> {
@@ -86,7 +104,7 @@ impl KeyPair {
     }
 }
 
-/// An input of `kind`: a block below any modulus, a digest, a scalar, or a scalar and a point,
+/// An input of `kind`: a block below any modulus, a digest or message, a scalar, or a scalar and a point,
 /// which is the key's own: an ordinary one, as devices may treat the base point apart.
 ///
 /// # Errors
@@ -98,7 +116,22 @@ pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
     match kind {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => input[0] = 0,
         OpKind::X25519Derive => input[32..].copy_from_slice(&key.theirs.raw_public_key()?),
-        OpKind::EcdsaP256 | OpKind::X25519Keygen => {}
+        OpKind::EcdhP256Derive | OpKind::EcdhP384Derive => {
+            let point = match key.ours.as_deref() {
+                Some(Key::EcP256(key)) => key.public_key().to_vec(),
+                Some(Key::EcP384(key)) => key.public_key().to_vec(),
+                _ => bail!("{kind} takes the point of an EC key"),
+            };
+            let private = input.len() - point.len();
+            input[private..].copy_from_slice(&point);
+        }
+        // Of the length that TLS 1.3 signs (RFC 8446, section 4.4.3).
+        OpKind::Ed25519 => input.truncate(64 + 34 + 48),
+        OpKind::EcdsaP256
+        | OpKind::EcdsaP384
+        | OpKind::X25519Keygen
+        | OpKind::EcdhP256Keygen
+        | OpKind::EcdhP384Keygen => {}
     }
     Ok(input)
 }
@@ -233,5 +266,17 @@ fn request<'a>(kind: OpKind, key: &'a KeyPair, input: &'a [u8]) -> Result<Reques
             input.first_chunk().context("scalar")?,
             input.last_chunk().context("point")?,
         ),
+        OpKind::EcdsaP384 => Request::ecdsa_p384(key()?, input)?,
+        OpKind::Ed25519 => Request::ed25519(key()?, input)?,
+        OpKind::EcdhP256Keygen => Request::ecdh_p256_keygen(input.try_into()?)?,
+        OpKind::EcdhP384Keygen => Request::ecdh_p384_keygen(input.try_into()?)?,
+        OpKind::EcdhP256Derive => Request::ecdh_p256_derive(
+            input.first_chunk().context("scalar")?,
+            input.last_chunk().context("point")?,
+        )?,
+        OpKind::EcdhP384Derive => Request::ecdh_p384_derive(
+            input.first_chunk().context("scalar")?,
+            input.last_chunk().context("point")?,
+        )?,
     })
 }

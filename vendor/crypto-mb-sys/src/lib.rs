@@ -9,8 +9,8 @@
 //! - Only the entry points on plain operands: those on OpenSSL's BIGNUMs convert them at every
 //!   call. (They share objects with these, so libcrypto is linked for the linker's sake.)
 //!
-//! The nine functions are declared by hand, and `abi_check.c` compares each with the library's
-//! headers at every build. bindgen would need libclang on every machine that builds, for nine
+//! The functions are declared by hand, and `abi_check.c` compares each with the library's
+//! headers at every build. bindgen would need libclang on every machine that builds, for a few
 //! lines.
 //!
 //! `fetch.sh`, called by `make setup`, puts the library in place; `CRYPTO_MB_DIR` names another.
@@ -92,6 +92,64 @@ unsafe extern "C" {
         nonce: *const *const u64,
         key: *const *const u64,
         buffer: *mut u8,
+    ) -> Status;
+
+    /// [`mbx_nistp256_ecdsa_sign_mb8`] on P-384: 48 bytes and six limbs.
+    pub fn mbx_nistp384_ecdsa_sign_mb8(
+        r: *mut *mut u8,
+        s: *mut *mut u8,
+        digest: *const *const u8,
+        nonce: *const *const u64,
+        key: *const *const u64,
+        buffer: *mut u8,
+    ) -> Status;
+
+    /// Public keys on P-256: coordinates and private keys are four limbs, the latter in 1..n. With
+    /// a null `z` the point is affine. `buffer` is unused and may be null.
+    pub fn mbx_nistp256_ecpublic_key_mb8(
+        x: *mut *mut u64,
+        y: *mut *mut u64,
+        z: *mut *mut u64,
+        key: *const *const u64,
+        buffer: *mut u8,
+    ) -> Status;
+    /// The same on P-384: six limbs.
+    pub fn mbx_nistp384_ecpublic_key_mb8(
+        x: *mut *mut u64,
+        y: *mut *mut u64,
+        z: *mut *mut u64,
+        key: *const *const u64,
+        buffer: *mut u8,
+    ) -> Status;
+
+    /// ECDH on P-256: the shared secret is 32 bytes, big-endian; the rest as for the public key.
+    pub fn mbx_nistp256_ecdh_mb8(
+        secret: *mut *mut u8,
+        key: *const *const u64,
+        x: *const *const u64,
+        y: *const *const u64,
+        z: *const *const u64,
+        buffer: *mut u8,
+    ) -> Status;
+    /// The same on P-384: 48 bytes and six limbs.
+    pub fn mbx_nistp384_ecdh_mb8(
+        secret: *mut *mut u8,
+        key: *const *const u64,
+        x: *const *const u64,
+        y: *const *const u64,
+        z: *const *const u64,
+        buffer: *mut u8,
+    ) -> Status;
+
+    /// Ed25519 signatures: `r`, `s`, `private` (the seed) and `public` are 32 bytes, messages as
+    /// long as `message_len` says.
+    pub fn mbx_ed25519_sign_mb8(
+        r: *mut *mut [u8; 32],
+        s: *mut *mut [u8; 32],
+        message: *const *const u8,
+        message_len: *const u32,
+        private: *const *const [u8; 32],
+        public: *const *const [u8; 32],
     ) -> Status;
 
     /// X25519 public keys; 32 bytes each.

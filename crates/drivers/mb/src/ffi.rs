@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+mod ec;
+mod ed25519;
 mod stack;
 
 use std::ffi::c_int;
@@ -14,6 +16,7 @@ use spinlane_cryptodev::RsaKey;
 use zeroize::Zeroize;
 
 pub(crate) use crypto_mb_sys::LANES;
+pub(crate) use ec::LaneCurve;
 
 /// RSA modulus sizes in use.
 const RSA_BITS: [c_int; 3] = [2048, 3072, 4096];
@@ -114,39 +117,6 @@ impl Cpu {
                 bits,
                 method,
                 work,
-            )
-        })
-    }
-
-    /// ECDSA on P-256 over eight digests of 32 bytes; `to` becomes `r || s`, 64 bytes. Keys
-    /// and nonces are in 1..n, least significant limb first.
-    ///
-    /// # Panics
-    /// If a length differs.
-    pub(crate) fn p256_sign(
-        self,
-        keys: &[&[u64; 4]; LANES],
-        nonces: &[[u64; 4]; LANES],
-        digests: &Inputs<'_>,
-        to: &mut Outputs<'_>,
-    ) -> Status {
-        check_len(digests, 32);
-        check_len(to, 64);
-        let keys = keys.map(|key| key.as_ptr());
-        let nonces = nonces.each_ref().map(|nonce| nonce.as_ptr());
-        let mut r = to.each_mut().map(|lane| lane[..32].as_mut_ptr());
-        let mut s = to.each_mut().map(|lane| lane[32..].as_mut_ptr());
-        // SAFETY: this CPU runs the code (self). Digests and both halves of the outputs have 32
-        // bytes (check_len), keys and nonces four limbs. All outlive the call; outputs overlap
-        // nothing. The function does not use the buffer.
-        Status(unsafe {
-            sys::mbx_nistp256_ecdsa_sign_mb8(
-                r.as_mut_ptr(),
-                s.as_mut_ptr(),
-                read_ptrs(digests).as_ptr(),
-                nonces.as_ptr(),
-                keys.as_ptr(),
-                std::ptr::null_mut(),
             )
         })
     }

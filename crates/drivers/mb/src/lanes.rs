@@ -7,12 +7,15 @@
 //! ```
 //! A lane without an op computes lane 0's once more, into a spare place.
 
+mod ecdh;
 mod ecdsa;
+mod ed25519;
 mod rsa;
 mod x25519;
 
-use spinlane_cryptodev::{Key, MAX_OUTPUT, Op, OpKind, OpStatus};
-use zeroize::{Zeroize, Zeroizing};
+use spinlane_cryptodev::curve::{P256, P384};
+use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_OUTPUT, Op, OpKind, OpStatus};
+use zeroize::Zeroize;
 
 use crate::ffi::{Cpu, Inputs, LANES, Outputs, WorkBuffer};
 use crate::nonce::NonceMaker;
@@ -28,8 +31,8 @@ pub(crate) struct Lanes {
     spare: Box<Rooms>,
     /// RSA results under the public operation.
     opened: Box<Rooms>,
-    nonce_maker: NonceMaker,
-    nonces: Zeroizing<[[u64; 4]; LANES]>,
+    nonces_p256: NonceMaker<P256>,
+    nonces_p384: NonceMaker<P384>,
     /// Lanes whose next RSA result gets a wrong bit, before it is checked.
     #[cfg(test)]
     pub(crate) corrupt: [bool; LANES],
@@ -42,8 +45,8 @@ impl Lanes {
             work: WorkBuffer::new(cpu),
             spare: Box::new([[0; MAX_OUTPUT]; LANES]),
             opened: Box::new([[0; MAX_OUTPUT]; LANES]),
-            nonce_maker: NonceMaker::new(),
-            nonces: Zeroizing::new([[0; 4]; LANES]),
+            nonces_p256: NonceMaker::new(),
+            nonces_p384: NonceMaker::new(),
             #[cfg(test)]
             corrupt: [false; LANES],
         }
@@ -55,9 +58,33 @@ impl Lanes {
         debug_assert!((1..=LANES).contains(&ops.len()));
         match kind {
             OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => self.rsa_private(kind, ops),
-            OpKind::EcdsaP256 => self.ecdsa_p256(ops),
+            OpKind::EcdsaP256 => {
+                ecdsa::sign(
+                    self.cpu,
+                    &mut self.spare,
+                    &self.nonces_p256,
+                    ops,
+                    kind,
+                    p256_key,
+                );
+            }
+            OpKind::EcdsaP384 => {
+                ecdsa::sign(
+                    self.cpu,
+                    &mut self.spare,
+                    &self.nonces_p384,
+                    ops,
+                    kind,
+                    p384_key,
+                );
+            }
+            OpKind::Ed25519 => self.ed25519(ops),
             OpKind::X25519Keygen => self.x25519_keygen(ops),
             OpKind::X25519Derive => self.x25519_derive(ops),
+            OpKind::EcdhP256Keygen => self.ecdh_keygen::<P256>(kind, ops),
+            OpKind::EcdhP256Derive => self.ecdh_derive::<P256>(kind, ops),
+            OpKind::EcdhP384Keygen => self.ecdh_keygen::<P384>(kind, ops),
+            OpKind::EcdhP384Derive => self.ecdh_derive::<P384>(kind, ops),
         }
         if ops.len() < LANES {
             self.spare
@@ -68,8 +95,7 @@ impl Lanes {
 
     #[cfg(test)]
     pub(crate) fn holds_no_secret(&self) -> bool {
-        self.nonces.iter().flatten().all(|limb| *limb == 0)
-            && self.spare.iter().flatten().all(|byte| *byte == 0)
+        self.spare.iter().flatten().all(|byte| *byte == 0)
     }
 }
 
@@ -81,9 +107,33 @@ pub(crate) fn serves(op: &Op) -> bool {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
             matches!(key, Some(Key::Rsa(key)) if key.public_exponent_is_65537())
         }
-        OpKind::EcdsaP256 => matches!(key, Some(Key::EcP256(_))) && ecdsa::takes(op.input()),
-        OpKind::X25519Keygen => true,
+        OpKind::EcdsaP256 => {
+            matches!(key, Some(Key::EcP256(_))) && ecdsa::takes::<P256>(op.input())
+        }
+        OpKind::EcdsaP384 => {
+            matches!(key, Some(Key::EcP384(_))) && ecdsa::takes::<P384>(op.input())
+        }
+        OpKind::Ed25519 => matches!(key, Some(Key::Ed25519(_))),
+        OpKind::X25519Keygen
+        | OpKind::EcdhP256Keygen
+        | OpKind::EcdhP256Derive
+        | OpKind::EcdhP384Keygen
+        | OpKind::EcdhP384Derive => true,
         OpKind::X25519Derive => x25519::takes(op.input()),
+    }
+}
+
+fn p256_key(key: &Key) -> Option<&EcP256Key> {
+    match key {
+        Key::EcP256(key) => Some(key),
+        _ => None,
+    }
+}
+
+fn p384_key(key: &Key) -> Option<&EcP384Key> {
+    match key {
+        Key::EcP384(key) => Some(key),
+        _ => None,
     }
 }
 

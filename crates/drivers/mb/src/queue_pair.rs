@@ -167,7 +167,13 @@ impl QueuePair for MbQueuePair {
         const CHEAPEST_FIRST: [usize; QUEUES] = [
             OpKind::X25519Keygen.index(),
             OpKind::X25519Derive.index(),
+            OpKind::EcdhP256Keygen.index(),
             OpKind::EcdsaP256.index(),
+            OpKind::Ed25519.index(),
+            OpKind::EcdhP256Derive.index(),
+            OpKind::EcdhP384Keygen.index(),
+            OpKind::EcdsaP384.index(),
+            OpKind::EcdhP384Derive.index(),
             OpKind::Rsa2048.index(),
             SCALAR,
             OpKind::Rsa4096.index(),
@@ -194,7 +200,12 @@ impl QueuePair for MbQueuePair {
 const fn is_cheap(kind: OpKind) -> bool {
     matches!(
         kind,
-        OpKind::EcdsaP256 | OpKind::X25519Keygen | OpKind::X25519Derive
+        OpKind::EcdsaP256
+            | OpKind::Ed25519
+            | OpKind::X25519Keygen
+            | OpKind::X25519Derive
+            | OpKind::EcdhP256Keygen
+            | OpKind::EcdhP256Derive
     )
 }
 
@@ -217,5 +228,6 @@ const fn min_fill(kind: OpKind) -> usize {
         OpKind::EcdsaP256 => 3,
         OpKind::X25519Keygen => 5,
         OpKind::X25519Derive => 2,
+        _ => LANES,
     }
 }

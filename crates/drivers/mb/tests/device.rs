@@ -105,6 +105,7 @@ fn threads_share_a_key() {
                                 key.verify(digest.expect("32 bytes"), signature.expect("64 bytes"))
                             );
                         }
+                        other => panic!("{other:?}"),
                     }
                 }
             });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::test_keys::{der, p256, rsa};
+use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{
     Capabilities, Device, DeviceError, Key, Op, OpBurst, OpKind, OpStatus, QueuePair,
     QueuePairConfig, Request, Token,
@@ -52,9 +52,35 @@ fn serves_every_kind() {
         3,
         &Request::ecdsa_p256(&ec, &[7; 32]).expect("32 bytes"),
     ));
-    ops.push_back(op(4, &Request::x25519_keygen(&[1; 32])));
-    ops.push_back(op(5, &Request::x25519_derive(&[1; 32], &[9; 32])));
-    assert_eq!(queue.enqueue_burst(&mut ops), 6);
+    ops.push_back(op(
+        4,
+        &Request::ecdsa_p384(&p384(1), &[7; 48]).expect("48 bytes"),
+    ));
+    ops.push_back(op(
+        5,
+        &Request::ed25519(&ed25519(1), b"message").expect("short"),
+    ));
+    ops.push_back(op(6, &Request::x25519_keygen(&[1; 32])));
+    ops.push_back(op(7, &Request::x25519_derive(&[1; 32], &[9; 32])));
+    let (Key::EcP256(p256), p384) = (&*ec, p384(2)) else {
+        panic!("a P-256 key")
+    };
+    let Key::EcP384(p384) = &*p384 else {
+        panic!("a P-384 key")
+    };
+    let (peer256, peer384) = (p256.public_key(), p384.public_key());
+    let requests = [
+        Request::ecdh_p256_keygen(&[1; 32]),
+        Request::ecdh_p256_derive(&[1; 32], &peer256),
+        Request::ecdh_p384_keygen(&[1; 48]),
+        Request::ecdh_p384_derive(&[1; 48], &peer384),
+    ];
+    ops.extend(
+        (8..)
+            .zip(requests)
+            .map(|(token, request)| op(token, &request.expect("in range"))),
+    );
+    assert_eq!(queue.enqueue_burst(&mut ops), OpKind::COUNT);
 
     let done = drain(&mut *queue);
     let kinds: Vec<OpKind> = done.iter().map(|op| op.kind()).collect();
@@ -67,7 +93,15 @@ fn serves_every_kind() {
                 let (digest, signature) = (op.input().try_into(), op.output().try_into());
                 assert!(key.verify(digest.expect("32 bytes"), signature.expect("64 bytes")));
             }
-            None => assert_ne!(op.output(), [0; 32]),
+            Some(Key::EcP384(key)) => {
+                let (digest, signature) = (op.input().try_into(), op.output().try_into());
+                assert!(key.verify(digest.expect("48 bytes"), signature.expect("96 bytes")));
+            }
+            Some(Key::Ed25519(key)) => {
+                let signature = op.output().try_into().expect("64 bytes");
+                assert!(key.verify(op.input(), signature));
+            }
+            None => assert!(op.output().iter().any(|byte| *byte != 0)),
         }
     }
 }

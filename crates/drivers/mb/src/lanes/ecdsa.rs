@@ -1,49 +1,44 @@
-//! ECDSA on P-256.
+//! ECDSA on P-256 and P-384.
 
-use spinlane_cryptodev::{Key, Op, OpKind, random};
-use zeroize::{Zeroize, Zeroizing};
+use spinlane_cryptodev::curve::{self, Array, Curve};
+use spinlane_cryptodev::{EcKey, Key, Op, OpKind, random};
+use zeroize::Zeroizing;
 
-use super::{Lanes, Operands, succeed};
-use crate::nonce;
+use super::{Operands, Rooms, succeed};
+use crate::ffi::{Cpu, LANES, LaneCurve};
+use crate::nonce::NonceMaker;
 
 /// Whether crypto_mb signs this digest: it refuses 0 and what is not below the group's order,
-/// together one digest in 2^32.
-pub(super) fn takes(digest: &[u8]) -> bool {
-    digest
-        .try_into()
-        .is_ok_and(|digest| nonce::in_range(&nonce::from_bytes(digest)))
+/// together one digest in 2^32 or more.
+pub(super) fn takes<C: Curve>(digest: &[u8]) -> bool {
+    curve::in_range::<C>(&curve::to_limbs(digest))
 }
 
-impl Lanes {
-    pub(super) fn ecdsa_p256(&mut self, ops: &mut [Box<Op>]) {
-        let fill = ops.len();
-        let mut lanes = Operands::of(ops, &mut self.spare, OpKind::EcdsaP256);
-        let Some(keys) = lanes.keys(|key| match key {
-            Key::EcP256(key) => Some(key.scalar_limbs()),
-            Key::Rsa(_) => None,
-        }) else {
-            return;
-        };
+/// Signs by nonces of `maker`; `key` finds the curve's key in an op's.
+pub(super) fn sign<C: LaneCurve>(
+    cpu: Cpu,
+    spare: &mut Rooms,
+    maker: &NonceMaker<C>,
+    ops: &mut [Box<Op>],
+    kind: OpKind,
+    key: impl Fn(&Key) -> Option<&EcKey<C>>,
+) {
+    let fill = ops.len();
+    let mut lanes = Operands::of(ops, spare, kind);
+    let Some(keys) = lanes.keys(|of_op| key(of_op).map(EcKey::scalar_limbs)) else {
+        return;
+    };
 
-        let mut fresh = Zeroizing::new([0; 32]);
-        for (nonce, (key, digest)) in self.nonces[..fill]
-            .iter_mut()
-            .zip(keys.iter().zip(lanes.from))
-        {
-            let Ok(digest) = digest.try_into() else {
-                return;
-            };
-            random::fill(&mut *fresh);
-            self.nonce_maker.derive(key, digest, &*fresh, nonce);
-        }
-        // The lanes left over sign lane 0's digest with lane 0's nonce: the same signature.
-        let first = Zeroizing::new(self.nonces[0]);
-        self.nonces[fill..].fill(*first);
-
-        let status = self
-            .cpu
-            .p256_sign(&keys, &self.nonces, &lanes.from, &mut lanes.to);
-        self.nonces.zeroize();
-        succeed(ops, status.ok_lanes());
+    let mut fresh = Zeroizing::new(C::Scalar::ZERO);
+    let mut nonces = Zeroizing::new([C::Limbs::ZERO; LANES]);
+    for (nonce, (key, digest)) in nonces[..fill].iter_mut().zip(keys.iter().zip(lanes.from)) {
+        random::fill(fresh.as_mut());
+        maker.derive(key, digest, fresh.as_ref(), nonce);
     }
+    // The lanes left over sign lane 0's digest with lane 0's nonce: the same signature.
+    let first = Zeroizing::new(nonces[0]);
+    nonces[fill..].fill(*first);
+
+    let status = cpu.ecdsa::<C>(&keys, &nonces, &lanes.from, &mut lanes.to);
+    succeed(ops, status.ok_lanes());
 }

@@ -13,7 +13,7 @@ impl Lanes {
         let mut lanes = Operands::of(ops, &mut self.spare, kind);
         let Some(keys) = lanes.keys(|key| match key {
             Key::Rsa(key) => Some(key),
-            Key::EcP256(_) => None,
+            _ => None,
         }) else {
             return;
         };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::test_keys::{der, p256, rsa};
-use spinlane_cryptodev::{Key, Request, Token};
+use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
+use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_INPUT, Request, Token};
 
 use super::*;
 
@@ -72,6 +72,26 @@ fn derive_op(token: u64) -> Box<Op> {
     )
 }
 
+fn ecdh_p256_op(kind: OpKind, token: u64, private: &[u8; 32]) -> Box<Op> {
+    let key = EcP256Key::from_scalar(&[token as u8 + 7; 32]).expect("in range");
+    let peer = key.public_key();
+    let request = match kind {
+        OpKind::EcdhP256Keygen => Request::ecdh_p256_keygen(private),
+        _ => Request::ecdh_p256_derive(private, &peer),
+    };
+    op(token, 0, &request.expect("in range"))
+}
+
+fn ecdh_p384_op(kind: OpKind, token: u64, private: &[u8; 48]) -> Box<Op> {
+    let key = EcP384Key::from_scalar(&[token as u8 + 7; 48]).expect("in range");
+    let peer = key.public_key();
+    let request = match kind {
+        OpKind::EcdhP384Keygen => Request::ecdh_p384_keygen(private),
+        _ => Request::ecdh_p384_derive(private, &peer),
+    };
+    op(token, 0, &request.expect("in range"))
+}
+
 /// Ops of `kind` with the tokens 0 to `count`, alternating between two keys where there are.
 fn ops_of(kind: OpKind, count: u64) -> OpBurst {
     let rsa_keys = |one: &[u8], other: &[u8]| [rsa(one), rsa(other)];
@@ -79,13 +99,36 @@ fn ops_of(kind: OpKind, count: u64) -> OpBurst {
         OpKind::Rsa2048 => rsa_keys(der::RSA_2048, der::RSA_2048_P_BELOW_Q),
         OpKind::Rsa3072 => rsa_keys(der::RSA_3072, der::RSA_3072),
         OpKind::Rsa4096 => rsa_keys(der::RSA_4096, der::RSA_4096),
+        OpKind::EcdsaP384 => [p384(1), p384(2)],
+        OpKind::Ed25519 => [ed25519(1), ed25519(2)],
         _ => [p256(1), p256(2)],
     };
+    let scalar = |token: u64| [token as u8 + 1; 48];
     let make = |token: u64| match kind {
         OpKind::EcdsaP256 => ecdsa_op(token, &keys[token as usize % 2]),
         OpKind::X25519Keygen => keygen_op(token),
         OpKind::X25519Derive => derive_op(token),
-        _ => rsa_op(token, &keys[token as usize % 2]),
+        OpKind::EcdsaP384 => {
+            let digest = [token as u8 + 1; 48];
+            let request = Request::ecdsa_p384(&keys[token as usize % 2], &digest);
+            op(token, 0, &request.expect("48 bytes"))
+        }
+        OpKind::Ed25519 => {
+            // Lengths around the blocks of SHA-512, and the longest.
+            let len = [0, 1, 111, 112, 128, 239, 240, MAX_INPUT][token as usize % 8];
+            let message = vec![token as u8; len];
+            let request = Request::ed25519(&keys[token as usize % 2], &message);
+            op(token, 0, &request.expect("fits"))
+        }
+        OpKind::EcdhP256Keygen | OpKind::EcdhP256Derive => {
+            ecdh_p256_op(kind, token, scalar(token).first_chunk().expect("48 bytes"))
+        }
+        OpKind::EcdhP384Keygen | OpKind::EcdhP384Derive => {
+            ecdh_p384_op(kind, token, &scalar(token))
+        }
+        OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
+            rsa_op(token, &keys[token as usize % 2])
+        }
     };
     (0..count).map(make).collect()
 }
@@ -102,12 +145,48 @@ fn assert_right(done: &Op) {
                 "{done:?}"
             );
         }
+        Some(Key::EcP384(key)) => {
+            let (digest, signature) = (done.input().try_into(), done.output().try_into());
+            assert!(
+                key.verify(digest.expect("48 bytes"), signature.expect("96 bytes")),
+                "{done:?}"
+            );
+        }
+        Some(Key::Ed25519(key)) => {
+            let signature = done.output().try_into().expect("64 bytes");
+            assert!(key.verify(done.input(), signature), "{done:?}");
+        }
         None => {
-            let (head, tail) = done.input().split_at(32);
-            let private = head.try_into().expect("32 bytes");
-            let mut reference = match tail.try_into() {
-                Ok(peer) => op(0, 0, &Request::x25519_derive(private, peer)),
-                Err(_) => op(0, 0, &Request::x25519_keygen(private)),
+            let input = done.input();
+            let mut reference = match done.kind() {
+                OpKind::EcdhP256Keygen => {
+                    let request = Request::ecdh_p256_keygen(input.try_into().expect("32 bytes"));
+                    op(0, 0, &request.expect("in range"))
+                }
+                OpKind::EcdhP256Derive => {
+                    let (private, peer) = input.split_first_chunk().expect("97 bytes");
+                    let request = Request::ecdh_p256_derive(private, peer.try_into().expect("65"));
+                    op(0, 0, &request.expect("in range"))
+                }
+                OpKind::EcdhP384Keygen => {
+                    let request = Request::ecdh_p384_keygen(input.try_into().expect("48 bytes"));
+                    op(0, 0, &request.expect("in range"))
+                }
+                OpKind::EcdhP384Derive => {
+                    let (private, peer) = input.split_first_chunk().expect("145 bytes");
+                    let request = Request::ecdh_p384_derive(private, peer.try_into().expect("97"));
+                    op(0, 0, &request.expect("in range"))
+                }
+                OpKind::X25519Derive => {
+                    let (private, peer) = input.split_first_chunk().expect("64 bytes");
+                    let peer = peer.try_into().expect("32 bytes");
+                    op(0, 0, &Request::x25519_derive(private, peer))
+                }
+                _ => op(
+                    0,
+                    0,
+                    &Request::x25519_keygen(input.try_into().expect("32 bytes")),
+                ),
             };
             cpu::run(&mut reference);
             assert_eq!(done.output(), reference.output(), "{done:?}");

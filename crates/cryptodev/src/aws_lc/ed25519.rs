@@ -1,0 +1,70 @@
+//! Ed25519 (RFC 8032).
+
+use aws_lc_sys as sys;
+use zeroize::Zeroizing;
+
+/// A private key.
+pub(crate) struct Ed25519 {
+    seed: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
+    /// As aws-lc wants it: one after the other.
+    pair: Zeroizing<[u8; 64]>,
+}
+
+impl Ed25519 {
+    pub(crate) fn new(seed: &[u8; 32]) -> Self {
+        let mut pair = Zeroizing::new([0; 64]);
+        let mut public = [0; 32];
+        // SAFETY: the arrays have the 32, 64 and 32 bytes that the function writes and reads.
+        unsafe {
+            sys::ED25519_keypair_from_seed(public.as_mut_ptr(), pair.as_mut_ptr(), seed.as_ptr());
+        }
+        Self {
+            seed: Zeroizing::new(*seed),
+            public,
+            pair,
+        }
+    }
+
+    pub(crate) fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    pub(crate) fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    /// Signs `message`. False: out of memory.
+    #[must_use]
+    pub(crate) fn sign(&self, message: &[u8], signature: &mut [u8; 64]) -> bool {
+        // SAFETY: the message is valid for its length, the arrays have the 64 bytes each that
+        // the function writes and reads.
+        let ok = unsafe {
+            sys::ED25519_sign(
+                signature.as_mut_ptr(),
+                message.as_ptr(),
+                message.len(),
+                self.pair.as_ptr(),
+            )
+        };
+        ok == 1
+    }
+
+    /// Whether `signature` is one over `message`.
+    #[must_use]
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        // SAFETY: as above; the public key has 32 bytes.
+        let ok = unsafe {
+            sys::ED25519_verify(
+                message.as_ptr(),
+                message.len(),
+                signature.as_ptr(),
+                self.public.as_ptr(),
+            )
+        };
+        if ok != 1 {
+            super::take_error_reason();
+        }
+        ok == 1
+    }
+}
