@@ -472,7 +472,8 @@ impl Op {
         self.enqueued_at_ns = other.enqueued_at_ns;
         self.kind = other.kind;
         self.key.clone_from(&other.key);
-        self.input[..self.kind.input_len()].copy_from_slice(other.input());
+        self.input_len = other.input_len;
+        self.input[..self.input_len].copy_from_slice(other.input());
         self.output[..self.kind.output_len()].copy_from_slice(other.output());
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use proptest::prelude::*;
 use spinlane_cryptodev::digest::Digest;
-use spinlane_cryptodev::test_keys::{der, p256, rsa};
+use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{Key, MAX_INPUT, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
 
 fn bytes(hex: &str) -> [u8; 32] {
@@ -76,6 +76,71 @@ fn ecdsa_verifies() {
     assert!(!ec.verify(&digest, &forged));
     assert!(!ec.verify(&[0; 32], &signature));
     assert!(!ec.verify(&digest, &[0; 64]));
+}
+
+/// What Wycheproof does not ask (tests/tests/known_answers.rs has its vectors): the edges of the
+/// requests themselves.
+#[test]
+fn operands_out_of_range_are_named() {
+    let (p384, ed25519) = (p384(1), ed25519(1));
+    assert_eq!(
+        Request::ecdsa_p384(&p384, &[1; 32]).err(),
+        Some(RequestError::Length {
+            what: "digest",
+            wanted: 48,
+            got: 32
+        })
+    );
+    assert_eq!(
+        Request::ecdsa_p384(&ed25519, &[1; 48]).err(),
+        Some(RequestError::WrongKey {
+            wanted: "P-384",
+            got: "Ed25519"
+        })
+    );
+    assert_eq!(
+        Request::ed25519(&p384, b"").err(),
+        Some(RequestError::WrongKey {
+            wanted: "Ed25519",
+            got: "P-384"
+        })
+    );
+    assert_eq!(
+        Request::ed25519(&ed25519, &[1; MAX_INPUT + 1]).err(),
+        Some(RequestError::TooLong {
+            what: "message",
+            most: MAX_INPUT,
+            got: MAX_INPUT + 1
+        })
+    );
+    let range = |curve| Some(RequestError::ScalarRange { curve });
+    for byte in [0, 0xff] {
+        let (short, long) = ([byte; 32], [byte; 48]);
+        assert_eq!(Request::ecdh_p256_keygen(&short).err(), range("P-256"));
+        assert_eq!(
+            Request::ecdh_p256_derive(&short, &[4; 65]).err(),
+            range("P-256")
+        );
+        assert_eq!(Request::ecdh_p384_keygen(&long).err(), range("P-384"));
+        assert_eq!(
+            Request::ecdh_p384_derive(&long, &[4; 97]).err(),
+            range("P-384")
+        );
+    }
+}
+
+#[test]
+fn a_peer_off_the_curve_is_invalid_and_leaves_nothing() {
+    let off = run(&Request::ecdh_p256_derive(&[5; 32], &[4; 65]).expect("in range"));
+    assert_eq!(
+        (off.status, off.output()),
+        (OpStatus::Invalid, &[0; 32][..])
+    );
+    let off = run(&Request::ecdh_p384_derive(&[5; 48], &[4; 97]).expect("in range"));
+    assert_eq!(
+        (off.status, off.output()),
+        (OpStatus::Invalid, &[0; 48][..])
+    );
 }
 
 #[test]
@@ -210,6 +275,7 @@ proptest! {
 static KEYS: LazyLock<(Arc<Key>, Arc<Key>)> = LazyLock::new(|| (rsa(der::RSA_2048), p256(1)));
 
 /// One op of every kind, done.
+#[allow(clippy::vec_box, reason = "boxed is how ops travel")]
 fn one_of_each() -> Vec<Box<Op>> {
     let keys = [der::RSA_2048, der::RSA_3072, der::RSA_4096].map(rsa);
     let ec = p256(1);
@@ -223,6 +289,21 @@ fn one_of_each() -> Vec<Box<Op>> {
     ops.push(run(&Request::ecdsa_p256(&ec, &[4; 32]).expect("32 bytes")));
     ops.push(run(&Request::x25519_keygen(&[5; 32])));
     ops.push(run(&Request::x25519_derive(&[6; 32], &[9; 32])));
+    let (p384, ed25519) = (p384(1), ed25519(1));
+    ops.push(run(&Request::ecdsa_p384(&p384, &[4; 48]).expect("48 bytes")));
+    ops.push(run(&Request::ed25519(&ed25519, b"message").expect("short")));
+    let (Key::EcP256(peer256), Key::EcP384(peer384)) = (&*ec, &*p384) else {
+        panic!("EC keys")
+    };
+    let (peer256, peer384) = (peer256.public_key(), peer384.public_key());
+    let exchanges = [
+        Request::ecdh_p256_keygen(&[5; 32]),
+        Request::ecdh_p256_derive(&[6; 32], &peer256),
+        Request::ecdh_p384_keygen(&[5; 48]),
+        Request::ecdh_p384_derive(&[6; 48], &peer384),
+    ];
+    ops.extend(exchanges.map(|request| run(&request.expect("in range"))));
+    assert_eq!(ops.len(), OpKind::COUNT);
     ops
 }
 
