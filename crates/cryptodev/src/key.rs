@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::aws_lc::{Ec, Ed25519, Rsa, RsaFault, constant_time_eq};
 use crate::curve::{Array, Curve, P256, P384, to_limbs, write_limbs};
+use crate::digest::{Digest, HmacKey};
 use crate::op::{MAX_OUTPUT, OpKind};
 
 /// The numbers of an RSA private key (RFC 8017, appendix A.1.2), big-endian, of any length.
@@ -128,6 +129,7 @@ pub struct RsaKey {
     dp: Zeroizing<Box<[u64]>>,
     dq: Zeroizing<Box<[u64]>>,
     qinv: Zeroizing<Box<[u64]>>,
+    rejection: HmacKey,
     cpu: Rsa,
 }
 
@@ -178,6 +180,7 @@ impl RsaKey {
             dp: limbs(components.dp),
             dq: limbs(components.dq),
             qinv: limbs(components.qinv),
+            rejection: rejection_key(strip_zeros(components.d), bits / 8),
             cpu,
         };
         key.trial()?;
@@ -224,6 +227,11 @@ impl RsaKey {
     /// Whether the public exponent is 65537, the only one for which crypto_mb offers a check.
     pub fn public_exponent_is_65537(&self) -> bool {
         self.public_exponent_is_65537
+    }
+
+    /// Makes the substitutes of [`crate::unpadding::pkcs1_v15`].
+    pub(crate) fn rejection_key(&self) -> &HmacKey {
+        &self.rejection
     }
 
     /// Whether `signature` to the power of e is `block`; both have the length of the modulus.
@@ -393,6 +401,15 @@ impl fmt::Debug for Ed25519Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ed25519Key").finish_non_exhaustive()
     }
+}
+
+/// The HMAC key of the hash of `d`, padded to `len` bytes (draft-irtf-cfrg-rsa-guidance, section 7.2).
+fn rejection_key(d: &[u8], len: usize) -> HmacKey {
+    let zeros = [0; MAX_OUTPUT];
+    let zeros = &zeros[..len.saturating_sub(d.len())];
+    let mut hash = Zeroizing::new([0; 32]);
+    Digest::Sha256.hash(&[zeros, d], &mut *hash);
+    HmacKey::new(Digest::Sha256, &*hash)
 }
 
 /// `bytes` without leading zeros. What it tells about a secret is how many it had.

@@ -39,6 +39,7 @@ pub mod padding;
 pub mod random;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;
+pub mod unpadding;
 
 pub use aws_lc::{fork_generation, watch_forks};
 pub use device::{
