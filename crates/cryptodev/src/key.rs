@@ -129,7 +129,7 @@ pub struct RsaKey {
     dp: Zeroizing<Box<[u64]>>,
     dq: Zeroizing<Box<[u64]>>,
     qinv: Zeroizing<Box<[u64]>>,
-    rejection: HmacKey,
+    rejection: Box<HmacKey>,
     cpu: Rsa,
 }
 
@@ -180,7 +180,7 @@ impl RsaKey {
             dp: limbs(components.dp),
             dq: limbs(components.dq),
             qinv: limbs(components.qinv),
-            rejection: rejection_key(strip_zeros(components.d), bits / 8),
+            rejection: Box::new(rejection_key(strip_zeros(components.d), bits / 8)),
             cpu,
         };
         key.trial()?;
