@@ -31,6 +31,7 @@ fn op(token: usize, request: &Request<'_>) -> Box<Op> {
 
 /// Runs `ops`, whose tokens count up from 0, on a queue pair of `device`, as many at a time as it
 /// holds, so that lanes fill; gives them back in order.
+#[allow(clippy::vec_box, reason = "boxed is how ops travel")]
 fn run(device: &dyn Device, mut ops: OpBurst) -> Vec<Box<Op>> {
     let mut queue = device
         .queue_pair(QueuePairConfig::default())

@@ -93,17 +93,49 @@ fn every_rsa_signature_scheme_is_offloaded() {
 }
 
 #[test]
-fn rsa_key_exchange_works_as_in_stock_openssl() {
+fn rsa_key_exchange_is_offloaded() {
     let _alone = alone();
-    for cipher in [c"AES256-SHA256", c"AES128-GCM-SHA256", c"AES128-SHA"] {
-        let before = counters().delegated(Delegated::AsymCipher);
-        let client = Context::stock_client()
-            .protocol(TLS1_2_VERSION)
-            .ciphers(cipher);
-        let (agreed, _) = serve(rsa(2048), client, OpKind::Rsa2048);
-        assert_eq!(agreed.cipher.as_bytes(), cipher.to_bytes());
-        assert!(counters().delegated(Delegated::AsymCipher) > before);
+    for (bits, kind) in [
+        (2048, OpKind::Rsa2048),
+        (3072, OpKind::Rsa3072),
+        (4096, OpKind::Rsa4096),
+    ] {
+        for cipher in [c"AES256-SHA256", c"AES128-GCM-SHA256", c"AES128-SHA"] {
+            let before = counters().delegated(Delegated::AsymCipher);
+            let client = Context::stock_client()
+                .protocol(TLS1_2_VERSION)
+                .ciphers(cipher);
+            let (agreed, offloaded) = serve(rsa(bits), client, kind);
+            assert_eq!(agreed.cipher.as_bytes(), cipher.to_bytes());
+            // Nothing is signed in this exchange: this is the decryption.
+            assert_eq!(offloaded, 1, "{cipher:?}");
+            assert_eq!(counters().delegated(Delegated::AsymCipher), before);
+        }
     }
+}
+
+#[test]
+fn our_client_speaks_rsa_key_exchange() {
+    let _alone = alone();
+    let certificate = Certificate::new(rsa(2048), unsafe { EVP_sha256() });
+    let server = Context::stock_server(&certificate, rsa(2048))
+        .protocol(TLS1_2_VERSION)
+        .ciphers(c"AES128-GCM-SHA256");
+    let client = Context::client().trusting(&certificate);
+    Pair::new(&client, &server, None).run().expect("handshake");
+}
+
+#[test]
+fn an_rsa_key_that_nobody_bound_decrypts_by_the_property_query() {
+    let _alone = alone();
+    let certificate = Certificate::new(rsa(2048), unsafe { EVP_sha256() });
+    let server = Context::server(&certificate, rsa(2048));
+    let client = Context::stock_client()
+        .protocol(TLS1_2_VERSION)
+        .ciphers(c"AES128-GCM-SHA256");
+    let before = counters().offloaded(OpKind::Rsa2048);
+    Pair::new(&client, &server, None).run().expect("handshake");
+    assert_eq!(counters().offloaded(OpKind::Rsa2048) - before, 1);
 }
 
 #[test]

@@ -230,6 +230,13 @@ proptest! {
                 let (mut signature, mut len) = ([0; 256], 256);
                 EVP_PKEY_sign(ctx, signature.as_mut_ptr(), &mut len, out.as_ptr(), out.len());
                 EVP_PKEY_CTX_free(ctx);
+                let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, key.bound().0, ptr::null());
+                if EVP_PKEY_decrypt_init(ctx) > 0 {
+                    EVP_PKEY_CTX_set_params(ctx, params.as_ptr());
+                    let mut len = 256;
+                    EVP_PKEY_decrypt(ctx, signature.as_mut_ptr(), &mut len, out.as_ptr(), out.len());
+                }
+                EVP_PKEY_CTX_free(ctx);
             }
             errors();
         }

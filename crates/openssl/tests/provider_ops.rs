@@ -34,6 +34,7 @@ unsafe extern "C" {
         key: *mut EVP_PKEY,
         params: *const OSSL_PARAM,
     ) -> c_int;
+    fn EVP_PKEY_CTX_dup(ctx: *const EVP_PKEY_CTX) -> *mut EVP_PKEY_CTX;
     fn EVP_PKEY_CTX_new_from_pkey(
         libctx: *mut OSSL_LIB_CTX,
         key: *mut EVP_PKEY,
@@ -514,48 +515,156 @@ fn only_what_devices_do_is_bound() {
     }
 }
 
+const TLS_PADDING: c_int = 7;
+
+/// Encrypts `text` with stock OpenSSL.
+fn encrypt(lib: Lib, query: *const c_char, params: &[OSSL_PARAM], text: &[u8]) -> Vec<u8> {
+    let (mut secret, mut len) = (vec![0; 256], 256);
+    unsafe {
+        let ctx = EVP_PKEY_CTX_new_from_pkey(lib.0, rsa(2048).0, query);
+        let ready = EVP_PKEY_encrypt_init(ctx) > 0
+            && EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0
+            && EVP_PKEY_encrypt(
+                ctx,
+                secret.as_mut_ptr(),
+                &mut len,
+                text.as_ptr(),
+                text.len(),
+            ) > 0;
+        assert!(ready && len == 256, "{}", errors());
+        EVP_PKEY_CTX_free(ctx);
+    }
+    secret
+}
+
+/// Decrypts with `key` by a copy of a context; `None` if that is refused.
+fn decrypt(key: &Pkey, params: &[OSSL_PARAM], secret: &[u8]) -> Option<Vec<u8>> {
+    let (mut plain, mut len, mut longest) = (vec![0; 256], 256, 0);
+    unsafe {
+        let first = EVP_PKEY_CTX_new_from_pkey(ours().0, key.0, PROPERTY_QUERY.as_ptr());
+        assert!(EVP_PKEY_decrypt_init(first) > 0, "{}", errors());
+        let set = EVP_PKEY_CTX_set_params(first, params.as_ptr()) > 0;
+        let ctx = EVP_PKEY_CTX_dup(first);
+        EVP_PKEY_CTX_free(first);
+        let (text, size) = (secret.as_ptr(), secret.len());
+        let done = set
+            && EVP_PKEY_decrypt(ctx, ptr::null_mut(), &mut longest, text, size) > 0
+            && EVP_PKEY_decrypt(ctx, plain.as_mut_ptr(), &mut len, text, size) > 0;
+        EVP_PKEY_CTX_free(ctx);
+        assert!(!done || len <= longest, "{len} bytes, {longest} announced");
+        plain.truncate(len);
+        done.then_some(plain)
+    }
+}
+
 #[test]
 fn rsa_decrypts_what_stock_openssl_encrypts() {
-    let bound = rsa(2048).bound();
-    unsafe {
-        for pad_mode in [c"pkcs1", c"oaep"] {
-            let params = [text_param(c"pad-mode", pad_mode), end_param()];
-            let ctx = EVP_PKEY_CTX_new_from_pkey(stock().0, rsa(2048).0, ptr::null());
-            assert!(
-                EVP_PKEY_encrypt_init(ctx) > 0 && EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0
-            );
-            let (mut secret, mut secret_len) = ([0; 256], 256);
-            assert!(
-                EVP_PKEY_encrypt(
-                    ctx,
-                    secret.as_mut_ptr(),
-                    &mut secret_len,
-                    b"premaster".as_ptr(),
-                    9
-                ) > 0
-            );
-            EVP_PKEY_CTX_free(ctx);
-            let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, bound.0, PROPERTY_QUERY.as_ptr());
-            assert!(EVP_PKEY_decrypt_init(ctx) > 0, "{}", errors());
-            assert!(
-                EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0,
-                "{}",
-                errors()
-            );
-            let (mut plain, mut len) = ([0; 256], 256);
-            assert!(
-                EVP_PKEY_decrypt(
-                    ctx,
-                    plain.as_mut_ptr(),
-                    &mut len,
-                    secret.as_ptr(),
-                    secret_len
-                ) > 0
-            );
-            assert_eq!(&plain[..len], b"premaster");
-            EVP_PKEY_CTX_free(ctx);
-        }
+    let _alone = alone();
+    let (bound, query) = (rsa(2048).bound(), PROPERTY_QUERY.as_ptr());
+    for (pad_mode, is_ours) in [(c"pkcs1", true), (c"oaep", false)] {
+        let params = [text_param(c"pad-mode", pad_mode), end_param()];
+        let secret = encrypt(stock(), ptr::null(), &params, b"premaster");
+        let before = counters();
+        assert_eq!(
+            decrypt(&bound, &params, &secret).as_deref(),
+            Some(&b"premaster"[..])
+        );
+        let after = counters();
+        assert_eq!(
+            after.offloaded(OpKind::Rsa2048) - before.offloaded(OpKind::Rsa2048),
+            u64::from(is_ours)
+        );
+        // The public key stays in the default provider, the property query notwithstanding.
+        let secret = encrypt(ours(), query, &params, b"premaster");
+        assert_eq!(
+            decrypt(&bound, &params, &secret).as_deref(),
+            Some(&b"premaster"[..])
+        );
     }
+    // Leading zeros of a ciphertext may be missing.
+    let params = [text_param(c"pad-mode", c"pkcs1"), end_param()];
+    let stripped = loop {
+        let secret = encrypt(stock(), ptr::null(), &params, b"text");
+        if secret[0] == 0 {
+            break secret;
+        }
+    };
+    assert_eq!(
+        decrypt(&bound, &params, &stripped[1..]).as_deref(),
+        Some(&b"text"[..])
+    );
+}
+
+#[test]
+fn a_badly_padded_ciphertext_is_no_error() {
+    let bound = rsa(2048).bound();
+    let (mut tls, mut version, mut other) = (TLS_PADDING, 0x0303, 0x0302);
+    let plain = [text_param(c"pad-mode", c"pkcs1"), end_param()];
+    let premaster = [
+        int_param(c"pad-mode", &mut tls),
+        int_param(c"tls-client-version", &mut version),
+        end_param(),
+    ];
+    let mut lenient_version = 0x0303;
+    let lenient = [
+        int_param(c"pad-mode", &mut tls),
+        int_param(c"tls-client-version", &mut lenient_version),
+        int_param(c"tls-negotiated-version", &mut other),
+        end_param(),
+    ];
+    // 0 and 1 decrypt to themselves; 5 and 6 to nobody knows what.
+    for last in [0, 1, 5, 6] {
+        let mut bad = [0; 256];
+        bad[255] = last;
+        let message = decrypt(&bound, &plain, &bad).expect("a message");
+        assert_eq!(
+            decrypt(&bound, &plain, &bad).as_ref(),
+            Some(&message),
+            "always the same"
+        );
+        let secret = decrypt(&bound, &premaster, &bad).expect("a secret");
+        assert_eq!(secret.len(), 48);
+        assert_ne!(decrypt(&bound, &premaster, &bad), Some(secret), "random");
+    }
+    let mut secret = [0x77; 48];
+    secret[..2].copy_from_slice(&[0x03, 0x03]);
+    let good = encrypt(stock(), ptr::null(), &plain, &secret);
+    assert_eq!(
+        decrypt(&bound, &premaster, &good).as_deref(),
+        Some(&secret[..])
+    );
+    secret[1] = 0x02;
+    let older = encrypt(stock(), ptr::null(), &plain, &secret);
+    assert_ne!(
+        decrypt(&bound, &premaster, &older).as_deref(),
+        Some(&secret[..])
+    );
+    assert_eq!(
+        decrypt(&bound, &lenient, &older).as_deref(),
+        Some(&secret[..])
+    );
+    // One byte too short, and one too long.
+    for len in [47, 49] {
+        let mut other = vec![0x77; len];
+        other[..2].copy_from_slice(&[0x03, 0x03]);
+        let sent = encrypt(stock(), ptr::null(), &plain, &other);
+        let got = decrypt(&bound, &premaster, &sent).expect("a secret");
+        assert!(got.len() == 48 && got[2..10] != other[2..10]);
+    }
+}
+
+#[test]
+fn what_a_peer_knows_to_be_no_ciphertext_is_an_error() {
+    let bound = rsa(2048).bound();
+    let mut tls = TLS_PADDING;
+    let params = [text_param(c"pad-mode", c"pkcs1"), end_param()];
+    assert_eq!(decrypt(&bound, &params, &[0xff; 256]), None);
+    assert!(errors().contains("not below the modulus"));
+    assert_eq!(decrypt(&bound, &params, &[0x01; 257]), None);
+    assert!(errors().contains("257 bytes"));
+    let no_version = [int_param(c"pad-mode", &mut tls), end_param()];
+    assert_eq!(decrypt(&bound, &no_version, &[0x01; 256]), None);
+    assert!(errors().contains("tls-client-version"));
 }
 
 fn raw_public(key: &Pkey) -> [u8; 32] {

@@ -1,20 +1,21 @@
-//! RSA encryption and decryption with a bound key, done by the default provider.
-//!
-//! TLS 1.2 needs it for RSA key exchange. All parameters go through as they come, the TLS
-//! padding and its versions among them, so its implicit rejection is the default provider's.
+//! RSA encryption and decryption with a bound key: the functions libcrypto calls, over
+//! [`Decryption`]. Encryption is the default provider's.
 
 use std::ffi::{c_int, c_uchar, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 use libc::size_t;
 
 use super::context::ContextRef;
 use super::counters::{Delegated, count_delegated};
+use super::decryption::Decryption;
 use super::dispatch;
 use super::error::{check, guard, raise};
-use super::ffi::{self, EVP_PKEY_CTX, OSSL_DISPATCH, OSSL_PARAM};
+use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::KeyCtx;
-use super::key;
+use super::key::{self, BoundKey};
+use super::output::Output;
 use super::params::Params;
 
 /// The cipher's functions.
@@ -33,22 +34,38 @@ pub(super) static TABLE: [OSSL_DISPATCH; 12] = [
     dispatch::END,
 ];
 
-/// Empty until an init function gives it a key.
-struct Cipher(Option<KeyCtx>);
+/// One operation context.
+enum Cipher {
+    /// Until an init function gives it a key.
+    Empty,
+    Encryption(KeyCtx),
+    Decryption(Decryption),
+}
 
-/// Of an init function of libcrypto and of its operation.
-type Init = unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int;
-type Run = unsafe extern "C" fn(
-    *mut EVP_PKEY_CTX,
-    *mut c_uchar,
-    *mut size_t,
-    *const c_uchar,
-    size_t,
-) -> c_int;
+impl Cipher {
+    fn dup(&self) -> Option<Self> {
+        Some(match self {
+            Self::Empty => Self::Empty,
+            Self::Encryption(ctx) => Self::Encryption(ctx.dup()?),
+            Self::Decryption(decryption) => Self::Decryption(decryption.dup()?),
+        })
+    }
+
+    fn start_encryption(key: Arc<BoundKey>, params: Params<'_>) -> Option<Self> {
+        let ctx = key.inner_ctx()?;
+        // SAFETY: live context; the array is handed on as it came.
+        let ready = unsafe { ffi::EVP_PKEY_encrypt_init_ex(ctx.as_ptr(), params.as_ptr()) } > 0;
+        ready.then_some(Self::Encryption(ctx))
+    }
+
+    fn start_decryption(key: Arc<BoundKey>, params: Params<'_>) -> Option<Self> {
+        Decryption::start(key, params).map(Self::Decryption)
+    }
+}
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
-        Box::into_raw(Box::new(Cipher(None))).cast()
+        Box::into_raw(Box::new(Cipher::Empty)).cast()
     })
 }
 
@@ -67,14 +84,8 @@ unsafe extern "C" fn freectx(ctx: *mut c_void) {
 unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
-        let Some(Cipher(ctx)) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
-            return ptr::null_mut();
-        };
-        let copy = ctx.as_ref().map(KeyCtx::dup);
-        if matches!(copy, Some(None)) {
-            return ptr::null_mut();
-        }
-        Box::into_raw(Box::new(Cipher(copy.flatten()))).cast()
+        let copy = unsafe { ctx.cast::<Cipher>().as_ref() }.and_then(Cipher::dup);
+        copy.map_or(ptr::null_mut(), |copy| Box::into_raw(Box::new(copy)).cast())
     })
 }
 
@@ -84,55 +95,26 @@ unsafe fn start(
     ctx: *mut c_void,
     key: *mut c_void,
     params: *const OSSL_PARAM,
-    init: Init,
+    begin: fn(Arc<BoundKey>, Params<'_>) -> Option<Cipher>,
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let (Some(cipher), Some(key)) =
-            (unsafe { (ctx.cast::<Cipher>().as_mut(), key::borrow(key)) })
-        else {
+        let (cipher, key, params) = unsafe {
+            (
+                ctx.cast::<Cipher>().as_mut(),
+                key::share(key),
+                Params::new(params),
+            )
+        };
+        let (Some(cipher), Some(key)) = (cipher, key) else {
             raise(format_args!("RSA cipher: no key; bind one first"));
             return false;
         };
-        let Some(content) = key.content() else {
+        let Some(begun) = params.have_values().then(|| begin(key, params)).flatten() else {
             return false;
         };
-        // SAFETY: by the caller's promise.
-        if !unsafe { Params::new(params) }.have_values() {
-            return false;
-        }
-        let Some(ctx) = KeyCtx::new(&key.context.inner, &content.inner) else {
-            return false;
-        };
-        // SAFETY: live context; the array is handed on as it came.
-        let ready = unsafe { init(ctx.as_ptr(), params) } > 0;
-        cipher.0 = ready.then_some(ctx);
-        ready
-    })
-}
-
-/// # Safety
-/// See [`freectx`].
-unsafe fn run(
-    ctx: *mut c_void,
-    (out, out_len, out_size): (*mut c_uchar, *mut size_t, size_t),
-    (input, input_len): (*const c_uchar, size_t),
-    operation: Run,
-) -> c_int {
-    check(|| {
-        // SAFETY: by the caller's promise.
-        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
-            return false;
-        };
-        if out_len.is_null() {
-            return false;
-        }
-        count_delegated(Delegated::AsymCipher);
-        // SAFETY: the caller's buffers, handed on with their lengths.
-        unsafe {
-            *out_len = out_size;
-            operation(ctx.as_ptr(), out, out_len, input, input_len) > 0
-        }
+        *cipher = begun;
+        true
     })
 }
 
@@ -142,7 +124,7 @@ unsafe extern "C" fn encrypt_init(
     params: *const OSSL_PARAM,
 ) -> c_int {
     // SAFETY: see `freectx`.
-    unsafe { start(ctx, key, params, ffi::EVP_PKEY_encrypt_init_ex) }
+    unsafe { start(ctx, key, params, Cipher::start_encryption) }
 }
 
 unsafe extern "C" fn decrypt_init(
@@ -151,7 +133,7 @@ unsafe extern "C" fn decrypt_init(
     params: *const OSSL_PARAM,
 ) -> c_int {
     // SAFETY: see `freectx`.
-    unsafe { start(ctx, key, params, ffi::EVP_PKEY_decrypt_init_ex) }
+    unsafe { start(ctx, key, params, Cipher::start_decryption) }
 }
 
 unsafe extern "C" fn encrypt(
@@ -162,17 +144,26 @@ unsafe extern "C" fn encrypt(
     input: *const c_uchar,
     input_len: size_t,
 ) -> c_int {
-    // SAFETY: see `freectx`.
-    unsafe {
-        run(
-            ctx,
-            (out, out_len, out_size),
-            (input, input_len),
-            openssl_sys::EVP_PKEY_encrypt,
-        )
-    }
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (cipher, output) = unsafe {
+            (
+                ctx.cast::<Cipher>().as_ref(),
+                Output::new(out, out_len, out_size),
+            )
+        };
+        let (Some(Cipher::Encryption(ctx)), Some(output)) = (cipher, output) else {
+            return false;
+        };
+        count_delegated(Delegated::AsymCipher);
+        // SAFETY: live context; the caller's buffers, handed on with their lengths.
+        output.delegate(|out, len| unsafe {
+            openssl_sys::EVP_PKEY_encrypt(ctx.as_ptr(), out, len, input, input_len)
+        })
+    })
 }
 
+/// May pause.
 unsafe extern "C" fn decrypt(
     ctx: *mut c_void,
     out: *mut c_uchar,
@@ -181,41 +172,46 @@ unsafe extern "C" fn decrypt(
     input: *const c_uchar,
     input_len: size_t,
 ) -> c_int {
-    // SAFETY: see `freectx`.
-    unsafe {
-        run(
-            ctx,
-            (out, out_len, out_size),
-            (input, input_len),
-            openssl_sys::EVP_PKEY_decrypt,
-        )
-    }
+    check(|| {
+        // SAFETY: see `freectx`.
+        let (cipher, output, input) = unsafe {
+            (
+                ctx.cast::<Cipher>().as_ref(),
+                Output::new(out, out_len, out_size),
+                ffi::bytes(input, input_len),
+            )
+        };
+        let (Some(Cipher::Decryption(decryption)), Some(output)) = (cipher, output) else {
+            return false;
+        };
+        decryption.decrypt(input, output)
+    })
 }
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
-            return false;
-        };
-        // SAFETY: live context; the array is handed on as it came.
-        unsafe { openssl_sys::EVP_PKEY_CTX_get_params(ctx.as_ptr(), params) > 0 }
+        match unsafe { ctx.cast::<Cipher>().as_ref() } {
+            // SAFETY: live context; the array is handed on as it came.
+            Some(Cipher::Encryption(ctx)) => unsafe {
+                openssl_sys::EVP_PKEY_CTX_get_params(ctx.as_ptr(), params) > 0
+            },
+            // SAFETY: see `freectx`.
+            Some(Cipher::Decryption(decryption)) => unsafe { decryption.get(params) },
+            _ => false,
+        }
     })
 }
 
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `freectx`.
-        let Some(Cipher(Some(ctx))) = (unsafe { ctx.cast::<Cipher>().as_ref() }) else {
-            return false;
-        };
-        // SAFETY: see `freectx`.
-        if !unsafe { Params::new(params) }.have_values() {
-            return false;
+        let (cipher, params) = unsafe { (ctx.cast::<Cipher>().as_mut(), Params::new(params)) };
+        match cipher {
+            Some(Cipher::Encryption(ctx)) => ctx.set(params),
+            Some(Cipher::Decryption(decryption)) => decryption.set(params),
+            _ => false,
         }
-        // SAFETY: live context; the array is handed on as it came.
-        params.is_null()
-            || unsafe { openssl_sys::EVP_PKEY_CTX_set_params(ctx.as_ptr(), params) > 0 }
     })
 }
 

@@ -12,7 +12,7 @@ pub enum Delegated {
     Sign,
     /// A verification.
     Verify,
-    /// An RSA encryption or decryption (TLS 1.2 RSA key exchange).
+    /// An RSA encryption, or a decryption with a padding that is not offloaded.
     AsymCipher,
     /// A key derivation with a digest other than SHA-256, SHA-384 and SHA-512.
     Kdf,

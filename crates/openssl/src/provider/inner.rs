@@ -216,6 +216,16 @@ impl KeyCtx {
         self.0.as_ptr()
     }
 
+    /// Hands on a caller's parameters; false if one has no value, or is refused.
+    pub fn set(&self, params: Params<'_>) -> bool {
+        // SAFETY: live context; the array is handed on as it came.
+        params.is_null()
+            || params.have_values()
+                && unsafe {
+                    openssl_sys::EVP_PKEY_CTX_set_params(self.as_ptr(), params.as_ptr()) > 0
+                }
+    }
+
     /// A copy in the same state.
     pub fn dup(&self) -> Option<Self> {
         // SAFETY: live context; the result is owned.

@@ -101,6 +101,11 @@ impl BoundKey {
         content
     }
 
+    /// A context of the default provider for operations with the key.
+    pub fn inner_ctx(&self) -> Option<KeyCtx> {
+        KeyCtx::new(&self.context.inner, &self.content()?.inner)
+    }
+
     /// Fills it with the key that `params` describe, if it is one for devices.
     fn import(&self, selection: c_int, params: Params<'_>) -> bool {
         let name = self.algorithm.key_name();
@@ -170,10 +175,7 @@ impl BoundKey {
     }
 
     fn validate(&self, selection: c_int, quick: bool) -> bool {
-        let Some(content) = self.content() else {
-            return false;
-        };
-        let Some(ctx) = KeyCtx::new(&self.context.inner, &content.inner) else {
+        let Some(ctx) = self.inner_ctx() else {
             return false;
         };
         let ctx = ctx.as_ptr();

@@ -15,6 +15,7 @@ use super::error::{check, guard, raise};
 use super::ffi::{OSSL_DISPATCH, OSSL_PARAM};
 use super::key_x25519::X25519Key;
 use super::offload::offload;
+use super::output::Output;
 
 /// The key exchange's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 7] = [
@@ -117,25 +118,13 @@ unsafe extern "C" fn derive(
             ));
             return false;
         };
-        if secret_len.is_null() {
-            return false;
-        }
-        if !secret.is_null() {
-            if out_len < LEN {
-                raise(format_args!(
-                    "X25519: room for {out_len} bytes of secret; give 32"
-                ));
-                return false;
-            }
-            let mut shared = Zeroizing::new([0; LEN]);
-            if !offload(&Request::x25519_derive(&private, &peer), &mut *shared) {
-                return false;
-            }
-            // SAFETY: the caller's buffer of `out_len` bytes, at least `LEN`.
-            unsafe { ptr::copy_nonoverlapping(shared.as_ptr(), secret, LEN) };
-        }
-        // SAFETY: not null, so the caller's place for the length.
-        unsafe { *secret_len = LEN };
-        true
+        // SAFETY: see `freectx`.
+        let output = unsafe { Output::new(secret, secret_len, out_len) };
+        output.is_some_and(|output| {
+            output.produce("secret", LEN, |shared| {
+                let request = Request::x25519_derive(&private, &peer);
+                offload(&request, &mut shared[..LEN]).then_some(LEN)
+            })
+        })
     })
 }

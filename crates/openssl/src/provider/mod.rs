@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | key RSA, signature RSA | [`bind`], [`PROPERTY_QUERY`] | 2048, 3072, 4096 bits; PKCS#1 v1.5, PSS; SHA-256, -384, -512 | default provider |
 //! | key EC, signature ECDSA | [`bind`], [`PROPERTY_QUERY`] | P-256 | default provider |
-//! | asymmetric cipher RSA | a bound key | – | default provider |
+//! | asymmetric cipher RSA | [`bind`], [`PROPERTY_QUERY`] | decryption: PKCS#1 v1.5, of TLS and plain | default provider |
 //! | key and key exchange X25519 | [`PROPERTY_QUERY`] | generation and derivation | – |
 //! | TLS13-KDF | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
 //! | random numbers | [`load`] | – (computed here, at once) | – |
@@ -33,6 +33,7 @@
 mod asym_cipher;
 mod context;
 mod counters;
+mod decryption;
 mod digests;
 mod dispatch;
 mod error;
@@ -48,6 +49,7 @@ mod keyexch;
 mod load;
 mod names;
 mod offload;
+mod output;
 mod params;
 mod rand;
 mod secret_cache;
@@ -96,8 +98,10 @@ static SIGNATURE: [OSSL_ALGORITHM; 3] = [
     algorithm(c"ECDSA", OF_HANDSHAKES, &signature::ECDSA),
     NO_MORE,
 ];
-static ASYM_CIPHER: [OSSL_ALGORITHM; 2] =
-    [algorithm(RSA_NAMES, OF_KEYS, &asym_cipher::TABLE), NO_MORE];
+static ASYM_CIPHER: [OSSL_ALGORITHM; 2] = [
+    algorithm(RSA_NAMES, OF_HANDSHAKES, &asym_cipher::TABLE),
+    NO_MORE,
+];
 static KEYEXCH: [OSSL_ALGORITHM; 2] = [
     algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE),
     NO_MORE,

@@ -10,9 +10,10 @@ use spinlane_cryptodev::MAX_OUTPUT;
 use super::context::ContextRef;
 use super::counters::{Delegated, count_delegated};
 use super::dispatch;
-use super::error::{check, guard, raise};
+use super::error::{check, guard};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::key::{self, Algorithm, BoundKey};
+use super::output::Output;
 use super::params::Params;
 use super::signer::Signer;
 
@@ -188,45 +189,24 @@ unsafe extern "C" fn digest_verify_init(
     }
 }
 
-/// Signs by `body` into a buffer of ours and hands the result to the caller; no reference to the
-/// caller's memory lives over a pause. Answers the length only, if that is all that is asked.
+/// Signs by `body`.
 ///
 /// # Safety
 /// See [`freectx`].
 unsafe fn produce(
     ctx: *mut c_void,
-    (sig, sig_len, sig_size): (*mut c_uchar, *mut size_t, size_t),
+    output: Option<Output>,
     body: impl FnOnce(&Signer, &mut [u8; MAX_OUTPUT]) -> Option<usize>,
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let Some(signer) = (unsafe { signer(ctx) }) else {
+        let (Some(signer), Some(output)) = (unsafe { signer(ctx) }, output) else {
             return false;
         };
-        let (Some(longest), false) = (signer.size(), sig_len.is_null()) else {
-            return false;
-        };
-        if sig.is_null() {
-            // SAFETY: not null, so the caller's place for the length.
-            unsafe { *sig_len = longest };
-            return true;
-        }
-        if sig_size < longest {
-            raise(format_args!(
-                "room for {sig_size} bytes of signature; give {longest}"
-            ));
-            return false;
-        }
-        let mut out = [0; MAX_OUTPUT];
-        let Some(len) = body(signer, &mut out) else {
-            return false;
-        };
-        // SAFETY: the caller's buffer of `sig_size` bytes, at least `longest`, at least `len`.
-        unsafe {
-            ptr::copy_nonoverlapping(out.as_ptr(), sig, len);
-            *sig_len = len;
-        }
-        true
+        let signer = &*signer;
+        signer
+            .size()
+            .is_some_and(|longest| output.produce("signature", longest, |out| body(signer, out)))
     })
 }
 
@@ -242,9 +222,8 @@ unsafe extern "C" fn sign(
     // SAFETY: see `freectx`.
     unsafe {
         let hash = ffi::bytes(tbs, tbs_len);
-        produce(ctx, (sig, sig_len, sig_size), |signer, out| {
-            signer.sign_hash(hash, out)
-        })
+        let output = Output::new(sig, sig_len, sig_size);
+        produce(ctx, output, |signer, out| signer.sign_hash(hash, out))
     }
 }
 
@@ -268,7 +247,7 @@ unsafe extern "C" fn digest_sign_final(
     sig_size: size_t,
 ) -> c_int {
     // SAFETY: see `freectx`.
-    unsafe { digest_sign_rest(ctx, (sig, sig_len, sig_size), &[]) }
+    unsafe { digest_sign_rest(ctx, Output::new(sig, sig_len, sig_size), &[]) }
 }
 
 /// May pause.
@@ -281,40 +260,34 @@ unsafe extern "C" fn digest_sign(
     tbs_len: size_t,
 ) -> c_int {
     // SAFETY: see `freectx`.
-    unsafe { digest_sign_rest(ctx, (sig, sig_len, sig_size), ffi::bytes(tbs, tbs_len)) }
+    unsafe {
+        let output = Output::new(sig, sig_len, sig_size);
+        digest_sign_rest(ctx, output, ffi::bytes(tbs, tbs_len))
+    }
 }
 
 /// # Safety
 /// See [`freectx`].
-unsafe fn digest_sign_rest(
-    ctx: *mut c_void,
-    (sig, sig_len, sig_size): (*mut c_uchar, *mut size_t, size_t),
-    rest: &[u8],
-) -> c_int {
+unsafe fn digest_sign_rest(ctx: *mut c_void, output: Option<Output>, rest: &[u8]) -> c_int {
     // SAFETY: by the caller's promise.
     let delegate = unsafe { signer(ctx) }.and_then(|signer| signer.message_delegate());
     let Some(delegate) = delegate else {
         // SAFETY: by the caller's promise.
-        return unsafe {
-            produce(ctx, (sig, sig_len, sig_size), |signer, out| {
-                signer.sign_message(rest, out)
-            })
-        };
+        return unsafe { produce(ctx, output, |signer, out| signer.sign_message(rest, out)) };
     };
     check(|| {
-        if sig_len.is_null() {
-            return false;
-        }
         count_delegated(Delegated::Sign);
-        // SAFETY: live context; the caller's buffers, handed on with their lengths.
-        unsafe {
-            *sig_len = sig_size;
-            if sig.is_null() || rest.is_empty() {
-                return openssl_sys::EVP_DigestSignFinal(delegate.as_ptr(), sig, sig_len) > 0;
-            }
-            openssl_sys::EVP_DigestSign(delegate.as_ptr(), sig, sig_len, rest.as_ptr(), rest.len())
-                > 0
-        }
+        let ctx = delegate.as_ptr();
+        output.is_some_and(|output| {
+            // SAFETY: live context; the caller's buffers, handed on with their lengths.
+            output.delegate(|sig, len| unsafe {
+                if sig.is_null() || rest.is_empty() {
+                    openssl_sys::EVP_DigestSignFinal(ctx, sig, len)
+                } else {
+                    openssl_sys::EVP_DigestSign(ctx, sig, len, rest.as_ptr(), rest.len())
+                }
+            })
+        })
     })
 }
 
@@ -352,15 +325,16 @@ unsafe extern "C" fn verify_recover(
         let Some(signer) = (unsafe { signer(ctx) }) else {
             return false;
         };
-        let (Some(delegate), false) = (signer.hash_delegate(), out_len.is_null()) else {
+        // SAFETY: see `freectx`.
+        let output = unsafe { Output::new(out, out_len, out_size) };
+        let (Some(delegate), Some(output)) = (signer.hash_delegate(), output) else {
             return false;
         };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
-        unsafe {
-            *out_len = out_size;
-            openssl_sys::EVP_PKEY_verify_recover(delegate.as_ptr(), out, out_len, sig, sig_len) > 0
-        }
+        output.delegate(|out, len| unsafe {
+            openssl_sys::EVP_PKEY_verify_recover(delegate.as_ptr(), out, len, sig, sig_len)
+        })
     })
 }
 

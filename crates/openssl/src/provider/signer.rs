@@ -337,8 +337,7 @@ impl Signer {
     }
 
     fn key_ctx(&self) -> Option<KeyCtx> {
-        let key = self.key.as_deref()?;
-        KeyCtx::new(&key.context.inner, &key.content()?.inner)
+        self.key.as_deref()?.inner_ctx()
     }
 
     /// A context of the default provider to sign a hash by these settings.
