@@ -19,7 +19,8 @@ use spinlane_fiber::{self as fiber, Fiber, Stack, thread};
 
 use crate::context;
 use crate::pool;
-use crate::wait_ctx::WaitCtx;
+use crate::status::Status;
+use crate::wait_ctx::{Callback, WaitCtx};
 
 /// Bytes that a job's function may capture: with room to spare on the smallest stack, one page.
 const MAX_CAPTURES: usize = 1024;
@@ -312,6 +313,19 @@ impl Job {
     /// The session it runs under.
     pub fn wait_ctx(&self) -> Option<Rc<WaitCtx>> {
         self.wait_ctx.borrow().clone()
+    }
+
+    /// Sets the status of the session it runs under and makes its callback; returns whether there
+    /// was one to make.
+    pub fn notify(&self, status: Status) -> bool {
+        let callback = match &*self.wait_ctx.borrow() {
+            Some(wait_ctx) => {
+                wait_ctx.set_status(status);
+                wait_ctx.callback()
+            }
+            None => None,
+        };
+        callback.map(Callback::call).is_some()
     }
 
     /// From now on the job wants the result of the op called `token` (not 0): it stays

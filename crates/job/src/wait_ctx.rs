@@ -30,6 +30,13 @@ pub struct Callback {
     pub argument: *mut c_void,
 }
 
+impl Callback {
+    pub(crate) fn call(self) {
+        // What it returns is for nobody (ASYNC_WAIT_CTX_new(3) gives it no meaning).
+        let _ = (self.function)(self.argument);
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Added,
@@ -110,13 +117,7 @@ impl WaitCtx {
 
     /// Makes the callback. Returns whether there was one to make.
     pub fn notify(&self) -> bool {
-        match self.callback.get() {
-            Some(Callback { function, argument }) => {
-                function(argument);
-                true
-            }
-            None => false,
-        }
+        self.callback.get().map(Callback::call).is_some()
     }
 
     /// ASYNC_WAIT_CTX_set_wait_fd(3): associates `fd` with `key`.

@@ -1,10 +1,10 @@
 //! A queue pair with the slots in front of it: one slot per op in flight.
 //!
 //! ```text
-//!  slots    ┌ token 7.0, Device(job), copy ┐   token = serial number . slot index
-//!           │ token 0,   Free              │   copy = what the op was asked
-//!           │ token 8.2, Software(job)     │   its op is in the software queue
-//!           └ token 9.3, Done(op, job)     ┘   the op's memory, until its job has read it
+//!  slots    ┌ token 7.0, Device, job, copy   ┐   token = serial number . slot index
+//!           │ token 0,   Free                │   copy = what the op was asked
+//!           │ token 8.2, Software, job       │   its op is in the software queue
+//!           └ token 9.3, Done, job, op       ┘   the op's memory, until its job has read it
 //! ```
 //! The serial number counts the thread's ops, whichever lcore and queue pair they go to, so
 //! that a token is one op's alone: one that comes back late or twice fits no slot, and a job
@@ -41,37 +41,53 @@ thread_local! {
     static SERIAL: Cell<u64> = const { Cell::new(0) };
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Free,
     /// The op is with the device.
-    Device(Rc<Job>),
+    Device,
     /// The op is in the software queue.
     Software {
-        job: Rc<Job>,
         /// The device calls it invalid.
         doubted: bool,
     },
     /// The op is back; its job has not read the result yet.
-    Done(Box<Op>, Rc<Job>),
+    Done,
 }
 
+/// Its parts are set one by one: a state that owned them would be put together in memory
+/// and copied from there, for which the processor waits until the parts have been stored.
 struct Slot {
     /// Its op; [`NO_OP`] when free.
     token: Token,
     state: State,
+    /// Whose op it is.
+    job: Option<Rc<Job>>,
+    /// The op, once it is done.
+    op: Option<Box<Op>>,
     /// What its op was asked, in case the device keeps the op; none where it cannot.
     copy: Option<Box<Op>>,
 }
 
+impl Slot {
+    const FREE: Self = Self {
+        token: NO_OP,
+        state: State::Free,
+        job: None,
+        op: None,
+        copy: None,
+    };
+
+    /// Whether its job still waits for it.
+    fn is_wanted(&self) -> bool {
+        self.job
+            .as_ref()
+            .is_some_and(|job| job.awaited() == self.token.0)
+    }
+}
+
 /// No op is called so.
 const NO_OP: Token = Token(0);
-
-/// An op that came back and that a job waits for.
-pub(crate) struct Completion {
-    pub(crate) job: Rc<Job>,
-    pub(crate) token: Token,
-    pub(crate) ok: bool,
-}
 
 /// Who ended an op.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,11 +136,6 @@ pub(crate) struct Channel {
 impl Channel {
     pub(crate) fn new(queue_pair: Box<dyn QueuePair>, config: HealthConfig) -> Self {
         let capacity = queue_pair.capacity().min(MAX_SLOTS);
-        let free_slot = || Slot {
-            token: NO_OP,
-            state: State::Free,
-            copy: None,
-        };
         let mut latency = [const { None }; OpKind::COUNT];
         for kind in queue_pair.capabilities().iter() {
             latency[kind.index()] = Some(latency_histogram());
@@ -133,7 +144,9 @@ impl Channel {
         // One for a probe.
         let pool_size = 1 + if is_inline { capacity } else { 2 * capacity };
         Self {
-            slots: std::iter::repeat_with(free_slot).take(capacity).collect(),
+            slots: std::iter::repeat_with(|| Slot::FREE)
+                .take(capacity)
+                .collect(),
             // The lowest index on top: few connections keep touching the same few slots.
             free: (0..capacity as u32).rev().collect(),
             waiting: 0,
@@ -208,27 +221,25 @@ impl Channel {
         let token = next_token(index);
         let mut op = self.take_op();
         op.prepare(token, request, now_ns);
-        let slot = if self.health.is_healthy() {
+        let (state, copy) = if self.health.is_healthy() {
             self.give(op, now_ns)?;
             let copy = (!self.is_inline).then(|| {
                 let mut copy = self.take_op();
                 copy.prepare(token, request, now_ns);
                 copy
             });
-            let state = State::Device(Rc::clone(job));
-            Slot { token, state, copy }
+            (State::Device, copy)
         } else {
             self.probe(request, now_ns);
             self.software.push_back(op);
-            let state = State::Software {
-                job: Rc::clone(job),
-                doubted: false,
-            };
-            let copy = None;
-            Slot { token, state, copy }
+            (State::Software { doubted: false }, None)
         };
         self.free.pop();
-        self.slots[index as usize] = slot;
+        let slot = &mut self.slots[index as usize];
+        slot.token = token;
+        slot.state = state;
+        slot.job = Some(Rc::clone(job));
+        slot.copy = copy;
         job.await_token(token.0);
         self.counts[request.kind().index()].enqueued += 1;
         self.waiting += 1;
@@ -256,7 +267,7 @@ impl Channel {
         &mut self,
         clock: &dyn Clock,
         now_ns: &mut u64,
-        completions: &mut VecDeque<Completion>,
+        completions: &mut Vec<Token>,
     ) -> usize {
         let mut incoming = std::mem::take(&mut self.incoming);
         let mut count = self.queue_pair.dequeue_burst(&mut incoming, BURST, *now_ns);
@@ -279,15 +290,11 @@ impl Channel {
     }
 
     /// The device gave `op` back.
-    fn complete(&mut self, op: Box<Op>, now_ns: u64, completions: &mut VecDeque<Completion>) {
+    fn complete(&mut self, op: Box<Op>, now_ns: u64, completions: &mut Vec<Token>) {
         let with_device = slot_of(op.token, &self.slots)
-            .filter(|&index| matches!(self.slots[index].state, State::Device(_)));
+            .filter(|&index| self.slots[index].state == State::Device);
         let Some(index) = with_device else {
             self.stray(op, now_ns);
-            return;
-        };
-        let State::Device(job) = std::mem::replace(&mut self.slots[index].state, State::Free)
-        else {
             return;
         };
         match op.status {
@@ -295,12 +302,12 @@ impl Channel {
             OpStatus::Invalid => {}
             OpStatus::Error | OpStatus::NotProcessed => self.count_error(op.kind()),
         }
-        if job.awaited() != op.token.0 {
+        if !self.slots[index].is_wanted() {
             self.cancelled(index, op);
         } else if self.is_to_be_redone(&op) {
-            self.redo(index, op, job);
+            self.redo(index, op);
         } else {
-            self.end(index, op, job, EndedBy::Device, now_ns, completions);
+            self.end(index, op, EndedBy::Device, now_ns, completions);
         }
     }
 
@@ -309,27 +316,41 @@ impl Channel {
         &mut self,
         index: usize,
         op: Box<Op>,
-        job: Rc<Job>,
         by: EndedBy,
         now_ns: u64,
-        completions: &mut VecDeque<Completion>,
+        completions: &mut Vec<Token>,
     ) {
-        let (kind, token) = (op.kind().index(), op.token);
-        let ok = op.status == OpStatus::Success;
+        let kind = op.kind().index();
         let counts = &mut self.counts[kind];
         match by {
             EndedBy::Device => counts.completed += 1,
             EndedBy::Software => counts.fallback += 1,
         }
-        counts.failed += u64::from(!ok);
+        counts.failed += u64::from(op.status != OpStatus::Success);
         if let Some(latency) = &mut self.latency[kind] {
             latency.saturating_record(now_ns.saturating_sub(op.enqueued_at_ns).max(1));
         }
         self.waiting -= 1;
         self.unread += 1;
-        self.slots[index].state = State::Done(op, Rc::clone(&job));
-        job.complete();
-        completions.push_back(Completion { job, token, ok });
+        let slot = &mut self.slots[index];
+        if let Some(job) = &slot.job {
+            job.complete();
+        }
+        completions.push(slot.token);
+        slot.state = State::Done;
+        slot.op = Some(op);
+    }
+
+    /// The job that waits for a finished op, and whether that succeeded; `None` if it went
+    /// away in the meantime.
+    pub(crate) fn waiting_for(&self, token: Token) -> Option<(Rc<Job>, bool)> {
+        let slot = &self.slots[slot_of(token, &self.slots)?];
+        match (&slot.job, &slot.op) {
+            (Some(job), Some(op)) if slot.is_wanted() => {
+                Some((Rc::clone(job), op.status == OpStatus::Success))
+            }
+            _ => None,
+        }
     }
 
     /// An op ended that nobody waits for any more.
@@ -344,18 +365,11 @@ impl Channel {
     /// Gives a finished op's memory to `read` and frees its slot.
     pub(crate) fn finish<T>(&mut self, token: Token, read: impl FnOnce(&Op) -> T) -> Option<T> {
         let index = slot_of(token, &self.slots)?;
-        match std::mem::replace(&mut self.slots[index].state, State::Free) {
-            State::Done(op, _) => {
-                self.unread -= 1;
-                let value = read(&op);
-                self.release(index, op);
-                Some(value)
-            }
-            other => {
-                self.slots[index].state = other;
-                None
-            }
-        }
+        let op = self.slots[index].op.take()?;
+        self.unread -= 1;
+        let value = read(&op);
+        self.release(index, op);
+        Some(value)
     }
 
     /// Frees the slots of finished ops whose jobs went away without reading them. Looks at a
@@ -369,9 +383,9 @@ impl Channel {
             if self.swept >= self.slots.len() {
                 self.swept = 0;
             }
-            let Slot { token, state, .. } = &self.slots[self.swept];
-            if matches!(state, State::Done(_, job) if job.awaited() != token.0) {
-                let kind = self.finish(*token, Op::kind);
+            let slot = &self.slots[self.swept];
+            if slot.state == State::Done && !slot.is_wanted() {
+                let kind = self.finish(slot.token, Op::kind);
                 if let Some(kind) = kind {
                     self.counts[kind.index()].orphaned += 1;
                 }
@@ -381,10 +395,13 @@ impl Channel {
 
     fn release(&mut self, index: usize, op: Box<Op>) {
         self.put_op(op);
-        if let Some(copy) = self.slots[index].copy.take() {
+        let slot = &mut self.slots[index];
+        slot.token = NO_OP;
+        slot.state = State::Free;
+        slot.job = None;
+        if let Some(copy) = slot.copy.take() {
             self.put_op(copy);
         }
-        self.slots[index].token = NO_OP;
         self.free.push(index as u32);
     }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation, watch_forks};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
-use crate::channel::{Channel, Completion};
+use crate::channel::Channel;
 use crate::clock::{Clock, TscClock};
 use crate::health::HealthConfig;
 use crate::stats::Stats;
@@ -84,7 +84,7 @@ struct Inner {
     ready: RefCell<VecDeque<Conn>>,
     /// How many of them are still to be handed out before the next poll.
     turn: Cell<usize>,
-    completions: Cell<VecDeque<Completion>>,
+    completions: Cell<Vec<Token>>,
     polling: Cell<bool>,
     worked: Cell<bool>,
     /// Channel of the last refusal.
@@ -307,16 +307,21 @@ impl Inner {
         self.routes.get()[kind.index()].map(usize::from)
     }
 
-    /// Takes finished ops from every queue pair, then tells whoever waits for them. No
-    /// channel is borrowed during a callback, which may well close a connection. `now_ns` goes
-    /// along with the clock, which costs as much to read as a callback.
+    /// Takes finished ops from every queue pair and tells whoever waits for them. No channel
+    /// is borrowed during a callback, which may well close a connection. `now_ns` goes along with
+    /// the clock, which costs as much to read as a callback.
     fn collect(&self, now_ns: &mut u64) -> usize {
         let mut completions = self.completions.take();
-        let mut count = 0;
-        for channel in self.channels.borrow_mut().iter_mut() {
-            count += channel.collect(&*self.clock, now_ns, &mut completions);
+        let (mut count, mut callbacks) = (0, 0);
+        let channels = self.channels.borrow().len();
+        for index in 0..channels {
+            completions.clear();
+            count +=
+                self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completions);
+            for &token in &completions {
+                callbacks += u64::from(self.deliver(index, token));
+            }
         }
-        let callbacks = completions.drain(..).filter(deliver).count() as u64;
         if callbacks != 0 {
             let after_ns = self.clock.now_ns();
             let slow = after_ns.saturating_sub(*now_ns) > self.config.slow_callback_ns;
@@ -327,6 +332,16 @@ impl Inner {
         }
         self.completions.set(completions);
         count
+    }
+
+    /// Sets the status and makes the callback, unless the job went away in the meantime: an
+    /// earlier callback of the same poll may have closed its connection.
+    fn deliver(&self, channel: usize, token: Token) -> bool {
+        let waiting = self.channels.borrow()[channel].waiting_for(token);
+        let Some((job, ok)) = waiting else {
+            return false;
+        };
+        job.notify(if ok { Status::OK } else { Status::ERR })
     }
 
     fn grant(&self) -> usize {
@@ -359,20 +374,6 @@ impl Inner {
             stats.busy_ns += took_ns;
         }
     }
-}
-
-/// Sets the status and makes the callback, unless the job went away in the meantime: an
-/// earlier callback of the same poll may have closed its connection.
-fn deliver(completion: &Completion) -> bool {
-    let Completion { job, token, ok } = completion;
-    if job.awaited() != token.0 {
-        return false;
-    }
-    let Some(wait_ctx) = job.wait_ctx() else {
-        return false;
-    };
-    wait_ctx.set_status(if *ok { Status::OK } else { Status::ERR });
-    wait_ctx.notify()
 }
 
 /// A job was resumed before its op was done: polls on the caller's stack.

@@ -1,12 +1,8 @@
 //! What is done about a device that errs, stalls or refuses: its ops are computed here instead.
 
-use std::collections::VecDeque;
-use std::rc::Rc;
+use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
 
-use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, cpu};
-use spinlane_job::Job;
-
-use super::{Channel, Completion, EndedBy, MAX_SLOTS, State, next_token, slot_of};
+use super::{Channel, EndedBy, MAX_SLOTS, State, next_token, slot_of};
 use crate::clock::Clock;
 use crate::health::Cause;
 
@@ -19,12 +15,7 @@ const CHECKS_PER_DEADLINE: u64 = 4;
 impl Channel {
     /// Looks at the deadlines and at how the device fares. `drained`: it has nothing to give
     /// back that it has not been asked for; otherwise what is late may be about to come.
-    pub(super) fn check(
-        &mut self,
-        drained: bool,
-        now_ns: u64,
-        completions: &mut VecDeque<Completion>,
-    ) {
+    pub(super) fn check(&mut self, drained: bool, now_ns: u64, completions: &mut Vec<Token>) {
         let deadline_ns = self.health.config().op_deadline_ns;
         self.check_at_ns = now_ns.saturating_add((deadline_ns / CHECKS_PER_DEADLINE).max(1));
         if self.retry.is_empty() {
@@ -42,12 +33,7 @@ impl Channel {
 
     /// Gives up the ops that the device has had for longer than `patience_ns`; returns whether
     /// there are any.
-    fn expire(
-        &mut self,
-        patience_ns: u64,
-        now_ns: u64,
-        completions: &mut VecDeque<Completion>,
-    ) -> bool {
+    fn expire(&mut self, patience_ns: u64, now_ns: u64, completions: &mut Vec<Token>) -> bool {
         let mut overdue = false;
         for index in 0..self.slots.len() {
             let Some(kind) = self.kind_if_overdue(index, patience_ns, now_ns) else {
@@ -64,13 +50,13 @@ impl Channel {
     fn kind_if_overdue(&self, index: usize, patience_ns: u64, now_ns: u64) -> Option<OpKind> {
         let slot = &self.slots[index];
         let copy = slot.copy.as_ref()?;
-        let overdue = matches!(slot.state, State::Device(_))
+        let overdue = slot.state == State::Device
             && now_ns.saturating_sub(copy.enqueued_at_ns) >= patience_ns;
         overdue.then(|| copy.kind())
     }
 
     /// The device is unhealthy: what it has is computed here, and what comes too.
-    fn fail(&mut self, cause: Cause, now_ns: u64, completions: &mut VecDeque<Completion>) {
+    fn fail(&mut self, cause: Cause, now_ns: u64, completions: &mut Vec<Token>) {
         self.health.fail(now_ns);
         let in_flight = self.waiting - self.software.len();
         tracing::warn!(
@@ -83,7 +69,7 @@ impl Channel {
             return;
         }
         for index in 0..self.slots.len() {
-            if matches!(self.slots[index].state, State::Device(_)) {
+            if self.slots[index].state == State::Device {
                 self.give_up(index, now_ns, completions);
             }
         }
@@ -92,21 +78,17 @@ impl Channel {
 
     /// Takes an op away from the device. Its copy goes on in its place, or ends with an error
     /// if software is not to.
-    fn give_up(&mut self, index: usize, now_ns: u64, completions: &mut VecDeque<Completion>) {
-        let slot = &mut self.slots[index];
-        let (State::Device(job), Some(mut copy)) = (
-            std::mem::replace(&mut slot.state, State::Free),
-            slot.copy.take(),
-        ) else {
+    fn give_up(&mut self, index: usize, now_ns: u64, completions: &mut Vec<Token>) {
+        let Some(mut copy) = self.slots[index].copy.take() else {
             return;
         };
-        if job.awaited() != slot.token.0 {
+        if !self.slots[index].is_wanted() {
             self.cancelled(index, copy);
         } else if self.health.config().fallback {
-            self.redo(index, copy, job);
+            self.redo(index, copy);
         } else {
             copy.status = OpStatus::Error;
-            self.end(index, copy, job, EndedBy::Device, now_ns, completions);
+            self.end(index, copy, EndedBy::Device, now_ns, completions);
         }
     }
 
@@ -123,7 +105,7 @@ impl Channel {
 
     /// Hands an op to software: from its copy, if there is one, since who knows what the device
     /// did to its own.
-    pub(super) fn redo(&mut self, index: usize, op: Box<Op>, job: Rc<Job>) {
+    pub(super) fn redo(&mut self, index: usize, op: Box<Op>) {
         let doubted = op.status == OpStatus::Invalid;
         let op = match self.slots[index].copy.take() {
             Some(copy) => {
@@ -132,7 +114,7 @@ impl Channel {
             }
             None => op,
         };
-        self.slots[index].state = State::Software { job, doubted };
+        self.slots[index].state = State::Software { doubted };
         self.software.push_back(op);
     }
 
@@ -148,7 +130,7 @@ impl Channel {
         &mut self,
         clock: &dyn Clock,
         now_ns: &mut u64,
-        completions: &mut VecDeque<Completion>,
+        completions: &mut Vec<Token>,
     ) -> usize {
         let (mut ended, mut spent_us) = (0, 0);
         while let Some(next) = self.software.front() {
@@ -160,10 +142,10 @@ impl Channel {
                 break;
             };
             ended += 1;
-            let Some((index, job, doubted)) = self.take_software(&op) else {
+            let Some((index, doubted)) = self.with_software(&op) else {
                 continue;
             };
-            if job.awaited() != op.token.0 {
+            if !self.slots[index].is_wanted() {
                 self.cancelled(index, op);
                 continue;
             }
@@ -172,21 +154,18 @@ impl Channel {
             if doubted && op.status == OpStatus::Success {
                 self.count_error(op.kind());
             }
-            self.end(index, op, job, EndedBy::Software, *now_ns, completions);
+            self.end(index, op, EndedBy::Software, *now_ns, completions);
         }
         ended
     }
 
-    /// Who waits for an op of the software queue, and whether the device called it invalid.
-    /// There is always somebody: a slot leaves that state in `run_software` alone.
-    fn take_software(&mut self, op: &Op) -> Option<(usize, Rc<Job>, bool)> {
+    /// The slot of an op of the software queue, and whether the device called it invalid. There
+    /// is always one: a slot leaves that state in `run_software` alone.
+    fn with_software(&self, op: &Op) -> Option<(usize, bool)> {
         let index = slot_of(op.token, &self.slots)?;
-        match std::mem::replace(&mut self.slots[index].state, State::Free) {
-            State::Software { job, doubted } => Some((index, job, doubted)),
-            other => {
-                self.slots[index].state = other;
-                None
-            }
+        match self.slots[index].state {
+            State::Software { doubted } => Some((index, doubted)),
+            _ => None,
         }
     }
 
