@@ -97,11 +97,19 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args) -> Result<Report> {
+/// Checks the values that clap does not.
+///
+/// # Errors
+/// One is out of range.
+pub fn check(args: &Args) -> Result<()> {
     within("--connections", args.connections, 1..=16_384)?;
     within("--burst", args.burst(), 1..=16_384)?;
     within("--rounds", args.rounds, 1..=100_000)?;
-    within("--handshakes", args.handshakes, 1..=10_000_000)?;
+    within("--handshakes", args.handshakes, 1..=10_000_000)
+}
+
+fn measure(args: &Args) -> Result<Report> {
+    check(args)?;
     let identity = certificate::generate(args.cert)?;
     let plan = args.clone();
     let measured = on_core(args.core, move |core, lcore| {
@@ -163,7 +171,11 @@ fn on_this_core(
     })
 }
 
-fn server(args: &Args, (certificate, key): &(Pem, Pem), offload: bool) -> Result<SslCtx> {
+pub(super) fn server(
+    args: &Args,
+    (certificate, key): &(Pem, Pem),
+    offload: bool,
+) -> Result<SslCtx> {
     let config = ServerConfig {
         offload,
         tickets: args.tickets,
@@ -173,7 +185,7 @@ fn server(args: &Args, (certificate, key): &(Pem, Pem), offload: bool) -> Result
     SslCtx::server(&config).context("the server's settings")
 }
 
-fn client(args: &Args) -> Result<SslCtx> {
+pub(super) fn client(args: &Args) -> Result<SslCtx> {
     let config = ClientConfig {
         min_protocol: args.protocol.into(),
         max_protocol: args.protocol.into(),

@@ -1,5 +1,6 @@
 //! `spinlane bench`: whole handshakes against the stock library.
 
+mod arrivals;
 mod certificate;
 mod handshake;
 mod pipeline;
@@ -13,6 +14,8 @@ use clap::Subcommand;
 pub enum Command {
     /// Full handshakes in memory; counts the server's CPU time only.
     Handshake(handshake::Args),
+    /// Handshakes in memory that arrive at random; throughput, batch fill and latency by load.
+    Arrivals(arrivals::Args),
 }
 
 /// Runs `command` and prints what it measured.
@@ -22,5 +25,6 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Handshake(args) => handshake::run(args),
+        Command::Arrivals(args) => arrivals::run(args),
     }
 }

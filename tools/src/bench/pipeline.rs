@@ -13,6 +13,8 @@
 //! Not timed, on either side of a comparison, are the client and the moving of bytes between
 //! the two ends.
 
+pub mod open_loop;
+
 use std::collections::VecDeque;
 
 use anyhow::{Context, Result, bail, ensure};
