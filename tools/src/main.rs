@@ -1,12 +1,13 @@
 //! The program `spinlane`: a TLS proxy on poll-mode cores, and what measures it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bench;
 mod cores;
 mod devices;
 mod measure;
 mod proxy;
+mod sim;
 mod speed;
 
 use std::io::IsTerminal;
@@ -30,6 +31,8 @@ enum Command {
     Devices,
     /// Measure devices: operations per second and latency.
     Speed(speed::Args),
+    /// Simulate devices that fail, with virtual time.
+    Sim(sim::Args),
     /// Measure whole handshakes against the stock library.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(&args),
         Command::Devices => devices::run(),
         Command::Speed(args) => speed::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Bench(command) => bench::run(&command),
     };
     match done {

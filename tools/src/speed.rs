@@ -1,7 +1,7 @@
 //! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls.
 
 mod peer;
-mod point;
+pub mod point;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;

@@ -23,6 +23,7 @@ use spinlane_job::Job;
 
 use crate::clock::Clock;
 use crate::core::Conn;
+use crate::defect::{Defect, has};
 use crate::health::{Health, HealthConfig};
 use crate::stats::{ChannelStats, KindStats, OpCounts, latency_histogram};
 
@@ -82,7 +83,7 @@ impl Slot {
     fn is_wanted(&self) -> bool {
         self.job
             .as_ref()
-            .is_some_and(|job| job.awaited() == self.token.0)
+            .is_some_and(|job| job.awaited() == self.token.0 || has(Defect::Orphan))
     }
 }
 
@@ -402,7 +403,9 @@ impl Channel {
         if let Some(copy) = slot.copy.take() {
             self.put_op(copy);
         }
-        self.free.push(index as u32);
+        if !has(Defect::SlotLeak) {
+            self.free.push(index as u32);
+        }
     }
 
     /// An empty op. Allocates in place of those that the device has lost.
@@ -435,6 +438,9 @@ impl Channel {
     /// Moves as many refused connections to `ready` as there are free slots, in their order.
     pub(crate) fn grant(&mut self, ready: &mut VecDeque<Conn>) -> usize {
         self.granted = self.retry.len().min(self.free.len());
+        if has(Defect::RetryOrder) {
+            self.retry.make_contiguous().reverse();
+        }
         ready.extend(self.retry.drain(..self.granted));
         self.granted
     }
@@ -484,5 +490,6 @@ fn next_token(index: u32) -> Token {
 fn slot_of(token: Token, slots: &[Slot]) -> Option<usize> {
     let index = (token.0 & ((1 << INDEX_BITS) - 1)) as usize;
     let slot = slots.get(index)?;
-    (slot.token == token && token != NO_OP).then_some(index)
+    let same = slot.token == token || has(Defect::Generation);
+    (same && slot.token != NO_OP).then_some(index)
 }

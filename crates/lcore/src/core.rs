@@ -10,6 +10,7 @@ use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
 use crate::channel::Channel;
 use crate::clock::{Clock, TscClock};
+use crate::defect::{Defect, has};
 use crate::health::HealthConfig;
 use crate::stats::Stats;
 
@@ -341,7 +342,18 @@ impl Inner {
         let Some((job, ok)) = waiting else {
             return false;
         };
-        job.notify(if ok { Status::OK } else { Status::ERR })
+        let status = if ok { Status::OK } else { Status::ERR };
+        if has(Defect::StatusAfterCallback) {
+            return job.wait_ctx().is_some_and(|wait_ctx| {
+                let called = wait_ctx.notify();
+                wait_ctx.set_status(status);
+                called
+            });
+        }
+        if has(Defect::CallbackTwice) {
+            job.notify(status);
+        }
+        job.notify(status)
     }
 
     fn grant(&self) -> usize {

@@ -38,6 +38,11 @@
 mod channel;
 mod clock;
 mod core;
+#[cfg_attr(
+    not(feature = "seeded-defects"),
+    expect(dead_code, unreachable_pub, reason = "for tests")
+)]
+mod defect;
 mod health;
 mod launch;
 mod offload;
@@ -46,6 +51,8 @@ mod stats;
 
 pub use crate::clock::{Clock, TscClock};
 pub use crate::core::{Config, Conn, Entered, Lcore, NoPoll, Polled};
+#[cfg(feature = "seeded-defects")]
+pub use crate::defect::{Defect, seed as seed_defect};
 pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
 pub use crate::offload::{OffloadError, offload};

@@ -4,6 +4,7 @@ use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
 
 use super::{Channel, EndedBy, MAX_SLOTS, State, next_token, slot_of};
 use crate::clock::Clock;
+use crate::defect::{Defect, has};
 use crate::health::Cause;
 
 /// Computing time of one turn, in microseconds: about one RSA-2048 signature, below which no
@@ -85,7 +86,9 @@ impl Channel {
         if !self.slots[index].is_wanted() {
             self.cancelled(index, copy);
         } else if self.health.config().fallback {
-            self.redo(index, copy);
+            if !has(Defect::LostOnStall) {
+                self.redo(index, copy);
+            }
         } else {
             copy.status = OpStatus::Error;
             self.end(index, copy, EndedBy::Device, now_ns, completions);

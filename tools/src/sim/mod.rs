@@ -1,0 +1,309 @@
+//! `spinlane sim`: the real poll core, jobs and fibers under devices that fail, with virtual
+//! time. What happens follows from a seed alone, and is checked as it happens.
+//!
+//! # Invariants
+//! - No clock, no randomness, no I/O in a world: a seed that fails once fails always.
+//! - Each thread runs whole worlds; worlds share nothing.
+
+mod only;
+mod plan;
+mod question;
+mod tally;
+mod world;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use tally::{Breach, Tally, Violation};
+
+/// Seeds that a thread takes at a time.
+const SHARE: u64 = 64;
+/// Violations that are told one by one.
+const MAX_TOLD: usize = 10;
+
+/// Simulates devices that fail, with virtual time, and checks every step.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Seeds, the last one excluded.
+    #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = range)]
+    pub seeds: Range<u64>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Print everything that happens; for few seeds.
+    #[arg(long, conflicts_with = "json")]
+    pub trace: bool,
+    /// Threads; by default as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Switch a defect on, to see it found.
+    #[cfg(feature = "seeded-defects")]
+    #[arg(long, value_name = "NAME", value_parser = defect)]
+    pub defect: Option<spinlane::lcore::Defect>,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let parts = text.split_once("..");
+    let numbers = parts.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    let range = numbers.filter(|range: &Range<u64>| !range.is_empty());
+    range.ok_or_else(|| "not a range of seeds; write e.g. 0..1000".to_owned())
+}
+
+#[cfg(feature = "seeded-defects")]
+fn defect(name: &str) -> Result<spinlane::lcore::Defect, String> {
+    use spinlane::lcore::Defect;
+    let names = || Defect::ALL.map(|defect| format!("{defect:?}").to_lowercase());
+    let found = names().iter().position(|known| *known == name);
+    found
+        .map(|index| Defect::ALL[index])
+        .ok_or_else(|| format!("no such defect; there are: {}", names().join(", ")))
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug, Serialize)]
+struct Failure {
+    seed: u64,
+    breach: Breach,
+    text: String,
+    replay: String,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    seeds: [u64; 2],
+    failed: usize,
+    /// Failed seeds by the rule that was broken first; 0 for all others.
+    breaches: BTreeMap<Breach, usize>,
+    failures: Vec<Failure>,
+    wall_s: f64,
+    ops_per_s: f64,
+    tally: Tally,
+}
+
+/// Runs the seeds.
+///
+/// # Errors
+/// A rule was broken; the text says how to see it again.
+pub fn run(args: &Args) -> Result<()> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = match args.trace {
+        true => 1,
+        false => args.threads.map_or(cores, usize::from),
+    };
+    let start = Instant::now();
+    let (tally, failures) = run_seeds(&args.seeds, threads, || run_one_of(args));
+    let report = report(args, tally, failures, start.elapsed().as_secs_f64());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    match report.failures.first() {
+        None => Ok(()),
+        Some(first) => bail!(
+            "{} of {} seeds failed; see the first again with: {}",
+            report.failed,
+            args.seeds.end - args.seeds.start,
+            first.replay
+        ),
+    }
+}
+
+type RunOne = Box<dyn Fn(u64) -> Result<Tally, Violation>>;
+
+/// What runs a seed on the calling thread.
+fn run_one_of(args: &Args) -> RunOne {
+    #[cfg(feature = "seeded-defects")]
+    spinlane::lcore::seed_defect(args.defect);
+    let trace = args.trace;
+    Box::new(move |seed| world::run(seed, trace))
+}
+
+/// Runs `seeds` on so many threads. `run_one` is called once per thread.
+fn run_seeds(
+    seeds: &Range<u64>,
+    threads: usize,
+    run_one: impl Fn() -> RunOne + Sync,
+) -> (Tally, Vec<(u64, Violation)>) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        // The devices' ups and downs are no news here.
+        let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
+        let run_one = run_one();
+        let (mut tally, mut failures) = (Tally::default(), Vec::new());
+        loop {
+            let from = next.fetch_add(SHARE, Ordering::Relaxed);
+            if from >= seeds.end {
+                return (tally, failures);
+            }
+            for seed in from..seeds.end.min(from + SHARE) {
+                match catch_unwind(AssertUnwindSafe(|| run_one(seed))) {
+                    Ok(Ok(of_seed)) => tally += &of_seed,
+                    Ok(Err(violation)) => failures.push((seed, violation)),
+                    Err(_) => {
+                        let text = "panicked; the message is above".to_owned();
+                        let breach = Breach::Other;
+                        failures.push((seed, Violation { breach, text }));
+                        // This thread's jobs are in an unknown state.
+                        return (tally, failures);
+                    }
+                }
+            }
+        }
+    };
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            // A worker catches panics.
+            if let Ok((of_worker, failed)) = worker.join() {
+                tally += &of_worker;
+                failures.extend(failed);
+            }
+        }
+    });
+    failures.sort_by_key(|(seed, _)| *seed);
+    (tally, failures)
+}
+
+fn report(args: &Args, tally: Tally, failures: Vec<(u64, Violation)>, wall_s: f64) -> Report {
+    let mut breaches: BTreeMap<_, _> = Breach::ALL.into_iter().map(|breach| (breach, 0)).collect();
+    for (_, violation) in &failures {
+        *breaches.entry(violation.breach).or_default() += 1;
+    }
+    let failed = failures.len();
+    let tell = |(seed, violation): (u64, Violation)| Failure {
+        seed,
+        breach: violation.breach,
+        text: violation.text,
+        replay: format!("spinlane sim --seeds {seed}..{} --trace", seed + 1),
+    };
+    Report {
+        seeds: [args.seeds.start, args.seeds.end],
+        failed,
+        breaches,
+        failures: failures.into_iter().take(MAX_TOLD).map(tell).collect(),
+        wall_s,
+        ops_per_s: tally.ops as f64 / wall_s,
+        tally,
+    }
+}
+
+fn print(report: &Report) {
+    let Report {
+        seeds: [from, to],
+        failed,
+        wall_s,
+        ops_per_s,
+        tally,
+        ..
+    } = report;
+    println!("seeds {from}..{to}: {failed} failed, {wall_s:.1} s, {ops_per_s:.0} ops/s");
+    println!(
+        "  jobs      {}, closed {}, freed while paused {}",
+        tally.jobs, tally.closed, tally.abandoned
+    );
+    println!(
+        "  attempts  {} accepted, {} refused; {} callbacks",
+        tally.accepted, tally.refused, tally.callbacks
+    );
+    println!(
+        "  ops       {} completed, {} fallback, {} cancelled; {} past their deadline, {} errors, {} strays dropped",
+        tally.completed,
+        tally.fallback,
+        tally.cancelled,
+        tally.timed_out,
+        tally.errors,
+        tally.stray
+    );
+    println!(
+        "  devices   {} failures, {} recoveries",
+        tally.failures, tally.recoveries
+    );
+    let faults: Vec<_> = tally
+        .faults
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    println!("  faults    {}", faults.join(", "));
+    let broken: Vec<_> = report
+        .breaches
+        .iter()
+        .map(|(breach, count)| format!("{breach:?} {count}"))
+        .collect();
+    println!("  broken    {}", broken.join(", "));
+    for failure in &report.failures {
+        println!(
+            "seed {}: {:?}, {}\n  replay: {}",
+            failure.seed, failure.breach, failure.text, failure.replay
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spinlane::lcore::{Defect, seed_defect};
+
+    use super::*;
+
+    fn run_all(seeds: Range<u64>, defect: Option<Defect>) -> (Tally, Vec<(u64, Violation)>) {
+        run_seeds(&seeds, 2, || {
+            seed_defect(defect);
+            Box::new(|seed| world::run(seed, false))
+        })
+    }
+
+    #[test]
+    fn no_rule_is_broken_and_everything_happens() {
+        let (tally, failures) = run_all(0..1000, None);
+        assert!(failures.is_empty(), "{:#?}", failures.first());
+        assert_eq!(tally.seeds, 1000);
+        for (count, what) in [
+            (tally.refused, "refused"),
+            (tally.fallback, "fallback"),
+            (tally.cancelled, "cancelled"),
+            (tally.timed_out, "past their deadline"),
+            (tally.stray, "strays"),
+            (tally.recoveries, "recoveries"),
+            (tally.abandoned, "abandoned"),
+            (tally.no_jobs, "out of jobs"),
+        ] {
+            assert!(count > 100, "{what}: {count}");
+        }
+        assert!(
+            tally.faults.values().all(|count| *count > 10),
+            "{:?}",
+            tally.faults
+        );
+    }
+
+    #[test]
+    fn a_seed_replays_exactly() {
+        let hashes = |seeds| run_all(seeds, None).0.hash;
+        for seed in 0..50 {
+            assert_eq!(
+                hashes(seed..seed + 1),
+                hashes(seed..seed + 1),
+                "seed {seed}"
+            );
+        }
+        assert_ne!(hashes(1..2), hashes(2..3));
+    }
+
+    #[test]
+    fn every_seeded_defect_is_found_within_few_seeds_and_found_again() {
+        for defect in Defect::ALL {
+            let (_, failures) = run_all(0..100, Some(defect));
+            let (seed, violation) = failures.first().unwrap_or_else(|| panic!("{defect:?}"));
+            let (_, again) = run_all(*seed..seed + 1, Some(defect));
+            assert_eq!(again[0].1.text, violation.text, "{defect:?}, seed {seed}");
+        }
+    }
+}
