@@ -181,6 +181,26 @@ impl Machine {
 
     /// One call of rustls. After an error the alert is in the output.
     fn turn(&mut self, write: &mut Write<'_>) -> Result<Turn, Error> {
+        let result = self.call(write);
+        if result.is_err() {
+            self.encode_alert();
+        }
+        result
+    }
+
+    /// What rustls still has to say after an error. It must not be called again once it has: it
+    /// would look at more input.
+    fn encode_alert(&mut self) {
+        for _ in 0..MAX_ALERT_STEPS {
+            let wants_write = self.side.common().is_some_and(CommonState::wants_write);
+            if !wants_write || self.call(&mut Write::None).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// One call of rustls.
+    fn call(&mut self, write: &mut Write<'_>) -> Result<Turn, Error> {
         let Self {
             side,
             input,
@@ -189,31 +209,19 @@ impl Machine {
             closed,
             ..
         } = self;
-        let mut turn = |write: &mut Write<'_>| match side {
+        let (discard, turn) = match side {
             Side::Server(conn) => {
                 let status = conn.process_tls_records(input.unread_mut());
-                let (discard, turn) = handle(status, output, plain, closed, write);
-                input.consume(discard);
-                turn
+                handle(status, output, plain, closed, write)
             }
             Side::Client(conn) => {
                 let status = conn.process_tls_records(input.unread_mut());
-                let (discard, turn) = handle(status, output, plain, closed, write);
-                input.consume(discard);
-                turn
+                handle(status, output, plain, closed, write)
             }
-            Side::NewClient(..) => Ok(Turn::Blocked),
+            Side::NewClient(..) => (0, Ok(Turn::Blocked)),
         };
-        let error = match turn(write) {
-            Ok(turn) => return Ok(turn),
-            Err(error) => error,
-        };
-        for _ in 0..MAX_ALERT_STEPS {
-            if !matches!(turn(&mut Write::None), Ok(Turn::Again)) {
-                break;
-            }
-        }
-        Err(error)
+        input.consume(discard);
+        turn
     }
 }
 

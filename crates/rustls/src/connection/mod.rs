@@ -390,7 +390,7 @@ impl Connection {
     }
 
     /// Whether [`Connection::read_input`] has room: not while plain text waits to be read.
-    pub fn has_input_room(&mut self) -> bool {
+    pub fn has_input_room(&self) -> bool {
         let limit = self.limit;
         let room =
             self.with_machine(|machine| machine.plain.is_empty() && machine.input.len() < limit);
