@@ -44,18 +44,7 @@ pub const KEYS: [(&str, &[&str]); 6] = [
 /// # Panics
 /// `kind` is none of them, or `openssl` fails.
 pub fn self_signed(dir: &TempDir, name: &str, kind: &str) -> Identity {
-    let (_, genpkey) = KEYS
-        .iter()
-        .find(|(key, _)| *key == kind)
-        .expect("a kind of KEYS");
-    let key = dir.path(&format!("{name}.key"));
-    openssl(
-        Command::new("openssl")
-            .arg("genpkey")
-            .args(*genpkey)
-            .arg("-out")
-            .arg(&key),
-    );
+    let key = new_key(dir, name, kind);
     let certificate = dir.path(&format!("{name}.pem"));
     let subject = format!("/CN={name}");
     openssl(
@@ -77,6 +66,63 @@ pub fn self_signed(dir: &TempDir, name: &str, kind: &str) -> Identity {
             .arg(&certificate),
     );
     Identity { certificate, key }
+}
+
+/// Makes a certificate called `name` that `issuer` has issued, for `subject_alt_name`
+/// (`DNS:example.org`), whose key is one of [`KEYS`].
+///
+/// # Panics
+/// `kind` is none of them, or `openssl` fails.
+pub fn issued(
+    dir: &TempDir,
+    name: &str,
+    kind: &str,
+    issuer: &Identity,
+    subject_alt_name: &str,
+) -> Identity {
+    let key = new_key(dir, name, kind);
+    let [request, extensions, certificate] =
+        ["csr", "ext", "pem"].map(|end| dir.path(&format!("{name}.{end}")));
+    let subject = format!("/CN={name}");
+    openssl(
+        Command::new("openssl")
+            .args(["req", "-new", "-subj", &subject, "-key"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&request),
+    );
+    let text = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName={subject_alt_name}\n");
+    std::fs::write(&extensions, text).expect("a file can be written");
+    openssl(
+        Command::new("openssl")
+            .args(["x509", "-req", "-days", "2", "-CAcreateserial", "-in"])
+            .arg(&request)
+            .arg("-CA")
+            .arg(&issuer.certificate)
+            .arg("-CAkey")
+            .arg(&issuer.key)
+            .arg("-extfile")
+            .arg(&extensions)
+            .arg("-out")
+            .arg(&certificate),
+    );
+    Identity { certificate, key }
+}
+
+fn new_key(dir: &TempDir, name: &str, kind: &str) -> PathBuf {
+    let (_, genpkey) = KEYS
+        .iter()
+        .find(|(key, _)| *key == kind)
+        .expect("a kind of KEYS");
+    let key = dir.path(&format!("{name}.key"));
+    openssl(
+        Command::new("openssl")
+            .arg("genpkey")
+            .args(*genpkey)
+            .arg("-out")
+            .arg(&key),
+    );
+    key
 }
 
 fn openssl(command: &mut Command) {

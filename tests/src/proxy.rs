@@ -13,6 +13,9 @@ use crate::program::{PATIENCE, run, spinlane};
 /// One proxy at a time: each keeps a core busy.
 static ONE: Mutex<()> = Mutex::new(());
 
+/// What `--tls` takes.
+pub const LIBRARIES: [&str; 2] = ["rustls", "openssl"];
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use spinlane_tests::backend::{echo, spawn};
 use spinlane_tests::client::{TlsClient, context, hello};
 use spinlane_tests::program::PATIENCE;
-use spinlane_tests::proxy::Proxy;
+use spinlane_tests::proxy::{LIBRARIES, Proxy};
 
 /// Sends `bytes` over plain TCP, and the end if `end`; returns what came back until the proxy closed.
 fn send_raw(address: SocketAddr, bytes: &[u8], end: bool) -> Vec<u8> {
@@ -31,16 +31,18 @@ const ALERT: u8 = 21;
 
 #[test]
 fn what_is_not_tls_is_told_apart_and_counted() {
-    let proxy = Proxy::start(&[]);
-    assert_eq!(
-        send_raw(
-            proxy.address,
-            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            false
-        ),
-        b""
-    );
-    assert_eq!(send_raw(proxy.address, &[0x5a; 600], false), b"");
+    for library in LIBRARIES {
+        tell_apart(library);
+    }
+}
+
+fn tell_apart(library: &str) {
+    let proxy = Proxy::start(&["--tls", library]);
+    let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for not_tls in [&http[..], &[0xa5; 600]] {
+        let answer = send_raw(proxy.address, not_tls, false);
+        assert!(matches!(answer.first(), None | Some(&ALERT)), "{answer:?}");
+    }
     let mut confused = hello();
     confused[5] = 20; // A Finished where a ClientHello should be.
     let answer = send_raw(proxy.address, &confused, false);

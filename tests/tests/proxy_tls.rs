@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use spinlane_tests::identity::{KEYS, self_signed};
+use spinlane_tests::identity::{Identity, KEYS, issued, self_signed};
 use spinlane_tests::program::{TempDir, has, run};
-use spinlane_tests::proxy::Proxy;
+use spinlane_tests::proxy::{LIBRARIES, Proxy};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
@@ -56,18 +56,20 @@ fn curl_gets_200_over_both_versions() {
     if !has("curl") {
         return;
     }
-    let proxy = Proxy::start(&["--alpn", "http/1.1"]);
-    for version in ["1.2", "1.3"] {
-        let said = curl(&proxy, &[&format!("--tlsv{version}"), "--tls-max", version]);
-        assert_eq!(said, "hello from spinlane\n200", "TLS {version}");
+    for library in LIBRARIES {
+        let proxy = Proxy::start(&["--tls", library, "--alpn", "http/1.1"]);
+        for version in ["1.2", "1.3"] {
+            let said = curl(&proxy, &[&format!("--tlsv{version}"), "--tls-max", version]);
+            assert_eq!(said, "hello from spinlane\n200", "{library}, TLS {version}");
+        }
+        let ended = proxy.stop();
+        assert_eq!(
+            (ended.count("handshakes ("), ended.closed("finished")),
+            (2, 2),
+            "{}",
+            ended.stdout
+        );
     }
-    let ended = proxy.stop();
-    assert_eq!(
-        (ended.count("handshakes ("), ended.closed("finished")),
-        (2, 2),
-        "{}",
-        ended.stdout
-    );
 }
 
 #[test]
@@ -75,11 +77,13 @@ fn the_lowest_version_is_kept_to() {
     if !has("curl") {
         return;
     }
-    let proxy = Proxy::start(&["--min-protocol", "1.3"]);
-    assert!(curl(&proxy, &["--tls-max", "1.2"]).contains("alert protocol version"));
-    assert!(curl(&proxy, &["--tlsv1.3"]).ends_with("200"));
-    let ended = proxy.stop();
-    assert_eq!(ended.closed("nothing in common"), 1, "{}", ended.stdout);
+    for library in LIBRARIES {
+        let proxy = Proxy::start(&["--tls", library, "--min-protocol", "1.3"]);
+        assert!(curl(&proxy, &["--tls-max", "1.2"]).contains("alert protocol version"));
+        assert!(curl(&proxy, &["--tlsv1.3"]).ends_with("200"));
+        let ended = proxy.stop();
+        assert_eq!(ended.closed("nothing in common"), 1, "{}", ended.stdout);
+    }
 }
 
 #[test]
@@ -88,9 +92,14 @@ fn every_kind_of_certificate_serves_both_versions() {
         return;
     }
     let dir = TempDir::new();
-    for (kind, _) in KEYS {
+    for ((kind, _), library) in KEYS
+        .into_iter()
+        .flat_map(|key| LIBRARIES.map(|tls| (key, tls)))
+    {
         let identity = self_signed(&dir, kind, kind);
         let proxy = Proxy::start(&[
+            "--tls",
+            library,
             "--cert",
             text(&identity.certificate),
             "--key",
@@ -100,7 +109,7 @@ fn every_kind_of_certificate_serves_both_versions() {
             let said = s_client(&proxy, &[version]);
             assert!(
                 said.contains("hello from spinlane"),
-                "{kind} {version}: {said}\n{}",
+                "{library} {kind} {version}: {said}\n{}",
                 proxy.log()
             );
         }
@@ -135,10 +144,15 @@ fn sessions_are_resumed_unless_tickets_are_off() {
         return;
     }
     let dir = TempDir::new();
-    for (tickets, resumptions) in [("2", 2), ("0", 0)] {
-        let proxy = Proxy::start(&["--tickets", tickets]);
+    for (library, tickets, resumptions) in [
+        ("rustls", "2", 2),
+        ("rustls", "0", 0),
+        ("openssl", "2", 2),
+        ("openssl", "0", 0),
+    ] {
+        let proxy = Proxy::start(&["--tls", library, "--tickets", tickets]);
         for version in ["-tls1_2", "-tls1_3"] {
-            let session = dir.path(&format!("session{version}{tickets}"));
+            let session = dir.path(&format!("session{version}{tickets}{library}"));
             let first = s_client(&proxy, &[version, "-sess_out", text(&session)]);
             assert!(first.contains("New, TLSv1"), "{first}");
             if session.exists() {
@@ -161,44 +175,33 @@ fn client_certificates_are_demanded_and_checked() {
         return;
     }
     let dir = TempDir::new();
-    let (client, stranger) = (
-        self_signed(&dir, "client", "p256"),
+    let (ca, stranger) = (
+        self_signed(&dir, "ca", "p256"),
         self_signed(&dir, "stranger", "rsa2048"),
     );
-    let proxy = Proxy::start(&["--client-ca", text(&client.certificate)]);
-    assert!(
-        proxy.said().contains("--cert CLIENT.PEM"),
-        "{}",
-        proxy.said()
-    );
-    for version in ["1.2", "1.3"] {
-        let with = |args: &[&str]| {
-            curl(
-                &proxy,
-                &[&["--tlsv1.2", "--tls-max", version], args].concat(),
-            )
-        };
-        let identified = with(&[
-            "--cert",
-            text(&client.certificate),
-            "--key",
-            text(&client.key),
-        ]);
-        assert!(identified.ends_with("200"), "{version}: {identified}");
-        assert!(with(&[]).contains("alert"), "{version}");
-        assert!(
-            with(&[
-                "--cert",
-                text(&stranger.certificate),
-                "--key",
-                text(&stranger.key)
-            ])
-            .contains("alert"),
-            "{version}"
-        );
+    let client = issued(&dir, "client", "p256", &ca, "DNS:client");
+    let stranger = issued(&dir, "imposter", "rsa2048", &stranger, "DNS:client");
+    for library in LIBRARIES {
+        let proxy = Proxy::start(&["--tls", library, "--client-ca", text(&ca.certificate)]);
+        let said = proxy.said();
+        assert!(said.contains("--cert CLIENT.PEM"), "{said}");
+        for version in ["1.2", "1.3"] {
+            let with = |args: &[&str]| {
+                let versions = ["--tlsv1.2", "--tls-max", version];
+                curl(&proxy, &[&versions, args].concat())
+            };
+            let of = |identity: &Identity| {
+                let (certificate, key) = (text(&identity.certificate), text(&identity.key));
+                with(&["--cert", certificate, "--key", key])
+            };
+            let identified = of(&client);
+            assert!(identified.ends_with("200"), "{version}: {identified}");
+            assert!(with(&[]).contains("alert"), "{version}");
+            assert!(of(&stranger).contains("alert"), "{version}");
+        }
+        let ended = proxy.stop();
+        assert_eq!(ended.closed("client certificate"), 4, "{}", ended.stdout);
     }
-    let ended = proxy.stop();
-    assert_eq!(ended.closed("client certificate"), 4, "{}", ended.stdout);
 }
 
 #[test]
@@ -206,11 +209,13 @@ fn a_protocol_is_chosen_by_alpn() {
     if !has("openssl") {
         return;
     }
-    let proxy = Proxy::start(&["--alpn", "acme/9,http/1.1"]);
-    assert!(s_client(&proxy, &["-alpn", "h2,http/1.1"]).contains("ALPN protocol: http/1.1"));
-    assert!(s_client(&proxy, &["-alpn", "http/1.1,acme/9"]).contains("ALPN protocol: acme/9"));
-    assert!(s_client(&proxy, &["-alpn", "h2"]).contains("No ALPN negotiated"));
-    proxy.stop();
+    for library in LIBRARIES {
+        let proxy = Proxy::start(&["--tls", library, "--alpn", "acme/9,http/1.1"]);
+        assert!(s_client(&proxy, &["-alpn", "h2,http/1.1"]).contains("ALPN protocol: http/1.1"));
+        assert!(s_client(&proxy, &["-alpn", "http/1.1,acme/9"]).contains("ALPN protocol: acme/9"));
+        assert!(s_client(&proxy, &["-alpn", "h2"]).contains("No ALPN negotiated"));
+        proxy.stop();
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod measure;
 mod proxy;
 mod sim;
 mod speed;
+mod tls;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Terminate TLS in front of a plain-TCP backend.
-    Proxy(proxy::Args),
+    Proxy(Box<proxy::Args>),
     /// List the crypto devices of this machine.
     Devices,
     /// Measure devices: operations per second and latency.

@@ -1,24 +1,18 @@
-//! `spinlane bench handshake`: offloaded against stock synchronous OpenSSL, round by round.
+//! `spinlane bench handshake`: offloaded against the stock libraries, round by round.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use spinlane::cryptodev::QueuePairConfig;
-use spinlane::openssl::{ClientConfig, KeyOffload, Pem, Protocol, ServerConfig};
-use spinlane::{Lcore, SslCtx, device};
+use spinlane::openssl::Protocol;
+use spinlane::{Lcore, device};
 
-use super::certificate::{self, Kind};
-use super::pipeline::Pipeline;
+use super::client::ClientCtx;
+use super::pipeline::{Pipeline, Round};
 use super::report::{Measured, Report};
+use super::server::ServerCtx;
 use crate::measure::{Stopwatch, on_core, pairs, within};
-
-/// The library that does TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Tls {
-    /// libssl of the system.
-    Openssl,
-}
+use crate::tls::{Identity, KeyKind, Library};
 
 /// The version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -33,23 +27,44 @@ pub enum Version {
     Tls13,
 }
 
-/// Full handshakes and one small message each way, clients in memory, key exchange X25519.
+/// The key exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// X25519.
+    X25519,
+    /// ECDH on P-256.
+    P256,
+    /// X25519 and ML-KEM-768, which needs `--tls rustls`; libssl is no baseline then.
+    #[value(name = "x25519mlkem768")]
+    X25519Mlkem768,
+}
+
+/// Handshakes and one small message each way, clients in memory.
 ///
-/// Counts what the server does: making its connection, its calls of libssl, the polls, dropping
-/// it. Clients and the moving of bytes are counted on neither side. Rounds take turns with rounds
-/// of stock synchronous OpenSSL on one pinned core; a pair of rounds during which the thread
-/// was preempted is thrown away and made up for, at most four times as often.
+/// Counts what the server does: making its connection, its calls of the TLS library, the polls,
+/// dropping it. Clients and the moving of bytes are counted on neither side. Rounds take turns on
+/// one pinned core with rounds of the stock libraries, synchronous: OpenSSL, and for `--tls rustls`
+/// also rustls over aws-lc-rs. A set of rounds during which the thread was preempted is thrown away
+/// and made up for, at most four times as often.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The library that does TLS.
-    #[arg(long, value_enum, default_value = "openssl")]
-    pub(super) tls: Tls,
+    #[arg(long, value_enum, default_value = "rustls")]
+    pub(super) tls: Library,
     /// The server's certificate.
     #[arg(long, value_enum, default_value = "rsa2048")]
-    pub(super) cert: Kind,
+    pub(super) cert: KeyKind,
     /// The version of TLS.
     #[arg(long, value_enum, default_value = "1.3")]
     pub(super) protocol: Version,
+    /// The key exchange.
+    #[arg(long, value_enum, default_value = "x25519")]
+    pub(super) group: Group,
+    /// Resume one session over and over, with a key exchange; a ticket per handshake unless
+    /// `--tickets` asks for more.
+    #[arg(long)]
+    pub(super) resume: bool,
     /// Connections at a time.
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(super) connections: usize,
@@ -57,7 +72,7 @@ pub struct Args {
     /// With fewer, only about as many handshakes are under way at once; the others wait to begin.
     #[arg(long, value_name = "B")]
     pub(super) burst: Option<usize>,
-    /// Pairs of rounds.
+    /// Rounds of each side.
     #[arg(long, default_value_t = 20, value_name = "K")]
     pub(super) rounds: usize,
     /// Handshakes per round.
@@ -105,13 +120,23 @@ pub fn check(args: &Args) -> Result<()> {
     within("--connections", args.connections, 1..=16_384)?;
     within("--burst", args.burst(), 1..=16_384)?;
     within("--rounds", args.rounds, 1..=100_000)?;
-    within("--handshakes", args.handshakes, 1..=10_000_000)
+    within("--handshakes", args.handshakes, 1..=10_000_000)?;
+    ensure!(
+        args.group != Group::X25519Mlkem768
+            || (args.tls == Library::Rustls && !args.resume && args.protocol == Version::Tls13),
+        "--group x25519mlkem768 needs --tls rustls and --protocol 1.3, and goes without --resume"
+    );
+    Ok(())
 }
 
 fn measure(args: &Args) -> Result<Report> {
     check(args)?;
-    let identity = certificate::generate(args.cert)?;
-    let plan = args.clone();
+    let identity = Identity::self_signed(args.cert)?;
+    let mut plan = args.clone();
+    if plan.resume {
+        plan.tickets = plan.tickets.max(1);
+    }
+    let plan = plan;
     let measured = on_core(args.core, move |core, lcore| {
         on_this_core(&plan, &identity, core, lcore)
     })?;
@@ -119,50 +144,44 @@ fn measure(args: &Args) -> Result<Report> {
 }
 
 /// The rounds, on the pinned thread.
-fn on_this_core(
-    args: &Args,
-    identity: &(Pem, Pem),
-    core: usize,
-    lcore: &Lcore,
-) -> Result<Measured> {
+fn on_this_core(args: &Args, identity: &Identity, core: usize, lcore: &Lcore) -> Result<Measured> {
+    spinlane::cryptodev::random::warm_up();
     let device = device::open(&args.device).context("--device")?;
     lcore.add_queue_pair(device.queue_pair(QueuePairConfig::default())?);
-    let (offloaded, stock) = (
-        server(args, identity, true)?,
-        server(args, identity, false)?,
-    );
-    if let KeyOffload::Unsupported(why) = offloaded.key_offload() {
-        anyhow::bail!("the key of --cert is not offloaded: {why}");
+    let mut servers = vec![ServerCtx::ours(args.tls, args, identity)?];
+    if args.tls == Library::Rustls {
+        servers.push(ServerCtx::stock_rustls(args, identity)?);
     }
-    let client = client(args)?;
+    if args.group != Group::X25519Mlkem768 {
+        servers.push(ServerCtx::stock_openssl(args, identity)?);
+    }
+    let client = ClientCtx::new(args, identity)?;
     let watch = Stopwatch::new();
-    let pipeline = |server, lcore| {
-        Pipeline::new(
+    let mut sides: Vec<Pipeline<'_>> = Vec::new();
+    for (index, server) in servers.iter().enumerate() {
+        let lcore = (index == 0).then_some(lcore);
+        let (connections, burst) = (args.connections, args.burst());
+        sides.push(Pipeline::new(
             server,
             &client,
             lcore,
             &watch,
-            args.connections,
-            args.burst(),
-        )
-    };
-    let (mut ours, mut theirs) = (pipeline(&offloaded, Some(lcore)), pipeline(&stock, None));
-    // Warms up caches, pools and lazily made objects of both sides.
-    for pipeline in [&mut ours, &mut theirs] {
-        pipeline.round(args.handshakes.min(4 * args.connections))?;
+            connections,
+            burst,
+        ));
+    }
+    // Warms up caches, pools and lazily made objects, and gets a session to resume.
+    for side in &mut sides {
+        side.round(1)?;
+        side.round(args.handshakes.min(4 * args.connections))?;
     }
     let rounds = pairs(args.rounds, |number| {
-        Ok(if number % 2 == 0 {
-            let first = ours.round(args.handshakes)?;
-            (first, theirs.round(args.handshakes)?)
-        } else {
-            let first = theirs.round(args.handshakes)?;
-            (ours.round(args.handshakes)?, first)
-        })
+        rounds_of(&mut sides, number, args.handshakes)
     })?;
     Ok(Measured {
         core,
-        pairs: rounds.kept,
+        baselines: servers[1..].iter().map(ServerCtx::name).collect(),
+        rounds: rounds.kept,
         thrown_away: rounds.thrown_away,
         preempted: rounds.preempted,
         device: device.name().to_owned(),
@@ -171,29 +190,14 @@ fn on_this_core(
     })
 }
 
-pub(super) fn server(
-    args: &Args,
-    (certificate, key): &(Pem, Pem),
-    offload: bool,
-) -> Result<SslCtx> {
-    let config = ServerConfig {
-        offload,
-        tickets: args.tickets,
-        max_protocol: args.protocol.into(),
-        ..ServerConfig::new(certificate.clone(), key.clone())
-    };
-    SslCtx::server(&config).context("the server's settings")
-}
-
-pub(super) fn client(args: &Args) -> Result<SslCtx> {
-    let config = ClientConfig {
-        min_protocol: args.protocol.into(),
-        max_protocol: args.protocol.into(),
-        // X25519 it is; but TLS 1.2 wants the certificate's curve listed, too (RFC 8422, section 5.1).
-        groups: Some("X25519:P-256".to_owned()),
-        ..ClientConfig::default()
-    };
-    SslCtx::client(&config).context("the client's settings")
+/// A round of each side, which take turns in going first.
+fn rounds_of(sides: &mut [Pipeline<'_>], number: usize, handshakes: usize) -> Result<Vec<Round>> {
+    let count = sides.len();
+    let mut rounds: Vec<Option<Round>> = std::iter::repeat_with(|| None).take(count).collect();
+    for index in (0..count).map(|index| (index + number) % count) {
+        rounds[index] = Some(sides[index].round(handshakes)?);
+    }
+    Ok(rounds.into_iter().flatten().collect())
 }
 
 impl Args {
@@ -248,14 +252,14 @@ mod tests {
         let args = parse("").unwrap();
         assert_eq!(
             (args.tls, args.cert, args.protocol),
-            (Tls::Openssl, Kind::Rsa2048, Version::Tls13)
+            (Library::Rustls, KeyKind::Rsa2048, Version::Tls13)
         );
         assert_eq!(
             (args.connections, args.device.as_str(), args.tickets),
             (64, "auto", 0)
         );
         let args = parse("--cert p256 --protocol 1.2 --connections 3 --core 1 --json").unwrap();
-        assert_eq!((args.cert, args.protocol), (Kind::P256, Version::Tls12));
+        assert_eq!((args.cert, args.protocol), (KeyKind::P256, Version::Tls12));
         assert_eq!((args.connections, args.core, args.json), (3, Some(1), true));
     }
 
@@ -296,19 +300,26 @@ mod tests {
             "connections",
             "device",
             "handshakes_per_s",
-            "baseline",
-            "baseline_handshakes_per_s",
-            "ratio_median",
-            "ratio_min",
-            "ratio_max",
+            "baselines",
             "rounds",
             "batch_fill_mean",
             "rounds_thrown_away",
             "server_us_p50",
             "server_us_p99",
-            "p99_ratio",
         ] {
             assert!(object.contains_key(key), "{key} is missing");
+        }
+        for baseline in object["baselines"].as_array().unwrap() {
+            for key in [
+                "name",
+                "handshakes_per_s",
+                "ratio_median",
+                "ratio_min",
+                "ratio_max",
+                "p99_ratio",
+            ] {
+                assert!(!baseline[key].is_null(), "{key} is missing");
+            }
         }
         assert!(object["ops_enqueued"].as_u64().unwrap() > 0);
         assert_eq!(object["ops_failed"], 0);
@@ -336,6 +347,32 @@ mod tests {
         if object["device"] == "mb" {
             assert!(object["batches"].as_u64().unwrap() > 0);
         }
+    }
+
+    #[test]
+    fn each_library_has_the_stock_ones_it_is_measured_against() {
+        for (line, names) in [
+            ("--tls openssl", &["OpenSSL"][..]),
+            ("--tls rustls --resume", &["rustls+aws-lc-rs", "OpenSSL"]),
+            (
+                "--tls rustls --group p256",
+                &["rustls+aws-lc-rs", "OpenSSL"],
+            ),
+            ("--tls rustls --group x25519mlkem768", &["rustls+aws-lc-rs"]),
+        ] {
+            let object = smoke(&format!(
+                "{line} --cert p256 --connections 4 --rounds 1 --handshakes 8"
+            ));
+            let baselines = object["baselines"].as_array().unwrap();
+            assert_eq!(baselines.len(), names.len(), "{line}");
+            for (baseline, name) in baselines.iter().zip(names) {
+                assert!(
+                    baseline["name"].as_str().unwrap().starts_with(name),
+                    "{baseline}"
+                );
+            }
+        }
+        assert!(error_of("--tls openssl --group x25519mlkem768").contains("--tls rustls"));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! `spinlane bench`: whole handshakes against the stock library.
+//! `spinlane bench`: whole handshakes against the stock libraries.
 
 mod arrivals;
-mod certificate;
+mod client;
 mod handshake;
 mod pipeline;
 mod report;
+mod server;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -12,7 +13,7 @@ use clap::Subcommand;
 /// What can be measured.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Full handshakes in memory; counts the server's CPU time only.
+    /// Handshakes in memory; counts the server's CPU time only.
     Handshake(handshake::Args),
     /// Handshakes in memory that arrive at random; throughput, batch fill and latency by load.
     Arrivals(arrivals::Args),

@@ -19,10 +19,12 @@ use std::collections::VecDeque;
 
 use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use spinlane::openssl::{Progress, SslError};
-use spinlane::{Conn, Lcore, Ssl, SslCtx};
+use spinlane::{Conn, Lcore};
 
+use super::client::ClientCtx;
+use super::server::{Server, ServerCtx};
 use crate::measure::{Stopwatch, histogram};
+use crate::tls::{Progress, Tls};
 
 const PING: &[u8] = b"ping-ping-ping!!";
 const PONG: &[u8] = b"pong-pong-pong!!";
@@ -50,9 +52,11 @@ impl Round {
 
 /// One side of a comparison.
 pub struct Pipeline<'a> {
-    server: &'a SslCtx,
-    client: &'a SslCtx,
-    /// Polled once per turn; `None` for the synchronous baseline, which has nothing to poll.
+    server: &'a ServerCtx,
+    client: &'a ClientCtx,
+    /// A client whose session the others resume.
+    earlier: Option<Tls>,
+    /// Polled once per turn; `None` for a synchronous baseline, which has nothing to poll.
     lcore: Option<&'a Lcore>,
     watch: &'a Stopwatch,
     links: Vec<Option<Link>>,
@@ -70,8 +74,8 @@ pub struct Pipeline<'a> {
 
 /// A client, a server, and how far they are.
 struct Link {
-    client: Ssl,
-    server: Ssl,
+    client: Tls,
+    server: Server,
     stage: Stage,
     /// The client has said hello.
     started: bool,
@@ -103,8 +107,8 @@ enum Next {
 impl<'a> Pipeline<'a> {
     /// A pipeline with at most `connections` at a time, `burst` of them stepped per turn.
     pub fn new(
-        server: &'a SslCtx,
-        client: &'a SslCtx,
+        server: &'a ServerCtx,
+        client: &'a ClientCtx,
         lcore: Option<&'a Lcore>,
         watch: &'a Stopwatch,
         connections: usize,
@@ -113,6 +117,7 @@ impl<'a> Pipeline<'a> {
         Self {
             server,
             client,
+            earlier: None,
             lcore,
             watch,
             links: std::iter::repeat_with(|| None).take(connections).collect(),
@@ -177,14 +182,9 @@ impl<'a> Pipeline<'a> {
     }
 
     fn start(&mut self, slot: usize) -> Result<()> {
-        let client = Ssl::client(self.client)?;
-        let (server, server_ns) = self.watch.time(|| -> Result<Ssl, SslError> {
-            let mut server = Ssl::server(self.server)?;
-            if let Some(lcore) = self.lcore {
-                server.attach(lcore, Conn(slot as u64));
-            }
-            Ok(server)
-        });
+        let client = self.client.connect(self.earlier.as_ref())?;
+        let accept = || self.server.accept(self.lcore, Conn(slot as u64));
+        let (server, server_ns) = self.watch.time(accept);
         self.server_ns += server_ns;
         let link = Link {
             client,
@@ -220,13 +220,19 @@ impl<'a> Pipeline<'a> {
             mut server,
             ..
         } = link;
-        carry(&mut server, &mut client)?;
+        ensure!(
+            server.session_reused() == self.earlier.is_some(),
+            "a session was resumed that should not be, or the other way round"
+        );
+        server.write_output(|bytes| client.push_input(bytes))?;
         let mut answer = [0; 64];
         match client.read(&mut answer)? {
             Progress::Done(count) if answer[..count] == *PONG => {}
             other => bail!("the client got {other:?} in place of the server's message"),
         }
-        drop(client);
+        if self.client.resumes() && self.earlier.is_none() {
+            self.earlier = Some(client);
+        }
         let ((), server_ns) = self.watch.time(|| drop(server));
         self.server_ns += server_ns;
         Ok(link.server_ns + server_ns)
@@ -269,7 +275,7 @@ impl Link {
     /// The client's part: takes what the server sent, answers it.
     fn client_turn(&mut self) -> Result<()> {
         let Self { client, server, .. } = self;
-        let news = carry(server, client)?;
+        let news = server.write_output(|bytes| client.push_input(bytes))?;
         if !client.is_established() && (news != 0 || !self.started) {
             self.started = true;
             match client.handshake()? {
@@ -285,7 +291,7 @@ impl Link {
                 "its message came to {sent:?}"
             );
         }
-        carry(client, server)?;
+        client.write_output(|bytes| server.push_input(bytes).map_err(std::io::Error::other))?;
         Ok(())
     }
 
@@ -295,9 +301,6 @@ impl Link {
             let progress = match self.stage {
                 Stage::Handshake => self.server.handshake()?,
                 Stage::Read => {
-                    if self.server.input_len() == 0 {
-                        return Ok(Next::Runnable);
-                    }
                     let mut message = [0; 64];
                     let progress = self.server.read(&mut message)?;
                     if let Progress::Done(count) = progress {
@@ -328,9 +331,4 @@ impl Stage {
             Self::Write | Self::Finished => Self::Finished,
         }
     }
-}
-
-/// Moves what `from` wants to send into `to`; returns how many bytes.
-fn carry(from: &mut Ssl, to: &mut Ssl) -> Result<usize> {
-    Ok(from.write_output(|bytes| Ok(to.push_input(bytes)))?)
 }

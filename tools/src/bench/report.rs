@@ -5,20 +5,22 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use spinlane::lcore::Stats;
 
-use super::certificate::Kind;
-use super::handshake::{Args, Tls, Version};
+use super::handshake::{Args, Group, Version};
 use super::pipeline::Round;
 use crate::measure::{Spread, histogram, percentile_us};
+use crate::tls::{KeyKind, Library};
 
 /// What the pinned thread found out.
 pub struct Measured {
     /// The core it was pinned to.
     pub core: usize,
-    /// Rounds that count: ours, the baseline's.
-    pub pairs: Vec<(Round, Round)>,
-    /// Pairs that do not.
+    /// Names of those we are compared with.
+    pub baselines: Vec<String>,
+    /// Rounds that count: ours, then each baseline's.
+    pub rounds: Vec<Vec<Round>>,
+    /// Sets of rounds that do not.
     pub thrown_away: usize,
-    /// The pairs that count were preempted, as all were.
+    /// The rounds that count were preempted, as all were.
     pub preempted: bool,
     /// Name of the device.
     pub device: String,
@@ -31,45 +33,55 @@ pub struct Measured {
 /// One run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    tls: Tls,
+    tls: Library,
     protocol: Version,
-    cert: Kind,
+    cert: KeyKind,
+    group: Group,
+    resume: bool,
     connections: usize,
     burst: usize,
     device: String,
     tickets: usize,
     pub core: usize,
-    /// Pairs of rounds that count.
+    /// Rounds of each side that count.
     rounds: usize,
     handshakes_per_round: usize,
-    /// Pairs thrown away because the thread was preempted.
+    /// Those thrown away because the thread was preempted.
     rounds_thrown_away: usize,
-    /// No pair was free of preemption; the figures are of preempted ones.
+    /// No round was free of preemption; the figures are of preempted ones.
     pub preempted: bool,
     /// Median over the rounds.
     handshakes_per_s: f64,
-    baseline: String,
-    baseline_handshakes_per_s: f64,
-    ratio_median: f64,
-    ratio_min: f64,
-    ratio_max: f64,
-    /// Of the fastest round of each side, which a noisy machine disturbs least.
+    /// Of the fastest round, which a noisy machine disturbs least.
     best_handshakes_per_s: f64,
-    baseline_best_handshakes_per_s: f64,
-    ratio_of_best: f64,
     /// Server time per handshake.
     server_us_p50: f64,
     server_us_p99: f64,
-    baseline_server_us_p50: f64,
-    baseline_server_us_p99: f64,
-    p50_ratio: f64,
-    p99_ratio: f64,
+    baselines: Vec<Baseline>,
     /// Mean number of lanes filled; none if there was no batch.
     batch_fill_mean: Option<f64>,
     #[serde(flatten)]
     counters: Counters,
     clock: &'static str,
     clock_overhead_ns: u64,
+}
+
+/// A stock library, and how we compare with it.
+#[derive(Debug, Serialize)]
+struct Baseline {
+    name: String,
+    handshakes_per_s: f64,
+    best_handshakes_per_s: f64,
+    server_us_p50: f64,
+    server_us_p99: f64,
+    /// Our rate over its rate, round by round.
+    ratio_median: f64,
+    ratio_min: f64,
+    ratio_max: f64,
+    ratio_of_best: f64,
+    /// Our time over its time.
+    p50_ratio: f64,
+    p99_ratio: f64,
 }
 
 /// What the lcore and its device counted, the warm-up included.
@@ -101,50 +113,39 @@ impl Report {
     /// # Errors
     /// There was no round, or no op reached the device.
     pub fn of(args: &Args, measured: &Measured) -> Result<Self> {
-        let ours = Side::of(measured.pairs.iter().map(|(ours, _)| ours))?;
-        let theirs = Side::of(measured.pairs.iter().map(|(_, theirs)| theirs))?;
-        let ratio = Spread::of(
-            ours.rates
-                .iter()
-                .zip(&theirs.rates)
-                .map(|(ours, theirs)| ours / theirs),
-        )?;
+        let side = |index| Side::of(measured.rounds.iter().filter_map(|set| set.get(index)));
+        let ours = side(0)?;
+        let baselines = measured.baselines.iter().enumerate();
+        let baselines = baselines
+            .map(|(index, name)| Baseline::of(name, &ours, &side(index + 1)?))
+            .collect::<Result<_>>()?;
         let counters = Counters::of(&measured.stats);
         ensure!(
             counters.ops_enqueued != 0,
             "no op ever reached device {}; nothing was offloaded",
             measured.device
         );
-        let (our_rate, their_rate) = (ours.rate()?, theirs.rate()?);
-        let us = |side: &Side, percent| percentile_us(&side.each_ns, percent);
+        let rate = ours.rate()?;
         Ok(Self {
             tls: args.tls,
             protocol: args.protocol,
             cert: args.cert,
+            group: args.group,
+            resume: args.resume,
             connections: args.connections,
             burst: args.burst(),
             device: measured.device.clone(),
             tickets: args.tickets,
             core: measured.core,
-            rounds: measured.pairs.len(),
+            rounds: measured.rounds.len(),
             handshakes_per_round: args.handshakes,
             rounds_thrown_away: measured.thrown_away,
             preempted: measured.preempted,
-            handshakes_per_s: our_rate.median,
-            baseline: format!("{}, synchronous", openssl::version::version()),
-            baseline_handshakes_per_s: their_rate.median,
-            ratio_median: ratio.median,
-            ratio_min: ratio.min,
-            ratio_max: ratio.max,
-            best_handshakes_per_s: our_rate.max,
-            baseline_best_handshakes_per_s: their_rate.max,
-            ratio_of_best: our_rate.max / their_rate.max,
-            server_us_p50: us(&ours, 50.0),
-            server_us_p99: us(&ours, 99.0),
-            baseline_server_us_p50: us(&theirs, 50.0),
-            baseline_server_us_p99: us(&theirs, 99.0),
-            p50_ratio: us(&ours, 50.0) / us(&theirs, 50.0),
-            p99_ratio: us(&ours, 99.0) / us(&theirs, 99.0),
+            handshakes_per_s: rate.median,
+            best_handshakes_per_s: rate.max,
+            server_us_p50: ours.us(50.0),
+            server_us_p99: ours.us(99.0),
+            baselines,
             batch_fill_mean: measured
                 .stats
                 .channels
@@ -160,9 +161,11 @@ impl Report {
     pub fn print(&self) {
         let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         println!(
-            "{}, {} certificate, {} connections, device {}, core {}: {} rounds of {} handshakes, {} thrown away (preempted)",
+            "{}{}, {} certificate, {}, {} connections, device {}, core {}: {} rounds of {} handshakes, {} thrown away (preempted)",
             self.protocol.name(),
+            if self.resume { " resumed" } else { "" },
             name(&self.cert),
+            name(&self.group),
             self.connections,
             self.device,
             self.core,
@@ -178,30 +181,59 @@ impl Report {
             "server's CPU time only", "hs/s", "p50 us", "p99 us"
         );
         row(
-            "spinlane",
+            &format!("spinlane, {}", name(&self.tls)),
             self.handshakes_per_s,
             self.server_us_p50,
             self.server_us_p99,
         );
-        row(
-            &self.baseline,
-            self.baseline_handshakes_per_s,
-            self.baseline_server_us_p50,
-            self.baseline_server_us_p99,
-        );
+        for baseline in &self.baselines {
+            row(
+                &baseline.name,
+                baseline.handshakes_per_s,
+                baseline.server_us_p50,
+                baseline.server_us_p99,
+            );
+        }
+        for baseline in &self.baselines {
+            println!(
+                "ratio to {}: {:.2} ({:.2} to {:.2}), of the best rounds {:.2}, of p50 {:.2}, of p99 {:.2}",
+                baseline.name,
+                baseline.ratio_median,
+                baseline.ratio_min,
+                baseline.ratio_max,
+                baseline.ratio_of_best,
+                baseline.p50_ratio,
+                baseline.p99_ratio,
+            );
+        }
         println!(
-            "ratio {:.2} ({:.2} to {:.2}), of the best rounds {:.2}, of p50 {:.2}, of p99 {:.2}; batch fill {}; burst {}, ops in flight at most {}",
-            self.ratio_median,
-            self.ratio_min,
-            self.ratio_max,
-            self.ratio_of_best,
-            self.p50_ratio,
-            self.p99_ratio,
+            "batch fill {}; burst {}, ops in flight at most {}",
             self.batch_fill_mean
                 .map_or("none".to_owned(), |fill| format!("{fill:.2}")),
             self.burst,
             self.counters.ops_in_flight_peak,
         );
+    }
+}
+
+impl Baseline {
+    fn of(name: &str, ours: &Side, theirs: &Side) -> Result<Self> {
+        let rates = ours.rates.iter().zip(&theirs.rates);
+        let ratio = Spread::of(rates.map(|(ours, theirs)| ours / theirs))?;
+        let rate = theirs.rate()?;
+        Ok(Self {
+            name: name.to_owned(),
+            handshakes_per_s: rate.median,
+            best_handshakes_per_s: rate.max,
+            server_us_p50: theirs.us(50.0),
+            server_us_p99: theirs.us(99.0),
+            ratio_median: ratio.median,
+            ratio_min: ratio.min,
+            ratio_max: ratio.max,
+            ratio_of_best: ours.rate()?.max / rate.max,
+            p50_ratio: ours.us(50.0) / theirs.us(50.0),
+            p99_ratio: ours.us(99.0) / theirs.us(99.0),
+        })
     }
 }
 
@@ -220,6 +252,11 @@ impl Side {
 
     fn rate(&self) -> Result<Spread> {
         Spread::of(self.rates.iter().copied())
+    }
+
+    /// This percentile of the server's time per handshake, in microseconds.
+    fn us(&self, percent: f64) -> f64 {
+        percentile_us(&self.each_ns, percent)
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use spinlane::openssl::Protocol;
 
-use super::identity::KeyKind;
 use crate::cores::Cores;
+use crate::tls::{KeyKind, Library};
 
 /// What `--backend` calls the built-in responder.
 const RESPOND: &str = "respond";
+/// An hour: with a ticket per connection, far from as many as a key may seal (2^32).
+const TICKET_ROTATION: &str = "3600";
 
 /// Terminates TLS in front of a plain-TCP backend, on cores that poll.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,12 +24,14 @@ pub struct Args {
     /// Where the plain text goes; `respond` answers HTTP requests here.
     #[arg(long, value_name = "HOST:PORT|respond", default_value = RESPOND)]
     pub backend: String,
-    /// Certificate, then its issuers. Without it, a throw-away one is made in memory.
+    /// Certificate, then its issuers. Give it several times, with as many --key, to choose by
+    /// the name that the client asks for (SNI); the first serves all other names. Without it, a
+    /// throw-away one is made in memory. SIGHUP has the files read again.
     #[arg(long, value_name = "PEM", requires = "key")]
-    pub cert: Option<PathBuf>,
+    pub cert: Vec<PathBuf>,
     /// The certificate's private key, without pass phrase.
     #[arg(long, value_name = "PEM", requires = "cert")]
-    pub key: Option<PathBuf>,
+    pub key: Vec<PathBuf>,
     /// Key of the throw-away certificate.
     #[arg(
         long,
@@ -43,8 +47,8 @@ pub struct Args {
     #[arg(long, value_name = "SPEC", default_value = "auto")]
     pub device: String,
     /// TLS library.
-    #[arg(long, value_name = "LIBRARY", default_value = "openssl")]
-    pub tls: Tls,
+    #[arg(long, value_name = "LIBRARY", default_value = "rustls")]
+    pub tls: Library,
     /// Lowest version of TLS accepted.
     #[arg(long, value_name = "1.2|1.3", default_value = "1.2", value_parser = protocol)]
     pub min_protocol: Protocol,
@@ -57,6 +61,14 @@ pub struct Args {
     /// Session tickets per full handshake; 0 switches resumption off.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=16))]
     pub tickets: u8,
+    /// Tickets are sealed under a new key that often, and good for one to two such times
+    /// (--tls rustls; libssl's keys last as long as the program).
+    #[arg(long, value_name = "SECONDS", default_value = TICKET_ROTATION, value_parser = rotation)]
+    pub ticket_rotation: Duration,
+    /// Bytes that a client's handshake may have under way, such as a long certificate chain
+    /// (--tls rustls).
+    #[arg(long, value_name = "BYTES", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(20480..=1 << 20))]
+    pub max_handshake_bytes: u32,
     /// A client that has not finished its handshake by then is closed.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub handshake_timeout: Duration,
@@ -78,25 +90,6 @@ pub struct Args {
     pub drain_timeout: Duration,
 }
 
-/// A TLS library to terminate TLS with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
-    /// The machine's libssl.
-    Openssl,
-}
-
-impl std::str::FromStr for Tls {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "openssl" => Ok(Self::Openssl),
-            "rustls" => Err("rustls is not built in yet; there is: openssl".to_owned()),
-            _ => Err("no such TLS library; there is: openssl".to_owned()),
-        }
-    }
-}
-
 fn protocol(version: &str) -> Result<Protocol, String> {
     match version {
         "1.2" => Ok(Protocol::Tls12),
@@ -112,6 +105,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|seconds| (0.001..=1e6).contains(seconds));
     let seconds = seconds.ok_or("not a time; give seconds from 0.001 to 1000000, e.g. 10")?;
     Ok(Duration::from_secs_f64(seconds))
+}
+
+fn rotation(text: &str) -> Result<Duration, String> {
+    let time = seconds(text)?;
+    if time < Duration::from_secs(1) {
+        return Err("too often; give at least 1 second".to_owned());
+    }
+    Ok(time)
 }
 
 /// What connections are for.

@@ -3,8 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use spinlane::openssl::{Progress, SslError};
-use spinlane::{Conn, Lcore, Ssl, SslCtx};
+use crate::tls::{Progress, Tls, TlsError};
 
 use super::buffer::Buffer;
 use super::relay::is_transient;
@@ -12,8 +11,10 @@ use super::relay::is_transient;
 /// A client.
 pub struct Client {
     socket: TcpStream,
-    ssl: Ssl,
-    /// TCP bytes came that libssl has not seen all of.
+    tls: Tls,
+    /// The first byte that came.
+    first_byte: Option<u8>,
+    /// TCP bytes came that the TLS library has not seen all of.
     unread: bool,
     /// Nothing more will come over TCP.
     fin: bool,
@@ -27,17 +28,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// An accepted connection, called `conn` on `lcore`.
+    /// An accepted connection.
     ///
     /// # Errors
-    /// libssl is out of memory, or the socket is none.
-    pub fn new(socket: TcpStream, ctx: &SslCtx, lcore: &Lcore, conn: Conn) -> anyhow::Result<Self> {
+    /// The socket is none.
+    pub fn new(socket: TcpStream, tls: Tls) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let mut ssl = Ssl::server(ctx)?;
-        ssl.attach(lcore, conn);
         Ok(Self {
             socket,
-            ssl,
+            tls,
+            first_byte: None,
             unread: false,
             fin: false,
             ended: false,
@@ -50,21 +50,27 @@ impl Client {
     /// Drives the handshake.
     ///
     /// # Errors
-    /// As for [`Ssl::handshake`].
-    pub fn handshake(&mut self) -> Result<Progress, SslError> {
+    /// As for [`Tls::handshake`].
+    pub fn handshake(&mut self) -> Result<Progress, TlsError> {
         // What came behind the handshake is still to be read.
         self.unread = true;
-        self.ssl.handshake()
+        self.tls.handshake()
     }
 
     /// Whether the handshake is done.
     pub fn is_established(&self) -> bool {
-        self.ssl.is_established()
+        self.tls.is_established()
     }
 
     /// Whether the handshake resumed an earlier session.
     pub fn session_reused(&self) -> bool {
-        self.ssl.session_reused()
+        self.tls.session_reused()
+    }
+
+    /// Whether what it sent begins as a request of plain HTTP does, and no record of TLS.
+    pub fn speaks_http(&self) -> bool {
+        self.first_byte
+            .is_some_and(|byte| byte.is_ascii_uppercase())
     }
 
     /// Whether the client's TCP stream has ended.
@@ -87,14 +93,21 @@ impl Client {
     /// # Errors
     /// The connection broke.
     pub fn receive(&mut self) -> io::Result<usize> {
-        if self.fin || !self.ssl.has_input_room() {
+        if self.fin || !self.tls.has_input_room() {
             return Ok(0);
         }
         let socket = &self.socket;
-        match self.ssl.read_input(|room| (&*socket).read(room)) {
+        let mut first = None;
+        let received = self.tls.read_input(|room| {
+            let count = (&*socket).read(room)?;
+            first = room[..count].first().copied();
+            Ok(count)
+        });
+        match received {
             Ok(count) => {
                 self.fin = count == 0;
                 self.unread = true;
+                self.first_byte = self.first_byte.or(first);
                 Ok(count)
             }
             Err(error) if is_transient(&error) => Ok(0),
@@ -123,9 +136,9 @@ impl Client {
     /// The connection broke.
     pub fn send(&mut self) -> io::Result<usize> {
         let mut sent = 0;
-        while self.ssl.output_len() != 0 {
+        while self.tls.output_len() != 0 {
             let socket = &self.socket;
-            match self.ssl.write_output(|bytes| (&*socket).write(bytes)) {
+            match self.tls.write_output(|bytes| (&*socket).write(bytes)) {
                 Ok(count) => sent += count,
                 Err(error) if is_transient(&error) => break,
                 Err(error) => return Err(error),
@@ -136,20 +149,20 @@ impl Client {
 
     /// Whether everything was given to the socket.
     pub fn is_flushed(&self) -> bool {
-        self.ssl.output_len() == 0
+        self.tls.output_len() == 0
     }
 
     /// Decrypts into `up` while it has room; returns how many bytes.
     ///
     /// # Errors
     /// A record is not authentic or not allowed; an alert waits to be sent.
-    pub fn decrypt(&mut self, up: &mut Buffer) -> Result<usize, SslError> {
+    pub fn decrypt(&mut self, up: &mut Buffer) -> Result<usize, TlsError> {
         let mut decrypted = 0;
         while self.unread && !self.ended && !up.is_full() {
             let mut progress = Progress::WantInput;
             decrypted += up.fill(|room| {
-                progress = self.ssl.read(room)?;
-                Ok::<_, SslError>(if let Progress::Done(count) = progress {
+                progress = self.tls.read(room)?;
+                Ok::<_, TlsError>(if let Progress::Done(count) = progress {
                     count
                 } else {
                     0
@@ -158,10 +171,10 @@ impl Client {
             match progress {
                 Progress::Done(_) => {}
                 Progress::Closed => self.ended = true,
-                // libssl is not told of a bare end: it would refuse to write the rest.
+                // The library is not told of a bare end: libssl would refuse to write the rest.
                 Progress::WantInput if self.fin => (self.ended, self.bare_end) = (true, true),
                 Progress::WantInput => self.unread = false,
-                // An answer of libssl's own has to leave first.
+                // An answer of the library's own has to leave first.
                 _ => break,
             }
         }
@@ -172,12 +185,12 @@ impl Client {
     /// socket; returns how many bytes.
     ///
     /// # Errors
-    /// libssl refuses, or the connection broke.
-    pub fn encrypt(&mut self, down: &mut Buffer) -> Result<usize, SslError> {
+    /// The library refuses, or the connection broke.
+    pub fn encrypt(&mut self, down: &mut Buffer) -> Result<usize, TlsError> {
         if down.is_empty() || !self.is_flushed() {
             return Ok(0);
         }
-        match self.ssl.write(down.unread())? {
+        match self.tls.write(down.unread())? {
             Progress::Done(count) => {
                 down.consume(count);
                 Ok(count)
@@ -190,7 +203,7 @@ impl Client {
     pub fn notify(&mut self) {
         if !self.notified && self.is_flushed() {
             self.notified = true;
-            self.ssl.shutdown();
+            self.tls.shutdown();
         }
     }
 

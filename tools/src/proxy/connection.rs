@@ -10,8 +10,6 @@
 
 use std::net::SocketAddr;
 
-use spinlane::openssl::Progress;
-
 use super::args::Backend;
 use super::buffer::{Buffer, CAPACITY};
 use super::client::Client;
@@ -20,6 +18,7 @@ use super::env::Env;
 use super::failure::{Failure, Parting};
 use super::relay::{Relay, RelayError};
 use super::respond::Responder;
+use crate::tls::Progress;
 
 /// Rounds that a busy connection gets per turn.
 const ROUNDS: usize = 4;
@@ -39,7 +38,7 @@ pub struct Connection {
     up: Buffer,
     /// To the client, to be encrypted.
     down: Buffer,
-    /// libssl is to be called although nothing came.
+    /// The TLS library is to be called although nothing came.
     due: bool,
     deadline_ns: u64,
 }
@@ -145,7 +144,10 @@ impl Connection {
                 return self.exchange(env);
             }
             Ok(progress) => progress,
-            Err(error) => return Err(Failure::of_handshake(&error)),
+            Err(error) => {
+                let speaks_http = self.client.speaks_http();
+                return Err(Failure::of_handshake(&error, speaks_http));
+            }
         };
         self.send(env)?;
         match progress {

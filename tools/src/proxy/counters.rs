@@ -1,6 +1,10 @@
 //! What a core counts, and why connections end.
 
-use spinlane::openssl::ErrorStack;
+use rustls::InvalidMessage;
+use spinlane::openssl::{ErrorStack, SslError};
+use spinlane::rustls::Error;
+
+use crate::tls::TlsError;
 
 /// Why a connection was closed. Every connection ends with exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Closed {
     Truncated,
     /// The handshake took too long.
     HandshakeTimeout,
+    /// A handshake message was longer than allowed (`--max-handshake-bytes`).
+    HandshakeTooLong,
     /// The handshake failed in another way.
     HandshakeFailed,
     /// The client's TCP connection was reset.
@@ -39,7 +45,7 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Finished,
         Self::PlainHttp,
         Self::NotTls,
@@ -48,6 +54,7 @@ impl Closed {
         Self::ClientAlert,
         Self::Truncated,
         Self::HandshakeTimeout,
+        Self::HandshakeTooLong,
         Self::HandshakeFailed,
         Self::ClientReset,
         Self::TlsError,
@@ -68,6 +75,7 @@ impl Closed {
             Self::ClientAlert => "client alert",
             Self::Truncated => "truncated handshake",
             Self::HandshakeTimeout => "handshake timeout",
+            Self::HandshakeTooLong => "handshake too long",
             Self::HandshakeFailed => "handshake failed",
             Self::ClientReset => "client reset",
             Self::TlsError => "tls error",
@@ -78,9 +86,39 @@ impl Closed {
         }
     }
 
-    /// What a failed handshake failed of, by what libssl said.
-    pub fn of_handshake(stack: &ErrorStack) -> Self {
-        const TELLTALES: [(&str, Closed); 19] = [
+    /// What a failed handshake failed of.
+    pub fn of_handshake(error: &TlsError) -> Self {
+        match error {
+            TlsError::Openssl(SslError::Tls(stack)) => Self::of_openssl(stack),
+            TlsError::Openssl(_) => Self::HandshakeFailed,
+            TlsError::Rustls(Error::Tls(error)) => Self::of_rustls(error),
+            TlsError::Rustls(Error::InputTooLong { .. }) => Self::HandshakeTooLong,
+            TlsError::Rustls(_) => Self::HandshakeFailed,
+        }
+    }
+
+    /// By what rustls said.
+    fn of_rustls(error: &rustls::Error) -> Self {
+        use rustls::Error as E;
+        match error {
+            E::PeerIncompatible(_) | E::NoApplicationProtocol => Self::NothingInCommon,
+            E::NoCertificatesPresented | E::InvalidCertificate(_) => Self::ClientCertificate,
+            E::AlertReceived(_) => Self::ClientAlert,
+            E::PeerSentOversizedRecord
+            | E::InvalidMessage(
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge
+                | InvalidMessage::InvalidEmptyPayload,
+            ) => Self::NotTls,
+            E::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => Self::HandshakeTooLong,
+            _ => Self::HandshakeFailed,
+        }
+    }
+
+    /// By what libssl said.
+    fn of_openssl(stack: &ErrorStack) -> Self {
+        const TELLTALES: [(&str, Closed); 20] = [
             ("http request", Closed::PlainHttp),
             ("https proxy request", Closed::PlainHttp),
             (
@@ -98,6 +136,7 @@ impl Closed {
             ("inappropriate fallback", Closed::NothingInCommon),
             ("no protocols available", Closed::NothingInCommon),
             ("version too low", Closed::NothingInCommon),
+            ("no application protocol", Closed::NothingInCommon),
             ("wrong version number", Closed::NotTls),
             ("unknown protocol", Closed::NotTls),
             ("packet length too long", Closed::NotTls),

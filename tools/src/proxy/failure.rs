@@ -1,9 +1,8 @@
 //! What ends a connection early, and how to part from the client then.
 
-use spinlane::openssl::SslError;
-
 use super::counters::Closed;
 use super::relay::RelayError;
+use crate::tls::TlsError;
 
 /// What ends a connection early.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct Failure {
 pub enum Parting {
     /// The TCP connection is gone, or does not matter.
     None,
-    /// libssl has said what there is to say.
+    /// The TLS library has said what there is to say.
     Alert,
     /// close_notify: the end is a clean one.
     Notify,
@@ -43,11 +42,11 @@ impl Failure {
         Self::new(Closed::Truncated, detail, Parting::Alert)
     }
 
-    /// The handshake failed.
-    pub fn of_handshake(error: &SslError) -> Self {
-        let closed = match error {
-            SslError::Tls(stack) => Closed::of_handshake(stack),
-            _ => Closed::HandshakeFailed,
+    /// The handshake failed. `speaks_http`: the client began as plain HTTP does.
+    pub fn of_handshake(error: &TlsError, speaks_http: bool) -> Self {
+        let closed = match Closed::of_handshake(error) {
+            Closed::NotTls if speaks_http => Closed::PlainHttp,
+            closed => closed,
         };
         Self::new(closed, error, Parting::Alert)
     }
@@ -60,9 +59,9 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-impl From<SslError> for Failure {
+impl From<TlsError> for Failure {
     /// A record failed.
-    fn from(error: SslError) -> Self {
+    fn from(error: TlsError) -> Self {
         Self::new(Closed::TlsError, error, Parting::Alert)
     }
 }

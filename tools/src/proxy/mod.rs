@@ -9,13 +9,14 @@ mod args;
 mod buffer;
 mod client;
 mod connection;
+mod context;
 mod counters;
 mod env;
 mod failure;
-mod identity;
 mod listener;
 mod metrics;
 mod relay;
+mod reload;
 mod report;
 mod respond;
 mod signals;
@@ -27,21 +28,25 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spinlane::cryptodev::{Device, QueuePairConfig};
 use spinlane::lcore::Launched;
-use spinlane::openssl::{KeyOffload, ServerConfig};
-use spinlane::{Config, Lcore, SslCtx};
+use spinlane::{Config, Lcore};
 
+use crate::tls::Library;
 pub use args::Args;
-use args::{Backend, Limits, Tls};
+use args::{Backend, Limits};
+use context::{Context as TlsContext, Lasting};
 use counters::Counters;
 use metrics::Metrics;
+use reload::Current;
 use report::Report;
-use signals::Stop;
+use signals::{Hangup, Stop};
 use worker::{Event, Site, Worker};
 
+/// How often the main thread looks for signals, and thus how long SIGHUP may take.
+const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(100);
 /// All cores are ready within this time.
 const START: Duration = Duration::from_secs(30);
 
@@ -58,31 +63,32 @@ struct Start {
 /// # Errors
 /// An argument is at fault, or a core cannot start; the text names which.
 pub fn run(args: &Args) -> Result<()> {
-    let Tls::Openssl = args.tls;
     let limits = args.limits()?;
     let cores = args.core_list()?;
     let address = args.listen_address()?;
     let metrics = args.metrics_address()?.map(Metrics::bind).transpose()?;
     let device = spinlane::device::open(&args.device)
         .with_context(|| format!("--device {}", args.device))?;
-    let ctx = context(args)?;
+    let lasting = Lasting::new(args)?;
+    let context = TlsContext::new(args, &lasting)?;
     let (address, listeners) = listener::bind(address, cores.len())?;
     raise_file_limit(&limits, cores.len());
-    let stop = Stop::on_signals()?;
+    let (stop, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
 
     let scrape = metrics.as_ref().map(|metrics| metrics.address);
     let banner = banner(
         args,
-        &ctx,
+        &context,
         device.name(),
         &cores,
         address,
         limits.backend,
         scrape,
     );
+    let current = Current::new(context);
     let start = Arc::new(Start {
         site: Site {
-            ctx,
+            context: current.clone(),
             stop: stop.clone(),
             limits,
             metrics: metrics.as_ref().map(Metrics::probe),
@@ -101,9 +107,14 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         stop.ask();
     }
-    for event in events {
-        if let Event::Report(report) = event {
-            say(&report.to_string());
+    loop {
+        match events.recv_timeout(LOOK_FOR_SIGNALS) {
+            Ok(Event::Report(report)) => say(&report.to_string()),
+            Ok(Event::Ready) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if hangup.take() {
+            reload(args, &lasting, &current);
         }
     }
     finish(launched)
@@ -171,31 +182,15 @@ fn say(text: &str) {
         .and_then(|()| stdout.flush());
 }
 
-/// Certificate, key and settings.
-fn context(args: &Args) -> Result<SslCtx> {
-    let (certificate, key) = match (&args.cert, &args.key) {
-        (Some(cert), Some(key)) => (
-            identity::read("--cert", cert)?,
-            identity::read("--key", key)?,
-        ),
-        _ => identity::self_signed(args.self_signed)?,
-    };
-    let mut config = ServerConfig::new(certificate, key);
-    config.min_protocol = args.min_protocol;
-    config.tickets = usize::from(args.tickets);
-    config.client_roots = args
-        .client_ca
-        .as_ref()
-        .map(|path| identity::read("--client-ca", path))
-        .transpose()?;
-    for name in &args.alpn {
-        ensure!(
-            (1..=255).contains(&name.len()),
-            "--alpn {name:?}: a protocol's name has 1 to 255 bytes"
-        );
+/// Reads certificates and keys again. If they are unusable, what there is stays.
+fn reload(args: &Args, lasting: &Lasting, current: &Current) {
+    match TlsContext::new(args, lasting) {
+        Ok(context) => {
+            current.replace(context);
+            tracing::info!("certificates and keys were read again");
+        }
+        Err(error) => tracing::error!("nothing is changed by SIGHUP: {error:#}"),
     }
-    config.alpn.clone_from(&args.alpn);
-    Ok(SslCtx::server(&config)?)
 }
 
 /// File descriptors for as many connections as there may be, if the system allows them.
@@ -224,7 +219,7 @@ fn raise_file_limit(limits: &Limits, cores: usize) {
 /// What is said when all cores are ready.
 fn banner(
     args: &Args,
-    ctx: &SslCtx,
+    context: &TlsContext,
     device: &str,
     cores: &[usize],
     address: SocketAddr,
@@ -232,15 +227,21 @@ fn banner(
     scrape: Option<SocketAddr>,
 ) -> String {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-    let key = match ctx.key_offload() {
-        KeyOffload::Offloaded => "offloaded".to_owned(),
-        KeyOffload::Off => "not offloaded".to_owned(),
-        KeyOffload::Unsupported(why) => format!("not offloaded: {why}"),
+    let key = match context.not_offloaded() {
+        None => "offloaded".to_owned(),
+        Some(why) => format!("not offloaded: {why}"),
     };
-    let certificate = args.cert.as_ref().map_or_else(
-        || "throw-away, self-signed".to_owned(),
-        |path| path.display().to_string(),
-    );
+    let certificate = match args.cert.as_slice() {
+        [] => "throw-away, self-signed".to_owned(),
+        paths => {
+            let paths = paths.iter().map(|path| path.display().to_string());
+            paths.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let library = match args.tls {
+        Library::Rustls => "rustls",
+        Library::Openssl => "libssl",
+    };
     let client = if args.client_ca.is_some() {
         "--cert CLIENT.PEM --key CLIENT.KEY "
     } else {
@@ -250,7 +251,7 @@ fn banner(
         format!("  metrics      http://{}/metrics\n", reachable(address))
     });
     format!(
-        "spinlane proxy listens on {address}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
+        "spinlane proxy listens on {address}\n  tls          {library}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
          private key  {key}\n  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
         cores.join(","),
         reachable(address),

@@ -1,10 +1,10 @@
-//! SIGTERM and SIGINT: the first asks to stop, the second does not ask.
+//! SIGTERM and SIGINT: the first asks to stop, the second does not ask. SIGHUP: read the files again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// Exit status after a second signal.
@@ -39,5 +39,28 @@ impl Stop {
     /// Asks for it.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// SIGHUP came.
+#[derive(Debug, Default)]
+pub struct Hangup(Arc<AtomicBool>);
+
+impl Hangup {
+    /// One that the signal sets.
+    ///
+    /// # Errors
+    /// The handler cannot be installed.
+    pub fn on_signal() -> Result<Self> {
+        let hangup = Self::default();
+        flag::register(SIGHUP, Arc::clone(&hangup.0))
+            .with_context(|| format!("installing the handler of signal {SIGHUP}"))?;
+        Ok(hangup)
+    }
+
+    /// Whether it came since the last call.
+    pub fn take(&self) -> bool {
+        // Nothing is read that the other side wrote before.
+        self.0.swap(false, Ordering::Relaxed)
     }
 }

@@ -19,14 +19,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::Sender;
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
-use spinlane::{Conn, Lcore, SslCtx};
+use spinlane::{Conn, Lcore};
 
 use super::args::Limits;
 use super::client::Client;
 use super::connection::{Connection, Next};
+use super::context::Context;
 use super::counters::Closed;
 use super::env::Env;
 use super::metrics::Probe;
+use super::reload::Current;
 use super::report::Report;
 use super::signals::Stop;
 
@@ -47,8 +49,8 @@ const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
 /// What all cores share.
 pub struct Site {
-    /// Certificate, key and settings.
-    pub ctx: SslCtx,
+    /// Certificates, keys and settings, as they were read last.
+    pub context: Current,
     /// Asks to stop.
     pub stop: Stop,
     /// What the arguments say.
@@ -83,6 +85,10 @@ pub struct Worker<'a> {
     idle: VecDeque<DefaultKey>,
     late: Vec<DefaultKey>,
     env: Env,
+    /// What new connections are made from.
+    context: Context,
+    /// Which reading of the files that is.
+    reading: u64,
     sweep_ns: u64,
     report_ns: u64,
     /// Number of the last scrape that was answered.
@@ -100,6 +106,7 @@ impl<'a> Worker<'a> {
         reports: &'a Sender<Event>,
         listener: TcpListener,
     ) -> Self {
+        let (reading, context) = site.context.latest();
         Self {
             core,
             lcore,
@@ -111,6 +118,8 @@ impl<'a> Worker<'a> {
             idle: VecDeque::new(),
             late: Vec::new(),
             env: Env::new(site.limits),
+            context: context.for_core(),
+            reading,
             sweep_ns: 0,
             report_ns: lcore.now_ns().saturating_add(site.limits.stats_ns),
             scraped: 0,
@@ -165,6 +174,7 @@ impl<'a> Worker<'a> {
         if self.env.now_ns >= self.sweep_ns {
             self.sweep_ns = self.env.now_ns + SWEEP_NS;
             self.sweep();
+            self.renew_context();
         }
         if self.env.now_ns >= self.report_ns {
             self.report_ns = self.env.now_ns.saturating_add(self.env.limits.stats_ns);
@@ -178,6 +188,14 @@ impl<'a> Worker<'a> {
         }
         if self.site.stop.asked() && !self.env.stopping {
             self.drain();
+        }
+    }
+
+    /// New connections use what was read last; those that are open keep what they have.
+    fn renew_context(&mut self) {
+        if self.site.context.reading() != self.reading {
+            let (reading, context) = self.site.context.latest();
+            (self.reading, self.context) = (reading, context.for_core());
         }
     }
 
@@ -234,12 +252,13 @@ impl<'a> Worker<'a> {
         let Self {
             connections,
             env,
-            site,
+            context,
             lcore,
             ..
         } = self;
         let admitted = connections.try_insert_with_key(|key| {
-            let client = Client::new(socket, &site.ctx, lcore, Conn(key.data().as_ffi()))?;
+            let tls = context.accept(lcore, Conn(key.data().as_ffi()))?;
+            let client = Client::new(socket, tls)?;
             let connection = Connection::new(client, peer, env);
             anyhow::Ok(Entry {
                 connection,

@@ -7,15 +7,16 @@ use clap::ValueEnum;
 use serde::Serialize;
 use spinlane::cryptodev::{Device, QueuePairConfig};
 use spinlane::lcore::{Config, Stats};
-use spinlane::openssl::Pem;
 use spinlane::{Lcore, device};
 use spinlane_driver_sim::Rng;
 
-use super::certificate;
-use super::handshake::{self, client, server};
+use super::client::ClientCtx;
+use super::handshake::{self, Group};
 use super::pipeline::Pipeline;
 use super::pipeline::open_loop::{OpenLoop, ServerClock};
+use super::server::ServerCtx;
 use crate::measure::{Pairs, Spread, Stopwatch, on_core, pairs, within};
+use crate::tls::Identity;
 use report::{LoadReport, Report};
 
 /// Most connections open at once. Those that arrive beyond wait; their waiting counts.
@@ -79,7 +80,11 @@ fn measure(args: &Args) -> Result<Report> {
     for load in &args.load {
         within("--load", *load, 1..=1000)?;
     }
-    let identity = certificate::generate(args.handshake.cert)?;
+    ensure!(
+        args.handshake.group != Group::X25519Mlkem768 && !args.handshake.resume,
+        "bench arrivals goes without --resume and --group x25519mlkem768"
+    );
+    let identity = Identity::self_signed(args.handshake.cert)?;
     let plan = args.clone();
     on_core(args.handshake.core, move |core, _| {
         on_this_core(&plan, &identity, core)
@@ -94,14 +99,14 @@ struct Sides<'a> {
     clock: ServerClock,
 }
 
-fn on_this_core(args: &Args, identity: &(Pem, Pem), core: usize) -> Result<Report> {
+fn on_this_core(args: &Args, identity: &Identity, core: usize) -> Result<Report> {
     let clock = ServerClock::default();
     let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
     let _entered = lcore.enter();
     let device = open(&args.handshake.device, &lcore)?;
-    let offloaded = server(&args.handshake, identity, true)?;
-    let stock = server(&args.handshake, identity, false)?;
-    let client = client(&args.handshake)?;
+    let offloaded = ServerCtx::ours(args.handshake.tls, &args.handshake, identity)?;
+    let stock = ServerCtx::stock_openssl(&args.handshake, identity)?;
+    let client = ClientCtx::new(&args.handshake, identity)?;
     let watch = Stopwatch::new();
     let pipeline = |server, lcore, connections| {
         Pipeline::new(server, &client, lcore, &watch, connections, connections)

@@ -1,0 +1,196 @@
+//! The TLS libraries behind one face: libssl and rustls, both on Spinlane's jobs.
+
+mod identity;
+
+use std::io;
+
+use spinlane::rustls::Connection;
+use spinlane::{Conn, Lcore, Ssl, openssl};
+
+pub use identity::{Identity, KeyKind, certificates};
+
+/// A TLS library to terminate TLS with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Library {
+    /// rustls over aws-lc.
+    Rustls,
+    /// The machine's libssl.
+    Openssl,
+}
+
+/// How far a call got; see [`openssl::Progress`].
+pub use spinlane::rustls::Progress;
+
+/// A connection.
+pub enum Tls {
+    /// By libssl.
+    Openssl(Ssl),
+    /// By rustls.
+    Rustls(Connection),
+}
+
+/// What a TLS library fails with.
+#[derive(Debug)]
+pub enum TlsError {
+    /// libssl.
+    Openssl(openssl::SslError),
+    /// rustls.
+    Rustls(spinlane::rustls::Error),
+}
+
+impl std::fmt::Display for TlsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Openssl(error) => error.fmt(f),
+            Self::Rustls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl From<openssl::SslError> for TlsError {
+    fn from(error: openssl::SslError) -> Self {
+        Self::Openssl(error)
+    }
+}
+
+impl From<spinlane::rustls::Error> for TlsError {
+    fn from(error: spinlane::rustls::Error) -> Self {
+        Self::Rustls(error)
+    }
+}
+
+/// The same in the words of one library.
+fn same(progress: openssl::Progress) -> Progress {
+    match progress {
+        openssl::Progress::Done(count) => Progress::Done(count),
+        openssl::Progress::WantInput => Progress::WantInput,
+        openssl::Progress::WantOutput => Progress::WantOutput,
+        openssl::Progress::Paused => Progress::Paused,
+        openssl::Progress::Refused => Progress::Refused,
+        openssl::Progress::NoJobs => Progress::NoJobs,
+        openssl::Progress::Closed => Progress::Closed,
+    }
+}
+
+/// Each does what the method of this name does in [`Ssl`] and [`Connection`].
+impl Tls {
+    /// The connection is called `conn` on `lcore`, the thread's current one.
+    pub fn attach(&mut self, lcore: &Lcore, conn: Conn) {
+        match self {
+            Self::Openssl(ssl) => ssl.attach(lcore, conn),
+            Self::Rustls(tls) => tls.attach(conn),
+        }
+    }
+
+    /// Drives the handshake.
+    ///
+    /// # Errors
+    /// The output may hold an alert.
+    pub fn handshake(&mut self) -> Result<Progress, TlsError> {
+        Ok(match self {
+            Self::Openssl(ssl) => same(ssl.handshake()?),
+            Self::Rustls(tls) => tls.handshake()?,
+        })
+    }
+
+    /// Reads plain text.
+    ///
+    /// # Errors
+    /// As for [`Tls::handshake`].
+    pub fn read(&mut self, to: &mut [u8]) -> Result<Progress, TlsError> {
+        Ok(match self {
+            Self::Openssl(ssl) => same(ssl.read(to)?),
+            Self::Rustls(tls) => tls.read(to)?,
+        })
+    }
+
+    /// Writes plain text; may take a part only.
+    ///
+    /// # Errors
+    /// As for [`Tls::handshake`].
+    pub fn write(&mut self, from: &[u8]) -> Result<Progress, TlsError> {
+        Ok(match self {
+            Self::Openssl(ssl) => same(ssl.write(from)?),
+            Self::Rustls(tls) => tls.write(from)?,
+        })
+    }
+
+    /// Says that no more will be written.
+    pub fn shutdown(&mut self) {
+        match self {
+            Self::Openssl(ssl) => ssl.shutdown(),
+            Self::Rustls(tls) => tls.shutdown(),
+        }
+    }
+
+    /// Takes the peer's bytes.
+    ///
+    /// # Errors
+    /// What `read` fails with.
+    pub fn read_input(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match self {
+            Self::Openssl(ssl) => ssl.read_input(read),
+            Self::Rustls(tls) => tls.read_input(read),
+        }
+    }
+
+    /// Takes as many of `bytes` as there is room for; returns how many.
+    pub fn push_input(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Openssl(ssl) => ssl.push_input(bytes),
+            Self::Rustls(tls) => tls.push_input(bytes),
+        }
+    }
+
+    /// Whether there is room for input.
+    pub fn has_input_room(&self) -> bool {
+        match self {
+            Self::Openssl(ssl) => ssl.has_input_room(),
+            Self::Rustls(tls) => tls.has_input_room(),
+        }
+    }
+
+    /// Hands what is to be sent to `write`.
+    ///
+    /// # Errors
+    /// What `write` fails with.
+    pub fn write_output(
+        &mut self,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match self {
+            Self::Openssl(ssl) => ssl.write_output(write),
+            Self::Rustls(tls) => tls.write_output(write),
+        }
+    }
+
+    /// Bytes to be sent.
+    pub fn output_len(&self) -> usize {
+        match self {
+            Self::Openssl(ssl) => ssl.output_len(),
+            Self::Rustls(tls) => tls.output_len(),
+        }
+    }
+
+    /// Whether the handshake is done.
+    pub fn is_established(&self) -> bool {
+        match self {
+            Self::Openssl(ssl) => ssl.is_established(),
+            Self::Rustls(tls) => tls.is_established(),
+        }
+    }
+
+    /// Whether the handshake resumed a session.
+    pub fn session_reused(&self) -> bool {
+        match self {
+            Self::Openssl(ssl) => ssl.session_reused(),
+            Self::Rustls(tls) => tls.session_reused(),
+        }
+    }
+}
