@@ -38,12 +38,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-fiber", &[]),
     ("spinlane-job", &["spinlane-fiber"]),
     ("spinlane-cryptodev", &[]),
+    ("spinlane-rsa52", &[]),
     ("crypto-mb-sys", &[]),
     ("dpdk-sys", &[]),
     ("spinlane-driver-soft", &["spinlane-cryptodev"]),
     (
         "spinlane-driver-mb",
-        &["spinlane-cryptodev", "crypto-mb-sys"],
+        &["spinlane-cryptodev", "spinlane-rsa52", "crypto-mb-sys"],
     ),
     (
         "spinlane-driver-lookaside",
@@ -86,6 +87,8 @@ const UNSAFE_FILES: &[(&str, &str, usize)] = &[
     ("spinlane-cryptodev", "src/aws_lc/", usize::MAX),
     ("spinlane-driver-mb", "src/ffi.rs", usize::MAX),
     ("spinlane-driver-mb", "src/ffi/", usize::MAX),
+    ("spinlane-driver-mb", "src/peer.rs", usize::MAX),
+    ("spinlane-rsa52", "src/kernel.rs", usize::MAX),
     ("spinlane-driver-dpdk", "src/ffi.rs", usize::MAX),
     ("spinlane-driver-dpdk", "src/ffi/", usize::MAX),
     // Job::abandon, whose contract only its caller can keep.

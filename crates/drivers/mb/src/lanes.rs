@@ -1,8 +1,8 @@
 //! A batch: up to eight ops of one kind, computed at once.
 //!
 //! ```text
-//!   op 0 ─ lane 0 ─▶ op 0's output     \  one call of crypto_mb, which
-//!   op 1 ─ lane 1 ─▶ op 1's output      } reads inputs and keys where they are
+//!   op 0 ─ lane 0 ─▶ op 0's output     \  one call of crypto_mb, or for RSA of rsa52,
+//!   op 1 ─ lane 1 ─▶ op 1's output      } which reads inputs and keys where they are
 //!   op 0 ─ lane 2 ─▶ spare 2           /  and costs the same for any fill
 //! ```
 //! A lane without an op computes lane 0's once more, into a spare place.
@@ -15,9 +15,10 @@ mod x25519;
 
 use spinlane_cryptodev::curve::{P256, P384};
 use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_OUTPUT, Op, OpKind, OpStatus};
+use spinlane_rsa52::RsaLanes;
 use zeroize::Zeroize;
 
-use crate::ffi::{Cpu, Inputs, LANES, Outputs, WorkBuffer};
+use crate::ffi::{Cpu, Inputs, LANES, Outputs};
 use crate::nonce::NonceMaker;
 
 /// One output's room per lane.
@@ -26,11 +27,9 @@ type Rooms = [[u8; MAX_OUTPUT]; LANES];
 /// What computing takes: memory made once, wiped of secrets after every batch.
 pub(crate) struct Lanes {
     cpu: Cpu,
-    work: WorkBuffer,
+    rsa: RsaLanes,
     /// Outputs of lanes without an op.
     spare: Box<Rooms>,
-    /// RSA results under the public operation.
-    opened: Box<Rooms>,
     nonces_p256: NonceMaker<P256>,
     nonces_p384: NonceMaker<P384>,
     /// Lanes whose next RSA result gets a wrong bit, before it is checked.
@@ -42,9 +41,8 @@ impl Lanes {
     pub(crate) fn new(cpu: Cpu) -> Self {
         Self {
             cpu,
-            work: WorkBuffer::new(cpu),
+            rsa: RsaLanes::new(cpu.for_rsa()),
             spare: Box::new([[0; MAX_OUTPUT]; LANES]),
-            opened: Box::new([[0; MAX_OUTPUT]; LANES]),
             nonces_p256: NonceMaker::new(),
             nonces_p384: NonceMaker::new(),
             #[cfg(test)]
@@ -94,13 +92,13 @@ impl Lanes {
     }
 
     #[cfg(test)]
-    pub(crate) fn holds_no_secret(&self) -> bool {
-        self.spare.iter().flatten().all(|byte| *byte == 0)
+    pub(crate) fn holds_no_secret(&mut self) -> bool {
+        self.rsa.is_wiped() && self.spare.iter().flatten().all(|byte| *byte == 0)
     }
 }
 
-/// Whether lanes compute `op` rightly: it has its key, RSA's exponent is the one that crypto_mb
-/// can check by, and the input is none that crypto_mb refuses or gets wrong.
+/// Whether lanes compute `op` rightly: it has its key, RSA's exponent is the one that the
+/// lanes check by, and the input is none that crypto_mb refuses or gets wrong.
 pub(crate) fn serves(op: &Op) -> bool {
     let key = op.key().map(|key| &**key);
     match op.kind() {

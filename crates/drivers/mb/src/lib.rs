@@ -1,20 +1,24 @@
-//! Crypto device that runs eight ops at a time in AVX-512 IFMA lanes, by Intel's crypto_mb.
+//! Crypto device that runs eight ops at a time in AVX-512 IFMA lanes: RSA by the kernels of
+//! `spinlane-rsa52`, all else by Intel's crypto_mb.
 //!
 //! A batch costs the same for one op as for eight. So it runs when it is full, when its oldest
 //! op has waited long enough, or when the poll core has nothing better to do; and where too few
 //! ops have come for lanes to pay, they run one at a time by aws-lc.
 //!
 //! # Invariants
-//! - Computes in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: RSA takes 19 KB of
-//!   stack, which is not asked of a fiber.
+//! - Computes in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: neither crypto_mb's
+//!   stack nor a batch's time is asked of a fiber.
 //! - A call runs one batch at most, or less: its length is bounded by the slowest kind's.
 //! - No RSA result leaves unless its 65537th power is the block it was made from. One that
 //!   fails is computed again by aws-lc, which has a check of its own, and counted.
 //! - ECDSA nonces never come from randomness alone, nor from key and digest alone.
 //! - Reads keys where they are: none is copied per op, except a P-256 scalar into the nonce's hash.
 //!   Intermediate secrets are wiped after every batch.
-//! - Allocates nothing after a queue pair is opened, except what aws-lc does for single ops.
-//! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else.
+//! - An RSA key's first batch computes its Montgomery constants, some 100 microseconds per key; they
+//!   live and are wiped with the key.
+//! - Allocates nothing else after a queue pair is opened, except what aws-lc does for single ops.
+//! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else. (With the feature
+//!   `peer` also in that: crypto_mb's own RSA, to measure against.)
 
 #![deny(unsafe_code)]
 
@@ -28,6 +32,8 @@ mod ffi;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod nonce;
+#[cfg(all(feature = "peer", target_arch = "x86_64"))]
+pub mod peer;
 #[cfg(target_arch = "x86_64")]
 mod queue_pair;
 

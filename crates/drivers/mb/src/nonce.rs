@@ -52,10 +52,7 @@ impl<C: LaneCurve> NonceMaker<C> {
 
         let mut v = Zeroizing::new(C::Scalar::ZERO); // b
         v.as_mut().fill(0x01);
-        let mut k = rekey::<C>(
-            &self.zero_key,
-            &[v.as_ref(), &[0x00], x, h, additional],
-        ); // c, d
+        let mut k = rekey::<C>(&self.zero_key, &[v.as_ref(), &[0x00], x, h, additional]); // c, d
         step::<C>(&k, &mut v); // e
         k = rekey::<C>(&k, &[v.as_ref(), &[0x01], x, h, additional]); // f
         step::<C>(&k, &mut v); // g

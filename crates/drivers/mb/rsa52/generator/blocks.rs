@@ -233,7 +233,7 @@ pub fn quotient(code: &mut Vec<Inst>, i: usize) {
 
 /// Two registers by turns, so that a digit can be computed while the last one is in use.
 fn digit(i: usize) -> Zmm {
-    if i % 2 == 0 { SPARE } else { FIRST }
+    if i.is_multiple_of(2) { SPARE } else { FIRST }
 }
 
 /// Adds m times the modulus's first block, m being the ten digits that clear ten columns. The

@@ -57,7 +57,7 @@ const TABLE: Mem = Mem(Gpr::R9, 0);
 
 /// The kernel of this kind and size, a multiple of ten limbs.
 pub fn kernel(kind: Kind, limbs: usize) -> Vec<Inst> {
-    assert!(limbs % BLOCK == 0 && limbs > 0);
+    assert!(limbs.is_multiple_of(BLOCK) && limbs > 0);
     let mut kernel = Kernel {
         kind,
         limbs,
@@ -169,7 +169,7 @@ impl Kernel {
         } else {
             self.shift_columns(stage);
         }
-        if stage % 2 == 0 && blocks.contains(&(stage / 2)) {
+        if stage.is_multiple_of(2) && blocks.contains(&(stage / 2)) {
             self.push(Inst::Address(X, A.line(stage / 2 * BLOCK)));
             self.call(SQUARE);
         }

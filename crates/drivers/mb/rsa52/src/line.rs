@@ -52,8 +52,8 @@ pub(crate) fn reduce_once(x: &mut [Line], n: &[Line], difference: &mut [Line]) {
     });
     let keep = black_box(borrow.map(|borrow| borrow as u64)); // all ones if x < n
     for (x, difference) in x.iter_mut().zip(difference) {
-        for lane in 0..LANES {
-            x.0[lane] = x.0[lane] & keep[lane] | difference.0[lane] & !keep[lane];
+        for ((x, difference), keep) in x.0.iter_mut().zip(difference.0).zip(keep) {
+            *x = *x & keep | difference & !keep;
         }
     }
 }

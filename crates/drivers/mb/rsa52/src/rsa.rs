@@ -62,24 +62,29 @@ impl Work {
         }
     }
 
-    fn wipe(&mut self, limbs: usize) {
+    /// Everything, with the lines that a modulus of `limbs` limbs uses.
+    fn used(&mut self, limbs: usize) -> [&mut [Line]; 13] {
         let half = limbs / 2;
-        for (memory, used) in [
-            (&mut self.p, modulus::lines(half)),
-            (&mut self.q, modulus::lines(half)),
-            (&mut self.n, modulus::lines(limbs)),
-            (&mut self.scratch, scratch::lines(limbs)),
-            (&mut self.operand, limbs),
-            (&mut self.table, ENTRIES * half),
-            (&mut self.picked, half),
-            (&mut self.block, limbs),
-            (&mut self.power_p, half),
-            (&mut self.power_q, half),
-            (&mut self.result, limbs),
-            (&mut self.opened, limbs),
-            (&mut self.spare, limbs),
-        ] {
-            memory[..used].iter_mut().zeroize();
+        [
+            &mut self.p[..modulus::lines(half)],
+            &mut self.q[..modulus::lines(half)],
+            &mut self.n[..modulus::lines(limbs)],
+            &mut self.scratch[..scratch::lines(limbs)],
+            &mut self.operand[..limbs],
+            &mut self.table[..ENTRIES * half],
+            &mut self.picked[..half],
+            &mut self.block[..limbs],
+            &mut self.power_p[..half],
+            &mut self.power_q[..half],
+            &mut self.result[..limbs],
+            &mut self.opened[..limbs],
+            &mut self.spare[..limbs],
+        ]
+    }
+
+    fn wipe(&mut self, limbs: usize) {
+        for memory in self.used(limbs) {
+            memory.iter_mut().zeroize();
         }
     }
 }
@@ -151,6 +156,13 @@ impl RsaLanes {
     #[cfg(feature = "fault-injection")]
     pub fn inject_fault(&mut self, lane: usize, bit: usize) {
         self.faults[lane] = Some(bit);
+    }
+
+    /// Whether all memory is zero, as it is between batches.
+    #[cfg(feature = "fault-injection")]
+    pub fn is_wiped(&mut self) -> bool {
+        let mut lines = self.work.used(MAX_LIMBS).into_iter().flatten();
+        lines.all(|line| *line == Line::ZERO)
     }
 
     /// Both halves of the Chinese remainder theorem: block^dp mod p and block^dq mod q.

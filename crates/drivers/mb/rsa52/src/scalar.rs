@@ -68,7 +68,7 @@ impl<'a> Modulus<'a> {
         let limbs = self.n.len();
         // 2^bits - n is 2^bits mod n; then up to R and on.
         let power = |i: usize| u64::from(i == bits / LIMB_BITS) << (bits % LIMB_BITS);
-        let mut x = subtract(|i| power(i), self.n).0;
+        let mut x = subtract(power, self.n).0;
         for _ in 0..limbs * LIMB_BITS - bits + doublings {
             x = self.reduce_once(&doubled(&x));
         }

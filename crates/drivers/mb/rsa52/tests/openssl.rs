@@ -4,11 +4,19 @@
 
 mod common;
 
+use std::sync::OnceLock;
+
 use common::{Key, batch, cpu, random_block};
 use openssl::bn::BigNum;
 use spinlane_rsa52::{LANES, RsaLanes};
 
 const SIZES: [u32; 3] = [2048, 3072, 4096];
+
+/// One key of each size for all tests: making them takes longest.
+fn key(bits: u32) -> &'static Key {
+    static KEYS: [OnceLock<Key>; 3] = [const { OnceLock::new() }; 3];
+    KEYS[bits as usize / 1024 - 2].get_or_init(|| Key::generate(bits))
+}
 
 /// Values at which carries and reductions have their edges.
 fn edges(key: &Key) -> Vec<Vec<u8>> {
@@ -54,11 +62,11 @@ fn edges(key: &Key) -> Vec<Vec<u8>> {
 }
 
 /// Runs batches over all of `keys`, one in each lane by turns, and compares every result.
-fn compare(lanes: &mut RsaLanes, keys: &[Key], batches: usize) {
+fn compare(lanes: &mut RsaLanes, keys: &[&Key], batches: usize) {
     for number in 0..batches {
-        let key = |lane: usize| &keys[(number * LANES + lane * 13) % keys.len()];
+        let key = |lane: usize| keys[(number * LANES + lane * 13) % keys.len()];
         let keys: [&Key; LANES] = std::array::from_fn(key);
-        let blocks = keys.map(|key| random_block(key));
+        let blocks = keys.map(random_block);
         let (good, signatures) = batch(lanes, &keys, &blocks);
         assert_eq!(good, [true; LANES]);
         for lane in 0..LANES {
@@ -76,7 +84,7 @@ fn random_blocks_are_signed_as_openssl_does() {
     let Some(cpu) = cpu() else { return };
     let mut lanes = RsaLanes::new(cpu);
     for bits in SIZES {
-        let keys: Vec<Key> = (0..2).map(|_| Key::generate(bits)).collect();
+        let keys = [key(bits), &Key::generate(bits)];
         compare(&mut lanes, &keys, if bits == 2048 { 20 } else { 4 });
     }
 }
@@ -90,7 +98,11 @@ fn a_hundred_thousand_pairs_of_each_size_are_signed_as_openssl_does() {
     let mut lanes = RsaLanes::new(cpu);
     for bits in SIZES {
         let keys: Vec<Key> = (0..100).map(|_| Key::generate(bits)).collect();
-        compare(&mut lanes, &keys, 100_000 / LANES);
+        compare(
+            &mut lanes,
+            &keys.iter().collect::<Vec<_>>(),
+            100_000 / LANES,
+        );
         eprintln!("RSA-{bits}: 100000 signatures over 100 keys equal to OpenSSL's");
     }
 }
@@ -100,12 +112,12 @@ fn edge_values_are_signed_as_openssl_does() {
     let Some(cpu) = cpu() else { return };
     let mut lanes = RsaLanes::new(cpu);
     for bits in SIZES {
-        let key = Key::generate(bits);
-        let edges = edges(&key);
+        let key = key(bits);
+        let edges = edges(key);
         // Each in every lane, beside others.
         for shift in 0..edges.len() {
             let blocks = std::array::from_fn(|lane| edges[(lane + shift) % edges.len()].clone());
-            let (good, signatures) = batch(&mut lanes, &[&key; LANES], &blocks);
+            let (good, signatures) = batch(&mut lanes, &[key; LANES], &blocks);
             assert_eq!(good, [true; LANES]);
             for lane in 0..LANES {
                 assert_eq!(
@@ -123,14 +135,14 @@ fn a_bad_lane_fails_alone() {
     let Some(cpu) = cpu() else { return };
     let mut lanes = RsaLanes::new(cpu);
     for bits in SIZES {
-        let key = Key::generate(bits);
+        let key = key(bits);
         let broken = Key {
             theirs: key.theirs.clone(),
             ours: key.broken(),
         };
         for bad in 0..LANES {
-            let mut blocks: [Vec<u8>; LANES] = std::array::from_fn(|_| random_block(&key));
-            let mut keys = [&key; LANES];
+            let mut blocks: [Vec<u8>; LANES] = std::array::from_fn(|_| random_block(key));
+            let mut keys = [key; LANES];
             // By turns a block not below the modulus, and a key whose prime is none.
             if bad % 2 == 0 {
                 blocks[bad].fill(0xff);
@@ -162,15 +174,15 @@ fn a_flipped_bit_in_any_lane_is_caught() {
     let Some(cpu) = cpu() else { return };
     let mut lanes = RsaLanes::new(cpu);
     for bits in SIZES {
-        let key = Key::generate(bits);
+        let key = key(bits);
         for round in 0..32 {
-            let blocks = std::array::from_fn(|_| random_block(&key));
+            let blocks = std::array::from_fn(|_| random_block(key));
             let faulty = |lane: usize| (lane * 5 + round * 3) % 8 < 1 + round % 8;
             for lane in (0..LANES).filter(|lane| faulty(*lane)) {
                 let bit = (round * 977 + lane * 131) % bits as usize;
                 lanes.inject_fault(lane, bit);
             }
-            let (good, _) = batch(&mut lanes, &[&key; LANES], &blocks);
+            let (good, _) = batch(&mut lanes, &[key; LANES], &blocks);
             assert_eq!(
                 good,
                 std::array::from_fn(|lane| !faulty(lane)),
@@ -186,9 +198,23 @@ fn keys_of_two_sizes_are_refused() {
     let Some(cpu) = cpu() else {
         panic!("keys, blocks and outputs of 2048 bits cannot be tried")
     };
-    let (small, large) = (Key::generate(2048), Key::generate(3072));
-    let mut keys = [&small; LANES];
-    keys[5] = &large;
-    let blocks = std::array::from_fn(|_| random_block(&small));
+    let mut keys = [key(2048); LANES];
+    keys[5] = key(3072);
+    let blocks = std::array::from_fn(|_| random_block(keys[0]));
     batch(&mut RsaLanes::new(cpu), &keys, &blocks);
+}
+
+#[test]
+fn nothing_stays_in_memory() {
+    let Some(cpu) = cpu() else { return };
+    let mut lanes = RsaLanes::new(cpu);
+    for bits in SIZES {
+        let key = key(bits);
+        batch(
+            &mut lanes,
+            &[key; LANES],
+            &std::array::from_fn(|_| random_block(key)),
+        );
+        assert!(lanes.is_wiped(), "{bits}");
+    }
 }

@@ -1,10 +1,9 @@
 //! RSA private operation, checked.
 
-use spinlane_cryptodev::{Key, Op, OpKind};
+use spinlane_cryptodev::{Key, Op, OpKind, RsaKey};
+use spinlane_rsa52::{KeyError, KeyParts, PrivateKey};
 
 use super::{Lanes, Operands, succeed};
-#[cfg(test)]
-use crate::ffi::LANES;
 
 impl Lanes {
     /// A result leaves as a success only if its 65537th power is the block it was made from:
@@ -12,32 +11,34 @@ impl Lanes {
     pub(super) fn rsa_private(&mut self, kind: OpKind, ops: &mut [Box<Op>]) {
         let mut lanes = Operands::of(ops, &mut self.spare, kind);
         let Some(keys) = lanes.keys(|key| match key {
-            Key::Rsa(key) => Some(key),
+            Key::Rsa(key) => private_key(key),
             _ => None,
         }) else {
             return;
         };
-        let made = self
-            .cpu
-            .rsa_private(&keys, &lanes.from, &mut lanes.to, &mut self.work);
-        self.work.wipe();
         #[cfg(test)]
-        for lane in (0..LANES).filter(|lane| std::mem::take(&mut self.corrupt[*lane])) {
-            lanes.to[lane][100] ^= 0x10;
+        for (lane, corrupt) in self.corrupt.iter_mut().enumerate() {
+            if std::mem::take(corrupt) {
+                self.rsa.inject_fault(lane, 100);
+            }
         }
-
-        let results = lanes.to.map(|lane| &*lane);
-        let mut opened = self
-            .opened
-            .each_mut()
-            .map(|lane| &mut lane[..kind.output_len()]);
-        let checked = self
-            .cpu
-            .rsa_public(&keys, &results, &mut opened, &mut self.work);
-        let (made, checked) = (made.ok_lanes(), checked.ok_lanes());
-        let good = std::array::from_fn(|lane| {
-            made[lane] && checked[lane] && *opened[lane] == *lanes.from[lane]
-        });
+        let good = self.rsa.private(&keys, &lanes.from, &mut lanes.to);
         succeed(ops, good);
     }
+}
+
+/// The key as the lanes want it, made in the key's first batch. `None` for one that they do not
+/// take, whose ops are then run one at a time.
+fn private_key(key: &RsaKey) -> Option<&PrivateKey> {
+    let made: &Result<PrivateKey, KeyError> = key.driver_data(|key| {
+        PrivateKey::new(&KeyParts {
+            n: key.n_limbs(),
+            p: key.p_limbs(),
+            q: key.q_limbs(),
+            dp: key.dp_limbs(),
+            dq: key.dq_limbs(),
+            qinv: key.qinv_limbs(),
+        })
+    })?;
+    made.as_ref().ok()
 }

@@ -42,6 +42,16 @@ pub(super) fn private_crt(rsa_bits: c_int) -> PrivateCrt {
     }
 }
 
+/// It, at each of the four stack pointers by turns.
+pub(super) fn private_crt_by_turns(turn: usize) -> PrivateCrt {
+    match turn % 4 {
+        0 => private_crt_at::<0>,
+        1 => private_crt_at::<16>,
+        2 => private_crt_at::<32>,
+        _ => private_crt_at::<48>,
+    }
+}
+
 /// Calls `mbx_rsa_private_crt_mb8` with its own arguments and the stack pointer at a multiple
 /// of 64 plus `RSP`, which is 0, 16, 32 or 48.
 ///
