@@ -32,7 +32,7 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spinlane::cryptodev::{Device, QueuePairConfig};
 use spinlane::lcore::Launched;
-use spinlane::{Config, Lcore};
+use spinlane::Lcore;
 
 use crate::tls::Library;
 pub use args::Args;
@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
     });
     let (sender, events) = mpsc::channel();
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
-    let launched = spinlane::launch(&cores, Config::default(), body).context("--cores")?;
+    let launched = spinlane::launch(&cores, args.lcore_config(), body).context("--cores")?;
     if await_ready(&events, cores.len()) {
         if let Some(metrics) = metrics {
             metrics.serve(cores)?;

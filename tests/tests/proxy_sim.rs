@@ -1,0 +1,185 @@
+//! `spinlane proxy` in front of devices that fail: clients notice nothing, and the counters tell.
+
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use spinlane_tests::client::{TlsClient, context};
+use spinlane_tests::proxy::{Ended, Proxy};
+
+/// Every fault there is, frequent enough that a few hundred handshakes meet each.
+const ALL_FAULTS: &str = "sim:7,latency=tail:20us-2ms,lose=0.003,dup=0.02,late=0.003,late-by=200ms,\
+                          corrupt=0.02,wrong-status=0.01,refuse=0.02,reorder=0.3,reset=0.001,\
+                          die=400ms,revive=100ms,descriptors=64:auto";
+/// Clients at a time.
+const CLIENTS: usize = 8;
+
+/// `count` connections with a request each, by several clients at a time. All succeed.
+fn connect(address: SocketAddr, count: usize) {
+    let (ctx, next) = (context(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while next.fetch_add(1, Ordering::Relaxed) < count {
+                    let mut client = TlsClient::connect(address, &ctx, None).unwrap();
+                    client.get().unwrap();
+                    client.close_notify().unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// The counters of the only core's device at the end.
+struct Device<'a>(&'a str);
+
+impl<'a> Device<'a> {
+    fn of(ended: &'a Ended) -> Self {
+        let last = ended.stdout.rsplit("  device sim").next().unwrap();
+        Self(last.split("all cores, final").next().unwrap())
+    }
+
+    /// The number in front of `name`.
+    fn before(&self, name: &str) -> u64 {
+        let before = self.0.split(name).next().unwrap().trim_end();
+        let number = before.rsplit(' ').next().unwrap();
+        let number = number.parse();
+        number.unwrap_or_else(|_| panic!("no number before {name:?} in {}", self.0))
+    }
+
+    /// The number that follows `name`.
+    fn after(&self, name: &str) -> u64 {
+        let after = self.0.split(&format!("{name} ")).nth(1);
+        let after = after.unwrap_or_else(|| panic!("no {name:?} in {}", self.0));
+        let digits = after.split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).unwrap()
+    }
+
+    fn adds_up(&self) {
+        let [enqueued, completed, fallback, cancelled, in_flight] = [
+            " ops:",
+            " completed",
+            " fallback",
+            " cancelled",
+            " in flight",
+        ]
+        .map(|name| self.before(name));
+        assert_eq!(enqueued, completed + fallback + cancelled, "{}", self.0);
+        assert_eq!(in_flight, 0, "{}", self.0);
+        assert!(completed > 0 && fallback > 0, "{}", self.0);
+    }
+}
+
+/// `count` connections to `tls` behind every fault: all complete, nothing is left behind.
+fn every_fault(tls: &str, count: usize) {
+    let proxy = Proxy::start(&[
+        "--tls",
+        tls,
+        "--device",
+        ALL_FAULTS,
+        "--op-deadline",
+        "0.05",
+        "--self-signed",
+        "rsa2048",
+    ]);
+    let idle_descriptors = proxy.descriptors();
+    let all_closed = |proxy: &Proxy| proxy.descriptors() == idle_descriptors;
+    // Pools fill.
+    connect(proxy.address, count / 4);
+    proxy.wait_until("all connections are closed", all_closed);
+    let before_kib = proxy.memory_kib();
+    connect(proxy.address, count - count / 4);
+    proxy.wait_until("all connections are closed", all_closed);
+    let after_kib = proxy.memory_kib();
+    assert!(
+        after_kib < before_kib + 2048,
+        "memory grew from {before_kib} to {after_kib} KiB"
+    );
+    let ended = proxy.stop();
+    let count = count as u64;
+    assert_eq!(
+        (ended.count("handshakes ("), ended.closed("finished")),
+        (count, count),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.count("failed"), 0, "{}", ended.stdout);
+    let device = Device::of(&ended);
+    device.adds_up();
+    for fault in [
+        "lost",
+        "duplicated",
+        "late",
+        "corrupted",
+        "wrong_status",
+        "refused",
+        "reordered",
+        "deaths",
+        "revivals",
+    ] {
+        assert!(device.after(fault) > 0, "{fault} in {}", device.0);
+    }
+    println!("{}", ended.stdout);
+}
+
+#[test]
+fn two_thousand_connections_to_openssl_do_not_notice_any_fault() {
+    every_fault("openssl", 2_000);
+}
+
+#[test]
+fn two_thousand_connections_to_rustls_do_not_notice_any_fault() {
+    every_fault("rustls", 2_000);
+}
+
+/// `SPINLANE_BIN=target/release/spinlane cargo test --release -p spinlane-tests --test proxy_sim --
+/// --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes; run by name"]
+fn a_hundred_thousand_connections_do_not_notice_any_fault() {
+    every_fault("openssl", 100_000);
+}
+
+#[test]
+fn a_device_that_dies_and_revives_under_load_fails_no_handshake() {
+    let proxy = Proxy::start(&[
+        "--device",
+        "sim:1,latency=uniform:50us-500us,die=700ms,revive=700ms:auto",
+        "--op-deadline",
+        "0.1",
+    ]);
+    let times = |proxy: &Proxy, line: &str| proxy.log().matches(line).count();
+    let mut connections = 0;
+    proxy.wait_until("it died and revived twice", |proxy| {
+        connect(proxy.address, 50);
+        connections += 50;
+        times(proxy, "device healthy again") >= 2
+    });
+    let ended = proxy.stop();
+    assert_eq!(
+        (ended.count("handshakes ("), ended.count("failed")),
+        (connections, 0),
+        "{}",
+        ended.stdout
+    );
+    let device = Device::of(&ended);
+    device.adds_up();
+    assert!(device.after("failures") >= 2 && device.after("recoveries") >= 2);
+    assert!(
+        ended.stderr.contains("device unhealthy: no answer"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_device_that_is_dead_for_good_only_costs_its_deadline() {
+    let proxy = Proxy::start(&["--device", "sim:1,die=1ms:auto", "--op-deadline", "0.05"]);
+    connect(proxy.address, 200);
+    let ended = proxy.stop();
+    assert_eq!(ended.count("failed"), 0, "{}", ended.stdout);
+    let device = Device::of(&ended);
+    assert!(device.before(" fallback") > 200, "{}", device.0);
+    assert!(ended.stdout.contains("UNHEALTHY"), "{}", ended.stdout);
+}
