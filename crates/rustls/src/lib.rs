@@ -6,10 +6,11 @@
 //! anywhere else they compute it on the spot. So one configuration serves both.
 //!
 //! # Offloaded
-//! Signatures with RSA (2048, 3072 and 4096 bits) and ECDSA on P-256; key exchange by X25519, alone
-//! or as the classical half of X25519MLKEM768. The types' names say so ([`OffloadedX25519`], …).
-//! All else is aws-lc-rs, on the CPU: record protection, verification, ML-KEM, other
-//! groups and keys. [`KeyOffload`] tells which of the two a private key is.
+//! Signatures with RSA (2048, 3072 and 4096 bits), ECDSA on P-256 and P-384, and Ed25519; key exchange
+//! by ECDH on both curves and by X25519, alone or as the classical half of X25519MLKEM768. The types'
+//! names say so ([`OffloadedX25519`], …). All else is aws-lc-rs, on the CPU: record
+//! protection, verification, ML-KEM, other keys. [`KeyOffload`] tells which of the two a private
+//! key is.
 //!
 //! # Invariants
 //! - Knows no socket and no device.
@@ -29,7 +30,9 @@ mod tls13;
 
 pub use crate::connection::{Connection, DEFAULT_MAX_INPUT, Progress};
 pub use crate::error::Error;
-pub use crate::kx::{OffloadedX25519, X25519Mlkem768WithOffloadedX25519};
+pub use crate::kx::{
+    OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
+};
 pub use crate::provider::{BufferedRandom, provider};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, load_private_key};
 pub use crate::ticket::{ChainTicketer, TicketSeed};

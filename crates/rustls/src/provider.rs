@@ -1,15 +1,17 @@
 //! The [`CryptoProvider`]: aws-lc-rs with the private-key ops offloaded.
 
-use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom, SupportedKxGroup, aws_lc_rs};
 use spinlane_cryptodev::random;
 
-use crate::kx::{OffloadedX25519, X25519Mlkem768WithOffloadedX25519};
+use crate::kx::{
+    OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
+};
 use crate::sign::OffloadingKeyProvider;
 use crate::tls13;
 
 /// aws-lc-rs' provider with these parts replaced:
 /// - private keys by [`OffloadingKeyProvider`];
-/// - groups X25519 and X25519MLKEM768 by those that offload X25519. Their order is aws-lc-rs' own;
+/// - groups by those that offload all but ML-KEM. Their order is aws-lc-rs' own;
 /// - hashes and key schedule of the TLS 1.3 suites by ones that neither hash an HMAC key twice nor
 ///   allocate per use;
 /// - random numbers by [`BufferedRandom`].
@@ -19,10 +21,14 @@ pub fn provider() -> CryptoProvider {
         *suite = tls13::faster(*suite);
     }
     for group in &mut provider.kx_groups {
-        if group.name() == OffloadedX25519::NAME {
-            *group = &OffloadedX25519;
-        } else if group.name() == X25519Mlkem768WithOffloadedX25519::NAME {
-            *group = &X25519Mlkem768WithOffloadedX25519;
+        let ours: [&'static dyn SupportedKxGroup; 4] = [
+            &OffloadedX25519,
+            &X25519Mlkem768WithOffloadedX25519,
+            &OffloadedEcdhP256,
+            &OffloadedEcdhP384,
+        ];
+        if let Some(ours) = ours.into_iter().find(|ours| ours.name() == group.name()) {
+            *group = ours;
         }
     }
     provider.secure_random = &BufferedRandom;

@@ -3,12 +3,12 @@
 mod support;
 
 use rustls::crypto::SupportedKxGroup;
-use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::version::{TLS12, TLS13};
 use spinlane_job::Status;
 use spinlane_lcore::Lcore;
 use spinlane_rustls::{
-    KeyOffload, OffloadedX25519, Progress, X25519Mlkem768WithOffloadedX25519, load_private_key,
+    KeyOffload, OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, Progress,
+    X25519Mlkem768WithOffloadedX25519, load_private_key,
 };
 
 use support::{Ends, KEYS, Wanted, identity, lcore, rustls};
@@ -57,8 +57,8 @@ fn every_group_serves() {
     let groups: [(&'static dyn SupportedKxGroup, u64); 4] = [
         (&OffloadedX25519, 4),
         (&X25519Mlkem768WithOffloadedX25519, 4),
-        (kx_group::SECP256R1, 0),
-        (kx_group::SECP384R1, 0),
+        (&OffloadedEcdhP256, 4),
+        (&OffloadedEcdhP384, 4),
     ];
     for (group, kx_ops) in groups {
         let mut ends = Wanted {
@@ -100,6 +100,8 @@ fn client_certificates_are_offloaded_too() {
     let (lcore, _entered) = lcore(64);
     for version in [&TLS12, &TLS13] {
         for (client_key, is_offloaded) in KEYS {
+            // Ed25519 signs the whole handshake in TLS 1.2, which no op has room for.
+            let is_offloaded = is_offloaded && (client_key, version) != ("ed25519", &TLS12);
             let wanted = Wanted {
                 version,
                 client_key: Some(client_key),

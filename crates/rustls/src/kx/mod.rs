@@ -1,8 +1,10 @@
-//! Key exchange groups whose X25519 is offloaded.
+//! Key exchange groups on devices.
 
+mod ecdh;
 mod hybrid;
 mod x25519;
 
+pub use ecdh::{OffloadedEcdhP256, OffloadedEcdhP384};
 pub use hybrid::X25519Mlkem768WithOffloadedX25519;
 pub use x25519::OffloadedX25519;
 

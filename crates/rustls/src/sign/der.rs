@@ -3,12 +3,17 @@
 use pkcs8::ObjectIdentifier;
 use pkcs8::der::Decode;
 use rustls::pki_types::PrivateKeyDer;
-use spinlane_cryptodev::{EcP256Key, Key, RsaComponents, RsaKey};
+use spinlane_cryptodev::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
+use zeroize::Zeroizing;
 
 /// rsaEncryption (RFC 8017, appendix A).
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 /// id-ecPublicKey (RFC 5480).
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// id-Ed25519 (RFC 8410).
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+/// secp384r1 (RFC 5480).
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 /// secp256r1 (RFC 5480).
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
@@ -26,6 +31,7 @@ pub(super) fn device_key(der: &PrivateKeyDer<'_>) -> Result<Key, String> {
             match info.algorithm.oid {
                 RSA => rsa(info.private_key),
                 EC => ec(info.private_key, info.algorithm.parameters_oid().ok()),
+                ED25519 => ed25519(info.private_key),
                 oid => Err(format!("no device signs with keys of type {oid}")),
             }
         }
@@ -64,7 +70,22 @@ fn ec(der: &[u8], curve: Option<ObjectIdentifier>) -> Result<Key, String> {
         Some(P256) => EcP256Key::from_scalar(key.private_key)
             .map(Key::EcP256)
             .map_err(|error| error.to_string()),
+        Some(P384) => EcP384Key::from_scalar(key.private_key)
+            .map(Key::EcP384)
+            .map_err(|error| error.to_string()),
         Some(oid) => Err(format!("no device signs on curve {oid}")),
         None => Err("EC key without a named curve".to_owned()),
+    }
+}
+
+/// `der`: CurvePrivateKey (RFC 8410, section 7), an octet string of 32 bytes.
+fn ed25519(der: &[u8]) -> Result<Key, String> {
+    match der {
+        [0x04, 32, seed @ ..] if seed.len() == 32 => {
+            let mut key = Zeroizing::new([0; 32]);
+            key.copy_from_slice(seed);
+            Ok(Key::Ed25519(Ed25519Key::from_seed(&key)))
+        }
+        _ => Err("not an Ed25519 private key of 32 bytes".to_owned()),
     }
 }

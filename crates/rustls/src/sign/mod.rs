@@ -1,7 +1,7 @@
 //! Private keys for rustls, offloaded where devices have an op for them.
 
+mod curve;
 mod der;
-mod ecdsa;
 mod rsa;
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 use spinlane_cryptodev::Key;
 
-use self::ecdsa::OffloadedEcdsaP256Key;
+use self::curve::OffloadedCurveKey;
 use self::rsa::OffloadedRsaKey;
 
 /// What became of a private key.
@@ -51,25 +51,27 @@ impl KeyProvider for OffloadingKeyProvider {
 }
 
 /// The key in `der` (PKCS#8, PKCS#1 or SEC1): offloaded if it is RSA of 2048, 3072 or 4096 bits with
-/// two primes of equal length, or ECDSA on P-256; by aws-lc-rs if it is another that rustls knows.
+/// two primes of equal length, ECDSA on P-256 or P-384, or Ed25519; by aws-lc-rs if it is another
+/// that rustls knows.
 ///
 /// # Errors
 /// It is no such key, or does not fit together.
 pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, Error> {
     // Checks encoding and key, and knows the public part.
     let stock = aws_lc_rs::sign::any_supported_type(der)?;
-    let offloaded = der::device_key(der).map_err(|why| (why, Arc::clone(&stock)));
-    let spki = stock.public_key().map(|spki| spki.into_owned());
-    Ok(match offloaded {
+    Ok(match der::device_key(der) {
         Ok(key) => LoadedKey {
             key: match &key {
-                Key::EcP256(_) => Arc::new(OffloadedEcdsaP256Key::new(key, spki)),
-                _ => Arc::new(OffloadedRsaKey::new(key, spki)),
+                Key::Rsa(_) => {
+                    let spki = stock.public_key().map(|spki| spki.into_owned());
+                    Arc::new(OffloadedRsaKey::new(key, spki))
+                }
+                _ => Arc::new(OffloadedCurveKey::new(key, stock)),
             },
             offload: KeyOffload::Offloaded,
         },
-        Err((why, key)) => LoadedKey {
-            key,
+        Err(why) => LoadedKey {
+            key: stock,
             offload: KeyOffload::Unsupported(why),
         },
     })

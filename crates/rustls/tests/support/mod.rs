@@ -22,13 +22,14 @@ use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
 pub use rustls;
 
 /// Kinds of keys, and whether devices sign with them.
-pub const KEYS: [(&str, bool); 6] = [
+pub const KEYS: [(&str, bool); 7] = [
     ("rsa2048", true),
     ("rsa3072", true),
     ("rsa4096", true),
     ("p256", true),
-    ("p384", false),
-    ("ed25519", false),
+    ("p384", true),
+    ("ed25519", true),
+    ("p521", false),
 ];
 
 /// A self-signed certificate and its key.
@@ -69,6 +70,7 @@ pub fn identity(kind: &str) -> &'static Identity {
             "rsa4096" => rsa(RsaKeySize::_4096),
             "p256" => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             "p384" => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            "p521" => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512),
             _ => KeyPair::generate_for(&rcgen::PKCS_ED25519),
         };
         let key = key.unwrap();

@@ -1,0 +1,160 @@
+//! ECDH on P-256 and P-384 (SP 800-56A) on devices.
+
+use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, SharedSecret, SupportedKxGroup};
+use rustls::ffdhe_groups::FfdheGroup;
+use rustls::{Error, NamedGroup};
+use spinlane_cryptodev::curve::{Array, Curve, P256, P384, random_scalar};
+use spinlane_cryptodev::{Request, RequestError};
+use spinlane_lcore::offload;
+use zeroize::Zeroizing;
+
+use super::{INVALID_KEY_SHARE, derive_error};
+use crate::error::offload_error;
+
+/// ECDH on P-256, both of whose ops (a fresh key pair, the shared secret) are offloaded.
+#[derive(Debug)]
+pub struct OffloadedEcdhP256;
+
+/// ECDH on P-384, both of whose ops are offloaded.
+#[derive(Debug)]
+pub struct OffloadedEcdhP384;
+
+/// What differs between the curves.
+trait Ecdh: Curve {
+    const NAMED_GROUP: NamedGroup;
+
+    fn keygen(private: &Self::Scalar) -> Result<Request<'_>, RequestError>;
+
+    fn derive<'a>(
+        private: &'a Self::Scalar,
+        peer: &'a Self::Point,
+    ) -> Result<Request<'a>, RequestError>;
+}
+
+impl Ecdh for P256 {
+    const NAMED_GROUP: NamedGroup = NamedGroup::secp256r1;
+
+    fn keygen(private: &[u8; 32]) -> Result<Request<'_>, RequestError> {
+        Request::ecdh_p256_keygen(private)
+    }
+
+    fn derive<'a>(private: &'a [u8; 32], peer: &'a [u8; 65]) -> Result<Request<'a>, RequestError> {
+        Request::ecdh_p256_derive(private, peer)
+    }
+}
+
+impl Ecdh for P384 {
+    const NAMED_GROUP: NamedGroup = NamedGroup::secp384r1;
+
+    fn keygen(private: &[u8; 48]) -> Result<Request<'_>, RequestError> {
+        Request::ecdh_p384_keygen(private)
+    }
+
+    fn derive<'a>(private: &'a [u8; 48], peer: &'a [u8; 97]) -> Result<Request<'a>, RequestError> {
+        Request::ecdh_p384_derive(private, peer)
+    }
+}
+
+/// A key pair that waits for the peer's share.
+struct KeyPair<C: Ecdh> {
+    private: Zeroizing<C::Scalar>,
+    public: C::Point,
+}
+
+impl<C: Ecdh> KeyPair<C> {
+    fn generate() -> Result<Self, Error> {
+        let mut private = Zeroizing::new(C::Scalar::ZERO);
+        random_scalar::<C>(&mut private);
+        let mut public = C::Point::ZERO;
+        let request = C::keygen(&private).map_err(general)?;
+        offload(&request, public.as_mut()).map_err(offload_error)?;
+        Ok(Self { private, public })
+    }
+
+    fn derive(&self, share: &[u8]) -> Result<SharedSecret, Error> {
+        // Uncompressed points alone (RFC 8446, section 4.2.8.2).
+        let mut peer = C::Point::ZERO;
+        if share.len() != peer.as_ref().len() || share[0] != 4 {
+            return Err(INVALID_KEY_SHARE);
+        }
+        peer.as_mut().copy_from_slice(share);
+        let request = C::derive(&self.private, &peer).map_err(general)?;
+        let mut secret = vec![0; self.private.as_ref().as_ref().len()];
+        let done = offload(&request, &mut secret);
+        // Wiped by its drop, on failure too.
+        let secret = SharedSecret::from(secret);
+        done.map_err(derive_error)?;
+        Ok(secret)
+    }
+
+    fn exchange(peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
+        let pair = Self::generate()?;
+        Ok(CompletedKeyExchange {
+            group: C::NAMED_GROUP,
+            pub_key: pair.public.as_ref().to_vec(),
+            secret: pair.derive(peer)?,
+        })
+    }
+}
+
+impl<C: Ecdh> ActiveKeyExchange for KeyPair<C>
+where
+    C::Scalar: Send + Sync,
+    C::Point: Send + Sync,
+{
+    fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
+        self.derive(peer)
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        None
+    }
+
+    fn pub_key(&self) -> &[u8] {
+        self.public.as_ref()
+    }
+
+    fn group(&self) -> NamedGroup {
+        C::NAMED_GROUP
+    }
+}
+
+impl SupportedKxGroup for OffloadedEcdhP256 {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        Ok(Box::new(KeyPair::<P256>::generate()?))
+    }
+
+    fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
+        KeyPair::<P256>::exchange(peer)
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        None
+    }
+
+    fn name(&self) -> NamedGroup {
+        P256::NAMED_GROUP
+    }
+}
+
+impl SupportedKxGroup for OffloadedEcdhP384 {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        Ok(Box::new(KeyPair::<P384>::generate()?))
+    }
+
+    fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
+        KeyPair::<P384>::exchange(peer)
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        None
+    }
+
+    fn name(&self) -> NamedGroup {
+        P384::NAMED_GROUP
+    }
+}
+
+fn general(error: RequestError) -> Error {
+    Error::General(error.to_string())
+}

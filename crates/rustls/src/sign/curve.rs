@@ -1,0 +1,156 @@
+//! Signatures by ECDSA on P-256 and P-384 (FIPS 186-5) and by Ed25519 (RFC 8032) on devices. Each such
+//! key signs by one scheme.
+
+use std::sync::Arc;
+
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{Error, SignatureAlgorithm, SignatureScheme};
+use spinlane_cryptodev::digest::Digest;
+use spinlane_cryptodev::{Key, MAX_INPUT, Request};
+use spinlane_lcore::offload;
+
+use crate::error::offload_error;
+
+/// A key on a curve whose signatures are offloaded.
+#[derive(Debug)]
+pub(super) struct OffloadedCurveKey {
+    key: Arc<Key>,
+    scheme: SignatureScheme,
+    /// The same key in aws-lc-rs: knows the public part, and signs what is too long for an op.
+    stock: Arc<dyn SigningKey>,
+}
+
+#[derive(Debug)]
+struct OffloadedCurveSigner {
+    key: Arc<Key>,
+    scheme: SignatureScheme,
+    stock: Arc<dyn SigningKey>,
+}
+
+impl OffloadedCurveKey {
+    /// `stock`: the same key in aws-lc-rs.
+    pub(super) fn new(key: Key, stock: Arc<dyn SigningKey>) -> Self {
+        let scheme = match &key {
+            Key::EcP384(_) => SignatureScheme::ECDSA_NISTP384_SHA384,
+            Key::Ed25519(_) => SignatureScheme::ED25519,
+            _ => SignatureScheme::ECDSA_NISTP256_SHA256,
+        };
+        Self {
+            key: Arc::new(key),
+            scheme,
+            stock,
+        }
+    }
+}
+
+impl SigningKey for OffloadedCurveKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&self.scheme).then(|| {
+            Box::new(OffloadedCurveSigner {
+                key: Arc::clone(&self.key),
+                scheme: self.scheme,
+                stock: Arc::clone(&self.stock),
+            }) as Box<dyn Signer>
+        })
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.stock.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self.scheme {
+            SignatureScheme::ED25519 => SignatureAlgorithm::ED25519,
+            _ => SignatureAlgorithm::ECDSA,
+        }
+    }
+}
+
+impl Signer for OffloadedCurveSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        if self.scheme == SignatureScheme::ED25519 && message.len() > MAX_INPUT {
+            return self.sign_here(message);
+        }
+        let (mut hash, mut signature) = ([0; 48], [0; 96]);
+        let (request, signature) = match self.scheme {
+            SignatureScheme::ED25519 => {
+                (Request::ed25519(&self.key, message), &mut signature[..64])
+            }
+            SignatureScheme::ECDSA_NISTP384_SHA384 => {
+                Digest::Sha384.hash(&[message], &mut hash);
+                (Request::ecdsa_p384(&self.key, &hash), &mut signature[..])
+            }
+            _ => {
+                Digest::Sha256.hash(&[message], &mut hash);
+                (
+                    Request::ecdsa_p256(&self.key, &hash[..32]),
+                    &mut signature[..64],
+                )
+            }
+        };
+        let request = request.map_err(|error| Error::General(error.to_string()))?;
+        offload(&request, signature).map_err(offload_error)?;
+        Ok(match self.scheme {
+            SignatureScheme::ED25519 => signature.to_vec(),
+            _ => encode(signature),
+        })
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.scheme
+    }
+}
+
+impl OffloadedCurveSigner {
+    /// Ed25519 signs messages, not hashes; a client of TLS 1.2 signs the whole handshake so far,
+    /// which no op has room for (RFC 8422, section 5.8).
+    fn sign_here(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        tracing::debug!(
+            len = message.len(),
+            "too long to be offloaded; signed on the CPU"
+        );
+        let signer = self.stock.choose_scheme(&[self.scheme]);
+        signer
+            .ok_or_else(|| Error::General("aws-lc-rs has no Ed25519".to_owned()))?
+            .sign(message)
+    }
+}
+
+/// `r ‖ s`, each of at most 48 bytes, as Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
+fn encode(signature: &[u8]) -> Vec<u8> {
+    // Two integers of at most 49 bytes: every length is one byte.
+    let mut der = Vec::with_capacity(2 + 2 * 51);
+    der.extend([0x30, 0]);
+    for number in signature.chunks(signature.len() / 2) {
+        let shorter = &number[..number.len() - 1];
+        let zeros = shorter.iter().take_while(|byte| **byte == 0).count();
+        let number = &number[zeros..];
+        // Else it would be a negative one.
+        let sign = usize::from(number[0] >= 0x80);
+        der.extend([0x02, (number.len() + sign) as u8]);
+        der.extend(std::iter::repeat_n(0, sign));
+        der.extend_from_slice(number);
+    }
+    der[1] = (der.len() - 2) as u8;
+    der
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encode;
+
+    #[test]
+    fn numbers_are_encoded_as_short_as_they_go_and_never_negative() {
+        let mut signature = [0; 64];
+        assert_eq!(encode(&signature), [0x30, 6, 2, 1, 0, 2, 1, 0]);
+        signature[31] = 0x7f;
+        signature[63] = 0x80;
+        assert_eq!(encode(&signature), [0x30, 7, 2, 1, 0x7f, 2, 2, 0, 0x80]);
+        for (len, size) in [(64, 33), (96, 49)] {
+            let full = encode(&vec![0xff; len]);
+            assert_eq!(full[..5], [0x30, 2 * (size + 2), 2, size, 0]);
+            assert_eq!(full.len(), usize::from(2 + 2 * (size + 2)));
+        }
+    }
+}
