@@ -24,8 +24,14 @@ pub fn library() -> &'static Path {
             "spinlane-capi",
         ]);
         build.arg("--target-dir").arg(target);
+        let profile = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            build.arg("--release");
+            "release"
+        };
         succeed(build.current_dir(env!("CARGO_MANIFEST_DIR")));
-        let built = target.join("debug/libspinlane.so");
+        let built = target.join(profile).join("libspinlane.so");
         assert!(built.exists(), "{} is missing", built.display());
         let folder = scratch().join("lib");
         fs::create_dir_all(&folder).unwrap();
