@@ -30,9 +30,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use spinlane::Lcore;
 use spinlane::cryptodev::{Device, QueuePairConfig};
 use spinlane::lcore::Launched;
-use spinlane::Lcore;
 
 use crate::tls::Library;
 pub use args::Args;

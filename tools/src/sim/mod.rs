@@ -8,10 +8,10 @@
 mod only;
 mod plan;
 mod question;
+mod report;
 mod tally;
 mod world;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +19,11 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use report::Report;
 use tally::{Breach, Tally, Violation};
 
 /// Seeds that a thread takes at a time.
 const SHARE: u64 = 64;
-/// Violations that are told one by one.
-const MAX_TOLD: usize = 10;
 
 /// Simulates devices that fail, with virtual time, and checks every step.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,28 +63,6 @@ fn defect(name: &str) -> Result<spinlane::lcore::Defect, String> {
         .ok_or_else(|| format!("no such defect; there are: {}", names().join(", ")))
 }
 
-/// A seed that failed.
-#[derive(Clone, Debug, Serialize)]
-struct Failure {
-    seed: u64,
-    breach: Breach,
-    text: String,
-    replay: String,
-}
-
-/// What is printed.
-#[derive(Debug, Serialize)]
-struct Report {
-    seeds: [u64; 2],
-    failed: usize,
-    /// Failed seeds by the rule that was broken first; 0 for all others.
-    breaches: BTreeMap<Breach, usize>,
-    failures: Vec<Failure>,
-    wall_s: f64,
-    ops_per_s: f64,
-    tally: Tally,
-}
-
 /// Runs the seeds.
 ///
 /// # Errors
@@ -99,18 +75,17 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let start = Instant::now();
     let (tally, failures) = run_seeds(&args.seeds, threads, || run_one_of(args));
-    let report = report(args, tally, failures, start.elapsed().as_secs_f64());
+    let report = Report::new(&args.seeds, tally, failures, start.elapsed().as_secs_f64());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&report);
+        print!("{report}");
     }
+    let (failed, seeds) = report.failed();
     match report.failures.first() {
         None => Ok(()),
         Some(first) => bail!(
-            "{} of {} seeds failed; see the first again with: {}",
-            report.failed,
-            args.seeds.end - args.seeds.start,
+            "{failed} of {seeds} seeds failed; see the first again with: {}",
             first.replay
         ),
     }
@@ -171,80 +146,6 @@ fn run_seeds(
     });
     failures.sort_by_key(|(seed, _)| *seed);
     (tally, failures)
-}
-
-fn report(args: &Args, tally: Tally, failures: Vec<(u64, Violation)>, wall_s: f64) -> Report {
-    let mut breaches: BTreeMap<_, _> = Breach::ALL.into_iter().map(|breach| (breach, 0)).collect();
-    for (_, violation) in &failures {
-        *breaches.entry(violation.breach).or_default() += 1;
-    }
-    let failed = failures.len();
-    let tell = |(seed, violation): (u64, Violation)| Failure {
-        seed,
-        breach: violation.breach,
-        text: violation.text,
-        replay: format!("spinlane sim --seeds {seed}..{} --trace", seed + 1),
-    };
-    Report {
-        seeds: [args.seeds.start, args.seeds.end],
-        failed,
-        breaches,
-        failures: failures.into_iter().take(MAX_TOLD).map(tell).collect(),
-        wall_s,
-        ops_per_s: tally.ops as f64 / wall_s,
-        tally,
-    }
-}
-
-fn print(report: &Report) {
-    let Report {
-        seeds: [from, to],
-        failed,
-        wall_s,
-        ops_per_s,
-        tally,
-        ..
-    } = report;
-    println!("seeds {from}..{to}: {failed} failed, {wall_s:.1} s, {ops_per_s:.0} ops/s");
-    println!(
-        "  jobs      {}, closed {}, freed while paused {}",
-        tally.jobs, tally.closed, tally.abandoned
-    );
-    println!(
-        "  attempts  {} accepted, {} refused; {} callbacks",
-        tally.accepted, tally.refused, tally.callbacks
-    );
-    println!(
-        "  ops       {} completed, {} fallback, {} cancelled; {} past their deadline, {} errors, {} strays dropped",
-        tally.completed,
-        tally.fallback,
-        tally.cancelled,
-        tally.timed_out,
-        tally.errors,
-        tally.stray
-    );
-    println!(
-        "  devices   {} failures, {} recoveries",
-        tally.failures, tally.recoveries
-    );
-    let faults: Vec<_> = tally
-        .faults
-        .iter()
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    println!("  faults    {}", faults.join(", "));
-    let broken: Vec<_> = report
-        .breaches
-        .iter()
-        .map(|(breach, count)| format!("{breach:?} {count}"))
-        .collect();
-    println!("  broken    {}", broken.join(", "));
-    for failure in &report.failures {
-        println!(
-            "seed {}: {:?}, {}\n  replay: {}",
-            failure.seed, failure.breach, failure.text, failure.replay
-        );
-    }
 }
 
 #[cfg(test)]

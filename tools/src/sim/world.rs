@@ -12,14 +12,16 @@
 //!  Closed and Ended: no callback any more
 //! ```
 
+mod connection;
+mod rules;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
-use spinlane::cryptodev::{Capabilities, Device, DeviceError, MAX_OUTPUT, OpKind, QueuePairConfig};
-use spinlane::job::{self, Callback, Job, Progress, ResumeError, Status, WaitCtx};
-use spinlane::lcore::{Clock, Config, Conn, Lcore, OffloadError, offload};
+use spinlane::cryptodev::{Capabilities, Device, DeviceError, OpKind, QueuePairConfig};
+use spinlane::job::{self, Job, WaitCtx};
+use spinlane::lcore::{Clock, Config, Conn, Lcore};
 use spinlane_driver_sim::{Rng, SimDevice};
 use spinlane_driver_soft::SoftDevice;
 
@@ -184,7 +186,10 @@ impl World {
     /// Writes down what happened. What is written depends on the seed alone.
     fn note(&self, what: &'static str, id: usize, more: u64) {
         let mut hash = self.hash.get();
-        for word in [what.len() as u64, id as u64, more, self.clock.now_ns()] {
+        let name = what
+            .bytes()
+            .fold(0, |name, byte| name << 8 | u64::from(byte));
+        for word in [name, id as u64, more, self.clock.now_ns()] {
             hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
         }
         self.hash.set(hash);
@@ -218,9 +223,12 @@ impl World {
         usize::from(self.plan.two_devices && kind != OpKind::X25519Keygen)
     }
 
-    /// Acts at random until every job was started.
+    /// Acts at random until every job was started, or that takes too long.
     fn live(&self) {
-        while self.is_sound() && (self.connections.borrow().len() as u64) < self.plan.jobs {
+        for _ in 0..self.patience() {
+            if !self.is_sound() || self.connections.borrow().len() as u64 == self.plan.jobs {
+                break;
+            }
             self.count(|tally| tally.steps += 1);
             match self.below(100) {
                 0..=24 => self.start_some(),
@@ -237,11 +245,10 @@ impl World {
     /// Goes on until all are done; then what is left must be nothing.
     fn finish(&self) {
         let step_ns = self.plan.health.op_deadline_ns / 8;
-        let patience = 400 + 200 * self.plan.jobs;
         let mut steps = 0;
         while self.is_sound() && (self.is_busy() || self.lcore.in_flight() > 0) {
             steps += 1;
-            if steps > patience {
+            if steps > self.patience() {
                 return self.report_lost();
             }
             self.turn();
@@ -257,21 +264,19 @@ impl World {
         }
     }
 
+    /// Steps after which something is stuck.
+    fn patience(&self) -> u64 {
+        400 + 200 * self.plan.jobs
+    }
+
+    /// Whether a connection is open, or a ticket not handed out.
     fn is_busy(&self) -> bool {
+        if self.tickets.borrow().iter().any(|queue| !queue.is_empty()) {
+            return true;
+        }
         let connections = self.connections.borrow();
         let done = |state| matches!(state, State::Ended | State::Closed);
         !connections.iter().all(|connection| done(connection.state))
-    }
-
-    fn report_lost(&self) {
-        let connections = self.connections.borrow();
-        let mut states = connections.iter().map(|connection| connection.state);
-        let stuck = states.position(|state| !matches!(state, State::Ended | State::Closed));
-        let text = match stuck {
-            Some(id) => format!("connection {id} is stuck: {:?}", connections[id].state),
-            None => format!("{} ops in flight for ever", self.lcore.in_flight()),
-        };
-        self.violate(Breach::Lost, text);
     }
 
     fn start_some(&self) {
@@ -280,41 +285,6 @@ impl World {
                 break;
             }
         }
-    }
-
-    /// Starts a connection; returns whether there was a job for it.
-    fn start(&self) -> bool {
-        let id = self.connections.borrow().len();
-        let mut questions = [None; MAX_OPS];
-        for question in &mut questions[..=self.below(MAX_OPS as u64 - 1) as usize] {
-            *question = Some(Question::draw(&mut self.rng.borrow_mut(), self.plan.signs));
-        }
-        let ctx = WaitCtx::new();
-        ctx.set_callback(Some(Callback {
-            function: callback,
-            argument: std::ptr::without_provenance_mut(id),
-        }));
-        self.connections.borrow_mut().push(Connection {
-            ctx: Rc::clone(&ctx),
-            job: None,
-            state: State::Running(0),
-            question: Question::Keygen(0),
-        });
-        self.note("start", id, 0);
-        match job::start(Some(&ctx), move || body(id, questions)) {
-            Ok((Progress::NoJobs, _)) => {
-                self.count(|tally| tally.no_jobs += 1);
-                self.connections.borrow_mut().pop();
-                return false;
-            }
-            Ok((progress, job)) => {
-                self.count(|tally| tally.jobs += 1);
-                self.connections.borrow_mut()[id].job = job;
-                self.ran(id, 0, &progress);
-            }
-            Err(error) => self.violate(Breach::Other, error.to_string()),
-        }
-        true
     }
 
     /// A turn of the application's loop.
@@ -366,26 +336,6 @@ impl World {
         }
     }
 
-    fn check_capacity(&self) {
-        let mut used = [0; 2];
-        for connection in self.connections.borrow().iter() {
-            if matches!(connection.state, State::Waiting | State::Ready) {
-                used[self.channel(connection.question.kind())] += 1;
-            }
-        }
-        let channels = 1 + usize::from(self.plan.two_devices);
-        let in_flight = self.lcore.in_flight();
-        if used.iter().any(|used| *used > self.plan.capacity)
-            || in_flight > channels * self.plan.capacity
-        {
-            let text = format!(
-                "{used:?} slots in use, {in_flight} in flight, of {}",
-                self.plan.capacity
-            );
-            self.violate(Breach::OverCapacity, text);
-        }
-    }
-
     fn advance(&self) {
         let deadline_ns = self.plan.health.op_deadline_ns;
         let most_ns = match self.below(20) {
@@ -404,236 +354,6 @@ impl World {
             act(self, self.below(count) as usize);
         }
     }
-
-    /// Resumes a connection, in its turn or not. One that is done is left alone.
-    fn resume(&self, id: usize) {
-        let job = match self.state(id) {
-            State::Ended | State::Closed => return,
-            State::Ready | State::Refused(_) => {
-                self.set_state(id, State::Running(0));
-                self.connections.borrow()[id].job.clone()
-            }
-            _ => self.connections.borrow()[id].job.clone(),
-        };
-        let Some(job) = job else {
-            return;
-        };
-        self.note("resume", id, 0);
-        let before = job.awaited();
-        self.resuming.set(Some(id));
-        let progress = job.resume();
-        self.resuming.set(None);
-        match progress {
-            Ok(progress) => self.ran(id, before, &progress),
-            // A callback of the resume's own poll closed it.
-            Err(ResumeError::NotPaused) if self.state(id) == State::Closed => {}
-            Err(error) => self.violate(Breach::Other, format!("connection {id}: {error}")),
-        }
-    }
-
-    /// A connection's code ran, or not, because its op is not done. `before`: the token it
-    /// waited for.
-    fn ran(&self, id: usize, before: u64, progress: &Progress) {
-        if !matches!(progress, Progress::Paused) {
-            self.note("end", id, 0);
-            self.set_state(id, State::Ended);
-            return;
-        }
-        let state = self.state(id);
-        let (ctx, awaited, channel) = {
-            let connection = &self.connections.borrow()[id];
-            let awaited = connection.job.as_ref().map_or(0, |job| job.awaited());
-            let channel = self.channel(connection.question.kind());
-            (Rc::clone(&connection.ctx), awaited, channel)
-        };
-        if awaited != 0 && awaited == before {
-            if state != State::Waiting {
-                let text = format!("connection {id} does not go on though it is {state:?}");
-                self.violate(Breach::Lost, text);
-            }
-            return;
-        }
-        match (awaited != 0, ctx.status(), state) {
-            (true, Status::OK, State::Running(0)) => {
-                self.note("accepted", id, 0);
-                self.count(|tally| tally.accepted += 1);
-                self.set_state(id, State::Waiting);
-            }
-            (false, Status::EAGAIN, State::Running(1)) => self.refused(id, channel),
-            (_, status, state) => {
-                let text = format!("connection {id} paused {state:?} with status {status:?}");
-                self.violate(Breach::Status, text);
-            }
-        }
-        // So that a callback tells whether the status was set before it.
-        ctx.set_status(Status::UNSUPPORTED);
-    }
-
-    fn refused(&self, id: usize, channel: usize) {
-        let number = self.tickets_given.get() + 1;
-        self.tickets_given.set(number);
-        let second = if channel == 1 { SECOND } else { 0 };
-        let ticket = TICKET | second | number << ID_BITS | id as u64;
-        self.note("refused", id, ticket);
-        self.count(|tally| tally.refused += 1);
-        self.set_state(id, State::Refused(ticket));
-        self.tickets.borrow_mut()[channel].push_back(ticket);
-        self.lcore.retry(Conn(ticket));
-    }
-
-    /// Closes as a Rust front-end does: the job unwinds by its own error path.
-    fn close(&self, id: usize) {
-        let Some((ctx, job)) = self.take(id) else {
-            return;
-        };
-        self.note("close", id, 0);
-        self.count(|tally| tally.closed += 1);
-        ctx.free();
-        job.cancel();
-        match job.resume() {
-            Ok(Progress::Finished(_)) => {}
-            other => {
-                let text = format!("connection {id} does not unwind: {other:?}");
-                self.violate(Breach::Other, text);
-            }
-        }
-    }
-
-    /// Closes as SSL_free under a paused job does: the context is freed, the stack taken back.
-    fn abandon(&self, id: usize) {
-        let Some((ctx, _)) = self.take(id) else {
-            return;
-        };
-        self.note("abandon", id, 0);
-        self.count(|tally| tally.abandoned += 1);
-        abandon(&ctx);
-    }
-
-    /// Marks a connection as closed, if it is still open and paused.
-    fn take(&self, id: usize) -> Option<(Rc<WaitCtx>, Rc<Job>)> {
-        let connection = &mut self.connections.borrow_mut()[id];
-        let open = matches!(
-            connection.state,
-            State::Waiting | State::Ready | State::Refused(_)
-        );
-        let job = connection.job.clone().filter(|_| open)?;
-        connection.state = State::Closed;
-        Some((Rc::clone(&connection.ctx), job))
-    }
-
-    /// Takes back the stacks of connections that a violation left open.
-    fn bury(&self) {
-        let count = self.connections.borrow().len();
-        (0..count).for_each(|id| self.abandon(id));
-    }
-
-    /// The lcore calls back.
-    fn called_back(&self, id: usize) {
-        let status = self.connections.borrow()[id].ctx.status();
-        let on_job = job::on_job();
-        self.note("callback", id, u64::from(on_job));
-        let is_resumed = self.resuming.get() == Some(id);
-        match (self.state(id), status) {
-            (State::Running(count), Status::EAGAIN) if on_job => {
-                self.set_state(id, State::Running(count + 1));
-            }
-            // The resume's own poll found its op done, and its next attempt was refused.
-            (State::Ready, Status::EAGAIN) if on_job && is_resumed => {
-                self.set_state(id, State::Running(1));
-            }
-            (State::Waiting, Status::OK | Status::ERR) if !on_job => {
-                self.count(|tally| tally.callbacks += 1);
-                self.set_state(id, State::Ready);
-                self.called.borrow_mut().push_back(id as u64);
-                self.lcore.make_ready(Conn(id as u64));
-                if self.below(64) == 0 {
-                    self.with_any(Self::close);
-                }
-            }
-            (state, status) => {
-                let breach = match (state, status) {
-                    (State::Waiting, Status::UNSUPPORTED) => Breach::Status,
-                    (State::Closed | State::Ended, _) => Breach::LateCallback,
-                    _ => Breach::DuplicateCallback,
-                };
-                let text = format!("connection {id}, {state:?}, called back with {status:?}");
-                self.violate(breach, text);
-            }
-        }
-    }
-
-    /// A job is about to ask.
-    fn asks(&self, id: usize, question: Question) {
-        self.connections.borrow_mut()[id].question = question;
-    }
-
-    /// A job got its answer; returns whether it goes on.
-    fn answered(
-        &self,
-        id: usize,
-        question: Question,
-        result: Result<(), OffloadError>,
-        answer: &[u8],
-    ) -> bool {
-        self.note("answer", id, result.is_ok().into());
-        let is_closed = self.state(id) == State::Closed;
-        let fallback = self.plan.health.fallback;
-        let right = match result {
-            Ok(()) => !is_closed && question.is_answered_by(answer),
-            Err(OffloadError::Cancelled) => is_closed,
-            Err(OffloadError::Invalid) => !is_closed && (question.is_invalid() || !fallback),
-            Err(OffloadError::Device) => !is_closed && !fallback,
-            Err(OffloadError::OtherLcore | OffloadError::NoLcore | OffloadError::Forked) => false,
-        };
-        if !right {
-            let text = format!("connection {id}: {question:?} was answered by {result:?}");
-            self.violate(Breach::WrongResult, text);
-        }
-        if is_closed {
-            // Some libraries go on after an error, for an alert say.
-            return self.below(2) == 0;
-        }
-        self.count(|tally| tally.ops += 1);
-        self.set_state(id, State::Running(0));
-        true
-    }
-
-    /// Nothing is left, and the counters tell what happened.
-    fn take_stock(&self) {
-        let stacks = job::pool_stats().stacks_in_use;
-        if stacks != 0 {
-            self.violate(Breach::LeakedStack, format!("{stacks} stacks are not back"));
-        }
-        let stats = self.lcore.stats();
-        let mut tally = self.tally.borrow_mut();
-        let mut enqueued = 0;
-        let mut refused = 0;
-        for channel in &stats.channels {
-            let (free, capacity) = (channel.free_slots, channel.capacity);
-            if free != capacity {
-                let text = format!("{} of {capacity} slots are not back", capacity - free);
-                self.violate(Breach::LeakedSlot, text);
-            }
-            let counts = channel.counts;
-            if counts.enqueued != counts.completed + counts.fallback + counts.cancelled {
-                self.violate(Breach::Counters, format!("do not add up: {counts:?}"));
-            }
-            enqueued += counts.enqueued;
-            refused += counts.refused;
-            tally.add_channel(channel);
-        }
-        if (enqueued, refused, stats.callbacks) != (tally.accepted, tally.refused, tally.callbacks)
-        {
-            let text = format!(
-                "{enqueued} enqueued, {refused} refused, {} callbacks; seen were {}, {}, {}",
-                stats.callbacks, tally.accepted, tally.refused, tally.callbacks
-            );
-            self.violate(Breach::Counters, text);
-        }
-        tally.seeds = 1;
-        tally.virtual_ns = self.clock.now_ns();
-        tally.hash = self.hash.get();
-    }
 }
 
 /// What each queue pair serves.
@@ -647,35 +367,4 @@ fn kinds(plan: &Plan) -> Vec<Capabilities> {
         return vec![keygen, others];
     }
     vec![others.with(OpKind::X25519Keygen)]
-}
-
-/// A job's function. Owns nothing, so that it can be abandoned.
-fn body(id: usize, questions: [Option<Question>; MAX_OPS]) -> i32 {
-    for question in questions.into_iter().flatten() {
-        let mut output = [0; MAX_OUTPUT];
-        let output = &mut output[..question.kind().output_len()];
-        here(|world| world.asks(id, question));
-        let result = question.with_request(|request| offload(request, output));
-        let goes_on = here(|world| world.answered(id, question, result, output));
-        if goes_on != Some(true) {
-            break;
-        }
-    }
-    0
-}
-
-extern "C" fn callback(id: *mut c_void) -> c_int {
-    here(|world| world.called_back(id.addr()));
-    1
-}
-
-/// Frees `ctx` and takes back the stack of the job under it.
-#[allow(unsafe_code)]
-fn abandon(ctx: &Rc<WaitCtx>) {
-    if let Some(job) = ctx.free() {
-        // SAFETY: the job was started on this thread, by `World::start`. Its frames are those of
-        // `body` and `offload`, which own nothing, and nothing points into them: what they borrow
-        // is borrowed from them alone, and the device has copies.
-        unsafe { job.abandon() };
-    }
 }

@@ -1,0 +1,207 @@
+//! What an application does with its connections: start, resume, close, and what their jobs do.
+
+use std::ffi::{c_int, c_void};
+use std::rc::Rc;
+
+use spinlane::cryptodev::MAX_OUTPUT;
+use spinlane::job::{self, Callback, Job, Progress, ResumeError, Status, WaitCtx};
+use spinlane::lcore::{Conn, offload};
+
+use super::{Connection, ID_BITS, MAX_OPS, SECOND, State, TICKET, World, here};
+use crate::sim::question::Question;
+use crate::sim::tally::Breach;
+
+impl World {
+    /// Starts a connection; returns whether there was a job for it.
+    pub(super) fn start(&self) -> bool {
+        let id = self.connections.borrow().len();
+        let mut questions = [None; MAX_OPS];
+        for question in &mut questions[..=self.below(MAX_OPS as u64 - 1) as usize] {
+            *question = Some(Question::draw(&mut self.rng.borrow_mut(), self.plan.signs));
+        }
+        let ctx = WaitCtx::new();
+        ctx.set_callback(Some(Callback {
+            function: callback,
+            argument: std::ptr::without_provenance_mut(id),
+        }));
+        self.connections.borrow_mut().push(Connection {
+            ctx: Rc::clone(&ctx),
+            job: None,
+            state: State::Running(0),
+            question: Question::Keygen(0),
+        });
+        self.note("start", id, 0);
+        match job::start(Some(&ctx), move || body(id, questions)) {
+            Ok((Progress::NoJobs, _)) => {
+                self.count(|tally| tally.no_jobs += 1);
+                self.connections.borrow_mut().pop();
+                return false;
+            }
+            Ok((progress, job)) => {
+                self.count(|tally| tally.jobs += 1);
+                self.connections.borrow_mut()[id].job = job;
+                self.ran(id, 0, &progress);
+            }
+            Err(error) => self.violate(Breach::Other, error.to_string()),
+        }
+        true
+    }
+
+    /// Resumes a connection, in its turn or not. One that is done is left alone.
+    pub(super) fn resume(&self, id: usize) {
+        let job = match self.state(id) {
+            State::Ended | State::Closed => return,
+            State::Ready | State::Refused(_) => {
+                self.set_state(id, State::Running(0));
+                self.connections.borrow()[id].job.clone()
+            }
+            _ => self.connections.borrow()[id].job.clone(),
+        };
+        let Some(job) = job else {
+            return;
+        };
+        self.note("resume", id, 0);
+        let before = job.awaited();
+        self.resuming.set(Some(id));
+        let progress = job.resume();
+        self.resuming.set(None);
+        match progress {
+            Ok(progress) => self.ran(id, before, &progress),
+            // A callback of the resume's own poll closed it.
+            Err(ResumeError::NotPaused) if self.state(id) == State::Closed => {}
+            Err(error) => self.violate(Breach::Other, format!("connection {id}: {error}")),
+        }
+    }
+
+    /// A connection's code ran, or not, because its op is not done. `before`: the token it
+    /// waited for.
+    pub(super) fn ran(&self, id: usize, before: u64, progress: &Progress) {
+        if !matches!(progress, Progress::Paused) {
+            self.note("end", id, 0);
+            self.set_state(id, State::Ended);
+            return;
+        }
+        let state = self.state(id);
+        let (ctx, awaited, channel) = {
+            let connection = &self.connections.borrow()[id];
+            let awaited = connection.job.as_ref().map_or(0, |job| job.awaited());
+            let channel = self.channel(connection.question.kind());
+            (Rc::clone(&connection.ctx), awaited, channel)
+        };
+        if awaited != 0 && awaited == before {
+            if state != State::Waiting {
+                let text = format!("connection {id} does not go on though it is {state:?}");
+                self.violate(Breach::Lost, text);
+            }
+            return;
+        }
+        match (awaited != 0, ctx.status(), state) {
+            (true, Status::OK, State::Running(0)) => {
+                self.note("accepted", id, 0);
+                self.count(|tally| tally.accepted += 1);
+                self.set_state(id, State::Waiting);
+            }
+            (false, Status::EAGAIN, State::Running(1)) => self.refused(id, channel),
+            (_, status, state) => {
+                let text = format!("connection {id} paused {state:?} with status {status:?}");
+                self.violate(Breach::Status, text);
+            }
+        }
+        // So that a callback tells whether the status was set before it.
+        ctx.set_status(Status::UNSUPPORTED);
+    }
+
+    pub(super) fn refused(&self, id: usize, channel: usize) {
+        let number = self.tickets_given.get() + 1;
+        self.tickets_given.set(number);
+        let second = if channel == 1 { SECOND } else { 0 };
+        let ticket = TICKET | second | number << ID_BITS | id as u64;
+        self.note("refused", id, ticket);
+        self.count(|tally| tally.refused += 1);
+        self.set_state(id, State::Refused(ticket));
+        self.tickets.borrow_mut()[channel].push_back(ticket);
+        self.lcore.retry(Conn(ticket));
+    }
+
+    /// Closes as a Rust front-end does: the job unwinds by its own error path.
+    pub(super) fn close(&self, id: usize) {
+        let Some((ctx, job)) = self.take(id) else {
+            return;
+        };
+        self.note("close", id, 0);
+        self.count(|tally| tally.closed += 1);
+        ctx.free();
+        job.cancel();
+        match job.resume() {
+            Ok(Progress::Finished(_)) => {}
+            other => {
+                let text = format!("connection {id} does not unwind: {other:?}");
+                self.violate(Breach::Other, text);
+            }
+        }
+    }
+
+    /// Closes as SSL_free under a paused job does: the context is freed, the stack taken back.
+    pub(super) fn abandon(&self, id: usize) {
+        let Some((ctx, _)) = self.take(id) else {
+            return;
+        };
+        self.note("abandon", id, 0);
+        self.count(|tally| tally.abandoned += 1);
+        abandon(&ctx);
+    }
+
+    /// Marks a connection as closed, if it is still open and paused.
+    pub(super) fn take(&self, id: usize) -> Option<(Rc<WaitCtx>, Rc<Job>)> {
+        let connection = &mut self.connections.borrow_mut()[id];
+        let open = matches!(
+            connection.state,
+            State::Waiting | State::Ready | State::Refused(_)
+        );
+        let job = connection.job.clone().filter(|_| open)?;
+        connection.state = State::Closed;
+        Some((Rc::clone(&connection.ctx), job))
+    }
+
+    /// Takes back the stacks of connections that a violation left open.
+    pub(super) fn bury(&self) {
+        let count = self.connections.borrow().len();
+        (0..count).for_each(|id| self.abandon(id));
+    }
+
+    /// A job is about to ask.
+    pub(super) fn asks(&self, id: usize, question: Question) {
+        self.connections.borrow_mut()[id].question = question;
+    }
+}
+
+/// A job's function. Owns nothing, so that it can be abandoned.
+fn body(id: usize, questions: [Option<Question>; MAX_OPS]) -> i32 {
+    for question in questions.into_iter().flatten() {
+        let mut output = [0; MAX_OUTPUT];
+        let output = &mut output[..question.kind().output_len()];
+        here(|world| world.asks(id, question));
+        let result = question.with_request(|request| offload(request, output));
+        let goes_on = here(|world| world.answered(id, question, result, output));
+        if goes_on != Some(true) {
+            break;
+        }
+    }
+    0
+}
+
+extern "C" fn callback(id: *mut c_void) -> c_int {
+    here(|world| world.called_back(id.addr()));
+    1
+}
+
+/// Frees `ctx` and takes back the stack of the job under it.
+#[allow(unsafe_code)]
+fn abandon(ctx: &Rc<WaitCtx>) {
+    if let Some(job) = ctx.free() {
+        // SAFETY: the job was started on this thread, by `World::start`. Its frames are those of
+        // `body` and `offload`, which own nothing, and nothing points into them: what they borrow
+        // is borrowed from them alone, and the device has copies.
+        unsafe { job.abandon() };
+    }
+}

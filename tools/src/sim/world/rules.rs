@@ -1,0 +1,148 @@
+//! The rules, checked as things happen and when all is over.
+
+use spinlane::job::{self, Status};
+use spinlane::lcore::{Clock, Conn, OffloadError};
+
+use super::{State, World};
+use crate::sim::question::Question;
+use crate::sim::tally::Breach;
+
+impl World {
+    pub(super) fn check_capacity(&self) {
+        let mut used = [0; 2];
+        for connection in self.connections.borrow().iter() {
+            if matches!(connection.state, State::Waiting | State::Ready) {
+                used[self.channel(connection.question.kind())] += 1;
+            }
+        }
+        let channels = 1 + usize::from(self.plan.two_devices);
+        let in_flight = self.lcore.in_flight();
+        if used.iter().any(|used| *used > self.plan.capacity)
+            || in_flight > channels * self.plan.capacity
+        {
+            let text = format!(
+                "{used:?} slots in use, {in_flight} in flight, of {}",
+                self.plan.capacity
+            );
+            self.violate(Breach::OverCapacity, text);
+        }
+    }
+
+    pub(super) fn report_lost(&self) {
+        let connections = self.connections.borrow();
+        let mut states = connections.iter().map(|connection| connection.state);
+        let stuck = states.position(|state| !matches!(state, State::Ended | State::Closed));
+        let text = match stuck {
+            Some(id) => format!("connection {id} is stuck: {:?}", connections[id].state),
+            None => format!(
+                "{} ops in flight for ever, tickets {:x?}",
+                self.lcore.in_flight(),
+                self.tickets.borrow()
+            ),
+        };
+        self.violate(Breach::Lost, text);
+    }
+
+    /// The lcore calls back.
+    pub(super) fn called_back(&self, id: usize) {
+        let status = self.connections.borrow()[id].ctx.status();
+        let on_job = job::on_job();
+        self.note("callback", id, u64::from(on_job));
+        let is_resumed = self.resuming.get() == Some(id);
+        match (self.state(id), status) {
+            (State::Running(count), Status::EAGAIN) if on_job => {
+                self.set_state(id, State::Running(count + 1));
+            }
+            // The resume's own poll found its op done, and its next attempt was refused.
+            (State::Ready, Status::EAGAIN) if on_job && is_resumed => {
+                self.set_state(id, State::Running(1));
+            }
+            (State::Waiting, Status::OK | Status::ERR) if !on_job => {
+                self.count(|tally| tally.callbacks += 1);
+                self.set_state(id, State::Ready);
+                self.called.borrow_mut().push_back(id as u64);
+                self.lcore.make_ready(Conn(id as u64));
+                if self.below(64) == 0 {
+                    self.with_any(Self::close);
+                }
+            }
+            (state, status) => {
+                let breach = match (state, status) {
+                    (State::Waiting, Status::UNSUPPORTED) => Breach::Status,
+                    (State::Closed | State::Ended, _) => Breach::LateCallback,
+                    _ => Breach::DuplicateCallback,
+                };
+                let text = format!("connection {id}, {state:?}, called back with {status:?}");
+                self.violate(breach, text);
+            }
+        }
+    }
+
+    /// A job got its answer; returns whether it goes on.
+    pub(super) fn answered(
+        &self,
+        id: usize,
+        question: Question,
+        result: Result<(), OffloadError>,
+        answer: &[u8],
+    ) -> bool {
+        self.note("answer", id, result.is_ok().into());
+        let is_closed = self.state(id) == State::Closed;
+        let fallback = self.plan.health.fallback;
+        let right = match result {
+            Ok(()) => !is_closed && question.is_answered_by(answer),
+            Err(OffloadError::Cancelled) => is_closed,
+            Err(OffloadError::Invalid) => !is_closed && (question.is_invalid() || !fallback),
+            Err(OffloadError::Device) => !is_closed && !fallback,
+            Err(OffloadError::OtherLcore | OffloadError::NoLcore | OffloadError::Forked) => false,
+        };
+        if !right {
+            let text = format!("connection {id}: {question:?} was answered by {result:?}");
+            self.violate(Breach::WrongResult, text);
+        }
+        if is_closed {
+            // Some libraries go on after an error, for an alert say.
+            return self.below(2) == 0;
+        }
+        self.count(|tally| tally.ops += 1);
+        self.set_state(id, State::Running(0));
+        true
+    }
+
+    /// Nothing is left, and the counters tell what happened.
+    pub(super) fn take_stock(&self) {
+        let stacks = job::pool_stats().stacks_in_use;
+        if stacks != 0 {
+            self.violate(Breach::LeakedStack, format!("{stacks} stacks are not back"));
+        }
+        let stats = self.lcore.stats();
+        let mut tally = self.tally.borrow_mut();
+        let mut enqueued = 0;
+        let mut refused = 0;
+        for channel in &stats.channels {
+            let (free, capacity) = (channel.free_slots, channel.capacity);
+            if free != capacity {
+                let text = format!("{} of {capacity} slots are not back", capacity - free);
+                self.violate(Breach::LeakedSlot, text);
+            }
+            let counts = channel.counts;
+            if counts.enqueued != counts.completed + counts.fallback + counts.cancelled {
+                self.violate(Breach::Counters, format!("do not add up: {counts:?}"));
+            }
+            enqueued += counts.enqueued;
+            refused += counts.refused;
+            tally.add_channel(channel);
+        }
+        if (enqueued, refused, stats.callbacks) != (tally.accepted, tally.refused, tally.callbacks)
+        {
+            let text = format!(
+                "{enqueued} enqueued, {refused} refused, {} callbacks; seen were {}, {}, {}",
+                stats.callbacks, tally.accepted, tally.refused, tally.callbacks
+            );
+            self.violate(Breach::Counters, text);
+        }
+        tally.seeds = 1;
+        tally.virtual_ns = self.clock.now_ns();
+        tally.hash = self.hash.get();
+    }
+}
