@@ -25,7 +25,7 @@ fn resume_suspend(c: &mut Criterion) {
 
     let mut pool = pool();
     let stack = pool.take().expect("a stack");
-    let mut fiber = Fiber::new(stack, || while suspend().is_ok() {});
+    let fiber = Fiber::new(stack, || while suspend().is_ok() {});
     group.bench_function("spinlane", |b| {
         b.iter(|| assert_eq!(fiber.resume(), State::Suspended))
     });
@@ -44,7 +44,7 @@ fn resume_suspend(c: &mut Criterion) {
     unsafe { coroutine.force_reset() };
 
     let stack = pool.take().expect("a stack");
-    let mut fiber = Fiber::with_fp_control(stack, || while suspend().is_ok() {});
+    let fiber = Fiber::with_fp_control(stack, || while suspend().is_ok() {});
     group.bench_function("spinlane with_fp_control", |b| {
         b.iter(|| assert_eq!(fiber.resume(), State::Suspended));
     });
@@ -61,7 +61,7 @@ fn create_run_return(c: &mut Criterion) {
     group.bench_function("spinlane", |b| {
         b.iter(|| {
             let seed = black_box(7u64);
-            let mut fiber = Fiber::new(pool.take().expect("a stack"), move || {
+            let fiber = Fiber::new(pool.take().expect("a stack"), move || {
                 black_box(seed);
             });
             assert_eq!(fiber.resume(), State::Returned);
