@@ -55,13 +55,13 @@ pub const fn cost_us(kind: OpKind) -> u32 {
         OpKind::Rsa4096 => 1500,
         OpKind::EcdsaP256 => 20,
         OpKind::EcdsaP384 => 80,
-        OpKind::Ed25519 => 20,
+        OpKind::Ed25519 => 10,
         OpKind::X25519Keygen => 10,
         OpKind::X25519Derive => 25,
         OpKind::EcdhP256Keygen => 10,
         OpKind::EcdhP256Derive => 50,
         OpKind::EcdhP384Keygen => 60,
-        OpKind::EcdhP384Derive => 200,
+        OpKind::EcdhP384Derive => 150,
     }
 }
 
