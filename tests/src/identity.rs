@@ -15,7 +15,7 @@ pub struct Identity {
 }
 
 /// Kinds of keys, each with what tells `openssl genpkey` to make one.
-pub const KEYS: [(&str, &[&str]); 6] = [
+pub const KEYS: [(&str, &[&str]); 7] = [
     (
         "rsa2048",
         &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
@@ -37,6 +37,10 @@ pub const KEYS: [(&str, &[&str]); 6] = [
         &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
     ),
     ("ed25519", &["-algorithm", "ED25519"]),
+    (
+        "p521",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    ),
 ];
 
 /// Makes a self-signed certificate for `localhost`, called `name`, whose key is one of [`KEYS`].

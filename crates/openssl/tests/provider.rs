@@ -16,7 +16,7 @@ use spinlane_openssl::provider::{BindError, Delegated, counters};
 /// Runs one handshake of a stock client with a server that has `key`, bound; returns how often
 /// the kind of op was offloaded meanwhile, at least (tests run side by side).
 fn serve(key: &Pkey, client: Context, kind: OpKind) -> (Agreed, u64) {
-    let certificate = Certificate::new(key, unsafe { EVP_sha256() });
+    let certificate = Certificate::of(key);
     let server = Context::server(&certificate, &key.bound());
     let before = counters().offloaded(kind);
     let agreed = Pair::new(&client.trusting(&certificate), &server, None)
@@ -33,11 +33,13 @@ fn every_key_serves_tls_1_3_and_1_2_with_every_group() {
         (rsa(3072), OpKind::Rsa3072),
         (rsa(4096), OpKind::Rsa4096),
         (p256(), OpKind::EcdsaP256),
+        (p384(), OpKind::EcdsaP384),
+        (ed25519(), OpKind::Ed25519),
     ];
     for (key, kind) in keys {
         for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
             // A TLS 1.2 client must list the curve of an ECDSA certificate as well (RFC 8422).
-            for group in [c"X25519:P-256", c"P-256", c"P-384:P-256"] {
+            for group in [c"X25519:P-256:P-384", c"P-256:P-384", c"P-384:P-256"] {
                 let client = Context::stock_client().protocol(version).groups(group);
                 let (agreed, offloaded) = serve(key, client, kind);
                 assert_eq!(agreed.version, version, "{kind} {group:?}");
@@ -142,18 +144,13 @@ fn an_rsa_key_that_nobody_bound_decrypts_by_the_property_query() {
 fn keys_that_no_device_does_are_served_as_stock() {
     let _alone = alone();
     let keys = [
-        (Pkey::ec(ours(), c"P-384"), true),
-        (Pkey::plain(ours(), c"ED25519"), false),
-        (Pkey::rsa(ours(), 2304), true),
+        Pkey::ec(ours(), c"P-521"),
+        Pkey::plain(ours(), c"ED448"),
+        Pkey::rsa(ours(), 2304),
     ];
-    for (key, hashes) in keys {
+    for key in keys {
         assert!(matches!(key.bind(), Err(BindError::NotOffloaded { .. })));
-        let digest = if hashes {
-            unsafe { EVP_sha256() }
-        } else {
-            std::ptr::null()
-        };
-        let certificate = Certificate::new(&key, digest);
+        let certificate = Certificate::of(&key);
         let server = Context::server(&certificate, &key);
         let client = Context::stock_client();
         let agreed = Pair::new(&client.trusting(&certificate), &server, None)
@@ -166,22 +163,33 @@ fn keys_that_no_device_does_are_served_as_stock() {
 #[test]
 fn a_key_that_nobody_bound_is_offloaded_by_the_property_query() {
     let _alone = alone();
-    let certificate = Certificate::new(p256(), unsafe { EVP_sha256() });
-    let server = Context::server(&certificate, p256());
-    let before = counters().offloaded(OpKind::EcdsaP256);
-    Pair::new(&Context::stock_client(), &server, None)
-        .run()
-        .expect("handshake");
-    assert!(counters().offloaded(OpKind::EcdsaP256) > before);
+    for (key, kind) in [
+        (p256(), OpKind::EcdsaP256),
+        (p384(), OpKind::EcdsaP384),
+        (ed25519(), OpKind::Ed25519),
+    ] {
+        let certificate = Certificate::of(key);
+        let server = Context::server(&certificate, key);
+        let before = counters().offloaded(kind);
+        Pair::new(&Context::stock_client(), &server, None)
+            .run()
+            .expect("handshake");
+        assert_eq!(counters().offloaded(kind) - before, 1, "{kind}");
+    }
 }
 
 #[test]
 fn client_certificates_work_both_ways() {
     let _alone = alone();
     for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
-        for (server_key, client_key) in [(p256(), rsa(2048)), (rsa(2048), p256())] {
-            let served = Certificate::new(server_key, unsafe { EVP_sha256() });
-            let shown = Certificate::new(client_key, unsafe { EVP_sha256() });
+        for (server_key, client_key) in [
+            (p256(), rsa(2048)),
+            (rsa(2048), p256()),
+            (p384(), ed25519()),
+            (ed25519(), p384()),
+        ] {
+            let served = Certificate::of(server_key);
+            let shown = Certificate::of(client_key);
             // Our server checks a stock client's certificate.
             let server = Context::server(&served, &server_key.bound())
                 .trusting(&shown)

@@ -203,7 +203,7 @@ proptest! {
         let mut out = vec![0; out_len];
         kdf(ours(), PROPERTY_QUERY.as_ptr(), &params, &mut out, false);
         kdf(ours(), PROPERTY_QUERY.as_ptr(), &params, &mut out, true);
-        for name in [c"RSA", c"EC", c"X25519"] {
+        for name in [c"RSA", c"EC", c"X25519", c"ED25519"] {
             unsafe {
                 let ctx = EVP_PKEY_CTX_new_from_name(ours().0, name.as_ptr(), c"provider=spinlane".as_ptr());
                 let mut key = ptr::null_mut();
@@ -222,7 +222,7 @@ proptest! {
             }
             errors();
         }
-        for key in [rsa(2048), p256()] {
+        for key in [rsa(2048), p256(), p384()] {
             unsafe {
                 let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, key.bound().0, ptr::null());
                 EVP_PKEY_sign_init(ctx);

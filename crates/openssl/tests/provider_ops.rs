@@ -242,25 +242,91 @@ fn rsa_signatures_verify_in_stock_openssl() {
 
 #[test]
 fn ecdsa_signatures_verify_in_stock_openssl() {
-    let (bound, message) = (p256().bound(), message());
-    for digest in [c"SHA256", c"SHA384", c"SHA512", c"SHA1", c"SHA3-256"] {
-        let scheme = Scheme { digest, pss: None };
-        for one_shot in [true, false] {
-            let signature = sign(&bound, scheme, &message, one_shot, false);
-            assert!(
-                verify(stock(), p256(), scheme, &message, &signature),
-                "{digest:?}"
-            );
-            assert!(
-                verify(ours(), &bound, scheme, &message, &signature),
-                "{digest:?}"
-            );
-            assert!(
-                !verify(stock(), p256(), scheme, b"other", &signature),
-                "{digest:?}"
-            );
+    let message = message();
+    for key in [p256(), p384()] {
+        let bound = key.bound();
+        for digest in [c"SHA256", c"SHA384", c"SHA512", c"SHA1", c"SHA3-256"] {
+            let scheme = Scheme { digest, pss: None };
+            for one_shot in [true, false] {
+                let signature = sign(&bound, scheme, &message, one_shot, false);
+                assert!(
+                    verify(stock(), key, scheme, &message, &signature),
+                    "{digest:?}"
+                );
+                assert!(
+                    verify(ours(), &bound, scheme, &message, &signature),
+                    "{digest:?}"
+                );
+                assert!(
+                    !verify(stock(), key, scheme, b"other", &signature),
+                    "{digest:?}"
+                );
+            }
         }
     }
+}
+
+/// Signs with an Ed25519 key in `lib`; `None` if that is refused.
+fn sign_ed25519(lib: Lib, key: &Pkey, digest: *const c_char, message: &[u8]) -> Option<Vec<u8>> {
+    let (mut signature, mut len) = (vec![0; 64], 0);
+    unsafe {
+        let first = EVP_MD_CTX_new();
+        let query = if lib.0 == ours().0 {
+            PROPERTY_QUERY.as_ptr()
+        } else {
+            ptr::null()
+        };
+        let (null, none) = (ptr::null_mut(), ptr::null());
+        let ready = EVP_DigestSignInit_ex(first, null, digest, lib.0, query, key.0, none) == 1;
+        let ctx = EVP_MD_CTX_new();
+        let text = message.as_ptr();
+        let done = ready
+            && EVP_MD_CTX_copy_ex(ctx, first) == 1
+            && EVP_DigestSign(ctx, ptr::null_mut(), &mut len, text, message.len()) == 1
+            && len == 64
+            && EVP_DigestSign(ctx, signature.as_mut_ptr(), &mut len, text, message.len()) == 1;
+        EVP_MD_CTX_free(first);
+        EVP_MD_CTX_free(ctx);
+        done.then_some(signature)
+    }
+}
+
+/// Ed25519 is deterministic: the signatures must be the same.
+#[test]
+fn ed25519_signs_as_stock_openssl() {
+    let _alone = alone();
+    let bound = ed25519().bound();
+    for (len, is_ours) in [
+        (0, true),
+        (146, true),
+        (512, true),
+        (513, false),
+        (9000, false),
+    ] {
+        let message = vec![0x5a; len];
+        let before = counters();
+        let signature = sign_ed25519(ours(), &bound, ptr::null(), &message);
+        let after = counters();
+        assert!(signature.is_some(), "{}", errors());
+        assert_eq!(
+            signature,
+            sign_ed25519(stock(), ed25519(), ptr::null(), &message)
+        );
+        let (offloaded, delegated) = (
+            after.offloaded(OpKind::Ed25519) - before.offloaded(OpKind::Ed25519),
+            after.delegated(Delegated::Sign) - before.delegated(Delegated::Sign),
+        );
+        assert_eq!(
+            (offloaded > 0, delegated > 0),
+            (is_ours, !is_ours),
+            "{len} bytes"
+        );
+    }
+    assert_eq!(
+        sign_ed25519(ours(), &bound, c"SHA256".as_ptr(), b"text"),
+        None
+    );
+    assert!(errors().contains("hashes by itself"));
 }
 
 #[test]
@@ -400,7 +466,9 @@ fn hashes_are_signed_as_in_stock_openssl() {
 
 #[test]
 fn a_certificate_and_its_pss_parameters_are_signed_by_a_bound_key() {
-    for key in [rsa(2048), p256()] {
+    let certificate = Certificate::of(&ed25519().bound());
+    assert!(certificate.verified_by(ed25519()) && certificate.matches(ed25519()));
+    for key in [rsa(2048), p256(), p384()] {
         let bound = key.bound();
         let certificate = Certificate::new(&bound, unsafe { EVP_sha384() });
         assert!(certificate.verified_by(key));
@@ -448,7 +516,7 @@ fn cms_is_signed_by_a_bound_key() {
 fn a_bound_key_keeps_its_private_part() {
     const PUBLIC: c_int = 0x86;
     const PAIR: c_int = 0x87;
-    for key in [rsa(2048), p256()] {
+    for key in [rsa(2048), p256(), p384(), ed25519()] {
         let bound = key.bound();
         assert_eq!(bound.provider(), "spinlane");
         assert!(bound.gives(PUBLIC), "{}", errors());
@@ -462,17 +530,25 @@ fn a_bound_key_keeps_its_private_part() {
 
 #[test]
 fn bound_keys_equal_and_copy() {
-    for key in [rsa(2048), p256()] {
+    for key in [rsa(2048), p256(), p384(), ed25519()] {
         let (bound, copy) = (key.bound(), key.bound().dup());
         assert!(bound.equals(key) && key.equals(&bound) && bound.equals(&copy));
         assert!(!bound.equals(rsa(3072)));
         assert_eq!(copy.provider(), "spinlane");
-        let scheme = Scheme {
-            digest: c"SHA256",
-            pss: None,
-        };
-        let signature = sign(&copy, scheme, b"copied", true, false);
-        assert!(verify(stock(), key, scheme, b"copied", &signature));
+        if ptr::eq(key, ed25519()) {
+            let signature = sign_ed25519(ours(), &copy, ptr::null(), b"copied");
+            assert_eq!(
+                signature,
+                sign_ed25519(stock(), key, ptr::null(), b"copied")
+            );
+        } else {
+            let scheme = Scheme {
+                digest: c"SHA256",
+                pss: None,
+            };
+            let signature = sign(&copy, scheme, b"copied", true, false);
+            assert!(verify(stock(), key, scheme, b"copied", &signature));
+        }
         assert_eq!(copy.bind().expect("bound already").provider(), "spinlane");
         unsafe {
             let ctx = EVP_PKEY_CTX_new_from_pkey(ours().0, bound.0, ptr::null());
@@ -499,9 +575,9 @@ fn only_what_devices_do_is_bound() {
         end_param(),
     ];
     let keys = [
-        Pkey::ec(stock(), c"P-384"),
+        Pkey::ec(stock(), c"P-521"),
         Pkey::rsa(stock(), 1024),
-        Pkey::plain(stock(), c"ED25519"),
+        Pkey::plain(stock(), c"ED448"),
         Pkey::plain(stock(), c"X25519"),
         pss,
         Pkey::generate(stock(), c"RSA", c"", &many),

@@ -69,7 +69,7 @@ fn finish(lcore: &Lcore, pair: &mut Pair) -> usize {
 
 #[test]
 fn handshakes_pause_for_every_private_key_op_and_finish() {
-    for kind in ["rsa2048", "p256"] {
+    for kind in ["rsa2048", "p256", "p384", "ed25519"] {
         for (protocol, version) in [(Protocol::Tls12, "TLSv1.2"), (Protocol::Tls13, "TLSv1.3")] {
             let lcore = lcore_with(8);
             let _entered = lcore.enter();
@@ -120,20 +120,15 @@ fn a_stock_context_never_pauses() {
 fn a_key_without_op_is_served_by_openssl_and_said_so() {
     let lcore = lcore_with(8);
     let _entered = lcore.enter();
-    for kind in ["p384", "ed25519"] {
-        let server = SslCtx::server(&server_config(kind)).expect("server");
-        assert!(
-            matches!(server.key_offload(), KeyOffload::Unsupported(_)),
-            "{kind}"
-        );
-        let mut pair = Pair::new(&server, &lcore, 1);
-        assert_eq!(
-            finish(&lcore, &mut pair),
-            2,
-            "X25519 is offloaded all the same: {kind}"
-        );
-        pair.echo(b"hello");
-    }
+    let server = SslCtx::server(&server_config("p521")).expect("server");
+    assert!(matches!(server.key_offload(), KeyOffload::Unsupported(_)));
+    let mut pair = Pair::new(&server, &lcore, 1);
+    assert_eq!(
+        finish(&lcore, &mut pair),
+        2,
+        "X25519 is offloaded all the same"
+    );
+    pair.echo(b"hello");
 }
 
 #[test]

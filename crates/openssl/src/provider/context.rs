@@ -12,6 +12,8 @@ pub(super) struct Context {
     pub inner: Inner,
     pub rsa_key: Tables,
     pub ec_key: Tables,
+    pub ed25519_key: Tables,
+    pub ed25519_signature: Tables,
     pub rsa_signature: Tables,
     pub ecdsa_signature: Tables,
     pub rsa_cipher: Tables,
@@ -28,6 +30,8 @@ impl Context {
         Some(Self {
             rsa_key: Tables::of_keymgmt(&inner, c"RSA")?,
             ec_key: Tables::of_keymgmt(&inner, c"EC")?,
+            ed25519_key: Tables::of_keymgmt(&inner, c"ED25519")?,
+            ed25519_signature: Tables::of_signature(&inner, c"ED25519")?,
             rsa_signature: Tables::of_signature(&inner, c"RSA")?,
             ecdsa_signature: Tables::of_signature(&inner, c"ECDSA")?,
             rsa_cipher: Tables::of_asym_cipher(&inner, c"RSA")?,

@@ -140,6 +140,17 @@ impl Key {
         }
     }
 
+    /// Its private part, if that is `N` bytes without structure.
+    pub fn raw_private<const N: usize>(&self) -> Option<Zeroizing<[u8; N]>> {
+        let _quiet = Quiet::new();
+        let (mut bytes, mut len) = (Zeroizing::new([0; N]), N);
+        // SAFETY: live key; the buffer has the length said.
+        let got = unsafe {
+            openssl_sys::EVP_PKEY_get_raw_private_key(self.as_ptr(), bytes.as_mut_ptr(), &mut len)
+        };
+        (got == 1 && len == N).then_some(bytes)
+    }
+
     /// Whether it has octets of this name.
     pub fn has_octets(&self, name: &CStr) -> bool {
         let _quiet = Quiet::new();
@@ -240,14 +251,61 @@ impl Drop for KeyCtx {
     }
 }
 
-/// An owned `EVP_MD_CTX`.
+/// EVP_DigestSignInit_ex or EVP_DigestVerifyInit_ex.
+pub(super) type DigestInit = unsafe extern "C" fn(
+    *mut EVP_MD_CTX,
+    *mut *mut EVP_PKEY_CTX,
+    *const c_char,
+    *mut OSSL_LIB_CTX,
+    *const c_char,
+    *mut EVP_PKEY,
+    *const OSSL_PARAM,
+) -> c_int;
+
+/// An owned `EVP_MD_CTX`, of a signature or verification once [`DigestCtx::start`] has made it.
 pub(super) struct DigestCtx(NonNull<EVP_MD_CTX>);
 
 impl DigestCtx {
     /// An empty one.
-    pub fn new() -> Option<Self> {
+    fn new() -> Option<Self> {
         // SAFETY: takes no arguments; the result is owned.
         NonNull::new(unsafe { openssl_sys::EVP_MD_CTX_new() }).map(Self)
+    }
+
+    /// One for an operation with `key` on a message.
+    pub fn start(
+        inner: &Inner,
+        key: &Key,
+        init: DigestInit,
+        digest: Option<&CStr>,
+        params: Params<'_>,
+    ) -> Option<Self> {
+        let ctx = Self::new()?;
+        // SAFETY: live contexts and key; name and array are handed on as they came.
+        let ready = unsafe {
+            init(
+                ctx.as_ptr(),
+                ptr::null_mut(),
+                digest.map_or(ptr::null(), CStr::as_ptr),
+                inner.libctx(),
+                ptr::null(),
+                key.as_ptr(),
+                params.as_ptr(),
+            )
+        } > 0;
+        ready.then_some(ctx)
+    }
+
+    /// Its key's context.
+    pub fn key_ctx(&self) -> *mut EVP_PKEY_CTX {
+        // SAFETY: live context, initialised, so it has one.
+        unsafe { ffi::EVP_MD_CTX_get_pkey_ctx(self.as_ptr()) }
+    }
+
+    /// Hands on a caller's parameters.
+    pub fn set(&self, params: Params<'_>) -> bool {
+        // SAFETY: live context; the array is handed on as it came.
+        unsafe { openssl_sys::EVP_PKEY_CTX_set_params(self.key_ctx(), params.as_ptr()) > 0 }
     }
 
     /// For calls that take one.

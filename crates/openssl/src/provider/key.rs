@@ -1,4 +1,4 @@
-//! A bound key: what RSA and EC have in common.
+//! A bound key: what RSA, EC and Ed25519 have in common.
 //!
 //! It holds the key twice: as a key of the default provider in the inner library context, which
 //! answers every question and does what is not offloaded, and as a [`Key`] for devices, if a
@@ -16,15 +16,17 @@ use super::error::{Quiet, check, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_PARAM};
 use super::inner::{Key, KeyCtx};
 use super::params::{Param, Params};
-use super::{key_ec, key_rsa, names};
+use super::{key_ec, key_ed25519, key_rsa, names};
 
 /// The types of keys that can be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     /// RSA, without restriction to PSS.
     Rsa,
-    /// EC, on any curve; only P-256 is offloaded.
+    /// EC, on any curve; P-256 and P-384 are offloaded.
     Ec,
+    /// Ed25519.
+    Ed25519,
 }
 
 impl Algorithm {
@@ -33,6 +35,7 @@ impl Algorithm {
         match self {
             Self::Rsa => c"RSA",
             Self::Ec => c"EC",
+            Self::Ed25519 => c"ED25519",
         }
     }
 
@@ -52,6 +55,9 @@ impl Algorithm {
                         .any(|known| name.eq_ignore_ascii_case(known))
                 }) && params.find(names::PRIV).is_some()
             }
+            Self::Ed25519 => params
+                .find(names::PRIV)
+                .is_some_and(|param| param.len() == key_ed25519::LEN),
         }
     }
 
@@ -60,11 +66,12 @@ impl Algorithm {
         match self {
             Self::Rsa => key_rsa::device_key(key),
             Self::Ec => key_ec::device_key(key),
+            Self::Ed25519 => key_ed25519::device_key(key),
         }
     }
 }
 
-/// Key data of our RSA and EC key managers.
+/// Key data of our RSA, EC and Ed25519 key managers.
 pub(super) struct BoundKey {
     pub context: ContextRef,
     pub algorithm: Algorithm,
@@ -136,7 +143,7 @@ impl BoundKey {
             size: inner.size(),
             has_public: match self.algorithm {
                 Algorithm::Rsa => true,
-                Algorithm::Ec => inner.has_octets(names::PUB),
+                Algorithm::Ec | Algorithm::Ed25519 => inner.has_octets(names::PUB),
             },
             has_private: true,
             device: Some(Arc::new(device)),

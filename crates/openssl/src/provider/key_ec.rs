@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::{EcP256Key, KeyError};
+use spinlane_cryptodev::{EcP256Key, EcP384Key, KeyError};
 
 use super::context::ContextRef;
 use super::dispatch;
@@ -33,26 +33,32 @@ pub(super) static TABLE: [OSSL_DISPATCH; 16] = [
     dispatch::END,
 ];
 
-/// P-256 in libcrypto.
-pub(super) const NAMES: [&[u8]; 4] = [
+/// P-256 and P-384 in libcrypto.
+pub(super) const NAMES: [&[u8]; 7] = [
     b"prime256v1",
     b"P-256",
     b"secp256r1",
     b"1.2.840.10045.3.1.7",
+    b"secp384r1",
+    b"P-384",
+    b"1.3.132.0.34",
 ];
 
-/// The key for devices, if it is on P-256.
+/// The key for devices, if it is on P-256 or P-384.
 ///
 /// # Errors
 /// The private scalar is out of range.
 pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
-    if !key.text_is(names::GROUP, c"prime256v1") {
-        return Ok(None);
-    }
     let Some(scalar) = key.number(names::PRIV) else {
         return Ok(None);
     };
-    EcP256Key::from_scalar(&scalar).map(|key| Some(cryptodev::Key::EcP256(key)))
+    if key.text_is(names::GROUP, c"prime256v1") {
+        EcP256Key::from_scalar(&scalar).map(|key| Some(cryptodev::Key::EcP256(key)))
+    } else if key.text_is(names::GROUP, c"secp384r1") {
+        EcP384Key::from_scalar(&scalar).map(|key| Some(cryptodev::Key::EcP384(key)))
+    } else {
+        Ok(None)
+    }
 }
 
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {

@@ -51,7 +51,7 @@ pub enum LoadError {
 pub enum BindError {
     /// No device does this key's operations. Use it as it is: OpenSSL serves it.
     #[error(
-        "{what} is not offloaded: devices do RSA of 2048, 3072 or 4096 bits with two primes and EC on P-256"
+        "{what} is not offloaded: devices do RSA of 2048, 3072 or 4096 bits with two primes, EC on P-256 and P-384, and Ed25519"
     )]
     NotOffloaded {
         /// What key it is.
@@ -180,12 +180,16 @@ pub unsafe fn bind(
         return Ok(stock.into_ptr());
     }
     let what = describe(&stock);
-    let (algorithm, private) = match (stock.is_a(c"RSA"), stock.is_a(c"EC")) {
-        (true, _) => (Algorithm::Rsa, names::RSA_D),
-        (_, true) => (Algorithm::Ec, names::PRIV),
-        _ => return Err(BindError::NotOffloaded { what }),
+    let all = [Algorithm::Rsa, Algorithm::Ec, Algorithm::Ed25519];
+    let Some(algorithm) = all.into_iter().find(|one| stock.is_a(one.key_name())) else {
+        return Err(BindError::NotOffloaded { what });
     };
-    if stock.number(private).is_none() {
+    let has_private = match algorithm {
+        Algorithm::Rsa => stock.number(names::RSA_D).is_some(),
+        Algorithm::Ec => stock.number(names::PRIV).is_some(),
+        Algorithm::Ed25519 => stock.has_octets(names::PRIV),
+    };
+    if !has_private {
         return Err(BindError::NoPrivateKey { what });
     }
     match algorithm.device_key(&stock) {

@@ -9,7 +9,8 @@
 //! | algorithm | found by | offloaded | else |
 //! |---|---|---|---|
 //! | key RSA, signature RSA | [`bind`], [`PROPERTY_QUERY`] | 2048, 3072, 4096 bits; PKCS#1 v1.5, PSS; SHA-256, -384, -512 | default provider |
-//! | key EC, signature ECDSA | [`bind`], [`PROPERTY_QUERY`] | P-256 | default provider |
+//! | key EC, signature ECDSA | [`bind`], [`PROPERTY_QUERY`] | P-256, P-384 | default provider |
+//! | key and signature Ed25519 | [`bind`], [`PROPERTY_QUERY`] | messages of at most 512 bytes | default provider |
 //! | asymmetric cipher RSA | [`bind`], [`PROPERTY_QUERY`] | decryption: PKCS#1 v1.5, of TLS and plain | default provider |
 //! | key and key exchange X25519 | [`PROPERTY_QUERY`] | generation and derivation | – |
 //! | TLS13-KDF | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
@@ -36,6 +37,7 @@ mod counters;
 mod decryption;
 mod digests;
 mod dispatch;
+mod eddsa;
 mod error;
 mod ffi;
 mod field;
@@ -43,6 +45,7 @@ mod inner;
 mod kdf;
 mod key;
 mod key_ec;
+mod key_ed25519;
 mod key_rsa;
 mod key_x25519;
 mod keyexch;
@@ -87,15 +90,19 @@ const RSA_NAMES: &CStr = c"RSA:rsaEncryption:1.2.840.113549.1.1.1";
 const EC_NAMES: &CStr = c"EC:id-ecPublicKey:1.2.840.10045.2.1";
 const X25519_NAMES: &CStr = c"X25519:1.3.101.110";
 
-static KEYMGMT: [OSSL_ALGORITHM; 4] = [
+const ED25519_NAMES: &CStr = c"ED25519:1.3.101.112";
+
+static KEYMGMT: [OSSL_ALGORITHM; 5] = [
     algorithm(RSA_NAMES, OF_KEYS, &key_rsa::TABLE),
     algorithm(EC_NAMES, OF_KEYS, &key_ec::TABLE),
+    algorithm(ED25519_NAMES, OF_KEYS, &key_ed25519::TABLE),
     algorithm(X25519_NAMES, OF_HANDSHAKES, &key_x25519::TABLE),
     NO_MORE,
 ];
-static SIGNATURE: [OSSL_ALGORITHM; 3] = [
+static SIGNATURE: [OSSL_ALGORITHM; 4] = [
     algorithm(RSA_NAMES, OF_HANDSHAKES, &signature::RSA),
     algorithm(c"ECDSA", OF_HANDSHAKES, &signature::ECDSA),
+    algorithm(ED25519_NAMES, OF_HANDSHAKES, &eddsa::TABLE),
     NO_MORE,
 ];
 static ASYM_CIPHER: [OSSL_ALGORITHM; 2] = [

@@ -15,6 +15,12 @@ pub(super) struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
+    /// No array.
+    pub const NONE: Params<'static> = Params {
+        first: ptr::null(),
+        array: PhantomData,
+    };
+
     /// # Safety
     /// `first` is null or starts an array that a null key ends; the array and what its elements
     /// point to stay unchanged for `'a`, except through the values' own setters.

@@ -5,7 +5,7 @@
 //! for RSA the padding is PKCS#1 v1.5 or PSS with MGF1 over the same digest. As soon as a
 //! parameter says otherwise the default provider takes over, in the state the operation has.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::counters::{Delegated, count_delegated};
 use super::digests::{digest_by_name, digest_name};
 use super::error::raise;
 use super::ffi::{self, EVP_PKEY_CTX, OSSL_PARAM};
-use super::inner::{DigestCtx, KeyCtx};
+use super::inner::{DigestCtx, DigestInit, KeyCtx};
 use super::key::{Algorithm, BoundKey};
 use super::names;
 use super::offload::offload;
@@ -281,7 +281,7 @@ impl Signer {
                             .then_some(out.len());
                     }
                 }
-                Algorithm::Ec => {}
+                Algorithm::Ec | Algorithm::Ed25519 => {}
             }
         }
         self.sign_by_default_provider(hash, out)
@@ -366,47 +366,20 @@ impl Signer {
         &mut self,
         digest: Option<&CStr>,
         params: Params<'_>,
-        init: unsafe extern "C" fn(
-            *mut ffi::EVP_MD_CTX,
-            *mut *mut EVP_PKEY_CTX,
-            *const c_char,
-            *mut ffi::OSSL_LIB_CTX,
-            *const c_char,
-            *mut ffi::EVP_PKEY,
-            *const OSSL_PARAM,
-        ) -> c_int,
+        init: DigestInit,
     ) -> bool {
-        let Some((key, content)) = self
-            .key
-            .as_deref()
-            .and_then(|key| Some((key, key.content()?)))
-        else {
-            return false;
-        };
-        let Some(ctx) = DigestCtx::new() else {
-            return false;
-        };
-        // SAFETY: live contexts and key; name and array are handed on as they came.
-        let ready = unsafe {
-            init(
-                ctx.as_ptr(),
-                ptr::null_mut(),
-                digest.map_or(ptr::null(), CStr::as_ptr),
-                key.context.inner.libctx(),
-                ptr::null(),
-                content.inner.as_ptr(),
-                params.as_ptr(),
-            )
-        } > 0;
-        self.delegate = ready.then_some(Delegate::Message(ctx));
-        ready
+        let ctx = self.key.as_deref().and_then(|key| {
+            let content = key.content()?;
+            DigestCtx::start(&key.context.inner, &content.inner, init, digest, params)
+        });
+        self.delegate = ctx.map(Delegate::Message);
+        self.delegate.is_some()
     }
 
     fn delegate_ctx(&self) -> Option<*mut EVP_PKEY_CTX> {
         match self.delegate.as_ref()? {
             Delegate::Hash(ctx) => Some(ctx.as_ptr()),
-            // SAFETY: live context, initialised, so it has one.
-            Delegate::Message(ctx) => Some(unsafe { ffi::EVP_MD_CTX_get_pkey_ctx(ctx.as_ptr()) }),
+            Delegate::Message(ctx) => Some(ctx.key_ctx()),
         }
     }
 
@@ -513,20 +486,30 @@ fn salt_len(param: Param<'_>, default: c_int) -> Option<c_int> {
 }
 
 fn sign_ecdsa(key: &Arc<cryptodev::Key>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+    let len = match **key {
+        cryptodev::Key::EcP256(_) => 32,
+        cryptodev::Key::EcP384(_) => 48,
+        _ => return None,
+    };
     // FIPS 186-5, section 6.4.1: the leftmost bits, as many as the order has.
-    let hash = &hash[..hash.len().min(32)];
-    let mut digest = [0; 32];
-    digest[32 - hash.len()..].copy_from_slice(hash);
-    let mut raw = [0; 64];
-    offload(&Request::ecdsa_p256(key, &digest).ok()?, &mut raw).then(|| encode_ecdsa(&raw, out))
+    let hash = &hash[..hash.len().min(len)];
+    let (mut digest, mut raw) = ([0; 48], [0; 96]);
+    let (digest, raw) = (&mut digest[..len], &mut raw[..2 * len]);
+    digest[len - hash.len()..].copy_from_slice(hash);
+    let request = match len {
+        32 => Request::ecdsa_p256(key, digest),
+        _ => Request::ecdsa_p384(key, digest),
+    };
+    offload(&request.ok()?, raw).then(|| encode_ecdsa(raw, out))
 }
 
-/// DER of ECDSA-Sig-Value (RFC 3279, section 2.2.3), at most 72 bytes; returns its length.
-fn encode_ecdsa(raw: &[u8; 64], out: &mut [u8; MAX_OUTPUT]) -> usize {
+/// DER of ECDSA-Sig-Value (RFC 3279, section 2.2.3), at most 104 bytes, of `r || s` of at most 48
+/// bytes each; returns its length.
+fn encode_ecdsa(raw: &[u8], out: &mut [u8; MAX_OUTPUT]) -> usize {
     let mut at = 2;
-    for number in [&raw[..32], &raw[32..]] {
-        let zeros = number.iter().take_while(|byte| **byte == 0).count().min(31);
-        let number = &number[zeros..];
+    for number in raw.chunks(raw.len() / 2) {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let number = &number[zeros.min(number.len() - 1)..];
         let sign = usize::from(number[0] >= 0x80);
         let len = number.len() + sign;
         out[at..at + 3].copy_from_slice(&[0x02, len as u8, 0]);
@@ -553,5 +536,6 @@ mod tests {
         assert_eq!(&out[..len], &wanted[..]);
         assert_eq!(encode_ecdsa(&[0xff; 64], &mut out), 72);
         assert_eq!(encode_ecdsa(&[0; 64], &mut out), 8);
+        assert_eq!(encode_ecdsa(&[0xff; 96], &mut out), 104);
     }
 }

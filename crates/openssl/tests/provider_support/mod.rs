@@ -187,6 +187,16 @@ pub fn p256() -> &'static Pkey {
     KEY.get_or_init(|| Pkey::ec(ours(), c"P-256"))
 }
 
+pub fn p384() -> &'static Pkey {
+    static KEY: OnceLock<Pkey> = OnceLock::new();
+    KEY.get_or_init(|| Pkey::ec(ours(), c"P-384"))
+}
+
+pub fn ed25519() -> &'static Pkey {
+    static KEY: OnceLock<Pkey> = OnceLock::new();
+    KEY.get_or_init(|| Pkey::plain(ours(), c"ED25519"))
+}
+
 /// An owned, self-signed certificate.
 pub struct Certificate(pub *mut X509);
 
@@ -197,6 +207,20 @@ impl Drop for Certificate {
 }
 
 impl Certificate {
+    /// Signed by `key` with SHA-256, or without digest if it hashes by itself.
+    pub fn of(key: &Pkey) -> Self {
+        let hashes = unsafe { EVP_PKEY_is_a(key.0, c"ED25519".as_ptr()) } == 1
+            || unsafe { EVP_PKEY_is_a(key.0, c"ED448".as_ptr()) } == 1;
+        Self::new(
+            key,
+            if hashes {
+                ptr::null()
+            } else {
+                unsafe { EVP_sha256() }
+            },
+        )
+    }
+
     /// Signed by `signer` with `digest` (null for keys that hash themselves).
     pub fn new(signer: &Pkey, digest: *const EVP_MD) -> Self {
         unsafe {

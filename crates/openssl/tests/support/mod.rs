@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 use spinlane_lcore::{Conn, Lcore};
 use spinlane_openssl::{ClientConfig, Pem, Progress, ServerConfig, Ssl, SslCtx};
 
-/// A self-signed certificate and its key; `kind` is rsa2048, p256, p384 or ed25519. Made once per
+/// A self-signed certificate and its key; `kind` is rsa2048, p256, p384, ed25519 or p521. Made once per
 /// process by the program openssl.
 pub fn identity(kind: &'static str) -> (Pem, Pem) {
     type Made = Vec<(&'static str, (Pem, Pem))>;
     static MADE: OnceLock<Made> = OnceLock::new();
     let made = MADE.get_or_init(|| {
-        ["rsa2048", "p256", "p384", "ed25519"]
+        ["rsa2048", "p256", "p384", "ed25519", "p521"]
             .map(|kind| (kind, make(kind)))
             .into()
     });
@@ -29,6 +29,7 @@ fn make(kind: &str) -> (Pem, Pem) {
         "rsa2048" => &["-newkey", "rsa:2048"],
         "p256" => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
         "p384" => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        "p521" => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
         _ => &["-newkey", "ed25519"],
     };
     let output = Command::new("openssl")

@@ -1,0 +1,67 @@
+//! Key manager of bound Ed25519 keys.
+
+use std::ffi::{c_int, c_void};
+
+use spinlane_cryptodev as cryptodev;
+use spinlane_cryptodev::{Ed25519Key, KeyError};
+
+use super::context::ContextRef;
+use super::dispatch;
+use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::inner::Key;
+use super::key::{self, Algorithm};
+use super::names;
+use super::params::Table;
+
+/// The key manager's functions.
+pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
+    dispatch::keymgmt_new(new),
+    dispatch::keymgmt_free(key::free),
+    dispatch::keymgmt_has(key::has),
+    dispatch::keymgmt_match(key::matches),
+    dispatch::keymgmt_validate(key::validate),
+    dispatch::keymgmt_import(key::import),
+    dispatch::keymgmt_import_types(types),
+    dispatch::keymgmt_export(key::export),
+    dispatch::keymgmt_export_types(types),
+    dispatch::keymgmt_get_params(key::get_params),
+    dispatch::keymgmt_gettable_params(gettable_params),
+    dispatch::keymgmt_dup(key::dup),
+    dispatch::END,
+];
+
+/// Bytes of either part.
+pub(super) const LEN: usize = 32;
+
+/// The key for devices. Every seed is one.
+///
+/// # Errors
+/// None.
+pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
+    let seed = key.raw_private::<LEN>();
+    Ok(seed.map(|seed| cryptodev::Key::Ed25519(Ed25519Key::from_seed(&seed))))
+}
+
+unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
+    // SAFETY: libcrypto passes what our init function gave out.
+    unsafe { key::new(provctx, Algorithm::Ed25519) }
+}
+
+unsafe extern "C" fn gettable_params(provctx: *mut c_void) -> *const OSSL_PARAM {
+    // SAFETY: libcrypto passes what our init function gave out.
+    unsafe { ContextRef::new(provctx) }
+        .map_or(std::ptr::null(), |context| context.ed25519_key.gettable)
+}
+
+unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
+    static PAIR: Table<3> = Table::new([
+        (Some(names::PUB), ffi::OSSL_PARAM_OCTET_STRING),
+        (Some(names::PRIV), ffi::OSSL_PARAM_OCTET_STRING),
+        Table::<3>::END,
+    ]);
+    if selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0 {
+        std::ptr::null()
+    } else {
+        PAIR.as_ptr()
+    }
+}
