@@ -72,6 +72,72 @@ fn x25519_is_offloaded_in_both_protocols() {
 }
 
 #[test]
+fn ecdh_is_offloaded_in_both_protocols() {
+    let _alone = alone();
+    let groups = [
+        (
+            c"P-256",
+            [OpKind::EcdhP256Keygen, OpKind::EcdhP256Derive],
+            true,
+        ),
+        (
+            c"P-384:P-256",
+            [OpKind::EcdhP384Keygen, OpKind::EcdhP384Derive],
+            true,
+        ),
+        (
+            c"P-521:P-256",
+            [OpKind::EcdhP384Keygen, OpKind::EcdhP384Derive],
+            false,
+        ),
+    ];
+    for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
+        for (list, kinds, is_ours) in groups {
+            let before = counters();
+            let client = Context::stock_client().protocol(version).groups(list);
+            serve(p256(), client, OpKind::EcdsaP256);
+            let after = counters();
+            for kind in kinds {
+                assert_eq!(
+                    after.offloaded(kind) - before.offloaded(kind),
+                    u64::from(is_ours),
+                    "{list:?} {kind} in {version:#x}"
+                );
+            }
+            let delegated =
+                after.delegated(Delegated::KeyExchange) - before.delegated(Delegated::KeyExchange);
+            assert_eq!(delegated > 0, !is_ours, "{list:?} in {version:#x}");
+        }
+    }
+}
+
+#[test]
+fn our_client_exchanges_keys_on_every_curve() {
+    let _alone = alone();
+    let certificate = Certificate::of(p256());
+    for version in [TLS1_3_VERSION, TLS1_2_VERSION] {
+        for (list, kind) in [
+            (c"P-256", Some(OpKind::EcdhP256Derive)),
+            (c"P-384:P-256", Some(OpKind::EcdhP384Derive)),
+            (c"P-521:P-256", None),
+            (c"X448:P-256", None),
+        ] {
+            let server = Context::stock_server(&certificate, p256())
+                .protocol(version)
+                .groups(list);
+            let client = Context::client().trusting(&certificate).groups(list);
+            let before = counters();
+            Pair::new(&client, &server, None)
+                .run()
+                .unwrap_or_else(|error| panic!("{list:?} {version:#x}: {error}"));
+            if let Some(kind) = kind {
+                assert_eq!(counters().offloaded(kind) - before.offloaded(kind), 1);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_rsa_signature_scheme_is_offloaded() {
     let _alone = alone();
     let schemes = [
@@ -257,6 +323,13 @@ fn a_retried_hello_works() {
     Pair::new(&client, &server, None)
         .run()
         .expect("handshake after HelloRetryRequest");
+    let server = Context::server(&certificate, &p256().bound()).groups(c"P-384");
+    let client = Context::stock_client()
+        .groups(c"X25519:P-384:P-256")
+        .trusting(&certificate);
+    Pair::new(&client, &server, None)
+        .run()
+        .expect("handshake after HelloRetryRequest to P-384");
 }
 
 #[test]

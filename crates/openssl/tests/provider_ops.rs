@@ -34,6 +34,9 @@ unsafe extern "C" {
         key: *mut EVP_PKEY,
         params: *const OSSL_PARAM,
     ) -> c_int;
+    fn EVP_PKEY_set1_encoded_public_key(key: *mut EVP_PKEY, point: *const u8, len: usize) -> c_int;
+    fn EVP_PKEY_get1_encoded_public_key(key: *mut EVP_PKEY, point: *mut *mut u8) -> usize;
+    fn i2d_PUBKEY(key: *const EVP_PKEY, to: *mut *mut u8) -> c_int;
     fn EVP_PKEY_CTX_dup(ctx: *const EVP_PKEY_CTX) -> *mut EVP_PKEY_CTX;
     fn EVP_PKEY_CTX_new_from_pkey(
         libctx: *mut OSSL_LIB_CTX,
@@ -522,6 +525,16 @@ fn a_bound_key_keeps_its_private_part() {
         assert!(bound.gives(PUBLIC), "{}", errors());
         assert!(!bound.gives(PAIR));
         assert!(key.gives(PAIR));
+        for name in [c"d", c"rsa-factor1", c"rsa-coefficient1", c"priv"] {
+            let mut number = ptr::null_mut();
+            let got = unsafe { EVP_PKEY_get_bn_param(bound.0, name.as_ptr(), &mut number) };
+            assert!(got != 1, "{name:?} was given out");
+            let (mut bytes, mut len) = ([0; 64], 64);
+            let got =
+                unsafe { EVP_PKEY_get_raw_private_key(bound.0, bytes.as_mut_ptr(), &mut len) };
+            assert!(got != 1, "the seed was given out");
+        }
+        errors();
         let der = unsafe { i2d_PrivateKey(bound.0, ptr::null_mut()) };
         assert!(der <= 0, "a bound key's private part was encoded");
         errors();
@@ -814,5 +827,235 @@ fn low_order_points_are_rejected() {
         let peer = x25519(ours(), query, &point);
         assert_eq!(derive(ours(), query, &mine, &peer), None);
         assert!(errors().contains("low order"));
+    }
+}
+
+/// An ephemeral key on `curve`, as libssl makes it.
+fn ephemeral(lib: Lib, query: &CStr, curve: &CStr) -> Pkey {
+    Pkey::generate(
+        lib,
+        c"EC",
+        query,
+        &[text_param(c"group", curve), end_param()],
+    )
+}
+
+/// A peer's key, as libssl makes it: the parameters, then the point. `None` if that is refused.
+fn peer(lib: Lib, query: &CStr, curve: &CStr, point: &[u8]) -> Option<Pkey> {
+    unsafe {
+        let ctx = EVP_PKEY_CTX_new_from_name(lib.0, c"EC".as_ptr(), query.as_ptr());
+        let mut key = ptr::null_mut();
+        let params = [text_param(c"group", curve), end_param()];
+        assert!(EVP_PKEY_paramgen_init(ctx) > 0, "{}", errors());
+        assert!(EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0);
+        assert!(EVP_PKEY_paramgen(ctx, &mut key) > 0, "{}", errors());
+        EVP_PKEY_CTX_free(ctx);
+        let key = Pkey(key);
+        let set = EVP_PKEY_set1_encoded_public_key(key.0, point.as_ptr(), point.len()) == 1;
+        errors();
+        set.then_some(key)
+    }
+}
+
+fn encoded(key: &Pkey) -> Vec<u8> {
+    let mut point = ptr::null_mut();
+    unsafe {
+        let len = EVP_PKEY_get1_encoded_public_key(key.0, &mut point);
+        let bytes = std::slice::from_raw_parts(point, len).to_vec();
+        CRYPTO_free(point.cast(), c"".as_ptr(), 0);
+        bytes
+    }
+}
+
+/// ECDH by a copy of a context with these parameters; `None` if it is refused.
+fn ecdh(lib: Lib, query: &CStr, own: &Pkey, peer: &Pkey, params: &[OSSL_PARAM]) -> Option<Vec<u8>> {
+    unsafe {
+        let first = EVP_PKEY_CTX_new_from_pkey(lib.0, own.0, query.as_ptr());
+        let ready = EVP_PKEY_derive_init(first) > 0
+            && (params.is_empty() || EVP_PKEY_CTX_set_params(first, params.as_ptr()) > 0)
+            && EVP_PKEY_derive_set_peer(first, peer.0) > 0;
+        if !ready {
+            EVP_PKEY_CTX_free(first);
+            return None;
+        }
+        let ctx = EVP_PKEY_CTX_dup(first);
+        EVP_PKEY_CTX_free(first);
+        let mut len = 0;
+        assert!(EVP_PKEY_derive(ctx, ptr::null_mut(), &mut len) > 0);
+        let mut secret = vec![0; len];
+        let done = EVP_PKEY_derive(ctx, secret.as_mut_ptr(), &mut len) > 0;
+        EVP_PKEY_CTX_free(ctx);
+        secret.truncate(len);
+        done.then_some(secret)
+    }
+}
+
+#[test]
+fn ecdh_agrees_with_stock_openssl() {
+    let _alone = alone();
+    let none = c"";
+    for (curve, kind) in [
+        (c"P-256", Some(OpKind::EcdhP256Derive)),
+        (c"prime256v1", Some(OpKind::EcdhP256Derive)),
+        (c"secp384r1", Some(OpKind::EcdhP384Derive)),
+        (c"P-521", None),
+        (c"secp256k1", None),
+        (c"brainpoolP256r1", None),
+    ] {
+        for _ in 0..4 {
+            let mine = ephemeral(ours(), PROPERTY_QUERY, curve);
+            let theirs = ephemeral(stock(), none, curve);
+            assert_eq!(mine.provider(), "spinlane");
+            let (to_me, to_them) = (
+                peer(ours(), PROPERTY_QUERY, curve, &encoded(&theirs)).expect("a point"),
+                peer(stock(), none, curve, &encoded(&mine)).expect("a point"),
+            );
+            let before = counters();
+            let secret = ecdh(ours(), PROPERTY_QUERY, &mine, &to_me, &[]);
+            let after = counters();
+            assert!(secret.is_some(), "{curve:?} {}", errors());
+            assert_eq!(
+                secret,
+                ecdh(stock(), none, &theirs, &to_them, &[]),
+                "{curve:?}"
+            );
+            if let Some(kind) = kind {
+                assert_eq!(
+                    after.offloaded(kind) - before.offloaded(kind),
+                    1,
+                    "{curve:?}"
+                );
+            }
+            // With a key derivation function after it, the default provider does it.
+            let mut len = 20usize;
+            let kdf = [
+                text_param(c"kdf-type", c"X963KDF"),
+                text_param(c"kdf-digest", c"SHA256"),
+                param(
+                    c"kdf-outlen",
+                    2,
+                    ptr::from_mut(&mut len).cast(),
+                    size_of::<usize>(),
+                ),
+                end_param(),
+            ];
+            let derived = ecdh(ours(), PROPERTY_QUERY, &mine, &to_me, &kdf);
+            assert!(
+                derived.as_ref().is_some_and(|key| key.len() == 20),
+                "{}",
+                errors()
+            );
+            assert_eq!(derived, ecdh(stock(), none, &theirs, &to_them, &kdf));
+            // A generated key may leave: it is the application's, as in stock OpenSSL.
+            assert_eq!(
+                ecdh(ours(), c"provider=default", &mine, &to_me, &[]),
+                secret
+            );
+            assert_eq!(
+                ecdh(ours(), PROPERTY_QUERY, &mine.dup(), &to_me, &[]),
+                secret
+            );
+            assert!(
+                mine.equals(&peer(ours(), PROPERTY_QUERY, curve, &encoded(&mine)).expect("own"))
+            );
+            assert!(!mine.equals(&to_me));
+        }
+    }
+}
+
+#[test]
+fn only_points_are_peers() {
+    for (curve, len) in [(c"P-256", 65), (c"P-384", 97), (c"P-521", 133)] {
+        let mine = ephemeral(ours(), PROPERTY_QUERY, curve);
+        let mut point = encoded(&mine);
+        assert_eq!(point.len(), len);
+        // Compressed, it is the same point.
+        let mut compressed = point[..=len / 2].to_vec();
+        compressed[0] = 0x02 | point[len - 1] & 1;
+        let same = peer(ours(), PROPERTY_QUERY, curve, &compressed).expect("a point");
+        assert!(mine.equals(&same));
+        let secret = ecdh(ours(), PROPERTY_QUERY, &mine, &same, &[]);
+        assert!(secret.is_some());
+        let plain = peer(ours(), PROPERTY_QUERY, curve, &point).expect("a point");
+        assert_eq!(secret, ecdh(ours(), PROPERTY_QUERY, &mine, &plain, &[]));
+
+        point[len - 1] ^= 1;
+        for bad in [&point[..], &point[..len - 1], &[], &[0x04; 97]] {
+            assert!(
+                peer(ours(), PROPERTY_QUERY, curve, bad).is_none(),
+                "{curve:?} {bad:x?}"
+            );
+        }
+    }
+    let (p256, p384) = (
+        ephemeral(ours(), PROPERTY_QUERY, c"P-256"),
+        ephemeral(ours(), PROPERTY_QUERY, c"P-384"),
+    );
+    assert_eq!(ecdh(ours(), PROPERTY_QUERY, &p256, &p384, &[]), None);
+    errors();
+}
+
+/// What an i2d function writes.
+fn der(write: impl Fn(*mut *mut u8) -> c_int) -> Vec<u8> {
+    let mut bytes = vec![0; 500];
+    let mut to = bytes.as_mut_ptr();
+    bytes.truncate(usize::try_from(write(&mut to)).expect("encodes"));
+    bytes
+}
+
+/// What libcrypto reads by the property query may come to our key manager, whatever its curve; at the
+/// latest it does when it is used.
+#[test]
+fn keys_that_are_read_by_the_property_query_work() {
+    unsafe extern "C" {
+        fn d2i_PUBKEY_ex(
+            key: *mut *mut EVP_PKEY,
+            from: *mut *const u8,
+            len: std::ffi::c_long,
+            libctx: *mut OSSL_LIB_CTX,
+            query: *const c_char,
+        ) -> *mut EVP_PKEY;
+        fn d2i_AutoPrivateKey_ex(
+            key: *mut *mut EVP_PKEY,
+            from: *mut *const u8,
+            len: std::ffi::c_long,
+            libctx: *mut OSSL_LIB_CTX,
+            query: *const c_char,
+        ) -> *mut EVP_PKEY;
+    }
+    let (query, scheme) = (
+        PROPERTY_QUERY.as_ptr(),
+        Scheme {
+            digest: c"SHA256",
+            pss: None,
+        },
+    );
+    for curve in [c"P-256", c"P-384", c"P-521", c"secp256k1"] {
+        let key = Pkey::ec(stock(), curve);
+        let private = der(|to| unsafe { i2d_PrivateKey(key.0, to) });
+        let public = der(|to| unsafe { i2d_PUBKEY(key.0, to) });
+        let (a, b) = unsafe {
+            let (mut at, len) = (private.as_ptr(), private.len() as std::ffi::c_long);
+            let a = d2i_AutoPrivateKey_ex(ptr::null_mut(), &mut at, len, ours().0, query);
+            let (mut at, len) = (public.as_ptr(), public.len() as std::ffi::c_long);
+            let b = d2i_PUBKEY_ex(ptr::null_mut(), &mut at, len, ours().0, query);
+            (Pkey::checked(a), Pkey::checked(b))
+        };
+        let signature = sign(&a, scheme, b"text", true, false);
+        assert!(
+            verify(stock(), &key, scheme, b"text", &signature),
+            "{curve:?}"
+        );
+        assert!(verify(ours(), &b, scheme, b"text", &signature), "{curve:?}");
+        assert!(
+            !verify(ours(), &b, scheme, b"other", &signature),
+            "{curve:?}"
+        );
+        assert!(
+            a.equals(&b) && b.equals(&key) && key.equals(&a),
+            "{curve:?}"
+        );
+        assert!(b.gives(0x86), "{curve:?}");
+        assert_eq!(der(|to| unsafe { i2d_PUBKEY(a.0, to) }), public);
     }
 }

@@ -7,7 +7,7 @@ use spinlane_cryptodev::Device;
 use spinlane_driver_soft::SoftDevice;
 use spinlane_job::Status;
 use spinlane_lcore::{Config, Conn, Lcore};
-use spinlane_openssl::{KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError};
+use spinlane_openssl::{ClientConfig, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError};
 use support::{Pair, identity, pump, server_config};
 
 fn lcore_with(capacity: usize) -> Lcore {
@@ -97,6 +97,44 @@ fn handshakes_pause_for_every_private_key_op_and_finish() {
             assert_eq!((lcore.in_flight(), stats.inline_ops), (0, 0));
         }
     }
+}
+
+#[test]
+fn every_group_pauses_for_generation_and_derivation() {
+    // The certificate's curve has to be among them (RFC 8422, section 5.1).
+    for groups in ["P-256", "P-384:P-256"] {
+        for protocol in [Protocol::Tls12, Protocol::Tls13] {
+            let lcore = lcore_with(8);
+            let _entered = lcore.enter();
+            let mut config = server_config("p256");
+            config.max_protocol = protocol;
+            config.groups = Some(groups.to_owned());
+            let server = SslCtx::server(&config).expect("server");
+            let mut pair = Pair::new(&server, &lcore, 1);
+            let offered = ClientConfig {
+                groups: Some(groups.to_owned()),
+                ..ClientConfig::default()
+            };
+            pair.client = Ssl::client(&SslCtx::client(&offered).expect("client")).expect("client");
+            assert_eq!(finish(&lcore, &mut pair), 3, "{groups} {protocol:?}");
+            pair.echo(b"hello");
+            assert_eq!(lcore.stats().inline_ops, 0);
+        }
+    }
+}
+
+#[test]
+fn rsa_key_exchange_pauses_for_the_decryption() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    let mut config = server_config("rsa2048");
+    config.max_protocol = Protocol::Tls12;
+    config.ciphers = Some("AES128-GCM-SHA256".to_owned());
+    let server = SslCtx::server(&config).expect("server");
+    let mut pair = Pair::new(&server, &lcore, 1);
+    assert_eq!(finish(&lcore, &mut pair), 1);
+    pair.echo(b"hello");
+    assert_eq!(lcore.stats().inline_ops, 0);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::ffi::{c_int, c_uchar, c_void};
 use std::ptr;
-use std::sync::Arc;
 
 use libc::size_t;
 
@@ -14,7 +13,7 @@ use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::KeyCtx;
-use super::key::{self, BoundKey};
+use super::key::{self, Operand};
 use super::output::Output;
 use super::params::Params;
 
@@ -51,14 +50,14 @@ impl Cipher {
         })
     }
 
-    fn start_encryption(key: Arc<BoundKey>, params: Params<'_>) -> Option<Self> {
+    fn start_encryption(key: Operand, params: Params<'_>) -> Option<Self> {
         let ctx = key.inner_ctx()?;
         // SAFETY: live context; the array is handed on as it came.
         let ready = unsafe { ffi::EVP_PKEY_encrypt_init_ex(ctx.as_ptr(), params.as_ptr()) } > 0;
         ready.then_some(Self::Encryption(ctx))
     }
 
-    fn start_decryption(key: Arc<BoundKey>, params: Params<'_>) -> Option<Self> {
+    fn start_decryption(key: Operand, params: Params<'_>) -> Option<Self> {
         Decryption::start(key, params).map(Self::Decryption)
     }
 }
@@ -95,18 +94,18 @@ unsafe fn start(
     ctx: *mut c_void,
     key: *mut c_void,
     params: *const OSSL_PARAM,
-    begin: fn(Arc<BoundKey>, Params<'_>) -> Option<Cipher>,
+    begin: fn(Operand, Params<'_>) -> Option<Cipher>,
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
         let (cipher, key, params) = unsafe {
             (
                 ctx.cast::<Cipher>().as_mut(),
-                key::share(key),
+                key::operand(key),
                 Params::new(params),
             )
         };
-        let (Some(cipher), Some(key)) = (cipher, key) else {
+        let (Some(cipher), Ok(Some(key))) = (cipher, key) else {
             raise(format_args!("RSA cipher: no key; bind one first"));
             return false;
         };

@@ -12,6 +12,8 @@ pub(super) struct Context {
     pub inner: Inner,
     pub rsa_key: Tables,
     pub ec_key: Tables,
+    pub ec_gen: Tables,
+    pub ecdh: Tables,
     pub ed25519_key: Tables,
     pub ed25519_signature: Tables,
     pub rsa_signature: Tables,
@@ -30,6 +32,8 @@ impl Context {
         Some(Self {
             rsa_key: Tables::of_keymgmt(&inner, c"RSA")?,
             ec_key: Tables::of_keymgmt(&inner, c"EC")?,
+            ec_gen: Tables::of_generation(&inner, c"EC")?,
+            ecdh: Tables::of_keyexch(&inner, c"ECDH")?,
             ed25519_key: Tables::of_keymgmt(&inner, c"ED25519")?,
             ed25519_signature: Tables::of_signature(&inner, c"ED25519")?,
             rsa_signature: Tables::of_signature(&inner, c"RSA")?,

@@ -14,13 +14,21 @@ pub enum Delegated {
     Verify,
     /// An RSA encryption, or a decryption with a padding that is not offloaded.
     AsymCipher,
+    /// A generation or exchange of EC keys on another curve than P-256 and P-384.
+    KeyExchange,
     /// A key derivation with a digest other than SHA-256, SHA-384 and SHA-512.
     Kdf,
 }
 
 impl Delegated {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::Sign, Self::Verify, Self::AsymCipher, Self::Kdf];
+    pub const ALL: [Self; 5] = [
+        Self::Sign,
+        Self::Verify,
+        Self::AsymCipher,
+        Self::KeyExchange,
+        Self::Kdf,
+    ];
 
     /// Name as used in counters.
     pub const fn name(self) -> &'static str {
@@ -28,6 +36,7 @@ impl Delegated {
             Self::Sign => "sign",
             Self::Verify => "verify",
             Self::AsymCipher => "asym-cipher",
+            Self::KeyExchange => "key-exchange",
             Self::Kdf => "kdf",
         }
     }

@@ -22,7 +22,7 @@ use super::counters::{Delegated, count_delegated};
 use super::error::raise;
 use super::ffi::{self, OSSL_PARAM};
 use super::inner::KeyCtx;
-use super::key::BoundKey;
+use super::key::Operand;
 use super::names;
 use super::offload::offload;
 use super::output::Output;
@@ -30,7 +30,7 @@ use super::params::{self, Params};
 
 /// One decryption context.
 pub(super) struct Decryption {
-    key: Arc<BoundKey>,
+    key: Operand,
     settings: Settings,
     /// The default provider's context, if it does the decryption.
     delegate: Option<KeyCtx>,
@@ -49,7 +49,7 @@ struct Settings {
 
 impl Decryption {
     /// A decryption with `key`.
-    pub fn start(key: Arc<BoundKey>, params: Params<'_>) -> Option<Self> {
+    pub fn start(key: Operand, params: Params<'_>) -> Option<Self> {
         let settings = Settings {
             tls: false,
             client_version: 0,
@@ -147,7 +147,7 @@ impl Decryption {
     }
 
     fn device_key(&self) -> Option<(&Arc<cryptodev::Key>, &RsaKey)> {
-        let key = self.key.content()?.device.as_ref()?;
+        let key = self.key.device.as_ref()?;
         match &**key {
             cryptodev::Key::Rsa(rsa) => Some((key, rsa)),
             _ => None,

@@ -44,6 +44,7 @@ entries! {
     OSSL_FUNC_PROVIDER_GET_CAPABILITIES = 1030 provider_get_capabilities (provctx: *mut c_void, capability: *const c_char, callback: Option<OSSL_CALLBACK>, arg: *mut c_void) -> c_int;
     OSSL_FUNC_KEYMGMT_NEW = 1 keymgmt_new (provctx: *mut c_void) -> *mut c_void;
     OSSL_FUNC_KEYMGMT_GEN_INIT = 2 keymgmt_gen_init (provctx: *mut c_void, selection: c_int, params: *const OSSL_PARAM) -> *mut c_void;
+    OSSL_FUNC_KEYMGMT_GEN_SET_TEMPLATE = 3 keymgmt_gen_set_template (genctx: *mut c_void, template: *mut c_void) -> c_int;
     OSSL_FUNC_KEYMGMT_GEN_SET_PARAMS = 4 keymgmt_gen_set_params (genctx: *mut c_void, params: *const OSSL_PARAM) -> c_int;
     OSSL_FUNC_KEYMGMT_GEN_SETTABLE_PARAMS = 5 keymgmt_gen_settable_params (genctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_KEYMGMT_GEN = 6 keymgmt_gen (genctx: *mut c_void, callback: Option<OSSL_CALLBACK>, arg: *mut c_void) -> *mut c_void;
@@ -68,6 +69,10 @@ entries! {
     OSSL_FUNC_KEYEXCH_SET_PEER = 4 keyexch_set_peer (ctx: *mut c_void, key: *mut c_void) -> c_int;
     OSSL_FUNC_KEYEXCH_FREECTX = 5 keyexch_freectx (ctx: *mut c_void);
     OSSL_FUNC_KEYEXCH_DUPCTX = 6 keyexch_dupctx (ctx: *mut c_void) -> *mut c_void;
+    OSSL_FUNC_KEYEXCH_SET_CTX_PARAMS = 7 keyexch_set_ctx_params (ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int;
+    OSSL_FUNC_KEYEXCH_SETTABLE_CTX_PARAMS = 8 keyexch_settable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
+    OSSL_FUNC_KEYEXCH_GET_CTX_PARAMS = 9 keyexch_get_ctx_params (ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int;
+    OSSL_FUNC_KEYEXCH_GETTABLE_CTX_PARAMS = 10 keyexch_gettable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_SIGNATURE_NEWCTX = 1 signature_newctx (provctx: *mut c_void, properties: *const c_char) -> *mut c_void;
     OSSL_FUNC_SIGNATURE_SIGN_INIT = 2 signature_sign_init (ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int;
     OSSL_FUNC_SIGNATURE_SIGN = 3 signature_sign (ctx: *mut c_void, sig: *mut c_uchar, sig_len: *mut size_t, sig_size: size_t, tbs: *const c_uchar, tbs_len: size_t) -> c_int;

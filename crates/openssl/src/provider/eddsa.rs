@@ -7,7 +7,6 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::ptr;
-use std::sync::Arc;
 
 use libc::size_t;
 use spinlane_cryptodev::{MAX_INPUT, Request};
@@ -18,7 +17,7 @@ use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::{DigestCtx, DigestInit};
-use super::key::{self, BoundKey};
+use super::key::{self, Operand};
 use super::offload::offload;
 use super::output::Output;
 use super::params::Params;
@@ -44,7 +43,7 @@ const SIGNATURE_LEN: usize = 64;
 /// One operation context.
 #[derive(Default)]
 struct Eddsa {
-    key: Option<Arc<BoundKey>>,
+    key: Option<Operand>,
     /// The default provider's context, if it does the operation.
     delegate: Option<DigestCtx>,
 }
@@ -63,9 +62,8 @@ impl Eddsa {
 
     /// A context of the default provider, made by `init`.
     fn inner_ctx(&self, init: DigestInit, params: Params<'_>) -> Option<DigestCtx> {
-        let key = self.key.as_deref()?;
-        let content = key.content()?;
-        DigestCtx::start(&key.context.inner, &content.inner, init, None, params)
+        let key = self.key.as_ref()?;
+        DigestCtx::start(&key.context.inner, &key.inner, init, None, params)
     }
 
     /// Begins an operation with `key`, or with the last one; `init` is the default provider's way to
@@ -73,7 +71,7 @@ impl Eddsa {
     fn start(
         &mut self,
         digest: Option<&CStr>,
-        key: Option<Arc<BoundKey>>,
+        key: Option<Operand>,
         params: Params<'_>,
         init: Option<DigestInit>,
     ) -> bool {
@@ -116,8 +114,7 @@ impl Eddsa {
 
     /// Signs `message`. May pause.
     fn sign(&self, message: &[u8], output: Output) -> bool {
-        let key = self.key.as_deref().and_then(BoundKey::content);
-        let device = key.and_then(|content| content.device.as_ref());
+        let device = self.key.as_ref().and_then(|key| key.device.as_ref());
         if let (Some(device), None, true) = (device, &self.delegate, message.len() <= MAX_INPUT) {
             return output.produce("signature", SIGNATURE_LEN, |signature| {
                 let request = Request::ed25519(device, message).ok()?;
@@ -207,8 +204,11 @@ unsafe fn start(
         // SAFETY: null or a C string that lives through the call.
         let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
         // SAFETY: by the caller's promise.
-        let (eddsa, key, params) = unsafe { (eddsa(ctx), key::share(key), Params::new(params)) };
-        eddsa.is_some_and(|eddsa| params.have_values() && eddsa.start(digest, key, params, init))
+        let (eddsa, key, params) = unsafe { (eddsa(ctx), key::operand(key), Params::new(params)) };
+        let (Some(eddsa), Ok(key)) = (eddsa, key) else {
+            return false;
+        };
+        params.have_values() && eddsa.start(digest, key, params, init)
     })
 }
 

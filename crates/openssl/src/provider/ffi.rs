@@ -9,13 +9,16 @@ use std::ffi::{c_char, c_int, c_uchar, c_uint, c_void};
 
 use libc::size_t;
 pub(super) use openssl_sys::{
-    EVP_KDF_CTX, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER,
+    BIGNUM, EVP_KDF_CTX, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM,
+    OSSL_PROVIDER,
 };
 
 /// The core's side of a provider; opaque.
 pub enum OSSL_CORE_HANDLE {}
 /// A fetched key manager; opaque.
 pub enum EVP_KEYMGMT {}
+/// A fetched key exchange; opaque.
+pub enum EVP_KEYEXCH {}
 /// A fetched signature algorithm; opaque.
 pub enum EVP_SIGNATURE {}
 /// A fetched asymmetric cipher; opaque.
@@ -139,6 +142,8 @@ unsafe extern "C" {
     ) -> c_int;
 
     pub fn OSSL_PARAM_get_int(param: *const OSSL_PARAM, value: *mut c_int) -> c_int;
+    pub fn OSSL_PARAM_get_BN(param: *const OSSL_PARAM, value: *mut *mut BIGNUM) -> c_int;
+    pub fn OSSL_PARAM_set_utf8_string(param: *mut OSSL_PARAM, value: *const c_char) -> c_int;
     pub fn OSSL_PARAM_set_int(param: *mut OSSL_PARAM, value: c_int) -> c_int;
     pub fn OSSL_PARAM_set_size_t(param: *mut OSSL_PARAM, value: size_t) -> c_int;
     pub fn OSSL_PARAM_set_octet_string(
@@ -156,6 +161,15 @@ unsafe extern "C" {
     pub fn EVP_KEYMGMT_free(keymgmt: *mut EVP_KEYMGMT);
     pub fn EVP_KEYMGMT_gettable_params(keymgmt: *const EVP_KEYMGMT) -> *const OSSL_PARAM;
     pub fn EVP_KEYMGMT_settable_params(keymgmt: *const EVP_KEYMGMT) -> *const OSSL_PARAM;
+    pub fn EVP_KEYMGMT_gen_settable_params(keymgmt: *const EVP_KEYMGMT) -> *const OSSL_PARAM;
+    pub fn EVP_KEYEXCH_fetch(
+        libctx: *mut OSSL_LIB_CTX,
+        name: *const c_char,
+        properties: *const c_char,
+    ) -> *mut EVP_KEYEXCH;
+    pub fn EVP_KEYEXCH_free(keyexch: *mut EVP_KEYEXCH);
+    pub fn EVP_KEYEXCH_gettable_ctx_params(keyexch: *const EVP_KEYEXCH) -> *const OSSL_PARAM;
+    pub fn EVP_KEYEXCH_settable_ctx_params(keyexch: *const EVP_KEYEXCH) -> *const OSSL_PARAM;
     pub fn EVP_SIGNATURE_fetch(
         libctx: *mut OSSL_LIB_CTX,
         name: *const c_char,
@@ -202,6 +216,7 @@ unsafe extern "C" {
         params: *const OSSL_PARAM,
     ) -> c_int;
     pub fn EVP_PKEY_encrypt_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
+    pub fn EVP_PKEY_derive_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_PKEY_decrypt_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_DigestSignInit_ex(
         ctx: *mut EVP_MD_CTX,

@@ -74,6 +74,22 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// A copy of what `selection` selects of `key`, whose type is `algorithm`.
+    pub fn copy_parts(&self, algorithm: &CStr, key: &Key, selection: c_int) -> Option<Key> {
+        let mut parts = ptr::null_mut();
+        // SAFETY: live key; `parts` receives an owned array, which is read and freed here.
+        unsafe {
+            if openssl_sys::EVP_PKEY_todata(key.as_ptr(), selection, &mut parts) != 1 {
+                return None;
+            }
+            let copy = self.import(algorithm, selection, Params::new(parts));
+            openssl_sys::OSSL_PARAM_free(parts);
+            copy
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         // SAFETY: both are owned; keys and contexts that were made from them hold references of
@@ -110,6 +126,12 @@ impl Key {
         let key = self.as_ptr();
         std::mem::forget(self);
         key
+    }
+
+    /// A whole copy.
+    pub fn dup(&self) -> Option<Self> {
+        // SAFETY: live key; the result is owned.
+        Self::own(unsafe { ffi::EVP_PKEY_dup(self.as_ptr()) })
     }
 
     /// Whether its type is `name`.
@@ -225,6 +247,24 @@ impl KeyCtx {
     /// For calls that take one.
     pub fn as_ptr(&self) -> *mut EVP_PKEY_CTX {
         self.0.as_ptr()
+    }
+
+    /// Checks what `selection` selects of its key, as OSSL_FUNC_keymgmt_validate.
+    pub fn check(&self, selection: c_int, quick: bool) -> bool {
+        let (ctx, both) = (self.as_ptr(), ffi::OSSL_KEYMGMT_SELECT_KEYPAIR);
+        // SAFETY: live context.
+        let result = unsafe {
+            match selection & both {
+                pair if pair == both => ffi::EVP_PKEY_pairwise_check(ctx),
+                ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY => ffi::EVP_PKEY_private_check(ctx),
+                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY if quick => {
+                    ffi::EVP_PKEY_public_check_quick(ctx)
+                }
+                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY => openssl_sys::EVP_PKEY_public_check(ctx),
+                _ => ffi::EVP_PKEY_param_check(ctx),
+            }
+        };
+        result == 1
     }
 
     /// Hands on a caller's parameters; false if one has no value, or is refused.
@@ -352,6 +392,34 @@ impl Tables {
             let gettable = ffi::EVP_KEYMGMT_gettable_params(keymgmt);
             let settable = ffi::EVP_KEYMGMT_settable_params(keymgmt);
             ffi::EVP_KEYMGMT_free(keymgmt);
+            Some(Self { gettable, settable })
+        }
+    }
+
+    /// Of the generation of keys of the type called `name`.
+    pub fn of_generation(inner: &Inner, name: &CStr) -> Option<Self> {
+        // SAFETY: as above.
+        unsafe {
+            let keymgmt = ffi::EVP_KEYMGMT_fetch(inner.libctx(), name.as_ptr(), ptr::null());
+            NonNull::new(keymgmt)?;
+            let settable = ffi::EVP_KEYMGMT_gen_settable_params(keymgmt);
+            ffi::EVP_KEYMGMT_free(keymgmt);
+            Some(Self {
+                gettable: ptr::null(),
+                settable,
+            })
+        }
+    }
+
+    /// Of the key exchange called `name`.
+    pub fn of_keyexch(inner: &Inner, name: &CStr) -> Option<Self> {
+        // SAFETY: as above.
+        unsafe {
+            let keyexch = ffi::EVP_KEYEXCH_fetch(inner.libctx(), name.as_ptr(), ptr::null());
+            NonNull::new(keyexch)?;
+            let gettable = ffi::EVP_KEYEXCH_gettable_ctx_params(keyexch);
+            let settable = ffi::EVP_KEYEXCH_settable_ctx_params(keyexch);
+            ffi::EVP_KEYEXCH_free(keyexch);
             Some(Self { gettable, settable })
         }
     }

@@ -1,4 +1,4 @@
-//! A bound key: what RSA, EC and Ed25519 have in common.
+//! A bound key of RSA or Ed25519, and what operations need of any key.
 //!
 //! It holds the key twice: as a key of the default provider in the inner library context, which
 //! answers every question and does what is not offloaded, and as a [`Key`] for devices, if a
@@ -15,92 +15,74 @@ use super::context::ContextRef;
 use super::error::{Quiet, check, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_PARAM};
 use super::inner::{Key, KeyCtx};
-use super::params::{Param, Params};
-use super::{key_ec, key_ed25519, key_rsa, names};
+use super::params::Params;
 
-/// The types of keys that can be bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    /// RSA, without restriction to PSS.
-    Rsa,
-    /// EC, on any curve; P-256 and P-384 are offloaded.
-    Ec,
-    /// Ed25519.
-    Ed25519,
+/// Finds the key for devices in a key of the default provider: none if no device does its kind.
+pub(super) type DeviceKey = fn(&Key) -> Result<Option<cryptodev::Key>, KeyError>;
+
+/// A type of keys that are bound.
+pub(super) struct Kind {
+    /// Its name.
+    pub name: &'static CStr,
+    /// Whether parameters look like a private key that devices do. What passes may still fail.
+    pub is_for_devices: fn(Params<'_>) -> bool,
+    pub device_key: DeviceKey,
+    /// Names of the private parts.
+    pub private: &'static [&'static CStr],
 }
 
-impl Algorithm {
-    /// Name of the key type.
-    pub fn key_name(self) -> &'static CStr {
-        match self {
-            Self::Rsa => c"RSA",
-            Self::Ec => c"EC",
-            Self::Ed25519 => c"ED25519",
-        }
-    }
-
-    /// Whether `params` look like a private key that devices do. What passes may still fail.
-    fn is_for_devices(self, params: Params<'_>) -> bool {
-        match self {
-            Self::Rsa => {
-                // A number may be padded.
-                let bytes = params.find(names::RSA_N).map_or(0, Param::len);
-                bytes >= 256 && params.find(names::RSA_D).is_some()
-            }
-            Self::Ec => {
-                let group = params.find(names::GROUP).and_then(Param::text);
-                group.is_some_and(|name| {
-                    key_ec::NAMES
-                        .iter()
-                        .any(|known| name.eq_ignore_ascii_case(known))
-                }) && params.find(names::PRIV).is_some()
-            }
-            Self::Ed25519 => params
-                .find(names::PRIV)
-                .is_some_and(|param| param.len() == key_ed25519::LEN),
-        }
-    }
-
-    /// The key for devices in `key`: none if no device does its kind.
-    pub fn device_key(self, key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
-        match self {
-            Self::Rsa => key_rsa::device_key(key),
-            Self::Ec => key_ec::device_key(key),
-            Self::Ed25519 => key_ed25519::device_key(key),
-        }
-    }
-}
-
-/// Key data of our RSA, EC and Ed25519 key managers.
-pub(super) struct BoundKey {
+/// What an operation needs of a key. It shares it, so that the key may be freed while the operation
+/// pauses.
+#[derive(Clone)]
+pub(super) struct Operand {
     pub context: ContextRef,
-    pub algorithm: Algorithm,
-    content: OnceLock<Content>,
-}
-
-/// What an import fills in.
-pub(super) struct Content {
     /// In the inner library context.
-    pub inner: Key,
+    pub inner: Arc<Key>,
     /// For devices.
     pub device: Option<Arc<cryptodev::Key>>,
     /// Longest signature in bytes.
     pub size: usize,
+}
+
+impl Operand {
+    /// A context of the default provider for operations with the key.
+    pub fn inner_ctx(&self) -> Option<KeyCtx> {
+        KeyCtx::new(&self.context.inner, &self.inner)
+    }
+}
+
+/// The key that libcrypto gives to an init function: `Ok(None)` to go on with the last one, `Err`
+/// with an error queued if it is empty.
+pub(super) type Given = Result<Option<Operand>, Empty>;
+
+/// A key without content.
+pub(super) struct Empty;
+
+/// Key data of our RSA and Ed25519 key managers.
+pub(super) struct BoundKey {
+    context: ContextRef,
+    kind: &'static Kind,
+    content: OnceLock<Content>,
+}
+
+/// What an import fills in.
+struct Content {
+    operand: Operand,
     has_public: bool,
     has_private: bool,
 }
 
 impl BoundKey {
-    fn new(context: ContextRef, algorithm: Algorithm) -> Self {
+    fn new(context: ContextRef, kind: &'static Kind) -> Self {
         Self {
             context,
-            algorithm,
+            kind,
             content: OnceLock::new(),
         }
     }
 
     /// The content, or an error on the queue if nothing has been imported.
-    pub fn content(&self) -> Option<&Content> {
+    fn content(&self) -> Option<&Content> {
         let content = self.content.get();
         if content.is_none() {
             raise(format_args!("the key is empty; import one first"));
@@ -108,16 +90,11 @@ impl BoundKey {
         content
     }
 
-    /// A context of the default provider for operations with the key.
-    pub fn inner_ctx(&self) -> Option<KeyCtx> {
-        KeyCtx::new(&self.context.inner, &self.content()?.inner)
-    }
-
     /// Fills it with the key that `params` describe, if it is one for devices.
     fn import(&self, selection: c_int, params: Params<'_>) -> bool {
-        let name = self.algorithm.key_name();
+        let name = self.kind.name;
         // Asked first, as it costs least: libcrypto offers us every public key it verifies with.
-        if !self.algorithm.is_for_devices(params) {
+        if !(self.kind.is_for_devices)(params) {
             raise(format_args!(
                 "{name:?}: not a private key that devices do; leave it in the default provider"
             ));
@@ -126,7 +103,7 @@ impl BoundKey {
         let Some(inner) = self.context.inner.import(name, selection, params) else {
             return false;
         };
-        let device = match self.algorithm.device_key(&inner) {
+        let device = match (self.kind.device_key)(&inner) {
             Ok(Some(device)) => device,
             Ok(None) => {
                 raise(format_args!(
@@ -140,14 +117,14 @@ impl BoundKey {
             }
         };
         let content = Content {
-            size: inner.size(),
-            has_public: match self.algorithm {
-                Algorithm::Rsa => true,
-                Algorithm::Ec | Algorithm::Ed25519 => inner.has_octets(names::PUB),
-            },
+            has_public: true,
             has_private: true,
-            device: Some(Arc::new(device)),
-            inner,
+            operand: Operand {
+                context: self.context,
+                size: inner.size(),
+                device: Some(Arc::new(device)),
+                inner: Arc::new(inner),
+            },
         };
         let filled = self.content.set(content).is_ok();
         if !filled {
@@ -170,7 +147,7 @@ impl BoundKey {
         let (Some(this), Some(other)) = (self.content.get(), other.content.get()) else {
             return false;
         };
-        let (this, other) = (this.inner.as_ptr(), other.inner.as_ptr());
+        let (this, other) = (this.operand.inner.as_ptr(), other.operand.inner.as_ptr());
         // SAFETY: both keys live.
         unsafe {
             if selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR != 0 {
@@ -182,57 +159,32 @@ impl BoundKey {
     }
 
     fn validate(&self, selection: c_int, quick: bool) -> bool {
-        let Some(ctx) = self.inner_ctx() else {
-            return false;
-        };
-        let ctx = ctx.as_ptr();
-        let both = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
-        // SAFETY: live context.
-        let result = unsafe {
-            match selection & both {
-                pair if pair == both => ffi::EVP_PKEY_pairwise_check(ctx),
-                ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY => ffi::EVP_PKEY_private_check(ctx),
-                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY if quick => {
-                    ffi::EVP_PKEY_public_check_quick(ctx)
-                }
-                ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY => openssl_sys::EVP_PKEY_public_check(ctx),
-                _ => ffi::EVP_PKEY_param_check(ctx),
-            }
-        };
-        result == 1
+        self.content()
+            .and_then(|content| content.operand.inner_ctx())
+            .is_some_and(|ctx| ctx.check(selection, quick))
     }
 
     fn dup(&self, selection: c_int) -> Option<Self> {
-        let copy = Self::new(self.context, self.algorithm);
+        let copy = Self::new(self.context, self.kind);
         let Some(content) = self.content.get() else {
             return Some(copy);
         };
-        let whole =
-            selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
+        let Operand { inner, device, .. } = &content.operand;
+        let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
+        let whole = selection & pair == pair;
         let inner = if whole {
-            // SAFETY: live key; the result is owned.
-            Key::own(unsafe { ffi::EVP_PKEY_dup(content.inner.as_ptr()) })?
+            inner.dup()?
         } else {
-            let mut parts = std::ptr::null_mut();
-            // SAFETY: live key; `parts` receives an owned array, which is read and freed here.
-            unsafe {
-                if openssl_sys::EVP_PKEY_todata(content.inner.as_ptr(), selection, &mut parts) != 1
-                {
-                    return None;
-                }
-                let name = self.algorithm.key_name();
-                let inner = self
-                    .context
-                    .inner
-                    .import(name, selection, Params::new(parts));
-                openssl_sys::OSSL_PARAM_free(parts);
-                inner?
-            }
+            self.context
+                .inner
+                .copy_parts(self.kind.name, inner, selection)?
         };
         let content = Content {
-            inner,
-            device: content.device.clone().filter(|_| whole),
-            size: content.size,
+            operand: Operand {
+                inner: Arc::new(inner),
+                device: device.clone().filter(|_| whole),
+                ..content.operand
+            },
             has_public: content.has_public && selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY != 0,
             has_private: content.has_private
                 && selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0,
@@ -245,42 +197,41 @@ impl BoundKey {
 ///
 /// # Safety
 /// `key` is null or came from [`into_raw`] and has not been freed; it stays so for `'a`.
-pub(super) unsafe fn borrow<'a>(key: *const c_void) -> Option<&'a BoundKey> {
+unsafe fn borrow<'a>(key: *const c_void) -> Option<&'a BoundKey> {
     // SAFETY: by the caller's promise.
     unsafe { key.cast::<BoundKey>().as_ref() }
 }
 
-/// A share in the key data behind `key`.
+/// What an operation needs of the key behind `key`.
 ///
 /// # Safety
-/// As for [`borrow`], at the time of the call.
-pub(super) unsafe fn share(key: *const c_void) -> Option<Arc<BoundKey>> {
-    let key = key.cast::<BoundKey>();
-    if key.is_null() {
-        return None;
-    }
-    // SAFETY: `key` came from `Arc::into_raw` and holds the count that `free` gives back.
-    unsafe {
-        Arc::increment_strong_count(key);
-        Some(Arc::from_raw(key))
+/// `key` is null or key data of one of our key managers of bound keys.
+pub(super) unsafe fn operand(key: *const c_void) -> Given {
+    // SAFETY: by the caller's promise.
+    match unsafe { borrow(key) } {
+        None => Ok(None),
+        Some(key) => match key.content() {
+            Some(content) => Ok(Some(content.operand.clone())),
+            None => Err(Empty),
+        },
     }
 }
 
 fn into_raw(key: BoundKey) -> *mut c_void {
-    Arc::into_raw(Arc::new(key)).cast_mut().cast()
+    Box::into_raw(Box::new(key)).cast()
 }
 
-/// OSSL_FUNC_keymgmt_new for `algorithm`.
+/// OSSL_FUNC_keymgmt_new for `kind`.
 ///
 /// # Safety
 /// `provctx` is what our init function gave out.
-pub(super) unsafe fn new(provctx: *mut c_void, algorithm: Algorithm) -> *mut c_void {
+pub(super) unsafe fn new(provctx: *mut c_void, kind: &'static Kind) -> *mut c_void {
     guard(std::ptr::null_mut(), || {
         // SAFETY: by the caller's promise.
         let Some(context) = (unsafe { ContextRef::new(provctx) }) else {
             return std::ptr::null_mut();
         };
-        into_raw(BoundKey::new(context, algorithm))
+        into_raw(BoundKey::new(context, kind))
     })
 }
 
@@ -290,8 +241,8 @@ pub(super) unsafe fn new(provctx: *mut c_void, algorithm: Algorithm) -> *mut c_v
 pub(super) unsafe extern "C" fn free(key: *mut c_void) {
     guard((), || {
         if !key.is_null() {
-            // SAFETY: gives back the count of `into_raw`.
-            drop(unsafe { Arc::from_raw(key.cast::<BoundKey>()) });
+            // SAFETY: see above; the box of `into_raw`.
+            drop(unsafe { Box::from_raw(key.cast::<BoundKey>()) });
         }
     });
 }
@@ -359,35 +310,30 @@ pub(super) unsafe extern "C" fn export(
             return false;
         };
         // SAFETY: live key; callback and argument are handed on as they came.
-        unsafe { ffi::EVP_PKEY_export(content.inner.as_ptr(), selection, callback, arg) == 1 }
+        unsafe {
+            ffi::EVP_PKEY_export(content.operand.inner.as_ptr(), selection, callback, arg) == 1
+        }
     })
 }
 
-/// OSSL_FUNC_keymgmt_get_params.
+/// OSSL_FUNC_keymgmt_get_params: of the public part only.
 pub(super) unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
         // SAFETY: see `free`.
-        let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else {
+        let (key, wanted) = unsafe { (borrow(key), Params::new(params)) };
+        let Some((key, content)) = key.and_then(|key| Some((key, key.content()?))) else {
             return false;
         };
-        // SAFETY: live key; the array is handed on as it came.
-        unsafe { openssl_sys::EVP_PKEY_get_params(content.inner.as_ptr(), params) == 1 }
-    })
-}
-
-/// OSSL_FUNC_keymgmt_set_params: how the public part is encoded, which signing does not look at.
-pub(super) unsafe extern "C" fn set_params(key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let Some(content) = unsafe { borrow(key) }.and_then(BoundKey::content) else {
-            return false;
-        };
-        // SAFETY: see `free`.
-        if !unsafe { Params::new(params) }.have_values() {
+        if key
+            .kind
+            .private
+            .iter()
+            .any(|name| wanted.find(name).is_some())
+        {
             return false;
         }
-        // SAFETY: live key, with which libcrypto's caller is alone; the array is only read.
-        unsafe { openssl_sys::EVP_PKEY_set_params(content.inner.as_ptr(), params.cast_mut()) == 1 }
+        // SAFETY: live key; the array is handed on as it came.
+        unsafe { openssl_sys::EVP_PKEY_get_params(content.operand.inner.as_ptr(), params) == 1 }
     })
 }
 

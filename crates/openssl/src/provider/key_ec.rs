@@ -1,79 +1,160 @@
-//! Key manager of bound EC keys.
+//! Key manager of EC keys: the functions libcrypto calls, over [`EcKey`] and [`Generation`].
+//!
+//! libssl asks for ephemeral keys by the name EC and the property query, so that this key manager
+//! gets every EC key of its library context: those of all curves, and peers' public keys.
 
 use std::ffi::{c_char, c_int, c_void};
-
-use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::{EcP256Key, EcP384Key, KeyError};
+use std::ptr;
 
 use super::context::ContextRef;
 use super::dispatch;
-use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
-use super::inner::Key;
-use super::key::{self, Algorithm};
+use super::ec_gen::Generation;
+use super::ec_key::EcKey;
+use super::error::{check, guard};
+use super::ffi::{self, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
+use super::key::{Empty, Given};
 use super::names;
-use super::params::Table;
+use super::params::{Params, Table};
 
 /// The key manager's functions.
-pub(super) static TABLE: [OSSL_DISPATCH; 16] = [
+pub(super) static TABLE: [OSSL_DISPATCH; 22] = [
     dispatch::keymgmt_new(new),
-    dispatch::keymgmt_free(key::free),
-    dispatch::keymgmt_has(key::has),
-    dispatch::keymgmt_match(key::matches),
-    dispatch::keymgmt_validate(key::validate),
-    dispatch::keymgmt_import(key::import),
+    dispatch::keymgmt_free(free),
+    dispatch::keymgmt_has(has),
+    dispatch::keymgmt_match(matches),
+    dispatch::keymgmt_validate(validate),
+    dispatch::keymgmt_import(import),
     dispatch::keymgmt_import_types(types),
-    dispatch::keymgmt_export(key::export),
+    dispatch::keymgmt_export(export),
     dispatch::keymgmt_export_types(types),
-    dispatch::keymgmt_get_params(key::get_params),
+    dispatch::keymgmt_get_params(get_params),
     dispatch::keymgmt_gettable_params(gettable_params),
-    dispatch::keymgmt_set_params(key::set_params),
+    dispatch::keymgmt_set_params(set_params),
     dispatch::keymgmt_settable_params(settable_params),
     dispatch::keymgmt_query_operation_name(query_operation_name),
-    dispatch::keymgmt_dup(key::dup),
+    dispatch::keymgmt_dup(dup),
+    dispatch::keymgmt_gen_init(gen_init),
+    dispatch::keymgmt_gen_set_params(gen_set_params),
+    dispatch::keymgmt_gen_settable_params(gen_settable_params),
+    dispatch::keymgmt_gen_set_template(gen_set_template),
+    dispatch::keymgmt_gen(generate),
+    dispatch::keymgmt_gen_cleanup(gen_cleanup),
     dispatch::END,
 ];
 
-/// P-256 and P-384 in libcrypto.
-pub(super) const NAMES: [&[u8]; 7] = [
-    b"prime256v1",
-    b"P-256",
-    b"secp256r1",
-    b"1.2.840.10045.3.1.7",
-    b"secp384r1",
-    b"P-384",
-    b"1.3.132.0.34",
-];
-
-/// The key for devices, if it is on P-256 or P-384.
+/// The key data behind `key`.
 ///
-/// # Errors
-/// The private scalar is out of range.
-pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
-    let Some(scalar) = key.number(names::PRIV) else {
-        return Ok(None);
-    };
-    if key.text_is(names::GROUP, c"prime256v1") {
-        EcP256Key::from_scalar(&scalar).map(|key| Some(cryptodev::Key::EcP256(key)))
-    } else if key.text_is(names::GROUP, c"secp384r1") {
-        EcP384Key::from_scalar(&scalar).map(|key| Some(cryptodev::Key::EcP384(key)))
-    } else {
-        Ok(None)
+/// # Safety
+/// `key` is null or was given out by this key manager and has not been freed; it stays so,
+/// unchanged, for `'a`.
+pub(super) unsafe fn borrow<'a>(key: *const c_void) -> Option<&'a EcKey> {
+    // SAFETY: by the caller's promise.
+    unsafe { key.cast::<EcKey>().as_ref() }
+}
+
+/// What an operation needs of the key behind `key`.
+///
+/// # Safety
+/// As for [`borrow`].
+pub(super) unsafe fn operand(key: *const c_void) -> Given {
+    // SAFETY: by the caller's promise.
+    match unsafe { borrow(key) } {
+        None => Ok(None),
+        Some(key) => key.operand().map(Some).ok_or(Empty),
     }
 }
 
+fn into_raw(key: EcKey) -> *mut c_void {
+    Box::into_raw(Box::new(key)).cast()
+}
+
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
-    // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { key::new(provctx, Algorithm::Ec) }
+    guard(ptr::null_mut(), || {
+        // SAFETY: libcrypto passes what our init function gave out.
+        let context = unsafe { ContextRef::new(provctx) };
+        context.map_or(ptr::null_mut(), |context| into_raw(EcKey::new(context)))
+    })
+}
+
+/// Safety of this and the functions below: libcrypto passes key data that this key manager gave
+/// out and that has not been freed, and parameter arrays as OSSL_PARAM(3) describes them.
+unsafe extern "C" fn free(key: *mut c_void) {
+    guard((), || {
+        if !key.is_null() {
+            // SAFETY: see above; the box of `into_raw`.
+            drop(unsafe { Box::from_raw(key.cast::<EcKey>()) });
+        }
+    });
+}
+
+unsafe extern "C" fn has(key: *const c_void, selection: c_int) -> c_int {
+    // SAFETY: see `free`.
+    check(|| unsafe { borrow(key) }.is_some_and(|key| key.has(selection)))
+}
+
+unsafe extern "C" fn matches(a: *const c_void, b: *const c_void, selection: c_int) -> c_int {
+    check(|| {
+        // SAFETY: see `free`.
+        let (a, b) = unsafe { (borrow(a), borrow(b)) };
+        a.zip(b).is_some_and(|(a, b)| a.matches(b, selection))
+    })
+}
+
+unsafe extern "C" fn validate(key: *const c_void, selection: c_int, kind: c_int) -> c_int {
+    let quick = kind == ffi::OSSL_KEYMGMT_VALIDATE_QUICK_CHECK;
+    // SAFETY: see `free`.
+    check(|| unsafe { borrow(key) }.is_some_and(|key| key.validate(selection, quick)))
+}
+
+unsafe extern "C" fn import(
+    key: *mut c_void,
+    selection: c_int,
+    params: *const OSSL_PARAM,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `free`; the caller is alone with the key.
+        let (key, params) = unsafe { (key.cast::<EcKey>().as_mut(), Params::new(params)) };
+        key.is_some_and(|key| key.import(selection, params))
+    })
+}
+
+unsafe extern "C" fn export(
+    key: *mut c_void,
+    selection: c_int,
+    callback: Option<OSSL_CALLBACK>,
+    arg: *mut c_void,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `free`.
+        let (Some(key), Some(callback)) = (unsafe { borrow(key) }, callback) else {
+            return false;
+        };
+        // SAFETY: callback and argument as they came.
+        unsafe { key.export(selection, callback, arg) }
+    })
+}
+
+unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
+    // SAFETY: see `free`.
+    check(|| unsafe { borrow(key).is_some_and(|key| key.get(params)) })
+}
+
+unsafe extern "C" fn set_params(key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+    check(|| {
+        // SAFETY: see `free`; the caller is alone with the key.
+        let (key, params) = unsafe { (key.cast::<EcKey>().as_mut(), Params::new(params)) };
+        key.is_some_and(|key| key.set(params))
+    })
 }
 
 unsafe extern "C" fn gettable_params(provctx: *mut c_void) -> *const OSSL_PARAM {
     // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { ContextRef::new(provctx) }.map_or(std::ptr::null(), |context| context.ec_key.gettable)
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ec_key.gettable)
 }
 
 unsafe extern "C" fn settable_params(provctx: *mut c_void) -> *const OSSL_PARAM {
     // SAFETY: as above.
-    unsafe { ContextRef::new(provctx) }.map_or(std::ptr::null(), |context| context.ec_key.settable)
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ec_key.settable)
 }
 
 /// EC keys are for more than one algorithm, none of which is called EC.
@@ -81,7 +162,7 @@ unsafe extern "C" fn query_operation_name(operation: c_int) -> *const c_char {
     match operation {
         ffi::OSSL_OP_SIGNATURE => c"ECDSA".as_ptr(),
         ffi::OSSL_OP_KEYEXCH => c"ECDH".as_ptr(),
-        _ => std::ptr::null(),
+        _ => ptr::null(),
     }
 }
 
@@ -106,4 +187,83 @@ unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
         ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY => PUBLIC.as_ptr(),
         _ => PAIR.as_ptr(),
     }
+}
+
+unsafe extern "C" fn dup(key: *const c_void, selection: c_int) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: see `free`.
+        let copy = unsafe { borrow(key) }.and_then(|key| key.dup(selection));
+        copy.map_or(ptr::null_mut(), into_raw)
+    })
+}
+
+unsafe extern "C" fn gen_init(
+    provctx: *mut c_void,
+    selection: c_int,
+    params: *const OSSL_PARAM,
+) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: libcrypto passes what our init function gave out, and an array as in `free`.
+        let (context, params) = unsafe { (ContextRef::new(provctx), Params::new(params)) };
+        let Some(context) = context else {
+            return ptr::null_mut();
+        };
+        let mut generation = Generation::new(context, selection);
+        if generation.set(params) {
+            Box::into_raw(Box::new(generation)).cast()
+        } else {
+            ptr::null_mut()
+        }
+    })
+}
+
+/// Safety of this and the functions below: as for [`free`], and libcrypto passes what [`gen_init`]
+/// gave out, one call at a time.
+unsafe extern "C" fn gen_set_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
+    check(|| {
+        // SAFETY: see above.
+        let (ctx, params) = unsafe { (ctx.cast::<Generation>().as_mut(), Params::new(params)) };
+        ctx.is_some_and(|generation| generation.set(params))
+    })
+}
+
+unsafe extern "C" fn gen_settable_params(
+    _ctx: *mut c_void,
+    provctx: *mut c_void,
+) -> *const OSSL_PARAM {
+    // SAFETY: libcrypto passes what our init function gave out.
+    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ec_gen.settable)
+}
+
+unsafe extern "C" fn gen_set_template(ctx: *mut c_void, template: *mut c_void) -> c_int {
+    check(|| {
+        // SAFETY: see `gen_set_params`.
+        let (ctx, template) = unsafe { (ctx.cast::<Generation>().as_mut(), borrow(template)) };
+        ctx.zip(template)
+            .is_some_and(|(generation, template)| generation.like(template))
+    })
+}
+
+/// May pause.
+unsafe extern "C" fn generate(
+    ctx: *mut c_void,
+    _callback: Option<OSSL_CALLBACK>,
+    _arg: *mut c_void,
+) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: see `gen_set_params`.
+        let generation = unsafe { ctx.cast::<Generation>().as_ref() };
+        generation
+            .and_then(Generation::run)
+            .map_or(ptr::null_mut(), into_raw)
+    })
+}
+
+unsafe extern "C" fn gen_cleanup(ctx: *mut c_void) {
+    guard((), || {
+        if !ctx.is_null() {
+            // SAFETY: see `gen_set_params`; the box of `gen_init`.
+            drop(unsafe { Box::from_raw(ctx.cast::<Generation>()) });
+        }
+    });
 }

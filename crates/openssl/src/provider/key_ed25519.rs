@@ -9,9 +9,9 @@ use super::context::ContextRef;
 use super::dispatch;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::Key;
-use super::key::{self, Algorithm};
+use super::key::{self, Kind};
 use super::names;
-use super::params::Table;
+use super::params::{Params, Table};
 
 /// The key manager's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
@@ -30,8 +30,22 @@ pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
     dispatch::END,
 ];
 
+/// What Ed25519 keys have of their own.
+static KIND: Kind = Kind {
+    name: c"ED25519",
+    is_for_devices,
+    device_key,
+    private: &[names::PRIV],
+};
+
 /// Bytes of either part.
-pub(super) const LEN: usize = 32;
+const LEN: usize = 32;
+
+fn is_for_devices(params: Params<'_>) -> bool {
+    params
+        .find(names::PRIV)
+        .is_some_and(|param| param.len() == LEN)
+}
 
 /// The key for devices. Every seed is one.
 ///
@@ -44,7 +58,7 @@ pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> 
 
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
     // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { key::new(provctx, Algorithm::Ed25519) }
+    unsafe { key::new(provctx, &KIND) }
 }
 
 unsafe extern "C" fn gettable_params(provctx: *mut c_void) -> *const OSSL_PARAM {

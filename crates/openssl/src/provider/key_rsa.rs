@@ -9,9 +9,9 @@ use super::context::ContextRef;
 use super::dispatch;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::Key;
-use super::key::{self, Algorithm};
+use super::key::{self, Kind};
 use super::names;
-use super::params::Table;
+use super::params::{Param, Params, Table};
 
 /// The key manager's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
@@ -29,6 +29,27 @@ pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
     dispatch::keymgmt_dup(key::dup),
     dispatch::END,
 ];
+
+/// What RSA keys have of their own.
+static KIND: Kind = Kind {
+    name: c"RSA",
+    is_for_devices,
+    device_key,
+    private: &[
+        names::RSA_D,
+        names::RSA_FACTOR1,
+        names::RSA_FACTOR2,
+        names::RSA_EXPONENT1,
+        names::RSA_EXPONENT2,
+        names::RSA_COEFFICIENT1,
+    ],
+};
+
+fn is_for_devices(params: Params<'_>) -> bool {
+    // A number may be padded.
+    let bytes = params.find(names::RSA_N).map_or(0, Param::len);
+    bytes >= 256 && params.find(names::RSA_D).is_some()
+}
 
 /// The key for devices: of 2048, 3072 or 4096 bits, two primes, with CRT components.
 ///
@@ -82,7 +103,7 @@ pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> 
 
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
     // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { key::new(provctx, Algorithm::Rsa) }
+    unsafe { key::new(provctx, &KIND) }
 }
 
 unsafe extern "C" fn gettable_params(provctx: *mut c_void) -> *const OSSL_PARAM {

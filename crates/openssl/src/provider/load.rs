@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::error::{Quiet, last_error};
 use super::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, OSSL_PROVIDER};
 use super::inner::{Key, KeyCtx};
-use super::key::Algorithm;
-use super::{NAME, OF_KEYS, RAND_NAME, init, names};
+use super::key::DeviceKey;
+use super::{NAME, OF_KEYS, RAND_NAME, ec_key, init, key_ed25519, key_rsa, names};
 
 /// The provider, loaded. Unloads it when dropped; keys and contexts that use it keep it alive.
 #[derive(Debug)]
@@ -180,19 +180,21 @@ pub unsafe fn bind(
         return Ok(stock.into_ptr());
     }
     let what = describe(&stock);
-    let all = [Algorithm::Rsa, Algorithm::Ec, Algorithm::Ed25519];
-    let Some(algorithm) = all.into_iter().find(|one| stock.is_a(one.key_name())) else {
+    let kinds: [(&CStr, DeviceKey); 3] = [
+        (c"RSA", key_rsa::device_key),
+        (c"EC", ec_key::device_key),
+        (c"ED25519", key_ed25519::device_key),
+    ];
+    let Some((name, device_key)) = kinds.into_iter().find(|(name, _)| stock.is_a(name)) else {
         return Err(BindError::NotOffloaded { what });
     };
-    let has_private = match algorithm {
-        Algorithm::Rsa => stock.number(names::RSA_D).is_some(),
-        Algorithm::Ec => stock.number(names::PRIV).is_some(),
-        Algorithm::Ed25519 => stock.has_octets(names::PRIV),
-    };
+    let has_private = stock.number(names::RSA_D).is_some()
+        || stock.number(names::PRIV).is_some()
+        || stock.has_octets(names::PRIV);
     if !has_private {
         return Err(BindError::NoPrivateKey { what });
     }
-    match algorithm.device_key(&stock) {
+    match device_key(&stock) {
         Ok(Some(_)) => {}
         Ok(None) => return Err(BindError::NotOffloaded { what }),
         Err(error) => {
@@ -201,7 +203,7 @@ pub unsafe fn bind(
         }
     }
     // SAFETY: by the caller's promise.
-    match unsafe { copy(&stock, algorithm.key_name(), libctx) } {
+    match unsafe { copy(&stock, name, libctx) } {
         Some(bound) => Ok(bound.into_ptr()),
         None => {
             let detail = last_error();

@@ -10,6 +10,7 @@
 //! |---|---|---|---|
 //! | key RSA, signature RSA | [`bind`], [`PROPERTY_QUERY`] | 2048, 3072, 4096 bits; PKCS#1 v1.5, PSS; SHA-256, -384, -512 | default provider |
 //! | key EC, signature ECDSA | [`bind`], [`PROPERTY_QUERY`] | P-256, P-384 | default provider |
+//! | key exchange ECDH | [`PROPERTY_QUERY`] | P-256, P-384: generation and derivation | default provider |
 //! | key and signature Ed25519 | [`bind`], [`PROPERTY_QUERY`] | messages of at most 512 bytes | default provider |
 //! | asymmetric cipher RSA | [`bind`], [`PROPERTY_QUERY`] | decryption: PKCS#1 v1.5, of TLS and plain | default provider |
 //! | key and key exchange X25519 | [`PROPERTY_QUERY`] | generation and derivation | – |
@@ -37,6 +38,10 @@ mod counters;
 mod decryption;
 mod digests;
 mod dispatch;
+mod ec_curve;
+mod ec_gen;
+mod ec_key;
+mod ecdh;
 mod eddsa;
 mod error;
 mod ffi;
@@ -94,7 +99,7 @@ const ED25519_NAMES: &CStr = c"ED25519:1.3.101.112";
 
 static KEYMGMT: [OSSL_ALGORITHM; 5] = [
     algorithm(RSA_NAMES, OF_KEYS, &key_rsa::TABLE),
-    algorithm(EC_NAMES, OF_KEYS, &key_ec::TABLE),
+    algorithm(EC_NAMES, OF_HANDSHAKES, &key_ec::TABLE),
     algorithm(ED25519_NAMES, OF_KEYS, &key_ed25519::TABLE),
     algorithm(X25519_NAMES, OF_HANDSHAKES, &key_x25519::TABLE),
     NO_MORE,
@@ -109,7 +114,8 @@ static ASYM_CIPHER: [OSSL_ALGORITHM; 2] = [
     algorithm(RSA_NAMES, OF_HANDSHAKES, &asym_cipher::TABLE),
     NO_MORE,
 ];
-static KEYEXCH: [OSSL_ALGORITHM; 2] = [
+static KEYEXCH: [OSSL_ALGORITHM; 3] = [
+    algorithm(c"ECDH", OF_HANDSHAKES, &ecdh::TABLE),
     algorithm(X25519_NAMES, OF_HANDSHAKES, &keyexch::TABLE),
     NO_MORE,
 ];
@@ -241,8 +247,8 @@ unsafe extern "C" fn get_params(_provctx: *mut c_void, params: *mut OSSL_PARAM) 
 }
 
 /// Advertises the TLS groups whose keys are ours. OpenSSL 3.0 drops a group whose advertiser is
-/// not the provider it finds the group's keys in, so X25519 would be missing. Later versions do
-/// not care and list it twice, which is harmless: they look groups up by number.
+/// not the provider it finds the group's keys in, so X25519 and all EC groups would be missing. Later
+/// versions do not care and list them twice, which is harmless: they look groups up by number.
 unsafe extern "C" fn get_capabilities(
     provctx: *mut c_void,
     capability: *const c_char,
@@ -251,15 +257,16 @@ unsafe extern "C" fn get_capabilities(
 ) -> c_int {
     struct Receiver(OSSL_CALLBACK, *mut c_void);
 
-    unsafe extern "C" fn only_x25519(group: *const OSSL_PARAM, receiver: *mut c_void) -> c_int {
+    unsafe extern "C" fn only_ours(group: *const OSSL_PARAM, receiver: *mut c_void) -> c_int {
         check(|| {
             // SAFETY: libcrypto hands on the receiver given below, and a parameter array.
             let (receiver, params) = unsafe { (&*receiver.cast::<Receiver>(), Params::new(group)) };
             let algorithm = params
                 .find(names::TLS_GROUP_ALG)
                 .and_then(params::Param::text);
+            let ours = matches!(algorithm, Some(b"X25519" | b"EC"));
             // SAFETY: callback and argument as they came.
-            algorithm != Some(b"X25519") || unsafe { receiver.0(group, receiver.1) == 1 }
+            !ours || unsafe { receiver.0(group, receiver.1) == 1 }
         })
     }
 
@@ -278,7 +285,7 @@ unsafe extern "C" fn get_capabilities(
             ffi::OSSL_PROVIDER_get_capabilities(
                 context.inner.default_provider(),
                 capability,
-                only_x25519,
+                only_ours,
                 ptr::from_mut(&mut receiver).cast(),
             ) == 1
         }

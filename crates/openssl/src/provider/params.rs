@@ -114,6 +114,28 @@ impl<'a> Param<'a> {
             .then_some(value)
     }
 
+    /// Writes its value, big-endian, to `out`; false if it is no unsigned number of that length.
+    pub fn unsigned(self, out: &mut [u8]) -> bool {
+        let Ok(len) = c_int::try_from(out.len()) else {
+            return false;
+        };
+        if self
+            .bytes_of(&[ffi::OSSL_PARAM_UNSIGNED_INTEGER])
+            .is_none_or(<[u8]>::is_empty)
+        {
+            return false;
+        }
+        let mut number = ptr::null_mut();
+        // SAFETY: `raw` is an element of the caller's array with data; `number` receives an owned
+        // BIGNUM, freed once; `out` has the length said.
+        unsafe {
+            let written = ffi::OSSL_PARAM_get_BN(self.raw, &mut number) == 1
+                && openssl_sys::BN_bn2binpad(number, out.as_mut_ptr(), len) == len;
+            openssl_sys::BN_clear_free(number);
+            written
+        }
+    }
+
     /// Its value, if it is an octet string with data.
     pub fn octets(self) -> Option<&'a [u8]> {
         self.bytes_of(&[ffi::OSSL_PARAM_OCTET_STRING])
@@ -154,6 +176,12 @@ impl<'a> Param<'a> {
         unsafe {
             ffi::OSSL_PARAM_set_octet_string(self.raw, value.as_ptr().cast(), value.len()) == 1
         }
+    }
+
+    /// Answers a request for a string.
+    pub fn set_text(self, value: &CStr) -> bool {
+        // SAFETY: as in `set_int`; libcrypto copies the string.
+        unsafe { ffi::OSSL_PARAM_set_utf8_string(self.raw, value.as_ptr()) == 1 }
     }
 
     /// Answers a request for a pointer to a string.
@@ -198,6 +226,16 @@ pub(super) fn octets(key: &CStr, value: &[u8]) -> OSSL_PARAM {
     raw(
         key,
         ffi::OSSL_PARAM_OCTET_STRING,
+        value.as_ptr().cast_mut().cast(),
+        value.len(),
+    )
+}
+
+/// An unsigned number in the machine's byte order, to pass to libcrypto, which only reads it.
+pub(super) fn unsigned(key: &CStr, value: &[u8]) -> OSSL_PARAM {
+    raw(
+        key,
+        ffi::OSSL_PARAM_UNSIGNED_INTEGER,
         value.as_ptr().cast_mut().cast(),
         value.len(),
     )

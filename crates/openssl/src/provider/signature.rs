@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::ptr;
-use std::sync::Arc;
 
 use libc::size_t;
 use spinlane_cryptodev::MAX_OUTPUT;
@@ -12,10 +11,11 @@ use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::error::{check, guard};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
-use super::key::{self, Algorithm, BoundKey};
+use super::key::{self, Operand};
+use super::key_ec;
 use super::output::Output;
 use super::params::Params;
-use super::signer::Signer;
+use super::signer::{Algorithm, Signer};
 
 /// The functions of RSA signatures.
 pub(super) static RSA: [OSSL_DISPATCH; 22] = table(
@@ -111,12 +111,21 @@ unsafe fn start(
     ctx: *mut c_void,
     key: *mut c_void,
     params: *const OSSL_PARAM,
-    body: impl FnOnce(&mut Signer, Option<Arc<BoundKey>>, Params<'_>) -> bool,
+    body: impl FnOnce(&mut Signer, Option<Operand>, Params<'_>) -> bool,
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let (signer, key, params) = unsafe { (signer(ctx), key::share(key), Params::new(params)) };
-        signer.is_some_and(|signer| body(signer, key, params))
+        let (Some(signer), params) = (unsafe { (signer(ctx), Params::new(params)) }) else {
+            return false;
+        };
+        // SAFETY: by the caller's promise.
+        let key = unsafe {
+            match signer.algorithm() {
+                Algorithm::Rsa => key::operand(key),
+                Algorithm::Ec => key_ec::operand(key),
+            }
+        };
+        key.is_ok_and(|key| body(signer, key, params))
     })
 }
 

@@ -18,7 +18,7 @@ use super::digests::{digest_by_name, digest_name};
 use super::error::raise;
 use super::ffi::{self, EVP_PKEY_CTX, OSSL_PARAM};
 use super::inner::{DigestCtx, DigestInit, KeyCtx};
-use super::key::{Algorithm, BoundKey};
+use super::key::Operand;
 use super::names;
 use super::offload::offload;
 use super::params::{self, Param, Params};
@@ -27,10 +27,19 @@ use super::params::{self, Param, Params};
 /// a delegate for what is not ours, neither for a hash to sign.
 pub(super) struct Signer {
     algorithm: Algorithm,
-    key: Option<Arc<BoundKey>>,
+    key: Option<Operand>,
     settings: Settings,
     hasher: Option<Hasher>,
     delegate: Option<Delegate>,
+}
+
+/// Of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// RSA, without restriction to PSS.
+    Rsa,
+    /// ECDSA, on any curve.
+    Ec,
 }
 
 /// What a signature of ours depends on.
@@ -75,6 +84,11 @@ impl Signer {
         }
     }
 
+    /// What it signs by.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// A copy in the same state.
     pub fn dup(&self) -> Option<Self> {
         let delegate = match &self.delegate {
@@ -93,7 +107,7 @@ impl Signer {
     }
 
     /// Makes it a signature of hashes. `key` is `None` to go on with the same.
-    pub fn start_sign(&mut self, key: Option<Arc<BoundKey>>, params: Params<'_>) -> bool {
+    pub fn start_sign(&mut self, key: Option<Operand>, params: Params<'_>) -> bool {
         if !self.restart(key) {
             return false;
         }
@@ -105,7 +119,7 @@ impl Signer {
     pub fn start_digest_sign(
         &mut self,
         digest: Option<&CStr>,
-        key: Option<Arc<BoundKey>>,
+        key: Option<Operand>,
         params: Params<'_>,
     ) -> bool {
         if !self.restart(key) || !params.have_values() {
@@ -124,7 +138,7 @@ impl Signer {
     /// Makes it an operation on a hash that the default provider does, prepared by `init`.
     pub fn start_delegated(
         &mut self,
-        key: Option<Arc<BoundKey>>,
+        key: Option<Operand>,
         params: Params<'_>,
         init: unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int,
     ) -> bool {
@@ -144,7 +158,7 @@ impl Signer {
     pub fn start_digest_verify(
         &mut self,
         digest: Option<&CStr>,
-        key: Option<Arc<BoundKey>>,
+        key: Option<Operand>,
         params: Params<'_>,
     ) -> bool {
         self.restart(key)
@@ -200,10 +214,7 @@ impl Signer {
 
     /// Longest signature in bytes.
     pub fn size(&self) -> Option<usize> {
-        self.key
-            .as_deref()
-            .and_then(BoundKey::content)
-            .map(|content| content.size)
+        self.key.as_ref().map(|key| key.size)
     }
 
     /// The default provider's context, if it does the operation on hashes.
@@ -281,7 +292,7 @@ impl Signer {
                             .then_some(out.len());
                     }
                 }
-                Algorithm::Ec | Algorithm::Ed25519 => {}
+                Algorithm::Ec => {}
             }
         }
         self.sign_by_default_provider(hash, out)
@@ -312,7 +323,7 @@ impl Signer {
     }
 
     /// Forgets everything but the key and the digest.
-    fn restart(&mut self, key: Option<Arc<BoundKey>>) -> bool {
+    fn restart(&mut self, key: Option<Operand>) -> bool {
         self.delegate = None;
         self.hasher = None;
         if key.is_some() {
@@ -326,18 +337,15 @@ impl Signer {
         };
         self.settings.pss = false;
         self.settings.salt_len = key.context.default_salt_len;
-        key.content().is_some()
+        true
     }
 
     fn device_key(&self) -> Option<&Arc<cryptodev::Key>> {
-        self.key
-            .as_deref()
-            .and_then(BoundKey::content)
-            .and_then(|content| content.device.as_ref())
+        self.key.as_ref()?.device.as_ref()
     }
 
     fn key_ctx(&self) -> Option<KeyCtx> {
-        self.key.as_deref()?.inner_ctx()
+        self.key.as_ref()?.inner_ctx()
     }
 
     /// A context of the default provider to sign a hash by these settings.
@@ -368,10 +376,10 @@ impl Signer {
         params: Params<'_>,
         init: DigestInit,
     ) -> bool {
-        let ctx = self.key.as_deref().and_then(|key| {
-            let content = key.content()?;
-            DigestCtx::start(&key.context.inner, &content.inner, init, digest, params)
-        });
+        let ctx = self
+            .key
+            .as_ref()
+            .and_then(|key| DigestCtx::start(&key.context.inner, &key.inner, init, digest, params));
         self.delegate = ctx.map(Delegate::Message);
         self.delegate.is_some()
     }
