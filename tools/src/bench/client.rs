@@ -1,4 +1,5 @@
-//! The clients in memory, which are not timed: libssl's, or rustls' where libssl lacks the group.
+//! The clients in memory, which are not timed: libssl's, or rustls' where a group is asked for that
+//! libssl lacks, or a suite.
 
 use std::sync::Arc;
 
@@ -26,6 +27,13 @@ enum Library {
     Rustls(Arc<ClientConfig>, ServerName<'static>),
 }
 
+impl Library {
+    fn rustls(args: &Args, identity: &Identity) -> Result<Self> {
+        let config = Arc::new(rustls_config(args, identity)?);
+        Ok(Self::Rustls(config, ServerName::try_from("localhost")?))
+    }
+}
+
 impl ClientCtx {
     /// The same client for every server that is compared.
     ///
@@ -33,14 +41,13 @@ impl ClientCtx {
     /// A library rejects a setting.
     pub fn new(args: &Args, identity: &Identity) -> Result<Self> {
         let library = match args.group {
+            // libssl's clients offer all suites.
+            _ if args.suite.is_some() => Library::rustls(args, identity)?,
             // X25519 or P-256 it is; but TLS 1.2 wants the certificate's curve listed, too
             // (RFC 8422, section 5.1).
             Group::X25519 => Library::Openssl(openssl_ctx(args, "X25519:P-256")?),
             Group::P256 => Library::Openssl(openssl_ctx(args, "P-256")?),
-            Group::X25519Mlkem768 => Library::Rustls(
-                Arc::new(rustls_config(args, identity)?),
-                ServerName::try_from("localhost")?,
-            ),
+            Group::X25519Mlkem768 => Library::rustls(args, identity)?,
         };
         Ok(Self {
             library,
@@ -90,6 +97,12 @@ fn openssl_ctx(args: &Args, groups: &str) -> Result<SslCtx> {
 fn rustls_config(args: &Args, identity: &Identity) -> Result<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = groups(&provider, args.group)?;
+    if let Some(wanted) = args.suite {
+        let wanted = wanted.into();
+        provider
+            .cipher_suites
+            .retain(|suite| suite.suite() == wanted);
+    }
     let mut roots = RootCertStore::empty();
     for certificate in identity.certificates()? {
         roots.add(certificate)?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use rustls::CipherSuite;
 use serde::Serialize;
 use spinlane::cryptodev::QueuePairConfig;
 use spinlane::openssl::Protocol;
@@ -40,6 +41,25 @@ pub enum Group {
     X25519Mlkem768,
 }
 
+/// The cipher suite of TLS 1.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Suite {
+    /// TLS_AES_128_GCM_SHA256, which browsers put first.
+    Aes128,
+    /// TLS_AES_256_GCM_SHA384, which OpenSSL's clients put first.
+    Aes256,
+}
+
+impl From<Suite> for CipherSuite {
+    fn from(suite: Suite) -> Self {
+        match suite {
+            Suite::Aes128 => Self::TLS13_AES_128_GCM_SHA256,
+            Suite::Aes256 => Self::TLS13_AES_256_GCM_SHA384,
+        }
+    }
+}
+
 /// Handshakes and one small message each way, clients in memory.
 ///
 /// Counts what the server does: making its connection, its calls of the TLS library, the polls,
@@ -61,6 +81,9 @@ pub struct Args {
     /// The key exchange.
     #[arg(long, value_enum, default_value = "x25519")]
     pub(super) group: Group,
+    /// The only cipher suite that clients offer [default: all that libssl's offer, aes256 first].
+    #[arg(long, value_enum)]
+    pub(super) suite: Option<Suite>,
     /// Resume one session over and over, with a key exchange; a ticket per handshake unless
     /// `--tickets` asks for more.
     #[arg(long)]
@@ -121,6 +144,10 @@ pub fn check(args: &Args) -> Result<()> {
     within("--burst", args.burst(), 1..=16_384)?;
     within("--rounds", args.rounds, 1..=100_000)?;
     within("--handshakes", args.handshakes, 1..=10_000_000)?;
+    ensure!(
+        args.suite.is_none() || (!args.resume && args.protocol == Version::Tls13),
+        "--suite needs --protocol 1.3, and goes without --resume"
+    );
     ensure!(
         args.group != Group::X25519Mlkem768
             || (args.tls == Library::Rustls && !args.resume && args.protocol == Version::Tls13),

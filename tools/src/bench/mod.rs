@@ -3,7 +3,10 @@
 mod arrivals;
 mod client;
 mod handshake;
+mod local;
+mod memory;
 mod pipeline;
+mod records;
 mod report;
 mod server;
 
@@ -15,6 +18,10 @@ use clap::Subcommand;
 pub enum Command {
     /// Handshakes in memory; counts the server's CPU time only.
     Handshake(handshake::Args),
+    /// Application data, sealed and opened.
+    Records(records::Args),
+    /// Memory per idle and per paused connection.
+    Memory(memory::Args),
     /// Handshakes in memory that arrive at random; throughput, batch fill and latency by load.
     Arrivals(arrivals::Args),
 }
@@ -26,6 +33,8 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Handshake(args) => handshake::run(args),
+        Command::Records(args) => records::run(args),
+        Command::Memory(args) => memory::run(args),
         Command::Arrivals(args) => arrivals::run(args),
     }
 }
