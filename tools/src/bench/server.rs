@@ -170,7 +170,12 @@ impl Server {
     pub fn push_input(&mut self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tls(tls) => Ok(tls.push_input(bytes)),
-            Self::StockRustls(conn) => Ok(conn.read_tls(&mut Cursor::new(bytes))?),
+            Self::StockRustls(conn) => {
+                let mut from = Cursor::new(bytes);
+                // It reads 4 KiB at a time.
+                while (from.position() as usize) < bytes.len() && conn.read_tls(&mut from)? != 0 {}
+                Ok(from.position() as usize)
+            }
         }
     }
 
