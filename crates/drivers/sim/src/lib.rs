@@ -24,7 +24,7 @@
 //!
 //! # Invariants
 //! - The same seed and the same calls give the same faults: no clock, no randomness but its own.
-//! - Every fault is counted ([`QueuePair::xstats`](spinlane_cryptodev::QueuePair::xstats)).
+//! - Every fault is counted ([`QueuePair::xstats`]).
 //! - No RSA result leaves that the public exponent does not confirm, as in every driver.
 //! - It computes nothing itself, and a result is never right by accident: what is called done was
 //!   done by the inner device.
