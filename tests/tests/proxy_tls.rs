@@ -7,7 +7,7 @@ use std::process::Command;
 
 use spinlane_tests::identity::{Identity, KEYS, issued, self_signed};
 use spinlane_tests::program::{TempDir, has, run};
-use spinlane_tests::proxy::{LIBRARIES, Proxy};
+use spinlane_tests::proxy::{Ended, LIBRARIES, Proxy};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
@@ -115,13 +115,74 @@ fn every_kind_of_certificate_serves_both_versions() {
         }
         let ended = proxy.stop();
         let offloaded = ended.stdout.contains("private key  offloaded");
-        assert_eq!(
-            offloaded,
-            kind != "p521",
-            "{kind}: {}",
-            ended.stdout
-        );
+        assert_eq!(offloaded, kind != "p521", "{kind}: {}", ended.stdout);
         assert_eq!(ended.count("handshakes ("), 2, "{kind}: {}", ended.stdout);
+    }
+}
+
+/// Ops of this kind that devices completed, by the final counters.
+fn completed(ended: &Ended, kind: &str) -> u64 {
+    let counts = ended.stdout.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(kind)).then(|| words.nth(1)?.parse().ok())?
+    });
+    counts.max().unwrap_or(0)
+}
+
+#[test]
+fn every_exchange_and_signature_of_libssl_goes_to_the_device() {
+    if !has("openssl") {
+        return;
+    }
+    let dir = TempDir::new();
+    let cases: [(&str, &[&str], &[&str]); 7] = [
+        (
+            "rsa2048",
+            &["-tls1_2", "-cipher", "AES128-GCM-SHA256"],
+            &["rsa2048"],
+        ),
+        (
+            "p384",
+            &["-tls1_3", "-groups", "X25519"],
+            &["ecdsa-p384", "x25519-keygen", "x25519-derive"],
+        ),
+        (
+            "p384",
+            &["-tls1_2", "-groups", "P-384"],
+            &["ecdsa-p384", "ecdh-p384-keygen", "ecdh-p384-derive"],
+        ),
+        (
+            "ed25519",
+            &["-tls1_3", "-groups", "P-256"],
+            &["ed25519", "ecdh-p256-keygen", "ecdh-p256-derive"],
+        ),
+        ("ed25519", &["-tls1_2"], &["ed25519"]),
+        (
+            "p256",
+            &["-tls1_3", "-groups", "P-384"],
+            &["ecdsa-p256", "ecdh-p384-keygen", "ecdh-p384-derive"],
+        ),
+        (
+            "rsa3072",
+            &["-tls1_2", "-groups", "P-256"],
+            &["rsa3072", "ecdh-p256-keygen", "ecdh-p256-derive"],
+        ),
+    ];
+    for (key, client, kinds) in cases {
+        let identity = self_signed(&dir, key, key);
+        let (certificate, private) = (text(&identity.certificate), text(&identity.key));
+        let proxy = Proxy::start(&["--tls", "openssl", "--cert", certificate, "--key", private]);
+        let said = s_client(&proxy, client);
+        assert!(said.contains("hello from spinlane"), "{client:?}: {said}");
+        let ended = proxy.stop();
+        for kind in kinds {
+            assert_eq!(
+                completed(&ended, kind),
+                1,
+                "{key} {client:?}: {kind}\n{}",
+                ended.stdout
+            );
+        }
     }
 }
 

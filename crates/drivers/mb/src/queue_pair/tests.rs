@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use spinlane_cryptodev::curve::{self, P256, P384};
 use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_INPUT, Request, Token};
 
@@ -483,6 +484,65 @@ fn x25519_agrees_with_the_cpu_on_any_bytes() {
         queue.enqueue_burst(&mut ops);
         dequeue(&mut queue).iter().for_each(|op| assert_right(op));
     }
+}
+
+/// Wycheproof's vectors are asked of the device in tests/tests/known_answers.rs; these are many.
+#[test]
+fn ecdh_agrees_with_the_cpu_on_any_scalars_and_points() {
+    let mut queue = open!(8, u64::MAX);
+    let (mut short, mut long) = ([0; 32], [0; 48]);
+    for round in 0..100 {
+        let mut ops: OpBurst = (0..8)
+            .map(|lane| {
+                curve::random_scalar::<P256>(&mut short);
+                curve::random_scalar::<P384>(&mut long);
+                let peer = EcP256Key::from_scalar(&short)
+                    .expect("in range")
+                    .public_key();
+                let peer_long = EcP384Key::from_scalar(&long)
+                    .expect("in range")
+                    .public_key();
+                curve::random_scalar::<P256>(&mut short);
+                curve::random_scalar::<P384>(&mut long);
+                let request = match round % 4 {
+                    0 => Request::ecdh_p256_keygen(&short),
+                    1 => Request::ecdh_p256_derive(&short, &peer),
+                    2 => Request::ecdh_p384_keygen(&long),
+                    _ => Request::ecdh_p384_derive(&long, &peer_long),
+                };
+                op(lane, 0, &request.expect("in range"))
+            })
+            .collect();
+        queue.enqueue_burst(&mut ops);
+        dequeue(&mut queue).iter().for_each(|op| assert_right(op));
+    }
+    assert_eq!((queue.stats().batches, queue.stats().scalar), (100, 0));
+}
+
+#[test]
+fn a_peer_off_the_curve_spoils_no_neighbour() {
+    let mut queue = open!(8, u64::MAX);
+    for kind in [OpKind::EcdhP256Derive, OpKind::EcdhP384Derive] {
+        for place in [0, 5] {
+            let mut ops = ops_of(kind, 8);
+            let (off256, off384) = ([4; 65], [4; 97]);
+            let request = match kind {
+                OpKind::EcdhP256Derive => Request::ecdh_p256_derive(&[9; 32], &off256),
+                _ => Request::ecdh_p384_derive(&[9; 48], &off384),
+            };
+            ops[place] = op(place as u64, 0, &request.expect("in range"));
+            queue.enqueue_burst(&mut ops);
+            for (lane, done) in dequeue(&mut queue).iter().enumerate() {
+                if lane == place {
+                    assert_eq!(done.status, OpStatus::Invalid);
+                    assert!(done.output().iter().all(|byte| *byte == 0));
+                } else {
+                    assert_right(done);
+                }
+            }
+        }
+    }
+    assert_eq!(queue.stats().faults_caught, 0);
 }
 
 #[test]
