@@ -37,6 +37,13 @@ unsafe extern "C" {
     fn EVP_PKEY_set1_encoded_public_key(key: *mut EVP_PKEY, point: *const u8, len: usize) -> c_int;
     fn EVP_PKEY_get1_encoded_public_key(key: *mut EVP_PKEY, point: *mut *mut u8) -> usize;
     fn i2d_PUBKEY(key: *const EVP_PKEY, to: *mut *mut u8) -> c_int;
+    fn d2i_AutoPrivateKey_ex(
+        key: *mut *mut EVP_PKEY,
+        from: *mut *const u8,
+        len: std::ffi::c_long,
+        libctx: *mut OSSL_LIB_CTX,
+        query: *const c_char,
+    ) -> *mut EVP_PKEY;
     fn EVP_PKEY_CTX_dup(ctx: *const EVP_PKEY_CTX) -> *mut EVP_PKEY_CTX;
     fn EVP_PKEY_CTX_new_from_pkey(
         libctx: *mut OSSL_LIB_CTX,
@@ -955,6 +962,14 @@ fn ecdh_agrees_with_stock_openssl() {
                 ecdh(ours(), PROPERTY_QUERY, &mine.dup(), &to_me, &[]),
                 secret
             );
+            let written = der(|to| unsafe { i2d_PrivateKey(mine.0, to) });
+            let read = unsafe {
+                let (mut at, len) = (written.as_ptr(), written.len() as std::ffi::c_long);
+                let (null, query) = (ptr::null_mut(), ptr::null());
+                Pkey::checked(d2i_AutoPrivateKey_ex(null, &mut at, len, stock().0, query))
+            };
+            let to_read = peer(stock(), none, curve, &encoded(&theirs)).expect("a point");
+            assert_eq!(ecdh(stock(), none, &read, &to_read, &[]), secret);
             assert!(
                 mine.equals(&peer(ours(), PROPERTY_QUERY, curve, &encoded(&mine)).expect("own"))
             );
@@ -1009,13 +1024,6 @@ fn der(write: impl Fn(*mut *mut u8) -> c_int) -> Vec<u8> {
 fn keys_that_are_read_by_the_property_query_work() {
     unsafe extern "C" {
         fn d2i_PUBKEY_ex(
-            key: *mut *mut EVP_PKEY,
-            from: *mut *const u8,
-            len: std::ffi::c_long,
-            libctx: *mut OSSL_LIB_CTX,
-            query: *const c_char,
-        ) -> *mut EVP_PKEY;
-        fn d2i_AutoPrivateKey_ex(
             key: *mut *mut EVP_PKEY,
             from: *mut *const u8,
             len: std::ffi::c_long,

@@ -39,7 +39,7 @@ pub extern "C" fn ASYNC_WAIT_CTX_new() -> *mut WaitCtx {
 
 /// ASYNC_WAIT_CTX_free(3): runs the cleanup routines and frees the context. A job still paused
 /// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's. A
-/// context that was freed already and is among the last [`KEPT`] is an entry in the error queue.
+/// context that was freed already and is among the last few is an entry in the error queue.
 ///
 /// # Safety
 /// `ctx` is NULL or a context not yet freed. If a job is paused under it, nothing points into
