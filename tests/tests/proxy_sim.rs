@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use spinlane_tests::client::{TlsClient, context};
+use spinlane_tests::client::{TlsClient, context, hello};
 use spinlane_tests::proxy::{Ended, Proxy};
 
 /// Every fault there is, frequent enough that a few hundred handshakes meet each.
@@ -15,13 +16,26 @@ const ALL_FAULTS: &str = "sim:7,latency=tail:20us-2ms,lose=0.003,dup=0.02,late=0
 /// Clients at a time.
 const CLIENTS: usize = 8;
 
-/// `count` connections with a request each, by several clients at a time. All succeed.
-fn connect(address: SocketAddr, count: usize) {
-    let (ctx, next) = (context(), AtomicUsize::new(0));
+/// One in so many clients goes away in its handshake, where they are to.
+const LEAVES: usize = 16;
+
+/// `count` connections with a request each, by several clients at a time. All succeed, but for
+/// those that leave: every [`LEAVES`]th, if `some_leave`.
+fn connect(address: SocketAddr, count: usize, some_leave: bool) {
+    let (ctx, next, hello) = (context(), AtomicUsize::new(0), hello());
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
-                while next.fetch_add(1, Ordering::Relaxed) < count {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        break;
+                    }
+                    if some_leave && number % LEAVES == 0 {
+                        let mut socket = TcpStream::connect(address).unwrap();
+                        socket.write_all(&hello).unwrap();
+                        continue;
+                    }
                     let mut client = TlsClient::connect(address, &ctx, None).unwrap();
                     client.get().unwrap();
                     client.close_notify().unwrap();
@@ -71,7 +85,8 @@ impl<'a> Device<'a> {
     }
 }
 
-/// `count` connections to `tls` behind every fault: all complete, nothing is left behind.
+/// `count` connections to `tls` behind every fault: all complete, or close for the reason that
+/// the client left, and nothing is left behind.
 fn every_fault(tls: &str, count: usize) {
     let proxy = Proxy::start(&[
         "--tls",
@@ -86,10 +101,10 @@ fn every_fault(tls: &str, count: usize) {
     let idle_descriptors = proxy.descriptors();
     let all_closed = |proxy: &Proxy| proxy.descriptors() == idle_descriptors;
     // Pools fill.
-    connect(proxy.address, count / 4);
+    connect(proxy.address, count / 4, true);
     proxy.wait_until("all connections are closed", all_closed);
     let before_kib = proxy.memory_kib();
-    connect(proxy.address, count - count / 4);
+    connect(proxy.address, count - count / 4, true);
     proxy.wait_until("all connections are closed", all_closed);
     let after_kib = proxy.memory_kib();
     assert!(
@@ -97,14 +112,21 @@ fn every_fault(tls: &str, count: usize) {
         "memory grew from {before_kib} to {after_kib} KiB"
     );
     let ended = proxy.stop();
-    let count = count as u64;
+    let left = (count / 4).div_ceil(LEAVES) + (count - count / 4).div_ceil(LEAVES);
+    let (stayed, left) = ((count - left) as u64, left as u64);
     assert_eq!(
         (ended.count("handshakes ("), ended.closed("finished")),
-        (count, count),
+        (stayed, stayed),
         "{}",
         ended.stdout
     );
-    assert_eq!(ended.count("failed"), 0, "{}", ended.stdout);
+    let reasons = ["truncated handshake", "client reset"].map(|reason| ended.closed(reason));
+    assert_eq!(
+        (ended.count("failed"), reasons.iter().sum()),
+        (left, left),
+        "{}",
+        ended.stdout
+    );
     let device = Device::of(&ended);
     device.adds_up();
     for fault in [
@@ -120,7 +142,7 @@ fn every_fault(tls: &str, count: usize) {
     ] {
         assert!(device.after(fault) > 0, "{fault} in {}", device.0);
     }
-    println!("{}", ended.stdout);
+    println!("{}memory {before_kib} to {after_kib} KiB", ended.stdout);
 }
 
 #[test]
@@ -146,7 +168,7 @@ fn dies_and_revives(device: &str) {
     let proxy = Proxy::start(&["--device", device, "--op-deadline", "0.1"]);
     let mut connections = 0;
     proxy.wait_until("it died and revived twice", |proxy| {
-        connect(proxy.address, 50);
+        connect(proxy.address, 50, false);
         connections += 50;
         proxy.log().matches("device healthy again").count() >= 2
     });
@@ -190,7 +212,7 @@ fn nor_does_one_behind_a_crypto_core() {
 #[test]
 fn a_device_that_is_dead_for_good_only_costs_its_deadline() {
     let proxy = Proxy::start(&["--device", "sim:1,die=1ms:auto", "--op-deadline", "0.05"]);
-    connect(proxy.address, 200);
+    connect(proxy.address, 200, false);
     let ended = proxy.stop();
     assert_eq!(ended.count("failed"), 0, "{}", ended.stdout);
     let device = Device::of(&ended);
