@@ -1,5 +1,8 @@
-//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls.
+//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls or
+//! crypto_mb's RSA.
 
+#[cfg(target_arch = "x86_64")]
+mod crypto_mb;
 mod peer;
 pub mod point;
 
@@ -8,14 +11,14 @@ use serde::Serialize;
 use spinlane::cryptodev::{Device, OpKind};
 use spinlane::device;
 
-use self::peer::Peer;
+use self::peer::{Peer, Whom};
 use self::point::{Keys, Point};
 use crate::measure::{Spread, on_core, pairs, percentile_us, within};
 
 /// Ops per second of CPU time and latency per op, per device, algorithm and burst.
 ///
 /// A burst of ops is enqueued, then the queue pair is polled until all are back. Rounds take turns
-/// with rounds of OpenSSL's own EVP call for the same op on one pinned core; a pair of rounds
+/// with rounds of the peer, by default OpenSSL's own EVP call for the same op, on one pinned core; a pair of rounds
 /// during which the thread was preempted is thrown away and made up for, at most four times as
 /// often.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,14 +29,12 @@ pub struct Args {
     /// Algorithms, e.g. rsa2048,ecdsa-p256 [default: all that the device has].
     #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = algorithm)]
     algorithm: Vec<OpKind>,
-    /// Ops enqueued at a time.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "N",
-        default_value = "1,8,32"
-    )]
+    /// Ops enqueued at a time [default: 1,8,32, or 8 against crypto_mb].
+    #[arg(long, value_delimiter = ',', value_name = "N")]
     burst: Vec<usize>,
+    /// Whom to measure against; crypto_mb has RSA alone.
+    #[arg(long, value_name = "NAME", default_value = "openssl")]
+    peer: Whom,
     /// CPU seconds per device, algorithm and burst, the peer's included.
     #[arg(long, default_value_t = 1.0, value_name = "S")]
     seconds: f64,
@@ -88,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     let plan = args.clone();
     on_core(args.core, move |core, _| {
         if !plan.json {
-            Report::print_header();
+            Report::print_header(plan.peer);
         }
         measure(&plan, core, |report| {
             if plan.json {
@@ -116,13 +117,18 @@ fn measure(args: &Args, core: usize, mut report: impl FnMut(Report) -> Result<()
             args.seconds
         );
     }
-    for &burst in &args.burst {
+    let bursts: &[usize] = match (args.burst.as_slice(), args.peer) {
+        ([], Whom::Openssl) => &[1, 8, 32],
+        ([], _) => &[8],
+        (named, _) => named,
+    };
+    for &burst in bursts {
         within("--burst", burst, 1..=4096)?;
     }
     let keys = Keys::default();
     for device in devices(&args.device)? {
         for kind in kinds(&*device, &args.algorithm)? {
-            for &burst in &args.burst {
+            for &burst in bursts {
                 report(measure_point(args, core, &*device, kind, burst, &keys)?)?;
             }
         }
@@ -169,7 +175,7 @@ fn measure_point(
 ) -> Result<Report> {
     let key = keys.of(kind)?;
     let mut point = Point::new(device, kind, burst, key)?;
-    let mut peer = Peer::new(kind, key)?;
+    let mut peer = Peer::new(args.peer, kind, key)?;
     point.warm_up()?;
     // Short rounds, so that few are preempted; several, so that there is a spread.
     let slice_ns = ((args.seconds * 1e9 / 10.0) as u64).clamp(100_000, 20_000_000);
@@ -201,7 +207,7 @@ fn measure_point(
         batches: stats.batches,
         scalar: stats.scalar,
         failed: stats.failed,
-        peer: openssl::version::version().to_owned(),
+        peer: args.peer.name().to_owned(),
         peer_ops_per_s: Spread::of(rounds.kept.iter().map(|pair| pair.1))?.median,
         peer_latency_us_p50: percentile_us(&peer.latency_ns, 50.0),
         peer_latency_us_p99: percentile_us(&peer.latency_ns, 99.0),
@@ -212,7 +218,7 @@ fn measure_point(
 }
 
 impl Report {
-    fn print_header() {
+    fn print_header(peer: Whom) {
         println!(
             "{:<10} {:<14} {:>5} {:>10} {:>10} {:>10} {:>5} {:>10}  ratio to {} (min to max)",
             "device",
@@ -223,7 +229,7 @@ impl Report {
             "p99 us",
             "fill",
             "peer/s",
-            openssl::version::version()
+            peer.name()
         );
     }
 
@@ -282,9 +288,10 @@ mod tests {
     fn arguments_and_their_defaults() {
         let args = parse("").unwrap();
         assert_eq!(
-            (args.device.len(), args.algorithm.len(), args.burst),
-            (0, 0, vec![1, 8, 32])
+            (args.device.len(), args.algorithm.len(), args.burst.len()),
+            (0, 0, 0)
         );
+        assert_eq!(args.peer, Whom::Openssl);
         let args =
             parse("--device soft,mb --algorithm rsa2048,x25519-derive --burst 4 --core 1").unwrap();
         assert_eq!(args.device, ["soft", "mb"]);
@@ -335,6 +342,32 @@ mod tests {
                 "{report}"
             );
         }
+    }
+
+    #[test]
+    fn crypto_mb_is_a_peer_of_rsa_alone() {
+        if spinlane_driver_mb::MbDevice::new().is_err() {
+            eprintln!("skipped: this machine cannot run crypto_mb");
+            return;
+        }
+        for peer in ["crypto_mb", "crypto_mb-any-stack"] {
+            let line = format!("--device mb --algorithm rsa2048 --peer {peer} --seconds 0.001");
+            let reports = reports(&line).unwrap();
+            assert_eq!((reports.len(), &reports[0]["burst"]), (1, &8.into()));
+            assert!(reports[0]["peer_ops_per_s"].as_f64().unwrap() > 0.0);
+            assert!(
+                reports[0]["peer"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("crypto_mb")
+            );
+        }
+        let error = reports("--device mb --algorithm x25519-keygen --peer crypto_mb").unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("--peer") && text.contains("x25519-keygen"),
+            "{text}"
+        );
     }
 
     #[test]
