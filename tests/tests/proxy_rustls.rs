@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use spinlane_tests::identity::{Identity, issued, self_signed};
-use spinlane_tests::program::{TempDir, has, run};
+use spinlane_tests::program::{TempDir, has, run, spinlane};
 use spinlane_tests::proxy::Proxy;
 
 fn text(path: &Path) -> &str {
@@ -218,4 +218,28 @@ fn a_hello_that_never_ends_is_counted_and_bounded() {
     let _ = socket.read_to_end(&mut Vec::new());
     let ended = proxy.stop();
     assert_eq!(ended.closed("handshake too long"), 1, "{}", ended.stdout);
+}
+
+#[test]
+fn bench_connect_makes_connections_and_resumes_sessions() {
+    for (library, more) in [("rustls", ""), ("openssl", ""), ("rustls", "--resume")] {
+        let proxy = Proxy::start(&["--tls", library, "--cores", "0"]);
+        let mut command = Command::new(spinlane());
+        command.args(["bench", "connect", &proxy.address.to_string(), "--json"]);
+        command.args(["--seconds", "0.3", "--connections", "8"]);
+        command.args(more.split_whitespace());
+        let output = run(&mut command, b"");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        let connections = report["connections"].as_u64().expect("a number");
+        assert!(connections > 0 && report["failed"] == 0, "{report}");
+        let resumed = report["resumed"].as_u64().expect("a number");
+        assert_eq!(resumed > 0, more == "--resume", "{report}");
+        let ended = proxy.stop();
+        assert!(
+            ended.count("handshakes (") >= connections,
+            "{}",
+            ended.stdout
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod client;
+mod connect;
 mod handshake;
 mod local;
 mod memory;
@@ -20,6 +21,8 @@ pub enum Command {
     Handshake(handshake::Args),
     /// Application data, sealed and opened.
     Records(records::Args),
+    /// New connections per second of a server that runs elsewhere.
+    Connect(connect::Args),
     /// Memory per idle and per paused connection.
     Memory(memory::Args),
     /// Handshakes in memory that arrive at random; throughput, batch fill and latency by load.
@@ -34,6 +37,7 @@ pub fn run(command: &Command) -> Result<()> {
     match command {
         Command::Handshake(args) => handshake::run(args),
         Command::Records(args) => records::run(args),
+        Command::Connect(args) => connect::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Arrivals(args) => arrivals::run(args),
     }
