@@ -74,10 +74,15 @@ enum Turn {
     Closed,
 }
 
-/// What to do when application data can be sent.
-pub(super) enum Write<'a> {
+/// What to do once application data can be sent, or has come.
+pub(super) enum Goal<'a> {
     /// Nothing.
     None,
+    /// Lend this the next record's text; it returns how much of it it took.
+    Read {
+        read: &'a mut dyn FnMut(&[u8]) -> usize,
+        taken: Option<usize>,
+    },
     /// Encrypt a record's worth of this behind the output.
     Data {
         from: &'a [u8],
@@ -134,7 +139,7 @@ impl Machine {
             if self.output.len() > MAX_OUTPUT {
                 return Ok(Step::WantOutput);
             }
-            match self.turn(&mut Write::None)? {
+            match self.turn(&mut Goal::None)? {
                 Turn::Again => {}
                 _ if !self.side.is_handshaking() => return Ok(Step::Done),
                 Turn::Blocked | Turn::Traffic => return self.want_input(),
@@ -143,13 +148,14 @@ impl Machine {
         }
     }
 
-    /// Decrypts one record, or as many as have no text, if there is one; never pauses.
-    pub(super) fn read(&mut self) -> Result<Step, Error> {
-        while self.plain.is_empty() && !self.closed {
+    /// Decrypts records until `goal`, a [`Goal::Read`], has had one, or nothing more will come;
+    /// never pauses.
+    pub(super) fn read(&mut self, goal: &mut Goal<'_>) -> Result<Step, Error> {
+        while !goal.is_done() && !self.closed {
             if self.output.len() > MAX_OUTPUT {
                 return Ok(Step::WantOutput);
             }
-            match self.turn(&mut Write::None)? {
+            match self.turn(goal)? {
                 Turn::Again => {}
                 Turn::Blocked | Turn::Traffic => return self.want_input(),
                 Turn::Closed => break,
@@ -158,12 +164,12 @@ impl Machine {
         Ok(Step::Done)
     }
 
-    /// Does what `write` says as soon as rustls lets it; never pauses.
-    pub(super) fn write(&mut self, write: &mut Write<'_>) -> Result<Step, Error> {
+    /// Does what `goal` says as soon as rustls lets it; never pauses.
+    pub(super) fn write(&mut self, goal: &mut Goal<'_>) -> Result<Step, Error> {
         loop {
-            match self.turn(write)? {
+            match self.turn(goal)? {
                 Turn::Again => {}
-                Turn::Traffic if write.is_done() => return Ok(Step::Done),
+                Turn::Traffic if goal.is_done() => return Ok(Step::Done),
                 Turn::Traffic => return Ok(Step::WantOutput),
                 Turn::Blocked | Turn::Closed => return Ok(Step::WantInput),
             }
@@ -180,8 +186,8 @@ impl Machine {
     }
 
     /// One call of rustls. After an error the alert is in the output.
-    fn turn(&mut self, write: &mut Write<'_>) -> Result<Turn, Error> {
-        let result = self.call(write);
+    fn turn(&mut self, goal: &mut Goal<'_>) -> Result<Turn, Error> {
+        let result = self.call(goal);
         if result.is_err() {
             self.encode_alert();
         }
@@ -193,14 +199,14 @@ impl Machine {
     fn encode_alert(&mut self) {
         for _ in 0..MAX_ALERT_STEPS {
             let wants_write = self.side.common().is_some_and(CommonState::wants_write);
-            if !wants_write || self.call(&mut Write::None).is_err() {
+            if !wants_write || self.call(&mut Goal::None).is_err() {
                 break;
             }
         }
     }
 
     /// One call of rustls.
-    fn call(&mut self, write: &mut Write<'_>) -> Result<Turn, Error> {
+    fn call(&mut self, goal: &mut Goal<'_>) -> Result<Turn, Error> {
         let Self {
             side,
             input,
@@ -212,11 +218,11 @@ impl Machine {
         let (discard, turn) = match side {
             Side::Server(conn) => {
                 let status = conn.process_tls_records(input.unread_mut());
-                handle(status, output, plain, closed, write)
+                handle(status, output, plain, closed, goal)
             }
             Side::Client(conn) => {
                 let status = conn.process_tls_records(input.unread_mut());
-                handle(status, output, plain, closed, write)
+                handle(status, output, plain, closed, goal)
             }
             Side::NewClient(..) => (0, Ok(Turn::Blocked)),
         };
@@ -225,10 +231,11 @@ impl Machine {
     }
 }
 
-impl Write<'_> {
+impl Goal<'_> {
     fn is_done(&self) -> bool {
         match self {
             Self::None => true,
+            Self::Read { taken, .. } => taken.is_some(),
             Self::Data { taken, .. } | Self::DataInto { taken, .. } => *taken != 0,
             Self::CloseNotify { done } => *done,
         }
@@ -272,9 +279,24 @@ impl Write<'_> {
                     *done = true;
                 }
             }
-            Self::None => {}
+            Self::None | Self::Read { .. } => {}
         }
         Ok(())
+    }
+
+    /// Text has come: whom it is for takes it, the rest waits in `plain`.
+    fn take(&mut self, text: &[u8], plain: &mut Buffer) {
+        match self {
+            Self::Read {
+                read,
+                taken: taken @ None,
+            } if plain.is_empty() => {
+                let count = read(text).min(text.len());
+                *taken = Some(count);
+                plain.push(&text[count..]);
+            }
+            _ => plain.push(text),
+        }
     }
 }
 
@@ -293,7 +315,7 @@ fn handle<Data>(
     output: &mut Buffer,
     plain: &mut Buffer,
     closed: &mut bool,
-    write: &mut Write<'_>,
+    goal: &mut Goal<'_>,
 ) -> (usize, Result<Turn, Error>) {
     let UnbufferedStatus { mut discard, state } = status;
     let state = match state {
@@ -325,14 +347,14 @@ fn handle<Data>(
                 match record {
                     Ok(record) => {
                         discard += record.discard;
-                        plain.push(record.payload);
+                        goal.take(record.payload, plain);
                     }
                     Err(error) => return (discard, Err(error.into())),
                 }
             }
             Turn::Again
         }
-        ConnectionState::WriteTraffic(mut traffic) => match write.run(&mut traffic, output) {
+        ConnectionState::WriteTraffic(mut traffic) => match goal.run(&mut traffic, output) {
             Ok(()) => Turn::Traffic,
             Err(error) => return (discard, Err(error)),
         },

@@ -35,7 +35,7 @@ use spinlane_job::{self as job, Callback, Job, Status, WaitCtx};
 use spinlane_lcore::{Conn, Lcore};
 
 use self::buffer::{Buffer, LARGE, SMALL};
-use self::machine::{Machine, Side, Step, Write};
+use self::machine::{Goal, Machine, Side, Step};
 use crate::error::Error;
 
 /// Bytes of a peer's input that a connection holds at most unless [`Connection::set_max_input`]
@@ -268,19 +268,30 @@ impl Connection {
             }
         }
         self.fail_again()?;
+        let mut read = Some(read);
+        let mut once = |text: &[u8]| read.take().map_or(0, |read| read(text));
         let done = self.with_machine(|machine| {
-            if machine.plain.is_empty() {
-                match machine.read() {
-                    Ok(Step::WantInput) => return Ok(Progress::WantInput),
-                    Ok(Step::WantOutput) => return Ok(Progress::WantOutput),
-                    Ok(Step::Done) if machine.plain.is_empty() => return Ok(Progress::Closed),
-                    Ok(Step::Done) => {}
-                    Err(error) => return Err(error),
-                }
+            if !machine.plain.is_empty() {
+                let count = once(machine.plain.unread());
+                machine.plain.consume(count);
+                return Ok(Progress::Done(count));
             }
-            let count = read(machine.plain.unread());
-            machine.plain.consume(count);
-            Ok(Progress::Done(count))
+            let mut goal = Goal::Read {
+                read: &mut once,
+                taken: None,
+            };
+            let step = machine.read(&mut goal)?;
+            Ok(match (step, goal) {
+                (
+                    _,
+                    Goal::Read {
+                        taken: Some(count), ..
+                    },
+                ) => Progress::Done(count),
+                (Step::WantInput, _) => Progress::WantInput,
+                (Step::WantOutput, _) => Progress::WantOutput,
+                (Step::Done, _) => Progress::Closed,
+            })
         });
         done.unwrap_or(Err(Error::Lost))
             .or_else(|error| self.fail(error))
@@ -294,10 +305,10 @@ impl Connection {
         if from.is_empty() {
             return Ok(Progress::Done(0));
         }
-        let mut write = Write::Data { from, taken: 0 };
-        let step = self.run(&mut write)?;
-        Ok(match (step, write) {
-            (Progress::Done(_), Write::Data { taken, .. }) => Progress::Done(taken),
+        let mut goal = Goal::Data { from, taken: 0 };
+        let step = self.run(&mut goal)?;
+        Ok(match (step, goal) {
+            (Progress::Done(_), Goal::Data { taken, .. }) => Progress::Done(taken),
             (progress, _) => progress,
         })
     }
@@ -312,15 +323,15 @@ impl Connection {
         if from.is_empty() {
             return Ok((Progress::Done(0), 0));
         }
-        let mut write = Write::DataInto {
+        let mut goal = Goal::DataInto {
             from,
             to,
             taken: 0,
             filled: 0,
         };
-        let step = self.run(&mut write)?;
-        Ok(match (step, write) {
-            (Progress::Done(_), Write::DataInto { taken, filled, .. }) => {
+        let step = self.run(&mut goal)?;
+        Ok(match (step, goal) {
+            (Progress::Done(_), Goal::DataInto { taken, filled, .. }) => {
                 (Progress::Done(taken), filled)
             }
             (progress, _) => (progress, 0),
@@ -332,12 +343,12 @@ impl Connection {
     pub fn shutdown(&mut self) {
         if self.handshake.is_none() && self.error.is_none() {
             // An error means that there is nobody to tell; the next call says so.
-            let _ = self.run(&mut Write::CloseNotify { done: false });
+            let _ = self.run(&mut Goal::CloseNotify { done: false });
         }
     }
 
     /// Writes, once the handshake is done.
-    fn run(&mut self, write: &mut Write<'_>) -> Result<Progress, Error> {
+    fn run(&mut self, goal: &mut Goal<'_>) -> Result<Progress, Error> {
         self.fail_again()?;
         if self.handshake.is_some() {
             match self.handshake()? {
@@ -345,7 +356,7 @@ impl Connection {
                 progress => return Ok(progress),
             }
         }
-        let step = self.with_machine(|machine| machine.write(write));
+        let step = self.with_machine(|machine| machine.write(goal));
         match step.unwrap_or(Err(Error::Lost)) {
             Ok(Step::Done) => Ok(Progress::Done(0)),
             Ok(Step::WantOutput) => Ok(Progress::WantOutput),
