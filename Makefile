@@ -59,5 +59,6 @@ asan: setup ## Run fibers, jobs and dropped connections under AddressSanitizer (
 	$(ASAN) --tests --package spinlane-fiber
 	$(ASAN) --tests --package spinlane-job -- --skip smallest_stack $(ABANDON:%=--skip %)
 	$(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON:%=--skip %)
+	$(ASAN) --tests --package spinlane-rustls
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-job --test model --test start_job -- $(ABANDON)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON)
