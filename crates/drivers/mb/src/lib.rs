@@ -12,8 +12,9 @@
 //! - No RSA result leaves unless its 65537th power is the block it was made from. One that
 //!   fails is computed again by aws-lc, which has a check of its own, and counted.
 //! - ECDSA nonces never come from randomness alone, nor from key and digest alone.
-//! - Reads keys where they are: none is copied per op, except a P-256 scalar into the nonce's hash.
-//!   Intermediate secrets are wiped after every batch.
+//! - A peer's point that is not on its curve makes its own op invalid and no other.
+//! - Reads keys where they are: none is copied per op, except an ECDSA scalar into the nonce's hash
+//!   and an ECDH scalar into limbs. Intermediate secrets are wiped after every batch.
 //! - An RSA key's first batch computes its Montgomery constants, some 100 microseconds per key; they
 //!   live and are wiped with the key.
 //! - Allocates nothing else after a queue pair is opened, except what aws-lc does for single ops.
