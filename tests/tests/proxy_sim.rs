@@ -219,3 +219,38 @@ fn a_device_that_is_dead_for_good_only_costs_its_deadline() {
     assert!(device.before(" fallback") > 200, "{}", device.0);
     assert!(ended.stdout.contains("UNHEALTHY"), "{}", ended.stdout);
 }
+
+#[test]
+fn ops_of_connections_that_are_cut_off_meanwhile_are_counted_as_cancelled() {
+    const CUT_OFF: usize = 40;
+    let proxy = Proxy::start(&[
+        "--device",
+        "sim:1,latency=constant:2s:auto",
+        "--op-deadline",
+        "4",
+        "--handshake-timeout",
+        "0.05",
+        "--stats-interval",
+        "0.1",
+    ]);
+    let hello = hello();
+    let sockets: Vec<_> = (0..CUT_OFF)
+        .map(|_| {
+            let mut socket = TcpStream::connect(proxy.address).unwrap();
+            socket.write_all(&hello).unwrap();
+            socket
+        })
+        .collect();
+    let all = format!("{CUT_OFF} ops: 0 completed, 0 fallback, {CUT_OFF} cancelled, 0 in flight");
+    proxy.wait_until("the device gave all ops back", |proxy| {
+        proxy.said().contains(&all)
+    });
+    drop(sockets);
+    let ended = proxy.stop();
+    assert_eq!(
+        ended.closed("handshake timeout"),
+        CUT_OFF as u64,
+        "{}",
+        ended.stdout
+    );
+}
