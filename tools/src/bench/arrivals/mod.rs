@@ -108,8 +108,10 @@ fn on_this_core(args: &Args, identity: &Identity, core: usize) -> Result<Report>
     let stock = ServerCtx::stock_openssl(&args.handshake, identity)?;
     let client = ClientCtx::new(&args.handshake, identity)?;
     let watch = Stopwatch::new();
+    let burst = args.handshake.burst;
     let pipeline = |server, lcore, connections| {
-        Pipeline::new(server, &client, lcore, &watch, connections, connections)
+        let burst = burst.unwrap_or(connections);
+        Pipeline::new(server, &client, lcore, &watch, connections, burst)
     };
     let closed = args.handshake.connections;
     let capacity = capacity(
