@@ -58,14 +58,31 @@ pub fn preemptions() -> Result<i64> {
 /// costs all the same is measured once and subtracted from every section.
 pub struct Stopwatch {
     clock: TscClock,
+    /// By the thread's CPU clock in place of the TSC.
+    of_thread: bool,
     overhead_ns: u64,
 }
 
 impl Stopwatch {
     /// A calibrated one.
     pub fn new() -> Self {
+        Self::calibrated(false)
+    }
+
+    /// One by the thread's CPU clock, which stands still while the thread is preempted; for sections
+    /// of some microseconds at least, as it takes two system calls to time one.
+    ///
+    /// # Errors
+    /// The kernel has no such clock.
+    pub fn of_thread() -> Result<Self> {
+        thread_cpu_ns()?;
+        Ok(Self::calibrated(true))
+    }
+
+    fn calibrated(of_thread: bool) -> Self {
         let mut watch = Self {
             clock: TscClock::new(),
+            of_thread,
             overhead_ns: 0,
         };
         let mut empty: Vec<u64> = (0..10_001).map(|_| watch.time(|| ()).1).collect();
@@ -77,12 +94,10 @@ impl Stopwatch {
     /// Runs `section`; returns its value and its nanoseconds.
     #[inline]
     pub fn time<T>(&self, section: impl FnOnce() -> T) -> (T, u64) {
-        let start_ns = self.clock.now_ns();
+        let start_ns = self.now_ns();
         let value = section();
-        (
-            value,
-            (self.clock.now_ns() - start_ns).saturating_sub(self.overhead_ns),
-        )
+        let took_ns = self.now_ns() - start_ns;
+        (value, took_ns.saturating_sub(self.overhead_ns))
     }
 
     /// Nanoseconds subtracted from each section.
@@ -91,8 +106,13 @@ impl Stopwatch {
     }
 
     /// Nanoseconds since some fixed point.
+    #[inline]
     pub fn now_ns(&self) -> u64 {
-        self.clock.now_ns()
+        if self.of_thread {
+            thread_cpu_ns().expect("it has been read before")
+        } else {
+            self.clock.now_ns()
+        }
     }
 }
 
@@ -279,6 +299,14 @@ mod tests {
             slept_ns >= 1_900_000 && watch.overhead_ns() < 1_000_000,
             "{slept_ns}"
         );
+    }
+
+    #[test]
+    fn the_threads_stopwatch_stands_still_meanwhile() {
+        let watch = Stopwatch::of_thread().unwrap();
+        let ((), slept_ns) =
+            watch.time(|| std::thread::sleep(std::time::Duration::from_millis(20)));
+        assert!(slept_ns < 15_000_000, "{slept_ns}");
     }
 
     #[test]

@@ -26,8 +26,8 @@ const CONNECTIONS: usize = 2048;
 /// arrivals for synchronous OpenSSL. Prints throughput, batch fill and latency, from the arrival to
 /// the end of the server's answer to the first message.
 ///
-/// Time is the server's: it goes on while the server works, and leaps to the next arrival while it
-/// has nothing to do; clients answer at once. First `--rounds` rounds of `--handshakes` with
+/// Time is the server's: it goes on while the server works (by its thread's CPU clock, so not while
+/// it is preempted), and leaps to the next arrival while it has nothing to do; clients answer at once. First `--rounds` rounds of `--handshakes` with
 /// `--connections` at a time, as in `bench handshake`, find out what either can do; then each load
 /// gets as many. Devices that work on a core of their own cannot be measured so.
 #[derive(Clone, Debug, clap::Args)]
@@ -107,7 +107,7 @@ fn on_this_core(args: &Args, identity: &Identity, core: usize) -> Result<Report>
     let offloaded = ServerCtx::ours(args.handshake.tls, &args.handshake, identity)?;
     let stock = ServerCtx::stock_openssl(&args.handshake, identity)?;
     let client = ClientCtx::new(&args.handshake, identity)?;
-    let watch = Stopwatch::new();
+    let watch = Stopwatch::of_thread()?;
     let burst = args.handshake.burst;
     let pipeline = |server, lcore, connections| {
         let burst = burst.unwrap_or(connections);
