@@ -4,12 +4,19 @@ NIGHTLY_TARGET := x86_64-unknown-linux-gnu
 LISTEN ?= 127.0.0.1:8443
 PREFIX ?= /usr/local
 TO = $(DESTDIR)$(PREFIX)
+FUZZ_SECONDS ?= 60
+# What cargo-fuzz would set.
+FUZZ := RUSTFLAGS="-Zsanitizer=address --cfg spinlane_asan -Cpasses=sancov-module \
+	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
+O4 := $(CURDIR)/.deps/openssl4
+OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check install bench loom tsan asan
+.PHONY: help setup run test check install test-openssl4 fuzz bench loom tsan asan
 
 help: ## Say what there is to make.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: ## Install what building and testing need.
 	@tools/setup/setup.sh
@@ -35,6 +42,19 @@ install: ## Put libspinlane.so, spinlane.h and a pkg-config file under PREFIX (a
 	install -m 644 crates/capi/include/spinlane.h $(TO)/include
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' crates/capi/spinlane.pc.in >$(TO)/lib/pkgconfig/spinlane.pc
 	sed 's|@PREFIX@|$(PREFIX)|' crates/capi/openssl.cnf >$(TO)/share/spinlane/openssl.cnf
+
+test-openssl4: setup ## Run what speaks to OpenSSL against OpenSSL 4.0, which is built first.
+	tools/setup/openssl4.sh
+	$(OPENSSL4) cargo test --target-dir target/openssl4 --package spinlane-openssl --package spinlane-capi
+
+fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolchain).
+	$(FUZZ) cargo +nightly build --release --manifest-path crates/capi/fuzz/Cargo.toml \
+		--target $(NIGHTLY_TARGET) --target-dir target/fuzz
+	crates/capi/fuzz/seed.sh target/fuzz/corpus
+	for target in calls keys params; do \
+		target/fuzz/$(NIGHTLY_TARGET)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 \
+			-artifact_prefix=target/fuzz/ target/fuzz/corpus/$$target || exit 1; \
+	done
 
 bench: setup ## Criterion benches, then whole handshakes.
 	cargo bench --package spinlane-benches

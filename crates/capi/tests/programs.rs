@@ -12,7 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{Identity, configuration, identity, scratch, succeed, text, with_spinlane};
+use support::{
+    Identity, configuration, identity, library_file, scratch, succeed, text, with_spinlane,
+};
 
 /// What the log says when an op gets there.
 const REACHED: &str = "reached the provider";
@@ -249,6 +251,13 @@ fn openssl_s_server_and_s_client_that_pause_and_ask_again() {
     s_server_and_s_client("rsa2048", "pause-without-callback = yes", ON_DEMAND);
 }
 
+/// Name of libssl's file in the output of ldd.
+fn libssl(listed: &str) -> Option<&str> {
+    listed
+        .split_whitespace()
+        .find(|word| word.starts_with("libssl.so"))
+}
+
 /// A program of the machine's, or of those that tools/setup/programs.sh unpacked; with Spinlane.
 fn program(name: &str) -> Option<Command> {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.deps/programs");
@@ -265,6 +274,12 @@ fn program(name: &str) -> Option<Command> {
         eprintln!("SKIPPED: {name} is not here; tools/setup/setup.sh fetches it");
         return None;
     };
+    let theirs = text(&succeed(Command::new("ldd").arg(&found)).stdout);
+    let ours = text(&succeed(Command::new("ldd").arg(library_file())).stdout);
+    if libssl(&theirs) != libssl(&ours) {
+        eprintln!("SKIPPED: {name} is linked to another version of OpenSSL than the library");
+        return None;
+    }
     let mut command = Command::new(found);
     let libraries = [
         format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH),
