@@ -9,8 +9,8 @@ prefix=$PWD/.deps/openssl4
 [ -x "$prefix/bin/openssl" ] && exit 0
 
 echo "setup: building OpenSSL 4.0 into $prefix"
-build=$(mktemp -d)
-trap 'rm -rf "$build"' EXIT
+# Kept if it fails, so that the next try goes on.
+build=$prefix/build
 # A package that depends on the crate and does nothing, so that cargo fetches it and checks its hash.
 mkdir -p "$build/package/src"
 cat >"$build/package/Cargo.toml" <<EOF
@@ -26,8 +26,12 @@ EOF
 cargo fetch --quiet --manifest-path "$build/package/Cargo.toml"
 manifest=$(cargo metadata --quiet --format-version 1 --manifest-path "$build/package/Cargo.toml" |
     tr ',' '\n' | sed -n 's/.*"manifest_path":"\(.*openssl-src-.*\)".*/\1/p')
-cp -r "$(dirname "$manifest")/openssl" "$build/openssl"
+cp -r --no-clobber "$(dirname "$manifest")/openssl" "$build"
 cd "$build/openssl"
-./Configure --prefix="$prefix" --openssldir="$prefix/ssl" --libdir=lib shared no-module no-tests no-docs >/dev/null
-make --silent --jobs "$(nproc)" >/dev/null
+# The crate leaves out what makes linker scripts for shared libraries: one that exports all.
+echo 'print "OPENSSL_4.0.0 { global: *; };\n";' >util/mkdef.pl
+[ -f Makefile ] || ./Configure --prefix="$prefix" --openssldir="$prefix/ssl" --libdir=lib shared no-module no-tests no-docs >/dev/null
+make --silent --jobs "$(nproc)" >/dev/null 2>&1 || make --silent
 make --silent install_sw install_ssldirs >/dev/null
+cd "$prefix"
+rm -rf build

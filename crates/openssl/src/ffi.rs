@@ -17,6 +17,7 @@ pub(crate) const SSL_CTRL_SET_GROUPS_LIST: c_int = 92;
 
 pub(crate) const ERR_LIB_ASYNC: c_int = 51;
 pub(crate) const ASYNC_R_INVALID_POOL_SIZE: c_int = 103;
+pub(crate) const ERR_R_MALLOC_FAILURE: c_int = 256 | (0x3 << 18);
 pub(crate) const ERR_R_PASSED_NULL_PARAMETER: c_int = 258 | (0x3 << 18);
 pub(crate) const ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED: c_int = 257 | (0x3 << 18);
 

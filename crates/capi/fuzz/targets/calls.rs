@@ -108,7 +108,13 @@ fn call(code: u8) {
                 }
             }
             2 => free(slot),
-            3 => drop(ASYNC_WAIT_CTX_set_wait_fd(ctx, key, 3, ptr::null_mut(), Some(cleanup))),
+            3 => drop(ASYNC_WAIT_CTX_set_wait_fd(
+                ctx,
+                key,
+                3,
+                ptr::null_mut(),
+                Some(cleanup),
+            )),
             4 => {
                 let (mut fd, mut data) = (0, ptr::null_mut());
                 ASYNC_WAIT_CTX_get_fd(ctx, key, &mut fd, &mut data);
@@ -128,8 +134,16 @@ fn call(code: u8) {
                 ASYNC_WAIT_CTX_get_changed_fds(ctx, add, &mut added, del, &mut deleted);
             }
             7 => drop(ASYNC_WAIT_CTX_clear_fd(ctx, key)),
-            8 => drop(ASYNC_WAIT_CTX_set_callback(ctx, Some(callback), ptr::null_mut())),
-            9 => drop(ASYNC_WAIT_CTX_get_callback(ctx, ptr::null_mut(), ptr::null_mut())),
+            8 => drop(ASYNC_WAIT_CTX_set_callback(
+                ctx,
+                Some(callback),
+                ptr::null_mut(),
+            )),
+            9 => drop(ASYNC_WAIT_CTX_get_callback(
+                ctx,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )),
             10 => drop(ASYNC_WAIT_CTX_set_status(ctx, c_int::from(argument))),
             11 => drop(ASYNC_WAIT_CTX_get_status(ctx)),
             12 => drop(ASYNC_init_thread(slot, usize::from(argument) % 3)),
@@ -140,8 +154,8 @@ fn call(code: u8) {
             17 => {
                 let mut job = ptr::null_mut();
                 let bad = (ptr::null_mut(), ptr::null_mut());
-                drop(ASYNC_start_job(bad.0, ctx, bad.1, None, ptr::null_mut(), 0));
-                drop(ASYNC_start_job(&mut job, ctx, &mut 0, None, ptr::null_mut(), 0));
+                let _ = ASYNC_start_job(bad.0, ctx, bad.1, None, ptr::null_mut(), 0);
+                let _ = ASYNC_start_job(&mut job, ctx, &mut 0, None, ptr::null_mut(), 0);
             }
             18 if lcore.is_null() => {
                 let lcore = spinlane_lcore_create();
@@ -189,8 +203,9 @@ unsafe fn start(slot: usize, null: bool) {
         return;
     }
     let ctx = if null { ptr::null_mut() } else { ctx };
-    let size = if null { 0 } else { 100 };
-    let mut args = [7_u8; 100];
+    // As long as libssl's. Longer ones live on the heap, and are lost with a job that is abandoned.
+    let size = if null { 0 } else { 48 };
+    let mut args = [7_u8; 48];
     let mut ret = 0;
     // SAFETY: as in `call`.
     let outcome = unsafe {
@@ -207,7 +222,11 @@ unsafe fn start(slot: usize, null: bool) {
     if outcome != ASYNC_ERR {
         with(|program| {
             program.jobs[slot] = job;
-            program.under[slot] = if job.is_null() || ctx.is_null() { SLOTS } else { slot };
+            program.under[slot] = if job.is_null() || ctx.is_null() {
+                SLOTS
+            } else {
+                slot
+            };
         });
     }
 }

@@ -17,8 +17,11 @@ unsafe extern "C" {
     fn spinlane_ssl_ctx_use_private_key_file(ctx: *mut c_void, path: *const c_char) -> c_int;
     fn spinlane_last_error() -> *const c_char;
 
-    fn SSL_CTX_new_ex(libctx: *mut c_void, query: *const c_char, method: *const c_void)
-    -> *mut c_void;
+    fn SSL_CTX_new_ex(
+        libctx: *mut c_void,
+        query: *const c_char,
+        method: *const c_void,
+    ) -> *mut c_void;
     fn SSL_CTX_free(ctx: *mut c_void);
     fn TLS_server_method() -> *const c_void;
     fn d2i_AutoPrivateKey_ex(
@@ -32,7 +35,9 @@ unsafe extern "C" {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&how, blob)) = input.split_first() else { return };
+    let Some((&how, blob)) = input.split_first() else {
+        return;
+    };
     // SAFETY: live objects, each freed once; buffers are as long as said.
     unsafe {
         let libctx = spinlane_libctx();

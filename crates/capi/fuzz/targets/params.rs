@@ -45,15 +45,26 @@ unsafe extern "C" {
     fn EVP_PKEY_keygen_init(ctx: *mut EVP_PKEY_CTX) -> c_int;
     fn EVP_PKEY_get_params(key: *mut EVP_PKEY, params: *mut OSSL_PARAM) -> c_int;
     fn EVP_PKEY_set_params(key: *mut EVP_PKEY, params: *mut OSSL_PARAM) -> c_int;
-    fn EVP_PKEY_Q_keygen(libctx: *mut OSSL_LIB_CTX, query: *const c_char, kind: *const c_char, ...)
-    -> *mut EVP_PKEY;
-    fn EVP_KDF_fetch(libctx: *mut OSSL_LIB_CTX, name: *const c_char, query: *const c_char)
-    -> *mut c_void;
+    fn EVP_PKEY_Q_keygen(
+        libctx: *mut OSSL_LIB_CTX,
+        query: *const c_char,
+        kind: *const c_char,
+        ...
+    ) -> *mut EVP_PKEY;
+    fn EVP_KDF_fetch(
+        libctx: *mut OSSL_LIB_CTX,
+        name: *const c_char,
+        query: *const c_char,
+    ) -> *mut c_void;
     fn EVP_KDF_CTX_new(kdf: *mut c_void) -> *mut c_void;
     fn EVP_KDF_CTX_free(ctx: *mut c_void);
     fn EVP_KDF_free(kdf: *mut c_void);
-    fn EVP_KDF_derive(ctx: *mut c_void, out: *mut u8, len: usize, params: *const OSSL_PARAM)
-    -> c_int;
+    fn EVP_KDF_derive(
+        ctx: *mut c_void,
+        out: *mut u8,
+        len: usize,
+        params: *const OSSL_PARAM,
+    ) -> c_int;
 }
 
 #[repr(C)]
@@ -64,13 +75,42 @@ struct Dispatch {
 
 /// Names that the provider knows, and one that it does not.
 const NAMES: [&CStr; 26] = [
-    c"n", c"e", c"d", c"rsa-factor1", c"rsa-factor2", c"rsa-exponent1", c"rsa-exponent2",
-    c"rsa-coefficient1", c"rsa-factor3", c"group", c"pub", c"priv", c"encoded-pub-key", c"digest",
-    c"properties", c"pad-mode", c"saltlen", c"mgf1-digest", c"mode", c"key", c"salt", c"prefix",
-    c"label", c"data", c"tls-client-version", c"unknown",
+    c"n",
+    c"e",
+    c"d",
+    c"rsa-factor1",
+    c"rsa-factor2",
+    c"rsa-exponent1",
+    c"rsa-exponent2",
+    c"rsa-coefficient1",
+    c"rsa-factor3",
+    c"group",
+    c"pub",
+    c"priv",
+    c"encoded-pub-key",
+    c"digest",
+    c"properties",
+    c"pad-mode",
+    c"saltlen",
+    c"mgf1-digest",
+    c"mode",
+    c"key",
+    c"salt",
+    c"prefix",
+    c"label",
+    c"data",
+    c"tls-client-version",
+    c"unknown",
 ];
 const TEXTS: [&CStr; 8] = [
-    c"SHA256", c"SHA384", c"pss", c"pkcs1", c"prime256v1", c"digest", c"EXTRACT_ONLY", c"nonsense",
+    c"SHA256",
+    c"SHA384",
+    c"pss",
+    c"pkcs1",
+    c"prime256v1",
+    c"digest",
+    c"EXTRACT_ONLY",
+    c"nonsense",
 ];
 const KINDS: [&CStr; 3] = [c"RSA", c"EC", c"X25519"];
 const BOUND: &CStr = c"provider=spinlane";
@@ -103,11 +143,19 @@ fn array(mut input: &[u8]) -> Array {
         if kind == 6 {
             value = vec![0; size_of::<usize>()];
         }
-        let data_size = if kind == 4 { value.len() - 1 } else { value.len() };
+        let data_size = if kind == 4 {
+            value.len() - 1
+        } else {
+            value.len()
+        };
         params.push(OSSL_PARAM {
             key: NAMES[usize::from(*name) % NAMES.len()].as_ptr(),
             data_type: kind,
-            data: if *name >= 0xf8 { ptr::null_mut() } else { value.as_mut_ptr().cast() },
+            data: if *name >= 0xf8 {
+                ptr::null_mut()
+            } else {
+                value.as_mut_ptr().cast()
+            },
             data_size,
             return_size: usize::MAX,
         });
@@ -120,7 +168,10 @@ fn array(mut input: &[u8]) -> Array {
         data_size: 0,
         return_size: 0,
     });
-    Array { params, _values: values }
+    Array {
+        params,
+        _values: values,
+    }
 }
 
 /// Keys of the provider's own: made once.
@@ -133,7 +184,9 @@ fn keys(libctx: *mut OSSL_LIB_CTX) -> [*mut EVP_PKEY; 3] {
             let ec = EVP_PKEY_Q_keygen(libctx, ptr::null(), c"EC".as_ptr(), c"P-256".as_ptr());
             let kex = EVP_PKEY_Q_keygen(libctx, PREFERRED.as_ptr(), c"X25519".as_ptr());
             let bind = |key| {
-                spinlane::openssl::provider::bind(key, libctx).expect("a good key").addr()
+                let bound = spinlane::openssl::provider::bind(key, libctx).expect("a good key");
+                openssl_sys::EVP_PKEY_free(key);
+                bound.addr()
             };
             [bind(rsa), bind(ec), kex.addr()]
         }
@@ -164,7 +217,11 @@ unsafe extern "C" fn get_params(_: *const c_void, mut params: *mut OSSL_PARAM) -
 
 fn init(input: &[u8]) {
     let texts = input.split(|byte| *byte == 0).take(3);
-    SETTINGS.set(texts.map(|text| CString::new(text).unwrap_or_default()).collect());
+    SETTINGS.set(
+        texts
+            .map(|text| CString::new(text).unwrap_or_default())
+            .collect(),
+    );
     // SAFETY: a function pointer stays one; the provider calls it by the type of its number.
     let function = unsafe {
         std::mem::transmute::<
@@ -172,7 +229,16 @@ fn init(input: &[u8]) {
             unsafe extern "C" fn(),
         >(get_params)
     };
-    let upcalls = [Dispatch { id: 2, function: Some(function) }, Dispatch { id: 0, function: None }];
+    let upcalls = [
+        Dispatch {
+            id: 2,
+            function: Some(function),
+        },
+        Dispatch {
+            id: 0,
+            function: None,
+        },
+    ];
     let (mut out, mut provctx) = (ptr::null::<Dispatch>(), ptr::null_mut());
     // SAFETY: a table that ends, and places for the results; the context is torn down by the
     // function for that (OSSL_FUNC_PROVIDER_TEARDOWN, 1024).
@@ -192,7 +258,9 @@ fn init(input: &[u8]) {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let [what, which, input @ ..] = input else { return };
+    let [what, which, input @ ..] = input else {
+        return;
+    };
     let kind = usize::from(*which) % KINDS.len();
     // SAFETY: live objects, each freed once; arrays end and are as long as they say.
     unsafe {
@@ -225,7 +293,13 @@ fuzz_target!(|input: &[u8]| {
                     EVP_PKEY_CTX_set_params(ctx, params);
                     let (mut out, mut len) = ([0; 1024], 1024);
                     if what % 8 == 1 {
-                        openssl_sys::EVP_PKEY_sign(ctx, out.as_mut_ptr(), &mut len, [7; 32].as_ptr(), 32);
+                        openssl_sys::EVP_PKEY_sign(
+                            ctx,
+                            out.as_mut_ptr(),
+                            &mut len,
+                            [7; 32].as_ptr(),
+                            32,
+                        );
                     }
                     EVP_PKEY_CTX_get_params(ctx, params);
                 }

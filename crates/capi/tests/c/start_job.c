@@ -79,6 +79,14 @@ static void arguments(void)
     ASYNC_WAIT_CTX_free(ctx);
 }
 
+static void no_memory(void)
+{
+    fresh();
+    SEE("no memory for a copy of args: ASYNC_ERR",
+        ASYNC_start_job(&job, ctx, &ret, returns_7, &ctx, (size_t)-1 / 2) == ASYNC_ERR);
+    SEE("no memory for a copy of args: an error entry", see_error());
+}
+
 static int is_null(void *arg)
 {
     return arg == NULL;
@@ -360,7 +368,7 @@ static void overflow(void)
 int main(void)
 {
     static const struct see_case cases[] = {
-        { "finish", finish }, { "pause", pause_and_restart }, { "args", arguments }, { "null args", null_arguments },
+        { "finish", finish }, { "pause", pause_and_restart }, { "args", arguments }, { "no memory", no_memory }, { "null args", null_arguments },
         { "current", current_job }, { "pause outside", pause_outside }, { "block", block_pause },
         { "block left", block_left }, { "limits", limits }, { "no limit", no_limit }, { "bad limits", bad_limits },
         { "capable", capable }, { "reuse", reuse }, { "libctx", default_libctx }, { "null job", null_job },

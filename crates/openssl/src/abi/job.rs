@@ -78,8 +78,13 @@ pub(super) unsafe extern "C" fn start_job(
                 raise(c"ASYNC_start_job", ffi::ERR_R_PASSED_NULL_PARAMETER);
                 return ASYNC_ERR;
             };
-            // SAFETY: `args` and `wait_ctx` are as `begin` wants them, by the contract.
-            unsafe { begin(job, wait_ctx, func, args, size) }
+            // SAFETY: `args` is NULL or valid for `size` bytes, by the contract.
+            let Some(args) = (unsafe { Args::copy(args, size) }) else {
+                raise(c"ASYNC_start_job", ffi::ERR_R_MALLOC_FAILURE);
+                return ASYNC_ERR;
+            };
+            // SAFETY: `func` and `wait_ctx` are as `begin` wants them, by the contract.
+            unsafe { begin(job, wait_ctx, func, args) }
         }
     };
     match outcome {
@@ -117,11 +122,8 @@ unsafe fn begin(
     out: &mut *mut Job,
     wait_ctx: *mut WaitCtx,
     func: JobFn,
-    args: *mut c_void,
-    size: usize,
+    mut args: Args,
 ) -> Result<Progress, job::ResumeError> {
-    // SAFETY: `args` is NULL or valid for `size` bytes.
-    let mut args = unsafe { Args::copy(args, size) };
     // SAFETY: NULL or from `Rc::into_raw` and not freed; ManuallyDrop leaves that reference alone.
     let wait_ctx =
         (!wait_ctx.is_null()).then(|| ManuallyDrop::new(unsafe { Rc::from_raw(wait_ctx) }));
@@ -148,20 +150,27 @@ enum Args {
 struct Small([u8; 64]);
 
 impl Args {
+    /// `None` if there is no memory for them.
+    ///
     /// # Safety
     /// `args` is NULL or valid for reading `size` bytes.
-    unsafe fn copy(args: *const c_void, size: usize) -> Self {
+    unsafe fn copy(args: *const c_void, size: usize) -> Option<Self> {
         if args.is_null() {
-            return Self::Null;
+            return Some(Self::Null);
         }
         let units = size.div_ceil(size_of::<Small>());
         let mut copy = match units {
             0 | 1 => Self::Small(Small([0; 64])),
-            _ => Self::Large(vec![Small([0; 64]); units]),
+            _ => {
+                let mut copy = Vec::new();
+                copy.try_reserve_exact(units).ok()?;
+                copy.resize(units, Small([0; 64]));
+                Self::Large(copy)
+            }
         };
         // SAFETY: the source is valid for `size` bytes, the copy has at least as many.
         unsafe { ptr::copy_nonoverlapping(args.cast::<u8>(), copy.as_mut_ptr().cast(), size) };
-        copy
+        Some(copy)
     }
 
     fn as_mut_ptr(&mut self) -> *mut c_void {

@@ -59,14 +59,10 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// Whether every element has a value, as what is set must: libcrypto reads some unchecked.
-    /// Leaves an error on the queue if not.
+    /// Whether every element has a value, as what is set must, and every number a digit: libcrypto
+    /// reads some unchecked. Leaves an error on the queue if not.
     pub fn have_values(self) -> bool {
-        // SAFETY: an element of the array.
-        let Some(empty) = self
-            .iter()
-            .find(|param| unsafe { (*param.raw).data.is_null() })
-        else {
+        let Some(empty) = self.iter().find(|param| !param.has_value()) else {
             return true;
         };
         raise(format_args!(
@@ -94,6 +90,14 @@ impl<'a> Param<'a> {
     pub fn key(self) -> &'a CStr {
         // SAFETY: `iter` yields only elements with a key, which is a C string (OSSL_PARAM(3)).
         unsafe { CStr::from_ptr((*self.raw).key) }
+    }
+
+    fn has_value(self) -> bool {
+        // SAFETY: `raw` is an element of the caller's array.
+        let raw = unsafe { &*self.raw };
+        let numbers = [ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER];
+        let is_number = numbers.iter().any(|number| *number as u32 == raw.data_type);
+        !raw.data.is_null() && !(is_number && raw.data_size == 0)
     }
 
     /// Bytes of its value.
