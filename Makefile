@@ -41,7 +41,7 @@ install: ## Put libspinlane.so, spinlane.h and a pkg-config file under PREFIX (a
 	ln -sf libspinlane.so.0 $(TO)/lib/libspinlane.so
 	install -m 644 crates/capi/include/spinlane.h $(TO)/include
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' crates/capi/spinlane.pc.in >$(TO)/lib/pkgconfig/spinlane.pc
-	sed 's|@PREFIX@|$(PREFIX)|' crates/capi/openssl.cnf >$(TO)/share/spinlane/openssl.cnf
+	sed 's|@PREFIX@|$(PREFIX)|g' crates/capi/openssl.cnf >$(TO)/share/spinlane/openssl.cnf
 
 test-openssl4: setup ## Run what speaks to OpenSSL against OpenSSL 4.0, which is built first.
 	tools/setup/openssl4.sh
