@@ -1,11 +1,14 @@
 //! Every step against its scalar model, limb by limb, and the model against OpenSSL.
 
-use openssl::bn::{BigNum, BigNumContext};
+use openssl::bn::{BigNum, BigNumContext, BigNumRef};
+use openssl::pkey::Private;
+use openssl::rsa::Rsa;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::line::{LANES, LIMB_BITS, LOW_52, Line, carry, read_lane, reduce_once, write_lane};
 use crate::scalar::{Modulus, k0, limbs_of};
+use crate::{KeyParts, PrivateKey};
 
 /// A limb, often one at the edge.
 fn limb() -> impl Strategy<Value = u64> {
@@ -282,4 +285,31 @@ mod on_the_cpu {
             .context(cpu, 20)
             .pick(&mut vec![Line::ZERO; 20], &table, 0);
     }
+}
+
+/// A new key, as OpenSSL has it and as the lanes do.
+pub(crate) fn openssl_key(bits: u32) -> (Rsa<Private>, PrivateKey) {
+    let key = Rsa::generate(bits).unwrap();
+    let ours = private_key(&key);
+    (key, ours)
+}
+
+pub(crate) fn private_key(key: &Rsa<Private>) -> PrivateKey {
+    let half = key.size() * 8 / 2;
+    let words = |number: &BigNumRef, bits: u32| -> Vec<u64> {
+        let bytes = number.to_vec_padded(bits as i32 / 8).unwrap();
+        bytes
+            .rchunks(8)
+            .map(|word| u64::from_be_bytes(word.try_into().unwrap()))
+            .collect()
+    };
+    PrivateKey::new(&KeyParts {
+        n: &words(key.n(), 2 * half),
+        p: &words(key.p().unwrap(), half),
+        q: &words(key.q().unwrap(), half),
+        dp: &words(key.dmp1().unwrap(), half),
+        dq: &words(key.dmq1().unwrap(), half),
+        qinv: &words(key.iqmp().unwrap(), half),
+    })
+    .unwrap()
 }
