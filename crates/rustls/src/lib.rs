@@ -12,6 +12,34 @@
 //! protection, verification, ML-KEM, other keys. [`KeyOffload`] tells which of the two a private
 //! key is.
 //!
+//! # Example
+//! One turn of a pipeline that serves connection 7, on a thread whose current lcore is `lcore`:
+//! ```no_run
+//! use spinlane_lcore::{Conn, Lcore};
+//! use spinlane_rustls::{Connection, Error, Progress};
+//!
+//! fn accept(config: std::sync::Arc<rustls::ServerConfig>) -> Result<Connection, Error> {
+//!     let mut conn = Connection::server(config)?;
+//!     conn.attach(Conn(7));
+//!     Ok(conn)
+//! }
+//!
+//! fn turn(lcore: &Lcore, conn: &mut Connection, from_peer: &[u8]) -> Result<(), Error> {
+//!     conn.push_input(from_peer);
+//!     if !conn.is_paused() {
+//!         conn.handshake()?; // Paused: an op is with a device
+//!     }
+//!     let _ = lcore.poll(); // finished ops make their callbacks here
+//!     while let Some(Conn(7)) = lcore.next_ready() {
+//!         if let Progress::Done(_) = conn.handshake()? {
+//!             conn.write(b"hello")?;
+//!         }
+//!     }
+//!     let _ = conn.write_output(|to_peer| Ok(to_peer.len())); // send it
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Invariants
 //! - Knows no socket and no device.
 //! - Never pauses under a lock: tickets are sealed and opened without pausing.
