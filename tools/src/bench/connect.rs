@@ -2,14 +2,16 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
 use serde::Serialize;
 use socket2::{Domain, Socket, Type};
 use spinlane::cryptodev::QueuePairConfig;
@@ -139,9 +141,10 @@ fn config(args: &Args) -> Result<ClientConfig> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAny(schemes)))
         .with_no_client_auth();
-    if !args.resume {
-        config.resumption = Resumption::disabled();
-    }
+    config.resumption = match args.resume {
+        true => Resumption::store(Arc::new(Sessions::default())),
+        false => Resumption::disabled(),
+    };
     Ok(config)
 }
 
@@ -331,6 +334,52 @@ fn is_transient(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::NotConnected
     )
+}
+
+/// Sessions to be resumed, each once, as many as the connections in flight bring: rustls' own store
+/// keeps eight of a server.
+#[derive(Debug, Default)]
+struct Sessions {
+    tls12: Mutex<Option<Tls12ClientSessionValue>>,
+    tls13: Mutex<Vec<Tls13ClientSessionValue>>,
+}
+
+/// Tickets kept at most.
+const MAX_TICKETS: usize = 64 * 1024;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, session: Tls12ClientSessionValue) {
+        *locked(&self.tls12) = Some(session);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        locked(&self.tls12).clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        *locked(&self.tls12) = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, session: Tls13ClientSessionValue) {
+        let mut tickets = locked(&self.tls13);
+        if tickets.len() < MAX_TICKETS {
+            tickets.push(session);
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        locked(&self.tls13).pop()
+    }
 }
 
 /// Takes every certificate and every signature for good: whose they are does not matter here.
