@@ -32,6 +32,9 @@ cd "$build/openssl"
 echo 'print "OPENSSL_4.0.0 { global: *; };\n";' >util/mkdef.pl
 [ -f Makefile ] || ./Configure --prefix="$prefix" --openssldir="$prefix/ssl" --libdir=lib shared no-module no-tests no-docs >/dev/null
 make --silent --jobs "$(nproc)" >/dev/null 2>&1 || make --silent
-make --silent install_sw install_ssldirs >/dev/null
+make --silent install_sw >/dev/null
 cd "$prefix"
+mkdir -p ssl
+# As much of a configuration as `openssl req` asks for; the crate has none.
+printf '[req]\ndistinguished_name = name\n[name]\n' >ssl/openssl.cnf
 rm -rf build
