@@ -2,7 +2,7 @@
 //!
 //! Signatures as in the headers of OpenSSL 3.0; macros of the headers are functions here.
 
-use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 pub(crate) use openssl_sys::*;
 
@@ -51,6 +51,12 @@ unsafe extern "C" {
         propq: *const c_char,
     ) -> *mut EVP_PKEY;
 
+    pub(crate) fn OPENSSL_version_major() -> c_uint;
+    pub(crate) fn OPENSSL_version_minor() -> c_uint;
+    pub(crate) fn EVP_set_default_properties(
+        libctx: *mut OSSL_LIB_CTX,
+        propq: *const c_char,
+    ) -> c_int;
     pub(crate) fn OSSL_LIB_CTX_set0_default(libctx: *mut OSSL_LIB_CTX) -> *mut OSSL_LIB_CTX;
 
     pub(crate) fn BIO_get_new_index() -> c_int;

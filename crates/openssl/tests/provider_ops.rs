@@ -339,6 +339,60 @@ fn ed25519_signs_as_stock_openssl() {
     assert!(errors().contains("hashes by itself"));
 }
 
+/// As libssl of OpenSSL 4.0 begins the signature of every TLS 1.3 handshake.
+#[test]
+fn the_tls_version_changes_nothing_about_a_signature() {
+    let _alone = alone();
+    let message = &message()[..146];
+    for (key, digest, kind) in [
+        (rsa(2048), Some(c"SHA256"), OpKind::Rsa2048),
+        (p256(), Some(c"SHA256"), OpKind::EcdsaP256),
+        (ed25519(), None, OpKind::Ed25519),
+    ] {
+        let bound = key.bound();
+        let name = digest.map_or(ptr::null(), CStr::as_ptr);
+        let mut version = TLS1_3_VERSION;
+        let mut params = vec![int_param(c"tls-version", &mut version)];
+        params.extend(digest.map(|digest| text_param(c"digest", digest)));
+        params.push(end_param());
+        let (mut signature, mut len) = (vec![0; 512], 512);
+        let before = counters();
+        unsafe {
+            let (ctx, null) = (EVP_MD_CTX_new(), ptr::null_mut());
+            let query = PROPERTY_QUERY.as_ptr();
+            let (lib, params) = (ours().0, params.as_ptr());
+            let ready = EVP_DigestSignInit_ex(ctx, null, name, lib, query, bound.0, params);
+            assert_eq!(ready, 1, "{kind:?} {}", errors());
+            let (out, text) = (signature.as_mut_ptr(), message.as_ptr());
+            let done = EVP_DigestSign(ctx, out, &mut len, text, message.len());
+            assert_eq!(done, 1, "{kind:?} {}", errors());
+            EVP_MD_CTX_free(ctx);
+        }
+        signature.truncate(len);
+        let after = counters();
+        assert_eq!(
+            after.offloaded(kind),
+            before.offloaded(kind) + 1,
+            "{kind:?}"
+        );
+        assert_eq!(
+            after.delegated(Delegated::Sign),
+            before.delegated(Delegated::Sign),
+            "{kind:?}"
+        );
+        unsafe {
+            let (ctx, null) = (EVP_MD_CTX_new(), ptr::null_mut());
+            let (lib, none) = (stock().0, ptr::null());
+            let ready = EVP_DigestVerifyInit_ex(ctx, null, name, lib, none, key.0, ptr::null());
+            let (signature, text) = (signature.as_ptr(), message.as_ptr());
+            let verified =
+                ready == 1 && EVP_DigestVerify(ctx, signature, len, text, message.len()) == 1;
+            EVP_MD_CTX_free(ctx);
+            assert!(verified, "{kind:?} {}", errors());
+        }
+    }
+}
+
 #[test]
 fn padding_set_after_the_message_still_counts() {
     let (bound, message) = (rsa(2048).bound(), message());

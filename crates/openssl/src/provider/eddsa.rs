@@ -18,6 +18,7 @@ use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::{DigestCtx, DigestInit};
 use super::key::{self, Operand};
+use super::names;
 use super::offload::offload;
 use super::output::Output;
 use super::params::Params;
@@ -98,9 +99,9 @@ impl Eddsa {
         }
     }
 
-    /// Takes in parameters, none of which is ours.
+    /// Takes in parameters, none of which is ours; the TLS version says nothing about the signature.
     fn set(&mut self, params: Params<'_>) -> bool {
-        if params.iter().next().is_none() {
+        if params.iter().all(|param| param.key() == names::TLS_VERSION) {
             return true;
         }
         match &self.delegate {

@@ -65,3 +65,6 @@ header_names! {
 
 /// OSSL_ASYM_CIPHER_PARAM_IMPLICIT_REJECTION of OpenSSL 3.2 and later.
 pub(super) const IMPLICIT_REJECTION: &CStr = c"implicit-rejection";
+/// OSSL_SIGNATURE_PARAM_TLS_VERSION of OpenSSL 4.0: the version that libssl signs a handshake of.
+/// Only SM2 signs by it; the default provider's RSA, ECDSA and Ed25519 do not look at it.
+pub(super) const TLS_VERSION: &CStr = c"tls-version";

@@ -429,7 +429,7 @@ impl Signer {
         }
         let known = |param: Param<'_>| {
             let key = param.key();
-            let common = key == names::DIGEST || key == names::PROPERTIES;
+            let common = [names::DIGEST, names::PROPERTIES, names::TLS_VERSION].contains(&key);
             let of_rsa = [
                 names::PAD_MODE,
                 names::SALTLEN,

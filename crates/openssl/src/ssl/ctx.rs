@@ -223,12 +223,27 @@ pub fn library_context() -> Result<*mut OSSL_LIB_CTX, SslError> {
         // SAFETY: a live context that is never freed.
         let provider = unsafe { provider::load(context) }
             .map_err(|error| SslError::Provider(error.to_string()))?;
+        offload_hybrid_groups(context)?;
         Ok(Library(context, provider))
     });
     library
         .as_ref()
         .map(|library| library.0)
         .map_err(Clone::clone)
+}
+
+/// From 3.5 on OpenSSL has groups like X25519MLKEM768, the first of its default list, and the
+/// default provider computes their X25519 by what it finds without libssl's property query: by the
+/// library context's own.
+fn offload_hybrid_groups(context: *mut OSSL_LIB_CTX) -> Result<(), SslError> {
+    // SAFETY: no arguments, no state.
+    let version = unsafe { (ffi::OPENSSL_version_major(), ffi::OPENSSL_version_minor()) };
+    let query = provider::PROPERTY_QUERY.as_ptr();
+    // SAFETY: a live context that nothing else uses yet, a terminated query.
+    if version >= (3, 5) && unsafe { ffi::EVP_set_default_properties(context, query) } != 1 {
+        return Err(SslError::call("EVP_set_default_properties"));
+    }
+    Ok(())
 }
 
 /// ALPN names in wire format, where the selection callback finds them: boxed, so that they stay put.
