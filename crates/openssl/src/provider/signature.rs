@@ -51,7 +51,7 @@ const fn table(
         dispatch::signature_digest_sign_final(digest_sign_final),
         dispatch::signature_digest_sign(digest_sign),
         dispatch::signature_digest_verify_init(digest_verify_init),
-        dispatch::signature_digest_verify_update(digest_sign_update),
+        dispatch::signature_digest_verify_update(digest_verify_update),
         dispatch::signature_digest_verify_final(digest_verify_final),
         dispatch::signature_digest_verify(digest_verify),
         dispatch::signature_get_ctx_params(get_ctx_params),
@@ -347,6 +347,24 @@ unsafe extern "C" fn verify_recover(
     })
 }
 
+unsafe extern "C" fn digest_verify_update(
+    ctx: *mut c_void,
+    data: *const c_uchar,
+    len: size_t,
+) -> c_int {
+    check(|| {
+        // SAFETY: see `freectx`.
+        let Some(signer) = (unsafe { signer(ctx) }) else {
+            return false;
+        };
+        let Some(delegate) = signer.message_delegate() else {
+            return false;
+        };
+        // SAFETY: live context; the caller's buffer, handed on with its length.
+        unsafe { openssl_sys::EVP_DigestVerifyUpdate(delegate.as_ptr(), data.cast(), len) > 0 }
+    })
+}
+
 unsafe extern "C" fn digest_verify_final(
     ctx: *mut c_void,
     sig: *const c_uchar,
@@ -375,7 +393,7 @@ unsafe extern "C" fn digest_verify(
 ) -> c_int {
     // SAFETY: see `freectx`.
     unsafe {
-        if digest_sign_update(ctx, tbs, tbs_len) != 1 {
+        if digest_verify_update(ctx, tbs, tbs_len) != 1 {
             return 0;
         }
         digest_verify_final(ctx, sig, sig_len)

@@ -233,7 +233,7 @@ impl Signer {
         }
     }
 
-    /// Hashes more of the message.
+    /// Hashes more of the message to be signed.
     pub fn update(&mut self, data: &[u8]) -> bool {
         if let Some(ctx) = self.message_delegate() {
             // SAFETY: live context; `data` is readable.
