@@ -97,7 +97,7 @@ impl<'a> Param<'a> {
         let raw = unsafe { &*self.raw };
         let numbers = [ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER];
         let is_number = numbers.iter().any(|number| *number as u32 == raw.data_type);
-        !raw.data.is_null() && !(is_number && raw.data_size == 0)
+        !(raw.data.is_null() || is_number && raw.data_size == 0)
     }
 
     /// Bytes of its value.
