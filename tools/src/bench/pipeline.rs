@@ -62,10 +62,10 @@ pub struct Pipeline<'a> {
     links: Vec<Option<Link>>,
     /// Connections stepped per turn at most.
     burst: usize,
-    /// Connections whose ops came back, in their order. They go first.
+    /// Connections that can go on: their ops came back, or their clients answered. They go first.
     ready: VecDeque<usize>,
-    /// The others that can go on, in their order.
-    runnable: VecDeque<usize>,
+    /// Those that have not begun.
+    fresh: VecDeque<usize>,
     /// Server's time of this round.
     server_ns: u64,
     /// Time of polls that made nobody ready.
@@ -123,7 +123,7 @@ impl<'a> Pipeline<'a> {
             links: std::iter::repeat_with(|| None).take(connections).collect(),
             burst,
             ready: VecDeque::with_capacity(connections),
-            runnable: VecDeque::with_capacity(connections),
+            fresh: VecDeque::with_capacity(connections),
             server_ns: 0,
             unclaimed_ns: 0,
         }
@@ -152,11 +152,12 @@ impl<'a> Pipeline<'a> {
             );
             for _ in 0..self.burst {
                 let next = self.ready.pop_front();
-                let Some(slot) = next.or_else(|| self.runnable.pop_front()) else {
+                let Some(slot) = next.or_else(|| self.fresh.pop_front()) else {
                     break;
                 };
                 match self.step(slot)? {
-                    Next::Runnable => self.runnable.push_back(slot),
+                    // What is begun goes first: its client has answered.
+                    Next::Runnable => self.ready.push_back(slot),
                     Next::Waiting => {}
                     Next::Finished => {
                         each_ns.saturating_record(self.finish(slot)?);
@@ -178,7 +179,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.runnable.is_empty()
+        !self.ready.is_empty() || !self.fresh.is_empty()
     }
 
     fn start(&mut self, slot: usize) -> Result<()> {
@@ -195,7 +196,7 @@ impl<'a> Pipeline<'a> {
             server_ns,
         };
         self.links[slot] = Some(link);
-        self.runnable.push_back(slot);
+        self.fresh.push_back(slot);
         Ok(())
     }
 

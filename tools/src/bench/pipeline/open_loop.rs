@@ -107,7 +107,7 @@ impl Pipeline<'_> {
             );
             for _ in 0..self.burst {
                 let next = self.ready.pop_front();
-                let Some(slot) = next.or_else(|| self.runnable.pop_front()) else {
+                let Some(slot) = next.or_else(|| self.fresh.pop_front()) else {
                     break;
                 };
                 match self.step_at(slot, &time)? {
