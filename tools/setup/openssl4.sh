@@ -35,6 +35,13 @@ make --silent --jobs "$(nproc)" >/dev/null 2>&1 || make --silent
 make --silent install_sw >/dev/null
 cd "$prefix"
 mkdir -p ssl
-# As much of a configuration as `openssl req` asks for; the crate has none.
-printf '[req]\ndistinguished_name = name\n[name]\n' >ssl/openssl.cnf
+# As much of a configuration as `openssl req` asks for, also with -x509; the crate has none.
+cat >ssl/openssl.cnf <<EOF
+[req]
+distinguished_name = name
+x509_extensions = ca
+[name]
+[ca]
+basicConstraints = critical, CA:TRUE
+EOF
 rm -rf build

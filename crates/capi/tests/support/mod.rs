@@ -149,12 +149,14 @@ pub fn configuration(name: &str, settings: &str) -> PathBuf {
     let text = format!(
         "openssl_conf = init\n\
          config_diagnostics = 1\n\
+         extensions = leaf\n\
          [init]\nproviders = providers\nalg_section = algorithms\n\
          [providers]\ndefault = default_section\nspinlane = spinlane_section\n\
          [default_section]\nactivate = 1\n\
          [spinlane_section]\nmodule = {}\nactivate = 1\n{settings}\n\
          [algorithms]\ndefault_properties = ?spinlane.kex=yes\n\
-         [req]\ndistinguished_name = name\n[name]\n",
+         [req]\ndistinguished_name = name\n[name]\n\
+         [leaf]\nbasicConstraints = CA:FALSE\n",
         library_file().display()
     );
     fs::write(&file, text).unwrap();

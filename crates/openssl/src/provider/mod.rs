@@ -83,6 +83,10 @@ pub const NAME: &CStr = c"spinlane";
 
 /// Property query for `SSL_CTX_new_ex`: prefers our X25519, signatures and TLS13-KDF, and finds
 /// everything else where it is. Without it key exchanges are not offloaded.
+///
+/// The X25519 of groups like X25519MLKEM768 (OpenSSL 3.5 and later) is found by the library
+/// context's properties instead: give it this query too, by EVP_set_default_properties(3).
+/// [`crate::raw::library_context`] has it.
 pub const PROPERTY_QUERY: &CStr = c"?spinlane.kex=yes";
 
 /// Properties of what belongs to a bound key; the default provider's comes first among equals.
