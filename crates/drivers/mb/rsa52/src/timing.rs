@@ -226,11 +226,16 @@ fn a_leak_is_found() {
 }
 
 /// Keys: one in all lanes against others; messages: one against random ones. RSA-2048, all of it.
+/// 20,000 measurements, or as many as `RSA52_MEASUREMENTS` says: 10^6 take ten minutes.
 #[test]
 #[ignore = "measures for minutes; wants a quiet core"]
 fn an_operation_takes_the_same_time_for_all_keys_and_messages() {
     const POOL: usize = 32;
     let Some(cpu) = cpu() else { return };
+    let count = match std::env::var("RSA52_MEASUREMENTS") {
+        Ok(count) => count.parse().expect("RSA52_MEASUREMENTS is a number"),
+        Err(_) => 20_000,
+    };
     // Half of the pool is one key: as many copies as there are others, so that the caches cannot tell.
     let others: Vec<_> = (0..POOL).map(|_| openssl_key(2048)).collect();
     let copies = (0..POOL).map(|_| private_key(&others[0].0));
@@ -250,7 +255,7 @@ fn an_operation_takes_the_same_time_for_all_keys_and_messages() {
         out: [[0; 256]; LANES],
     };
     let t = search(
-        20_000,
+        count,
         state,
         |state, random, mask| {
             for (chosen, block) in state.chosen.iter_mut().zip(&mut state.blocks) {
