@@ -196,4 +196,14 @@ pub enum DeviceError {
         /// The range.
         wanted: &'static str,
     },
+    /// An option that the device does not have.
+    #[error("device {device}: {option:?} is no option; there is: {known}")]
+    Option {
+        /// Name of the device.
+        device: &'static str,
+        /// What was given.
+        option: String,
+        /// What may be given.
+        known: &'static str,
+    },
 }

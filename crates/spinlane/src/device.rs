@@ -2,7 +2,7 @@
 //! devices around others: `lookaside:mb@1`, `sim:7,lose=0.01:mb`.
 //!
 //! ```text
-//! SPEC = auto | mb | soft
+//! SPEC = auto | mb | mb:blinding=on | soft
 //!      | lookaside:SPEC@CORE[+CORE…][,sleep_us=N]
 //!      | sim:SEED[,FAULT=VALUE…]:SPEC
 //! ```
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use spinlane_cryptodev::{Device, DeviceError};
 use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings, StartError};
-use spinlane_driver_mb::MbDevice;
+use spinlane_driver_mb::{MbDevice, Options};
 use spinlane_driver_sim::{SimConfig, SimConfigError, SimDevice};
 use spinlane_driver_soft::SoftDevice;
 use thiserror::Error;
@@ -67,6 +67,7 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
     match spec.split_once(':') {
         Some(("lookaside", inner)) => open_lookaside(spec, inner),
         Some(("sim", rest)) => open_sim(spec, rest),
+        Some(("mb", options)) => Ok(open_mb(options)?),
         Some(_) => Err(unknown(spec)),
         None => match spec {
             "soft" => Ok(Box::new(SoftDevice::new())),
@@ -81,6 +82,12 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
             _ => Err(unknown(spec)),
         },
     }
+}
+
+/// `options` is what follows `mb:`; looked at first, so that every machine finds the same mistakes.
+fn open_mb(options: &str) -> Result<Box<dyn Device>, DeviceError> {
+    let options: Options = options.parse()?;
+    Ok(Box::new(MbDevice::new()?.with_options(options)))
 }
 
 fn unknown(spec: &str) -> OpenError {
@@ -178,6 +185,10 @@ mod tests {
             ),
             ("warp:mb@1", "unknown device \"warp:mb@1\""),
             ("soft@1", "unknown device \"soft@1\""),
+            (
+                "mb:blinding",
+                "device mb: \"blinding\" is no option; there is: blinding=on, blinding=off",
+            ),
             ("lookaside", "unknown device \"lookaside\""),
             (
                 "lookaside:soft",

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig};
 
-use crate::{NAME, REMEDY};
+use crate::{NAME, Options, REMEDY};
 
 /// The device, which no value of this type ever is.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,12 @@ impl MbDevice {
             missing: "an x86-64 CPU",
             remedy: REMEDY,
         })
+    }
+
+    /// The same with `options`.
+    #[must_use]
+    pub fn with_options(self, _options: Options) -> Self {
+        match self.0 {}
     }
 }
 
@@ -44,7 +50,8 @@ mod tests {
 
     #[test]
     fn it_says_what_is_missing() {
-        let text = MbDevice::new().expect_err("never").to_string();
+        let device = MbDevice::new().map(|device| device.with_options(Options::default()));
+        let text = device.expect_err("never").to_string();
         assert!(
             text.contains("mb") && text.contains("x86-64") && text.contains("soft"),
             "{text}"

@@ -11,12 +11,14 @@
 //! - A call runs one batch at most, or less: its length is bounded by the slowest kind's.
 //! - No RSA result leaves unless its 65537th power is the block it was made from. One that
 //!   fails is computed again by aws-lc, which has a check of its own, and counted.
+//! - Lanes do not blind RSA, for the reasons that `spinlane-rsa52` gives; with [`Options::blinding`]
+//!   no RSA op runs in them, but each by aws-lc, which does.
 //! - ECDSA nonces never come from randomness alone, nor from key and digest alone.
 //! - A peer's point that is not on its curve makes its own op invalid and no other.
 //! - Reads keys where they are: none is copied per op, except an ECDSA scalar into the nonce's hash
 //!   and an ECDH scalar into limbs. Intermediate secrets are wiped after every batch.
-//! - An RSA key's first batch computes its Montgomery constants, some 100 microseconds per key; they
-//!   live and are wiped with the key.
+//! - Keys are imported before there is a device: so an RSA key's first batch computes its
+//!   Montgomery constants, some 100 microseconds per key; they live and are wiped with the key.
 //! - Allocates nothing else after a queue pair is opened, except what aws-lc does for single ops.
 //! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else. (With the feature
 //!   `peer` also in that: crypto_mb's own RSA, to measure against.)
@@ -33,6 +35,7 @@ mod ffi;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod nonce;
+mod options;
 #[cfg(all(feature = "peer", target_arch = "x86_64"))]
 pub mod peer;
 #[cfg(target_arch = "x86_64")]
@@ -42,6 +45,7 @@ mod queue_pair;
 pub use absent::MbDevice;
 #[cfg(target_arch = "x86_64")]
 pub use device::MbDevice;
+pub use options::Options;
 
 /// Its name in a device spec.
 pub const NAME: &str = "mb";

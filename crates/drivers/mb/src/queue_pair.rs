@@ -8,9 +8,9 @@ use spinlane_cryptodev::{
 
 use zeroize::Zeroize;
 
-use crate::NAME;
 use crate::ffi::{Cpu, LANES};
 use crate::lanes::{self, Lanes};
+use crate::{NAME, Options};
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +30,7 @@ const SCALAR: usize = OpKind::COUNT;
 pub(crate) struct MbQueuePair {
     capacity: usize,
     max_delay_ns: u64,
+    options: Options,
     /// Ops at which lanes are faster than one op at a time, by kind.
     min_fill: [usize; OpKind::COUNT],
     waiting: [VecDeque<Box<Op>>; QUEUES],
@@ -47,11 +48,12 @@ pub(crate) struct MbQueuePair {
 }
 
 impl MbQueuePair {
-    pub(crate) fn new(cpu: Cpu, config: QueuePairConfig) -> Self {
+    pub(crate) fn new(cpu: Cpu, config: QueuePairConfig, options: Options) -> Self {
         let room = || VecDeque::with_capacity(config.capacity);
         Self {
             capacity: config.capacity,
             max_delay_ns: config.max_delay_ns,
+            options,
             min_fill: OpKind::ALL.map(min_fill),
             waiting: std::array::from_fn(|_| room()),
             finished: room(),
@@ -130,7 +132,8 @@ impl QueuePair for MbQueuePair {
         let taken = ops.len().min(self.capacity - self.in_flight);
         for mut op in ops.drain(..taken) {
             op.status = OpStatus::NotProcessed;
-            let queue = if lanes::serves(&op) {
+            let to_blind = self.options.blinding && is_rsa(op.kind());
+            let queue = if lanes::serves(&op) && !to_blind {
                 op.kind().index()
             } else {
                 SCALAR
@@ -194,6 +197,10 @@ impl QueuePair for MbQueuePair {
     fn is_inline(&self) -> bool {
         true
     }
+}
+
+const fn is_rsa(kind: OpKind) -> bool {
+    matches!(kind, OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096)
 }
 
 /// Whether a few of these cost less than a poll iteration's system calls.

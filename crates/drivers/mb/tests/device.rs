@@ -11,7 +11,7 @@ use spinlane_cryptodev::{
     Capabilities, Device, DeviceError, Key, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig,
     Request, Token,
 };
-use spinlane_driver_mb::MbDevice;
+use spinlane_driver_mb::{MbDevice, Options};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -111,6 +111,27 @@ fn threads_share_a_key() {
             });
         }
     });
+}
+
+#[test]
+fn blinding_keeps_rsa_out_of_the_lanes() {
+    let Some(device) = device() else { return };
+    let key = rsa(der::RSA_2048);
+    for (blinding, batches) in [(true, 0), (false, 1)] {
+        let device = device.with_options(Options { blinding });
+        let mut queue = open(device, 8).expect("in range");
+        let request = Request::rsa_private(&key, &[0x21; 256]).expect("below the modulus");
+        let mut ops: OpBurst = (0..8).map(|_| Op::new()).collect();
+        ops.iter_mut()
+            .for_each(|op| op.prepare(Token(0), &request, 0));
+        queue.enqueue_burst(&mut ops);
+        let mut done = OpBurst::new();
+        while done.len() < 8 {
+            queue.dequeue_burst(&mut done, 8, 0);
+        }
+        assert!(done.iter().all(|op| op.status == OpStatus::Success));
+        assert_eq!(queue.stats().batches, batches, "blinding: {blinding}");
+    }
 }
 
 #[test]

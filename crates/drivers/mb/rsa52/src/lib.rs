@@ -79,11 +79,32 @@
 //! caches ("CacheBleed", Yarom, Genkin and Heninger, 2016) need addresses that depend on the
 //! exponent. Faults (Boneh, DeMillo and Lipton, "On the Importance of Checking Cryptographic
 //! Protocols for Faults", 1997) are caught by the check, which uses public numbers alone and
-//! which blinding could not replace. crypto_mb does not blind either.
+//! which blinding could not replace. crypto_mb does not blind either, nor does Go's crypto/rsa since
+//! its arithmetic is constant-time (Go 1.20).
+//!
+//! # Chosen ciphertexts
+//! Of a signature nobody chooses the block, of a decryption the peer does, and may ask a million
+//! times. Three things can tell him something:
+//! - *The padding* (Bleichenbacher, "Chosen Ciphertext Attacks Against Protocols Based on the RSA
+//!   Encryption Standard PKCS #1", 1998). Not of this crate: it returns the block, whatever it is,
+//!   and who takes the padding off must not tell.
+//! - *The result's length*: Kario ("Everlasting ROBOT: the Marvin Attack", 2023) found libraries,
+//!   blinding ones among them, that convert a result with zeros in front in less time. Here results
+//!   have all their limbs and bytes at every step, and the check compares all of them. It fails
+//!   for no ciphertext below n.
+//! - *The operands*. Brumley and Boneh choose ciphertexts near a prime; see above. Nobody can
+//!   choose a base of 0 modulo a prime who does not know it. But R is public, and the inverse
+//!   of its j-th root, where it has one, is a base whose j-th table entry can come out as 1,
+//!   with zeros in all limbs but one. Multiplying by it takes the same instructions, and maybe less power: then the
+//!   sum over an operation tells how often that window occurs in dp and dq together, but not where.
+//!   No attack is known to us that makes a key of this; chosen ciphertexts did give keys to those
+//!   who could listen to the machine (Genkin, Shamir and Tromer, "RSA Key Extraction via
+//!   Low-Bandwidth Acoustic Cryptanalysis", 2014).
 //!
 //! What is left is what no instruction sequence governs: power and radiation, and a clock that
 //! follows the power (Wang et al., "Hertzbleed", 2022). Who has to reckon with these wants the
-//! blinded path: the device `soft`, whose AWS-LC blinds every operation. That is the switch.
+//! blinded path, AWS-LC's, which blinds every operation: by the device `soft`, or by `mb` with its
+//! option `blinding`, which keeps RSA out of the lanes and all else in them. That is the switch.
 //!
 //! # How unsafe code is checked
 //! Neither Miri nor valgrind knows these instructions. Instead:

@@ -17,6 +17,7 @@ fn open(capacity: usize, max_delay_ns: u64) -> Option<MbQueuePair> {
                 capacity,
                 max_delay_ns,
             },
+            Options::default(),
         )),
         Err(missing) => {
             eprintln!("skipped: this machine lacks {missing}, so the device mb cannot run");
@@ -335,6 +336,22 @@ fn a_key_that_lanes_cannot_check_runs_alone() {
         assert_right(&done[0]);
     }
     assert_eq!((queue.stats().batches, queue.stats().scalar), (0, 9));
+}
+
+#[test]
+fn with_blinding_rsa_never_runs_in_lanes() {
+    let mut queue = open!(16, u64::MAX);
+    queue.options.blinding = true;
+    for kind in OpKind::ALL {
+        queue.stats = DeviceStats::default();
+        queue.enqueue_burst(&mut ops_of(kind, 8));
+        let done = drain(&mut queue);
+        assert_eq!(tokens(&done), Vec::from_iter(0..8), "{kind}");
+        done.iter().for_each(|op| assert_right(op));
+        let stats = queue.stats();
+        let wanted = if is_rsa(kind) { (0, 8) } else { (1, 0) };
+        assert_eq!((stats.batches, stats.scalar), wanted, "{kind}");
+    }
 }
 
 #[test]
