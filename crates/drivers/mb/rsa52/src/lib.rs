@@ -64,7 +64,8 @@
 //! `src/timing.rs` looks for leaks statistically; its head has the command. With
 //! 10^6 measurements each on a Zen 5 core, a window of the exponentiation with fixed key bits (0, 5,
 //! 15) or a fixed message, against random ones, gave |t| of at most 2.1, as two equal classes did; a
-//! seeded leak gave 350 with 20,000. One thing does show: a base of 0 in all lanes (t = 30 to 47), by the processor and not by the
+//! seeded leak gave 350 with 20,000. Whole RSA-2048 operations, one key and message against random
+//! ones, gave 2.05 with 100,000 measurements. One thing does show: a base of 0 in all lanes (t = 30 to 47), by the processor and not by the
 //! instructions, which are the same. No message is 0, and none is 0 modulo a prime but by
 //! whoever knows the prime.
 //!
@@ -114,7 +115,8 @@
 //! - `src/tests.rs` compares every step on the CPU, limb by limb, with a scalar model of the same
 //!   algorithm, on random and edge values, and the model with OpenSSL.
 //! - `tests/openssl.rs` compares whole operations with OpenSSL, breaks lanes and flips bits. Its
-//!   ignored test does so for 100,000 pairs over 100 keys of each size.
+//!   ignored tests do so for 100,000 pairs over 100 keys of each size. RSA-4096's was last run
+//!   against OpenSSL 3.0: all equal, in eight minutes of a core.
 
 #![deny(unsafe_code)]
 
