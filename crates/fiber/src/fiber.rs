@@ -156,8 +156,6 @@ impl Fiber {
                     resumer: Regs::default(),
                     fiber: arch::prepare(closure, control.cast(), run::<F>),
                     #[cfg(target_arch = "x86_64")]
-                    ended: 0,
-                    #[cfg(target_arch = "x86_64")]
                     left: [0; 2],
                 },
                 body: Body::Fresh,

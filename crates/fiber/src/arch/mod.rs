@@ -59,10 +59,7 @@ pub(crate) use target::{Regs, finish, prepare, resume, suspend};
 pub(crate) struct Pair {
     pub(crate) resumer: Regs,
     pub(crate) fiber: Regs,
-    /// Where the resumer goes on when the fiber has ended.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) ended: usize,
-    /// What an entry point in assembly leaves for that place.
+    /// What an entry point in assembly leaves for the way back.
     #[cfg(target_arch = "x86_64")]
     pub(crate) left: [usize; 2],
 }

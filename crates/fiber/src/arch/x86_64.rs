@@ -2,9 +2,9 @@
 //!
 //! r12 to r15 are clobbers of the `asm!` blocks, so the compiler saves those
 //! that are live and no others; rbx and rbp it keeps to itself, so they are
-//! saved here. The other side may be an entry point in assembly, which cannot
-//! tell what is live and saves all six ([`layout`]): so all six are loaded.
-//! Nothing is pushed: the processor forwards a store to a load in
+//! saved here. An entry point in assembly cannot tell what is live and saves
+//! all six ([`layout`]); it is gone back to by way of code of its own, which
+//! loads the other four. Nothing is pushed: the processor forwards a store to a load in
 //! no time when both are addressed by one general register, and takes some 7
 //! cycles for a push and a pop with a change of rsp between them.
 //!
@@ -15,7 +15,6 @@
 //! [`layout`]: crate::layout
 
 use core::arch::asm;
-use core::mem::offset_of;
 
 use super::{Pair, Run};
 
@@ -36,6 +35,8 @@ pub(crate) struct Regs {
     r13: usize,
     r14: usize,
     r15: usize,
+    /// Where the switch goes on: rip, or what comes before it.
+    back: usize,
 }
 
 /// Registers for the first switch to a fiber: it will call `run(pair)` with
@@ -47,44 +48,33 @@ pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
         rip: spinlane_fiber_entry as *const () as usize,
         rsp: top as usize,
         rbx: run as *const () as usize,
+        back: spinlane_fiber_entry as *const () as usize,
         ..Regs::default()
     }
 }
 
-/// The registers at `theirs` bytes from the pair, and the jump to where they go on.
-macro_rules! load {
-    () => {
-        "mov rbx, [rdi + {theirs} + 24]
-         mov r12, [rdi + {theirs} + 32]
-         mov r13, [rdi + {theirs} + 40]
-         mov r14, [rdi + {theirs} + 48]
-         mov r15, [rdi + {theirs} + 56]
-         mov rsp, [rdi + {theirs} + 16]
-         mov rbp, [rdi + {theirs}]"
-    };
-}
-
-/// Stores the registers in the Regs at `$mine` bytes from the pair and loads
-/// those at `$theirs`. An entry point in assembly returns `$arrival` there.
+/// Stores the registers in the Regs at `$mine` bytes from the pair, loads
+/// those at `$theirs` and goes on there, with `$why` in eax.
 macro_rules! switch {
-    ($pair:expr, $mine:expr, $theirs:expr, $arrival:literal, $also:literal) => {
+    ($pair:expr, $mine:expr, $theirs:expr, $why:literal) => {
         asm!(
             "lea rax, [rip + 2f]",
             "mov [rdi + {mine}], rbp",
             "mov [rdi + {mine} + 8], rax",
             "mov [rdi + {mine} + 16], rsp",
             "mov [rdi + {mine} + 24], rbx",
-            $also,
-            load!(),
-            concat!("mov eax, ", $arrival),
-            "jmp [rdi + {theirs} + 8]",
+            "mov [rdi + {mine} + 64], rax",
+            "mov rbx, [rdi + {theirs} + 24]",
+            "mov rsp, [rdi + {theirs} + 16]",
+            "mov rbp, [rdi + {theirs}]",
+            concat!("mov eax, ", $why),
+            "jmp [rdi + {theirs} + 64]",
             "2:",
             // The caller of a signal frame is looked up by this very address,
             // so it must not be the first one past the block.
             "nop",
             mine = const $mine,
             theirs = const $theirs,
-            ended = const offset_of!(Pair, ended),
             inout("rdi") $pair => _,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("C"),
@@ -99,18 +89,9 @@ macro_rules! switch {
 /// nobody else switches to, and was stored on this thread.
 #[inline(always)]
 pub(crate) unsafe fn resume(pair: *mut Pair) {
-    // SAFETY: by the caller's promise the other side is ready to run. The
-    // callee-saved registers come back through Regs or are declared clobbered,
-    // as all else is.
-    unsafe {
-        switch!(
-            pair,
-            Pair::RESUMER,
-            Pair::FIBER,
-            "1",
-            "mov [rdi + {ended}], rax"
-        )
-    }
+    // SAFETY: by the caller's promise the other side is ready to run. rbx,
+    // rbp and rsp come back through Regs; all else is declared clobbered.
+    unsafe { switch!(pair, Pair::RESUMER, Pair::FIBER, "1") }
 }
 
 /// Runs the resumer; returns when the fiber is resumed.
@@ -121,7 +102,7 @@ pub(crate) unsafe fn resume(pair: *mut Pair) {
 pub(crate) unsafe fn suspend(pair: *mut Pair) {
     // SAFETY: as for resume: the resumer waits in it, or in an entry point
     // in assembly that stored the same.
-    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER, "2", "/* {ended} */") }
+    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER, "2") }
 }
 
 /// Runs the resumer; the fiber is never run again.
@@ -133,10 +114,12 @@ pub(crate) unsafe fn finish(pair: *mut Pair) -> ! {
     // SAFETY: the resumer waits as for suspend; this side's registers are dead.
     unsafe {
         asm!(
-            load!(),
-            "jmp [rdi + {ended}]",
+            "mov rbx, [rdi + {theirs} + 24]",
+            "mov rsp, [rdi + {theirs} + 16]",
+            "mov rbp, [rdi + {theirs}]",
+            "mov eax, 3",
+            "jmp [rdi + {theirs} + 64]",
             theirs = const Pair::RESUMER,
-            ended = const offset_of!(Pair, ended),
             in("rdi") pair,
             options(noreturn),
         )

@@ -135,6 +135,8 @@ mod short_way {
             "mov qword ptr [rax + {THREAD_CURRENT}], 0",
             "mov qword ptr [rax + {THREAD_FIBER}], 0",
             save!("{FIBER}"),
+            "lea rcx, [rip + {back}]",
+            "mov [r11 + {FIBER} + 64], rcx",
             "mov eax, 2", // ASYNC_PAUSE
             go_on!("{RESUMER}"),
             "9: jmp {pause_job}",
@@ -145,6 +147,7 @@ mod short_way {
             JOB_OWN_CONTEXT = const JOB_OWN_CONTEXT, JOB_STATE = const JOB_STATE,
             JOB_PAUSED = const JOB_PAUSED, BODY = const BODY, SUSPENDED = const SUSPENDED,
             RESUMER = const RESUMER, FIBER = const FIBER,
+            back = sym back_in_pause,
             pause_job = sym pause_job,
         )
     }
@@ -205,11 +208,11 @@ mod short_way {
             "mov [r10 + {THREAD_FIBER}], r11",
             "mov byte ptr [rax + {JOB_STATE}], {JOB_RUNNING}",
             "mov byte ptr [r11 + {BODY}], {RUNNING}",
-            "lea rcx, [rip + {ended}]",
-            "mov [r11 + {ENDED}], rcx",
             "mov [r11 + {LEFT}], rdi",
             "mov [r11 + {LEFT} + 8], rdx",
             save!("{RESUMER}"),
+            "lea rcx, [rip + {back}]",
+            "mov [r11 + {RESUMER} + 64], rcx",
             "mov eax, 1", // what ASYNC_pause_job returns
             go_on!("{FIBER}"),
             "9: jmp {start_job}",
@@ -221,20 +224,42 @@ mod short_way {
             JOB_OWN_CONTEXT = const JOB_OWN_CONTEXT,
             THREAD_FIBER = const THREAD_FIBER, THREAD_CURRENT = const THREAD_CURRENT,
             THREAD_CANCELLING = const THREAD_CANCELLING,
-            BODY = const BODY, RUNNING = const RUNNING, ENDED = const ENDED, LEFT = const LEFT,
+            BODY = const BODY, RUNNING = const RUNNING, LEFT = const LEFT,
             RESUMER = const RESUMER, FIBER = const FIBER,
-            ended = sym ended,
+            back = sym back_in_start,
             start_job = sym start_job,
         )
     }
 
-    /// The function of a job that [`ASYNC_start_job`] resumed has returned: rdi is its fiber's
-    /// record, all else is as after the return from ASYNC_start_job.
+    /// A job that paused the short way is resumed the long way: rdi is its fiber's record, rbp, rsp and
+    /// rbx are as after the return from [`ASYNC_pause_job`].
     #[unsafe(naked)]
-    extern "C" fn ended() {
+    extern "C" fn back_in_pause() {
+        naked_asm!(
+            "mov r12, [rdi + {FIBER} + 32]",
+            "mov r13, [rdi + {FIBER} + 40]",
+            "mov r14, [rdi + {FIBER} + 48]",
+            "mov r15, [rdi + {FIBER} + 56]",
+            "jmp [rdi + {FIBER} + 8]",
+            FIBER = const FIBER,
+        )
+    }
+
+    /// The job that [`ASYNC_start_job`] resumed has paused the long way, or its function has returned:
+    /// rdi is its fiber's record, eax says which, rbp, rsp and rbx are as after the return.
+    #[unsafe(naked)]
+    extern "C" fn back_in_start() {
         naked_asm!(
             ".cfi_startproc",
             ".cfi_def_cfa_offset 0",
+            "mov r12, [rdi + {RESUMER} + 32]",
+            "mov r13, [rdi + {RESUMER} + 40]",
+            "mov r14, [rdi + {RESUMER} + 48]",
+            "mov r15, [rdi + {RESUMER} + 56]",
+            "cmp eax, 2", // ASYNC_PAUSE
+            "jne 2f",
+            "jmp [rdi + {RESUMER} + 8]",
+            "2:",
             "push [rdi + {RESUMER} + 8]",
             ".cfi_def_cfa_offset 8",
             "sub rsp, 8",
