@@ -21,7 +21,9 @@ pub enum OffloadError {
     #[error("the op was cancelled: its connection is being closed")]
     Cancelled,
     /// The input was at fault.
-    #[error("the op's input is invalid (of a key exchange: a peer that is no point, or one of low order)")]
+    #[error(
+        "the op's input is invalid (of a key exchange: a peer that is no point, or one of low order)"
+    )]
     Invalid,
     /// The device failed.
     #[error("the device failed the op; its queue pair's counters tell which device")]
