@@ -39,69 +39,34 @@ mod short_way {
     use super::super::libctx::DISTANCE;
     use super::*;
 
-    /// Stores the caller's registers in the record r11 at `$at`, as the caller finds them after the
-    /// return: the return address is taken off the stack.
-    macro_rules! save {
-        ($at:literal) => {
+    /// Stores the caller's registers in the record r11 at `MINE`, as the caller finds them after the
+    /// return, the return address being taken off the stack; loads the other side's at `THEIRS` and
+    /// goes on there, where eax is what its function returns. `back` is for a switch in Rust.
+    macro_rules! switch {
+        ($returns:literal) => {
             concat!(
                 "pop rcx
-                 mov [r11 + ",
-                $at,
-                "], rbp
-                 mov [r11 + ",
-                $at,
-                " + 8], rcx
-                 mov [r11 + ",
-                $at,
-                " + 16], rsp
-                 mov [r11 + ",
-                $at,
-                " + 24], rbx
-                 mov [r11 + ",
-                $at,
-                " + 32], r12
-                 mov [r11 + ",
-                $at,
-                " + 40], r13
-                 mov [r11 + ",
-                $at,
-                " + 48], r14
-                 mov [r11 + ",
-                $at,
-                " + 56], r15"
-            )
-        };
-    }
-
-    /// Loads the other side's from the record r11 at `$at` and goes on there; eax is what its
-    /// function returns.
-    macro_rules! go_on {
-        ($at:literal) => {
-            concat!(
-                "mov rbp, [r11 + ",
-                $at,
-                "]
-                 mov rcx, [r11 + ",
-                $at,
-                " + 8]
-                 mov rsp, [r11 + ",
-                $at,
-                " + 16]
-                 mov rbx, [r11 + ",
-                $at,
-                " + 24]
-                 mov r12, [r11 + ",
-                $at,
-                " + 32]
-                 mov r13, [r11 + ",
-                $at,
-                " + 40]
-                 mov r14, [r11 + ",
-                $at,
-                " + 48]
-                 mov r15, [r11 + ",
-                $at,
-                " + 56]
+                 mov [r11 + {MINE}], rbp
+                 mov [r11 + {MINE} + 8], rcx
+                 mov [r11 + {MINE} + 16], rsp
+                 mov [r11 + {MINE} + 24], rbx
+                 mov [r11 + {MINE} + 32], r12
+                 mov [r11 + {MINE} + 40], r13
+                 mov [r11 + {MINE} + 48], r14
+                 mov [r11 + {MINE} + 56], r15
+                 lea rcx, [rip + {back}]
+                 mov [r11 + {MINE} + 64], rcx
+                 mov rbp, [r11 + {THEIRS}]
+                 mov rcx, [r11 + {THEIRS} + 8]
+                 mov rsp, [r11 + {THEIRS} + 16]
+                 mov rbx, [r11 + {THEIRS} + 24]
+                 mov r12, [r11 + {THEIRS} + 32]
+                 mov r13, [r11 + {THEIRS} + 40]
+                 mov r14, [r11 + {THEIRS} + 48]
+                 mov r15, [r11 + {THEIRS} + 56]
+                 mov eax, ",
+                $returns,
+                "
                  jmp rcx"
             )
         };
@@ -134,11 +99,7 @@ mod short_way {
             "mov byte ptr [r11 + {BODY}], {SUSPENDED}",
             "mov qword ptr [rax + {THREAD_CURRENT}], 0",
             "mov qword ptr [rax + {THREAD_FIBER}], 0",
-            save!("{FIBER}"),
-            "lea rcx, [rip + {back}]",
-            "mov [r11 + {FIBER} + 64], rcx",
-            "mov eax, 2", // ASYNC_PAUSE
-            go_on!("{RESUMER}"),
+            switch!("2"), // ASYNC_PAUSE
             "9: jmp {pause_job}",
             DISTANCE = sym DISTANCE,
             THREAD_CURRENT = const THREAD_CURRENT, THREAD_BLOCKED = const THREAD_BLOCKED,
@@ -146,7 +107,7 @@ mod short_way {
             JOB_CALLERS_CONTEXT = const JOB_CALLERS_CONTEXT,
             JOB_OWN_CONTEXT = const JOB_OWN_CONTEXT, JOB_STATE = const JOB_STATE,
             JOB_PAUSED = const JOB_PAUSED, BODY = const BODY, SUSPENDED = const SUSPENDED,
-            RESUMER = const RESUMER, FIBER = const FIBER,
+            MINE = const FIBER, THEIRS = const RESUMER,
             back = sym back_in_pause,
             pause_job = sym pause_job,
         )
@@ -210,11 +171,7 @@ mod short_way {
             "mov byte ptr [r11 + {BODY}], {RUNNING}",
             "mov [r11 + {LEFT}], rdi",
             "mov [r11 + {LEFT} + 8], rdx",
-            save!("{RESUMER}"),
-            "lea rcx, [rip + {back}]",
-            "mov [r11 + {RESUMER} + 64], rcx",
-            "mov eax, 1", // what ASYNC_pause_job returns
-            go_on!("{FIBER}"),
+            switch!("1"), // what ASYNC_pause_job returns
             "9: jmp {start_job}",
             DISTANCE = sym DISTANCE,
             JOB_THREAD = const JOB_THREAD, JOB_STATE = const JOB_STATE,
@@ -225,7 +182,7 @@ mod short_way {
             THREAD_FIBER = const THREAD_FIBER, THREAD_CURRENT = const THREAD_CURRENT,
             THREAD_CANCELLING = const THREAD_CANCELLING,
             BODY = const BODY, RUNNING = const RUNNING, LEFT = const LEFT,
-            RESUMER = const RESUMER, FIBER = const FIBER,
+            MINE = const RESUMER, THEIRS = const FIBER,
             back = sym back_in_start,
             start_job = sym start_job,
         )
