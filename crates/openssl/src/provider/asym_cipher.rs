@@ -12,6 +12,7 @@ use super::decryption::Decryption;
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::inner::KeyCtx;
 use super::key::{self, Operand};
 use super::output::Output;
@@ -63,28 +64,22 @@ impl Cipher {
 }
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        Box::into_raw(Box::new(Cipher::Empty)).cast()
-    })
+    guard(ptr::null_mut(), || held::give(Some(Cipher::Empty)))
 }
 
 /// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
 /// [`dupctx`] gave out and that have not been freed, one call at a time, key data of our RSA key
 /// manager, and buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see above.
-            drop(unsafe { Box::from_raw(ctx.cast::<Cipher>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<Cipher>(ctx) }
 }
 
 unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let copy = unsafe { ctx.cast::<Cipher>().as_ref() }.and_then(Cipher::dup);
-        copy.map_or(ptr::null_mut(), |copy| Box::into_raw(Box::new(copy)).cast())
+        held::give(copy)
     })
 }
 

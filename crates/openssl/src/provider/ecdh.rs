@@ -14,6 +14,7 @@ use super::dispatch;
 use super::ec_key::EcKey;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::inner::KeyCtx;
 use super::key_ec;
 use super::output::Output;
@@ -140,28 +141,22 @@ fn derive_native(own: &EcKey, peer: &EcKey, output: Output) -> bool {
 }
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        Box::into_raw(Box::new(Exchange::default())).cast()
-    })
+    guard(ptr::null_mut(), || held::give(Some(Exchange::default())))
 }
 
 /// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
 /// [`dupctx`] gave out and that have not been freed, one call at a time, key data of our EC key
 /// manager, and buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see above.
-            drop(unsafe { Box::from_raw(ctx.cast::<Exchange>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<Exchange>(ctx) }
 }
 
 unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let copy = unsafe { ctx.cast::<Exchange>().as_ref() }.and_then(Exchange::dup);
-        copy.map_or(ptr::null_mut(), |copy| Box::into_raw(Box::new(copy)).cast())
+        held::give(copy)
     })
 }
 

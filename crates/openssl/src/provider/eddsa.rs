@@ -16,6 +16,7 @@ use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::inner::{DigestCtx, DigestInit};
 use super::key::{self, Operand};
 use super::names;
@@ -160,21 +161,15 @@ impl Eddsa {
 }
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void, _properties: *const c_char) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        Box::into_raw(Box::new(Eddsa::default())).cast()
-    })
+    guard(ptr::null_mut(), || held::give(Some(Eddsa::default())))
 }
 
 /// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
 /// [`dupctx`] gave out and that have not been freed, one call at a time, key data of our Ed25519
 /// key manager or null, and buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see above.
-            drop(unsafe { Box::from_raw(ctx.cast::<Eddsa>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<Eddsa>(ctx) }
 }
 
 /// # Safety
@@ -188,7 +183,7 @@ unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let copy = unsafe { eddsa(ctx) }.and_then(|eddsa| eddsa.dup());
-        copy.map_or(ptr::null_mut(), |copy| Box::into_raw(Box::new(copy)).cast())
+        held::give(copy)
     })
 }
 

@@ -20,6 +20,7 @@ use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, EVP_KDF_CTX, OSSL_DISPATCH, OSSL_PARAM};
 use super::field::Field;
+use super::held;
 use super::names;
 use super::params::{self, Param, Params, Table};
 use super::secret_cache::hmac_key;
@@ -343,9 +344,7 @@ unsafe extern "C" fn newctx(provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: libcrypto passes what our init function gave out.
         let context = unsafe { ContextRef::new(provctx) };
-        context.map_or(ptr::null_mut(), |context| {
-            Box::into_raw(Box::new(Kdf::new(context))).cast()
-        })
+        held::give(context.map(Kdf::new))
     })
 }
 
@@ -353,21 +352,15 @@ unsafe extern "C" fn newctx(provctx: *mut c_void) -> *mut c_void {
 /// [`dupctx`] gave out and that have not been freed, one call at a time, and buffers and
 /// parameter arrays of the lengths it says.
 unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see above.
-            drop(unsafe { Box::from_raw(ctx.cast::<Kdf>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<Kdf>(ctx) }
 }
 
 unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let kdf = unsafe { ctx.cast::<Kdf>().as_ref() };
-        kdf.map_or(ptr::null_mut(), |kdf| {
-            Box::into_raw(Box::new(kdf.clone())).cast()
-        })
+        held::give(kdf.cloned())
     })
 }
 

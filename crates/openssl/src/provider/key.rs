@@ -14,6 +14,7 @@ use spinlane_cryptodev::KeyError;
 use super::context::ContextRef;
 use super::error::{Quiet, check, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_PARAM};
+use super::held;
 use super::inner::{Key, KeyCtx};
 use super::params::Params;
 
@@ -218,7 +219,7 @@ pub(super) unsafe fn operand(key: *const c_void) -> Given {
 }
 
 fn into_raw(key: BoundKey) -> *mut c_void {
-    Box::into_raw(Box::new(key)).cast()
+    held::give(Some(key))
 }
 
 /// OSSL_FUNC_keymgmt_new for `kind`.
@@ -239,12 +240,8 @@ pub(super) unsafe fn new(provctx: *mut c_void, kind: &'static Kind) -> *mut c_vo
 /// that [`new`] or [`dup`] gave out and that it has not freed, and parameter arrays as
 /// OSSL_PARAM(3) describes them.
 pub(super) unsafe extern "C" fn free(key: *mut c_void) {
-    guard((), || {
-        if !key.is_null() {
-            // SAFETY: see above; the box of `into_raw`.
-            drop(unsafe { Box::from_raw(key.cast::<BoundKey>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<BoundKey>(key) }
 }
 
 /// OSSL_FUNC_keymgmt_has.

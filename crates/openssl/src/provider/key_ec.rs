@@ -12,6 +12,7 @@ use super::ec_gen::Generation;
 use super::ec_key::EcKey;
 use super::error::{check, guard};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::key::{Empty, Given};
 use super::names;
 use super::params::{Params, Table};
@@ -65,7 +66,7 @@ pub(super) unsafe fn operand(key: *const c_void) -> Given {
 }
 
 fn into_raw(key: EcKey) -> *mut c_void {
-    Box::into_raw(Box::new(key)).cast()
+    held::give(Some(key))
 }
 
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
@@ -79,12 +80,8 @@ unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
 /// Safety of this and the functions below: libcrypto passes key data that this key manager gave
 /// out and that has not been freed, and parameter arrays as OSSL_PARAM(3) describes them.
 unsafe extern "C" fn free(key: *mut c_void) {
-    guard((), || {
-        if !key.is_null() {
-            // SAFETY: see above; the box of `into_raw`.
-            drop(unsafe { Box::from_raw(key.cast::<EcKey>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<EcKey>(key) }
 }
 
 unsafe extern "C" fn has(key: *const c_void, selection: c_int) -> c_int {
@@ -209,11 +206,7 @@ unsafe extern "C" fn gen_init(
             return ptr::null_mut();
         };
         let mut generation = Generation::new(context, selection);
-        if generation.set(params) {
-            Box::into_raw(Box::new(generation)).cast()
-        } else {
-            ptr::null_mut()
-        }
+        held::give(generation.set(params).then_some(generation))
     })
 }
 
@@ -260,10 +253,6 @@ unsafe extern "C" fn generate(
 }
 
 unsafe extern "C" fn gen_cleanup(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see `gen_set_params`; the box of `gen_init`.
-            drop(unsafe { Box::from_raw(ctx.cast::<Generation>()) });
-        }
-    });
+    // SAFETY: see `gen_set_params`; held by it.
+    unsafe { held::free::<Generation>(ctx) }
 }

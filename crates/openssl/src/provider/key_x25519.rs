@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::names;
 use super::offload::offload;
 use super::params::{self, Params, Table};
@@ -79,7 +80,7 @@ impl X25519Key {
     }
 
     fn into_raw(self) -> *mut c_void {
-        Box::into_raw(Box::new(self)).cast()
+        held::give(Some(self))
     }
 
     fn has(&self, selection: c_int) -> bool {
@@ -181,12 +182,8 @@ unsafe extern "C" fn new(_provctx: *mut c_void) -> *mut c_void {
 /// Safety of this and the functions below: libcrypto passes key data that this key manager gave
 /// out and that has not been freed, and parameter arrays as OSSL_PARAM(3) describes them.
 unsafe extern "C" fn free(key: *mut c_void) {
-    guard((), || {
-        if !key.is_null() {
-            // SAFETY: see above; the box of `into_raw`.
-            drop(unsafe { Box::from_raw(key.cast::<X25519Key>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<X25519Key>(key) }
 }
 
 unsafe extern "C" fn has(key: *const c_void, selection: c_int) -> c_int {

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::key_x25519::X25519Key;
 use super::offload::offload;
 use super::output::Output;
@@ -43,30 +44,22 @@ impl Drop for Exchange {
 }
 
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        Box::into_raw(Box::new(Exchange::default())).cast()
-    })
+    guard(ptr::null_mut(), || held::give(Some(Exchange::default())))
 }
 
 /// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
 /// [`dupctx`] gave out and that have not been freed, one call at a time, and key data of our
 /// X25519 key manager.
 unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see above.
-            drop(unsafe { Box::from_raw(ctx.cast::<Exchange>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<Exchange>(ctx) }
 }
 
 unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let ctx = unsafe { ctx.cast::<Exchange>().as_ref() };
-        ctx.map_or(ptr::null_mut(), |ctx| {
-            Box::into_raw(Box::new(ctx.clone())).cast()
-        })
+        held::give(ctx.cloned())
     })
 }
 

@@ -46,6 +46,7 @@ mod eddsa;
 mod error;
 mod ffi;
 mod field;
+mod held;
 mod inner;
 mod kdf;
 mod key;

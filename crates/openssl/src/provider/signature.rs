@@ -11,6 +11,7 @@ use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::error::{check, guard};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
+use super::held;
 use super::key::{self, Operand};
 use super::key_ec;
 use super::output::Output;
@@ -63,9 +64,7 @@ const fn table(
 }
 
 fn new(algorithm: Algorithm) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        Box::into_raw(Box::new(Signer::new(algorithm))).cast()
-    })
+    guard(ptr::null_mut(), || held::give(Some(Signer::new(algorithm))))
 }
 
 unsafe extern "C" fn new_rsa(_provctx: *mut c_void, _properties: *const c_char) -> *mut c_void {
@@ -80,12 +79,8 @@ unsafe extern "C" fn new_ecdsa(_provctx: *mut c_void, _properties: *const c_char
 /// [`dupctx`] gave out and that have not been freed, one call at a time, key data of the
 /// algorithm's key manager or null, and buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    guard((), || {
-        if !ctx.is_null() {
-            // SAFETY: see above.
-            drop(unsafe { Box::from_raw(ctx.cast::<Signer>()) });
-        }
-    });
+    // SAFETY: see above.
+    unsafe { held::free::<Signer>(ctx) }
 }
 
 /// # Safety
@@ -99,7 +94,7 @@ unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: see `freectx`.
         let copy = unsafe { signer(ctx) }.and_then(|signer| signer.dup());
-        copy.map_or(ptr::null_mut(), |copy| Box::into_raw(Box::new(copy)).cast())
+        held::give(copy)
     })
 }
 
