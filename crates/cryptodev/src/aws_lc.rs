@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod aead;
 mod ec;
 mod ed25519;
 mod fork;
@@ -15,6 +16,7 @@ use std::ptr::NonNull;
 
 use aws_lc_sys as sys;
 
+pub(crate) use aead::Aead;
 pub use ec::Group;
 pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
 pub(crate) use ed25519::Ed25519;

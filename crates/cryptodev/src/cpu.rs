@@ -7,6 +7,7 @@
 
 use zeroize::Zeroizing;
 
+use crate::aead::{self, Direction, Status};
 use crate::aws_lc;
 use crate::curve::{Curve, P256, P384};
 use crate::key::Key;
@@ -63,6 +64,37 @@ pub const fn cost_us(kind: OpKind) -> u32 {
         OpKind::EcdhP384Keygen => 60,
         OpKind::EcdhP384Derive => 150,
     }
+}
+
+/// Runs `op`, in place: sets its status; unless that is [`Status::Success`], its data is zero.
+/// One that is not prepared, or has run already, ends with [`Status::Error`].
+pub fn run_aead(op: &mut aead::Op) {
+    let direction = op.direction();
+    let status = match (op.parts(), direction) {
+        (None, _) => Status::Error,
+        (Some(parts), Direction::Seal) => {
+            let ok = parts.key.seal(parts);
+            if ok { Status::Success } else { Status::Error }
+        }
+        (Some(parts), Direction::Open) => {
+            let ok = parts.key.open(parts);
+            if ok {
+                Status::Success
+            } else {
+                Status::AuthFailed
+            }
+        }
+    };
+    match status {
+        Status::Success => op.status = status,
+        _ => op.fail(status),
+    }
+}
+
+/// What an op on `len` bytes costs here, in nanoseconds: measured on a Zen 5 core (AES-128-GCM AEAD_16K ns
+/// for 16 KiB) and rounded up, for slower machines' sake. For what, see [`cost_us`].
+pub const fn aead_cost_ns(len: usize) -> u32 {
+    200 + len as u32 / 2
 }
 
 fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> OpStatus {

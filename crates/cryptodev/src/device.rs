@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
+use crate::aead;
 use crate::op::{Op, OpKind};
 
 /// Ops in submission (or completion) order. Enqueue takes from the front, dequeue adds at
@@ -89,6 +90,11 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// The configuration is out of the device's range, or the device cannot be had.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError>;
+
+    /// Its part for authenticated encryption of bulk data, if it has one.
+    fn aead(&self) -> Option<&dyn aead::Device> {
+        None
+    }
 }
 
 /// One submission and one completion queue of a device, owned by one thread.
@@ -205,5 +211,18 @@ pub enum DeviceError {
         option: String,
         /// What may be given.
         known: &'static str,
+    },
+    /// A buffer that cannot be had.
+    #[error(transparent)]
+    Aead(#[from] aead::Error),
+    /// There is no memory of the kind that the device needs.
+    #[error(
+        "device {device}: no memory for a buffer of {len} bytes; give it more, or ask for fewer"
+    )]
+    NoMemory {
+        /// Name of the device.
+        device: &'static str,
+        /// Bytes asked for.
+        len: usize,
     },
 }

@@ -18,6 +18,8 @@
 //! assert_eq!(op.output().len(), 32);
 //! ```
 //!
+//! Bulk data goes another way: see [`aead`].
+//!
 //! # Invariants
 //! - Knows no job, no fiber, no TLS, no clock of its own.
 //! - Depends on no other crate of this workspace.
@@ -28,6 +30,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod aead;
 mod aws_lc;
 pub mod cpu;
 pub mod curve;

@@ -26,11 +26,13 @@
 
 #![forbid(unsafe_code)]
 
+mod aead;
+
 use std::collections::VecDeque;
 
 use spinlane_cryptodev::{
     Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
-    QueuePairConfig, cpu,
+    QueuePairConfig, aead as contract, cpu,
 };
 
 /// Its name in a device spec.
@@ -68,6 +70,10 @@ impl Device for SoftDevice {
             waiting: VecDeque::with_capacity(config.capacity),
             stats: DeviceStats::default(),
         }))
+    }
+
+    fn aead(&self) -> Option<&dyn contract::Device> {
+        Some(self)
     }
 }
 

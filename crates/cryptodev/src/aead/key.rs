@@ -1,0 +1,82 @@
+//! Keys: one traffic secret's, usually of one direction of one connection.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use zeroize::Zeroizing;
+
+use super::{Algorithm, Error, Parts};
+use crate::aws_lc::Aead;
+
+/// A key, expanded once when it is made and immutable from then on. Share it as `Arc<Key>`; every op
+/// in flight holds it. Wiped when it is dropped.
+pub struct Key {
+    algorithm: Algorithm,
+    id: u64,
+    secret: Zeroizing<[u8; 32]>,
+    cpu: Aead,
+}
+
+impl Key {
+    /// The key with these bytes. Every value is one.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`] unless there are [`Algorithm::key_len`] of them.
+    pub fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
+        static LAST_ID: AtomicU64 = AtomicU64::new(0);
+
+        let wrong_length = Error::KeyLength {
+            algorithm,
+            got: secret.len(),
+        };
+        if secret.len() != algorithm.key_len() {
+            return Err(wrong_length);
+        }
+        let mut own = Zeroizing::new([0; 32]);
+        own[..secret.len()].copy_from_slice(secret);
+        Ok(Self {
+            algorithm,
+            // Relaxed: the number alone matters, and it orders nothing.
+            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
+            secret: own,
+            cpu: Aead::new(algorithm, secret),
+        })
+    }
+
+    /// What it is for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Another for every key made in this process, from 1: what a driver finds its session for the key by.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its bytes, for a driver.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret[..self.algorithm.key_len()]
+    }
+
+    /// Seals on the CPU; false, and zeros, if a length is out of the algorithm's range.
+    #[must_use]
+    pub(crate) fn seal(&self, parts: Parts<'_>) -> bool {
+        self.cpu.seal(parts.nonce, parts.aad, parts.data, parts.tag)
+    }
+
+    /// Opens on the CPU; false, and zeros, if the tag is not that of the data.
+    #[must_use]
+    pub(crate) fn open(&self, parts: Parts<'_>) -> bool {
+        self.cpu.open(parts.nonce, parts.aad, parts.data, parts.tag)
+    }
+}
+
+impl fmt::Debug for Key {
+    /// Nothing but its algorithm and number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("algorithm", &self.algorithm)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

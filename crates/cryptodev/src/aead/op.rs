@@ -1,0 +1,272 @@
+//! One operation: which way, with which key, on which bytes, and how it ended.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Algorithm, Buffer, Error, Key, NONCE_LEN, TAG_LEN};
+use crate::aws_lc::cleanse;
+use crate::op::Token;
+
+/// Most associated data of an op in bytes; TLS has 5 or 13, ESP 8 or 12.
+pub const MAX_AAD: usize = 64;
+
+/// Which way an op goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Plaintext becomes ciphertext, and the tag is written behind it.
+    Seal,
+    /// Ciphertext becomes plaintext, if the tag behind it is right.
+    Open,
+}
+
+/// How an op stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// Not begun: the data is what it was. An op is so from [`Op::prepare`] on; a device that gives it
+    /// back so cannot serve it, and another may.
+    #[default]
+    NotProcessed,
+    /// Done: the data is sealed and has its tag, or it is opened.
+    Success,
+    /// An open whose tag was not that of the data, nonce and associated data: a forgery, or another key's. The
+    /// data is zero.
+    AuthFailed,
+    /// The device was at fault, or the op was not prepared. The data is zero.
+    Error,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// With which key.
+    pub key: &'a Arc<Key>,
+    /// Never the same for two seals with one key: who can repeat one learns the data's difference and
+    /// can forge.
+    pub nonce: &'a [u8; NONCE_LEN],
+    /// What is authenticated besides; at most [`MAX_AAD`] bytes.
+    pub aad: &'a [u8],
+    /// Where in the buffer the data is, which may be empty. The [`TAG_LEN`] bytes after it are the tag's.
+    pub data: Range<usize>,
+}
+
+/// All that computes an op, borrowed at once.
+pub struct Parts<'a> {
+    /// With which key.
+    pub key: &'a Key,
+    /// The nonce.
+    pub nonce: &'a [u8; NONCE_LEN],
+    /// What is authenticated besides.
+    pub aad: &'a [u8],
+    /// What is sealed or opened in place.
+    pub data: &'a mut [u8],
+    /// Its tag: written by a seal, read by an open.
+    pub tag: &'a mut [u8; TAG_LEN],
+}
+
+/// One operation on its way through a device, and the buffer that it works on. Made once, then reused.
+pub struct Op {
+    /// The submitter's name for it; a device carries it and never looks into it.
+    pub token: Token,
+    /// How it stands. A device sets it before it gives the op back.
+    pub status: Status,
+    /// When it was enqueued, in nanoseconds of the submitter's clock.
+    pub enqueued_at_ns: u64,
+    key: Option<Arc<Key>>,
+    direction: Direction,
+    nonce: [u8; NONCE_LEN],
+    aad_len: u8,
+    aad: [u8; MAX_AAD],
+    start: usize,
+    end: usize,
+    buffer: Buffer,
+}
+
+impl Op {
+    /// An op that works on `buffer`, not prepared.
+    pub fn new(buffer: Buffer) -> Box<Self> {
+        Box::new(Self {
+            token: Token(0),
+            status: Status::Error,
+            enqueued_at_ns: 0,
+            key: None,
+            direction: Direction::Seal,
+            nonce: [0; NONCE_LEN],
+            aad_len: 0,
+            aad: [0; MAX_AAD],
+            start: 0,
+            end: 0,
+            buffer,
+        })
+    }
+
+    /// Takes in `request`; the data is in the buffer already. To be called before every submission.
+    /// An op that keeps its key does not touch the key's reference count.
+    ///
+    /// # Errors
+    /// A length is out of range. The op must then be prepared anew: a device would give it back
+    /// with [`Status::Error`].
+    pub fn prepare(&mut self, token: Token, request: &Request<'_>) -> Result<(), Error> {
+        self.status = Status::Error;
+        let Range { start, end } = request.data;
+        let fits = start <= end && end <= self.buffer.len().saturating_sub(TAG_LEN);
+        if !fits || self.buffer.len() < TAG_LEN {
+            return Err(Error::OutsideBuffer {
+                start,
+                end,
+                buffer: self.buffer.len(),
+            });
+        }
+        let aad_len = request.aad.len();
+        let Some(aad) = self.aad.get_mut(..aad_len) else {
+            return Err(Error::AadTooLong { got: aad_len });
+        };
+        aad.copy_from_slice(request.aad);
+        self.aad_len = aad_len as u8;
+        self.set_key(request.key);
+        self.direction = request.direction;
+        self.nonce = *request.nonce;
+        (self.start, self.end) = (start, end);
+        self.token = token;
+        self.status = Status::NotProcessed;
+        Ok(())
+    }
+
+    fn set_key(&mut self, key: &Arc<Key>) {
+        // Counting references costs more than all else here.
+        if !self.key.as_ref().is_some_and(|own| Arc::ptr_eq(own, key)) {
+            self.key = Some(Arc::clone(key));
+        }
+    }
+
+    /// Takes in all that `other` is up to the end of its tag, head included; what its buffer has behind
+    /// that is not copied. A buffer that is too short is replaced by `longer(len)`.
+    ///
+    /// # Errors
+    /// What `longer` returns; the op is not prepared then.
+    pub fn copy_from<E>(
+        &mut self,
+        other: &Self,
+        longer: impl FnOnce(usize) -> Result<Buffer, E>,
+    ) -> Result<(), E> {
+        self.status = Status::Error;
+        if self.buffer.len() < other.buffer.len() {
+            self.buffer = longer(other.buffer.len())?;
+        }
+        match &other.key {
+            Some(key) => self.set_key(key),
+            None => self.key = None,
+        }
+        self.direction = other.direction;
+        self.nonce = other.nonce;
+        self.aad_len = other.aad_len;
+        self.aad = other.aad;
+        (self.start, self.end) = (other.start, other.end);
+        let used = ..other.end + TAG_LEN.min(other.buffer.len());
+        self.buffer[used].copy_from_slice(&other.buffer[used]);
+        self.token = other.token;
+        self.enqueued_at_ns = other.enqueued_at_ns;
+        self.status = other.status;
+        Ok(())
+    }
+
+    /// Ends it without success: the data becomes zero.
+    pub fn fail(&mut self, status: Status) {
+        cleanse(&mut self.buffer[self.start..self.end]);
+        self.status = status;
+    }
+
+    /// Lets go of the key and of the right to run.
+    pub fn recycle(&mut self) {
+        self.key = None;
+        self.status = Status::Error;
+        self.token = Token(0);
+    }
+
+    /// Which way it goes.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Its key; `None` before it is prepared for the first time.
+    pub fn key(&self) -> Option<&Arc<Key>> {
+        self.key.as_ref()
+    }
+
+    /// Its key's algorithm.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.key.as_ref().map(|key| key.algorithm())
+    }
+
+    /// Its nonce.
+    pub fn nonce(&self) -> &[u8; NONCE_LEN] {
+        &self.nonce
+    }
+
+    /// What is authenticated besides the data.
+    pub fn aad(&self) -> &[u8] {
+        &self.aad[..usize::from(self.aad_len)]
+    }
+
+    /// Where in the buffer the data is.
+    pub fn data_range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// The data: of a seal the ciphertext, of an open the plaintext, once it succeeded.
+    pub fn data(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// The bytes behind the data; its tag, once a seal succeeded.
+    pub fn tag(&self) -> &[u8] {
+        &self.buffer[self.end..][..TAG_LEN.min(self.buffer.len() - self.end)]
+    }
+
+    /// The whole buffer.
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// The whole buffer, to be filled.
+    pub fn buffer_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+
+    /// Gives the op another buffer and returns its own. It must be prepared anew.
+    pub fn replace_buffer(&mut self, buffer: Buffer) -> Buffer {
+        self.status = Status::Error;
+        (self.start, self.end) = (0, 0);
+        std::mem::replace(&mut self.buffer, buffer)
+    }
+
+    /// Everything that computes it, for a device; `None` unless it is prepared and has not run.
+    pub fn parts(&mut self) -> Option<Parts<'_>> {
+        if self.status != Status::NotProcessed {
+            return None;
+        }
+        let (data, behind) = self.buffer[self.start..].split_at_mut(self.end - self.start);
+        Some(Parts {
+            key: self.key.as_deref()?,
+            nonce: &self.nonce,
+            aad: &self.aad[..usize::from(self.aad_len)],
+            data,
+            tag: behind.first_chunk_mut()?,
+        })
+    }
+}
+
+impl fmt::Debug for Op {
+    /// Data and nonce stay out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Op")
+            .field("token", &self.token)
+            .field("direction", &self.direction)
+            .field("key", &self.key)
+            .field("data", &self.data_range())
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}

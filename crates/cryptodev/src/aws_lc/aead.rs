@@ -1,0 +1,114 @@
+//! AES-GCM and ChaCha20-Poly1305, in place.
+
+use std::ptr::{self, NonNull};
+
+use aws_lc_sys as sys;
+
+use super::take_error_reason;
+use crate::aead::{Algorithm, NONCE_LEN, TAG_LEN};
+
+/// An expanded key in aws-lc. Never changed once made.
+pub(crate) struct Aead(NonNull<sys::EVP_AEAD_CTX>);
+
+// SAFETY: the context is never changed after `new`, and no thread owns it: it is plain memory.
+unsafe impl Send for Aead {}
+// SAFETY: openssl/aead.h, "Concurrency" at EVP_AEAD_CTX_seal: seals and opens by one context may run at
+// once, of the AEADs used here among others.
+unsafe impl Sync for Aead {}
+
+impl Aead {
+    /// The key of these bytes, [`Algorithm::key_len`] of them.
+    ///
+    /// # Panics
+    /// If there are more or fewer, or memory is out.
+    pub(crate) fn new(algorithm: Algorithm, secret: &[u8]) -> Self {
+        assert_eq!(secret.len(), algorithm.key_len(), "key length");
+        // SAFETY: functions without preconditions that return static tables.
+        let aead = unsafe {
+            match algorithm {
+                Algorithm::Aes128Gcm => sys::EVP_aead_aes_128_gcm(),
+                Algorithm::Aes256Gcm => sys::EVP_aead_aes_256_gcm(),
+                Algorithm::ChaCha20Poly1305 => sys::EVP_aead_chacha20_poly1305(),
+            }
+        };
+        // SAFETY: a static table; `secret` is valid for its length and copied.
+        let context =
+            unsafe { sys::EVP_AEAD_CTX_new(aead, secret.as_ptr(), secret.len(), TAG_LEN) };
+        Self(NonNull::new(context).expect("memory for a key of the algorithm's length"))
+    }
+
+    /// Seals `data` in place. False: a length is out of the algorithm's range; `data` and `tag` are zero
+    /// then.
+    #[must_use]
+    pub(crate) fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) -> bool {
+        let mut tag_len = 0;
+        // SAFETY: the context is live; every pointer is valid for the length beside it. Input and
+        // output may be the same (openssl/aead.h), and `tag` is disjoint from them, both being borrowed
+        // mutably.
+        let ok = unsafe {
+            sys::EVP_AEAD_CTX_seal_scatter(
+                self.0.as_ptr(),
+                data.as_mut_ptr(),
+                tag.as_mut_ptr(),
+                &raw mut tag_len,
+                TAG_LEN,
+                nonce.as_ptr(),
+                NONCE_LEN,
+                data.as_ptr(),
+                data.len(),
+                ptr::null(),
+                0,
+                aad.as_ptr(),
+                aad.len(),
+            )
+        };
+        if ok != 1 {
+            take_error_reason();
+        }
+        ok == 1 && tag_len == TAG_LEN
+    }
+
+    /// Opens `data` in place. False: `tag` is not its tag; `data` is zero then (EVP_AEAD_CTX_open_gather
+    /// clears its output).
+    #[must_use]
+    pub(crate) fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> bool {
+        // SAFETY: as in `seal`.
+        let ok = unsafe {
+            sys::EVP_AEAD_CTX_open_gather(
+                self.0.as_ptr(),
+                data.as_mut_ptr(),
+                nonce.as_ptr(),
+                NONCE_LEN,
+                data.as_ptr(),
+                data.len(),
+                tag.as_ptr(),
+                TAG_LEN,
+                aad.as_ptr(),
+                aad.len(),
+            )
+        };
+        if ok != 1 {
+            take_error_reason();
+        }
+        ok == 1
+    }
+}
+
+impl Drop for Aead {
+    fn drop(&mut self) {
+        // SAFETY: we hold the only reference. aws-lc's OPENSSL_free wipes what it frees.
+        unsafe { sys::EVP_AEAD_CTX_free(self.0.as_ptr()) }
+    }
+}
