@@ -91,8 +91,8 @@ pub fn run_aead(op: &mut aead::Op) {
     }
 }
 
-/// What an op on `len` bytes costs here, in nanoseconds: measured on a Zen 5 core (AES-128-GCM AEAD_16K ns
-/// for 16 KiB) and rounded up, for slower machines' sake. For what, see [`cost_us`].
+/// What an op on `len` bytes costs here, in nanoseconds: that of the slowest algorithm, rounded up, for
+/// slower machines' sake. For what, see [`cost_us`].
 pub const fn aead_cost_ns(len: usize) -> u32 {
     200 + len as u32 / 2
 }
