@@ -86,16 +86,18 @@ impl QueuePair for DoneDevice {
 
     fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
         let count = ops.len();
-        self.done.extend(ops.drain(..).map(|mut op| {
+        while let Some(mut op) = ops.pop_front() {
             op.status = OpStatus::Success;
-            op
-        }));
+            self.done.push_back(op);
+        }
         count
     }
 
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
         let count = self.per_poll.get().min(max).min(self.done.len());
-        done.extend(self.done.drain(..count));
+        for op in self.done.drain(..count) {
+            done.push_back(op);
+        }
         count
     }
 

@@ -315,16 +315,20 @@ impl Job {
         self.wait_ctx.borrow().clone()
     }
 
-    /// Sets the status of the session it runs under and makes its callback; returns whether there
-    /// was one to make.
-    pub fn notify(&self, status: Status) -> bool {
-        let callback = match &*self.wait_ctx.borrow() {
-            Some(wait_ctx) => {
-                wait_ctx.set_status(status);
-                wait_ctx.callback()
-            }
-            None => None,
-        };
+    /// Sets the status of the session it runs under.
+    pub fn set_status(&self, status: Status) {
+        if let Some(wait_ctx) = &*self.wait_ctx.borrow() {
+            wait_ctx.set_status(status);
+        }
+    }
+
+    /// Makes the callback of the session it runs under. Returns whether there was one to make.
+    pub fn notify(&self) -> bool {
+        let callback = self
+            .wait_ctx
+            .borrow()
+            .as_ref()
+            .and_then(|wait_ctx| wait_ctx.callback());
         callback.map(Callback::call).is_some()
     }
 

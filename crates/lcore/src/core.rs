@@ -1,7 +1,6 @@
 //! The poll core: one bounded iteration per call of [`Lcore::poll`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
@@ -12,6 +11,7 @@ use crate::channel::Channel;
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
 use crate::health::HealthConfig;
+use crate::ready::ReadyQueue;
 use crate::stats::Stats;
 
 thread_local! {
@@ -82,10 +82,8 @@ struct Inner {
     channels: RefCell<Vec<Channel>>,
     /// Channel that serves each kind.
     routes: Cell<[Option<u8>; OpKind::COUNT]>,
-    ready: RefCell<VecDeque<Conn>>,
-    /// How many of them are still to be handed out before the next poll.
-    turn: Cell<usize>,
-    completions: Cell<Vec<Token>>,
+    ready: RefCell<ReadyQueue>,
+    completed: Cell<Vec<Rc<Job>>>,
     polling: Cell<bool>,
     worked: Cell<bool>,
     /// Channel of the last refusal.
@@ -109,8 +107,7 @@ impl Lcore {
             channels: RefCell::default(),
             routes: Cell::default(),
             ready: RefCell::default(),
-            turn: Cell::new(0),
-            completions: Cell::default(),
+            completed: Cell::default(),
             polling: Cell::new(false),
             worked: Cell::new(false),
             refused_by: Cell::new(0),
@@ -163,39 +160,36 @@ impl Lcore {
         };
         polled.retried = inner.grant();
         let worked = inner.worked.replace(false) || polled.completed + polled.retried != 0;
-        if !worked && inner.ready.borrow().is_empty() && inner.flush() {
+        if !worked && inner.ready.borrow().len() == 0 && inner.flush() {
             polled.flushed = true;
             now_ns = inner.clock.now_ns();
             polled.completed = inner.collect(&mut now_ns);
             polled.retried = inner.grant();
         }
-        inner.turn.set(inner.ready.borrow().len());
+        inner.ready.borrow_mut().begin_turn();
         inner.account(polled, now_ns - start_ns);
         Ok(polled)
     }
 
     /// The next connection that can go on; call until `None` after each poll. What becomes
     /// ready meanwhile waits for the next poll, so that this ends.
+    #[inline]
     pub fn next_ready(&self) -> Option<Conn> {
-        self.inner.turn.set(self.inner.turn.get().checked_sub(1)?);
-        self.inner.ready.borrow_mut().pop_front()
+        self.inner.ready.borrow_mut().next()
     }
 
     /// Takes `conn` out of the ready queue and the retry queues: it is being closed. As long as those.
     pub fn forget(&self, conn: Conn) {
-        let mut ready = self.inner.ready.borrow_mut();
-        let turn = self.inner.turn.get().min(ready.len());
-        let gone = ready.range(..turn).filter(|&&other| other == conn).count();
-        self.inner.turn.set(turn - gone);
-        ready.retain(|&other| other != conn);
+        self.inner.ready.borrow_mut().forget(conn);
         for channel in self.inner.channels.borrow_mut().iter_mut() {
             channel.forget(conn);
         }
     }
 
     /// Puts a connection into the ready queue. This is what a callback does.
+    #[inline]
     pub fn make_ready(&self, conn: Conn) {
-        self.inner.ready.borrow_mut().push_back(conn);
+        self.inner.ready.borrow_mut().push(conn);
     }
 
     /// Puts the connection whose submission was refused last (status EAGAIN) into the retry
@@ -312,15 +306,14 @@ impl Inner {
     /// is borrowed during a callback, which may well close a connection. `now_ns` goes along with
     /// the clock, which costs as much to read as a callback.
     fn collect(&self, now_ns: &mut u64) -> usize {
-        let mut completions = self.completions.take();
+        let mut completed = self.completed.take();
         let (mut count, mut callbacks) = (0, 0);
         let channels = self.channels.borrow().len();
         for index in 0..channels {
-            completions.clear();
             count +=
-                self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completions);
-            for &token in &completions {
-                callbacks += u64::from(self.deliver(index, token));
+                self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completed);
+            for job in completed.drain(..) {
+                callbacks += u64::from(call_back(&job));
             }
         }
         if callbacks != 0 {
@@ -331,29 +324,8 @@ impl Inner {
             stats.callbacks += callbacks;
             stats.slow_callbacks += u64::from(slow);
         }
-        self.completions.set(completions);
+        self.completed.set(completed);
         count
-    }
-
-    /// Sets the status and makes the callback, unless the job went away in the meantime: an
-    /// earlier callback of the same poll may have closed its connection.
-    fn deliver(&self, channel: usize, token: Token) -> bool {
-        let waiting = self.channels.borrow()[channel].waiting_for(token);
-        let Some((job, ok)) = waiting else {
-            return false;
-        };
-        let status = if ok { Status::OK } else { Status::ERR };
-        if has(Defect::StatusAfterCallback) {
-            return job.wait_ctx().is_some_and(|wait_ctx| {
-                let called = wait_ctx.notify();
-                wait_ctx.set_status(status);
-                called
-            });
-        }
-        if has(Defect::CallbackTwice) {
-            job.notify(status);
-        }
-        job.notify(status)
     }
 
     fn grant(&self) -> usize {
@@ -361,7 +333,7 @@ impl Inner {
         self.channels
             .borrow_mut()
             .iter_mut()
-            .map(|channel| channel.grant(&mut ready))
+            .map(|channel| channel.grant(ready.end()))
             .sum()
     }
 
@@ -386,6 +358,23 @@ impl Inner {
             stats.busy_ns += took_ns;
         }
     }
+}
+
+/// Makes the callback of a job whose op is done, unless the job went away in the meantime: an
+/// earlier callback of the same poll may have closed its connection.
+fn call_back(job: &Job) -> bool {
+    let waits = job.awaited() != 0 && job.is_complete();
+    if !waits && !has(Defect::Orphan) {
+        return false;
+    }
+    if has(Defect::CallbackTwice) {
+        job.notify();
+    }
+    let called = job.notify();
+    if has(Defect::StatusAfterCallback) {
+        job.set_status(Status::OK);
+    }
+    called
 }
 
 /// A job was resumed before its op was done: polls on the caller's stack.

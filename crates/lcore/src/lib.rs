@@ -44,9 +44,11 @@ mod core;
 )]
 mod defect;
 mod health;
+mod latency;
 mod launch;
 mod offload;
 mod policy;
+mod ready;
 mod stats;
 
 pub use crate::clock::{Clock, TscClock};

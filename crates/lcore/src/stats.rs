@@ -136,13 +136,7 @@ pub struct KindStats {
     pub kind: OpKind,
     /// What became of its ops.
     pub counts: OpCounts,
-    /// Nanoseconds from the submission to the callback, three significant digits. Cancelled ops
-    /// stay out.
+    /// Nanoseconds from the submission to the callback, two significant digits, a minute at most.
+    /// Cancelled ops stay out.
     pub latency_ns: Histogram<u64>,
-}
-
-/// A histogram of 1 ns to 60 s with three significant digits; longer values count as 60 s.
-pub(crate) fn latency_histogram() -> Histogram<u64> {
-    // The bounds are constants within the crate's documented range.
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("constant bounds are valid")
 }
