@@ -298,17 +298,11 @@ impl Channel {
             self.stray(op, now_ns);
             return;
         };
-        let ended = if op.status == OpStatus::Success {
+        if op.status == OpStatus::Success && self.slots[index].is_wanted() {
             self.health.succeeded();
-            Some(op)
-        } else {
-            self.unless_redone(index, op)
-        };
-        let Some(op) = ended else { return };
-        if self.slots[index].is_wanted() {
             self.end(index, op, EndedBy::Device, now_ns, completed);
         } else {
-            self.cancelled(index, op);
+            self.complete_otherwise(index, op, now_ns, completed);
         }
     }
 

@@ -98,18 +98,27 @@ impl Channel {
         }
     }
 
-    /// The device gave `op` back without a result. Returns it if that is how it ends, and not if
-    /// software computes it now.
+    /// The device gave `op` back without a result, or with one that nobody waits for.
     #[cold]
-    pub(super) fn unless_redone(&mut self, index: usize, op: Box<Op>) -> Option<Box<Op>> {
-        if op.status != OpStatus::Invalid {
-            self.count_error(op.kind());
+    pub(super) fn complete_otherwise(
+        &mut self,
+        index: usize,
+        op: Box<Op>,
+        now_ns: u64,
+        completed: &mut Vec<Rc<Job>>,
+    ) {
+        match op.status {
+            OpStatus::Success => self.health.succeeded(),
+            OpStatus::Invalid => {}
+            OpStatus::Error | OpStatus::NotProcessed => self.count_error(op.kind()),
         }
-        if self.slots[index].is_wanted() && self.is_to_be_redone(&op) {
+        if !self.slots[index].is_wanted() {
+            self.cancelled(index, op);
+        } else if self.is_to_be_redone(&op) {
             self.redo(index, op);
-            return None;
+        } else {
+            self.end(index, op, EndedBy::Device, now_ns, completed);
         }
-        Some(op)
     }
 
     /// Whether software is to compute what the device gave back so. An inline device's word on
