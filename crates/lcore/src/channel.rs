@@ -13,6 +13,8 @@
 
 mod fallback;
 
+pub(crate) use fallback::{BUDGET_US, CHECKS_PER_DEADLINE};
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -35,7 +37,7 @@ const SWEEP: usize = 16;
 /// twelve days before a number comes again.
 const INDEX_BITS: u32 = 24;
 /// The highest index is no slot's: it names probes.
-const MAX_SLOTS: usize = (1 << INDEX_BITS) - 1;
+pub(crate) const MAX_SLOTS: usize = (1 << INDEX_BITS) - 1;
 
 thread_local! {
     /// Serial number of the thread's last op.
@@ -88,7 +90,7 @@ impl Slot {
 }
 
 /// No op is called so.
-const NO_OP: Token = Token(0);
+pub(crate) const NO_OP: Token = Token(0);
 
 /// Who ended an op.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -463,7 +465,7 @@ impl Channel {
 }
 
 /// A token for the thread's next op, which goes into slot `index`.
-fn next_token(index: u32) -> Token {
+pub(crate) fn next_token(index: u32) -> Token {
     let last = u64::MAX >> INDEX_BITS;
     let serial = match SERIAL.get() {
         serial if serial == last => 1,
@@ -473,9 +475,14 @@ fn next_token(index: u32) -> Token {
     Token(serial << INDEX_BITS | u64::from(index))
 }
 
+/// Index of the slot that `token` was made for.
+pub(crate) fn slot_index(token: Token) -> usize {
+    (token.0 & ((1 << INDEX_BITS) - 1)) as usize
+}
+
 /// Index of the slot that holds the op called `token`.
 fn slot_of(token: Token, slots: &[Slot]) -> Option<usize> {
-    let index = (token.0 & ((1 << INDEX_BITS) - 1)) as usize;
+    let index = slot_index(token);
     let slot = slots.get(index)?;
     let same = slot.token == token || has(Defect::Generation);
     (same && slot.token != NO_OP).then_some(index)

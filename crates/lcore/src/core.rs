@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use spinlane_cryptodev::aead::{Algorithm, Burst as AeadBurst};
 use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation, watch_forks};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
+use crate::aead::AeadChannel;
 use crate::channel::Channel;
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
@@ -71,24 +73,29 @@ impl std::error::Error for NoPoll {}
 /// A poll core. A handle: clones share one core. Stays on the thread that made it.
 #[derive(Clone)]
 pub struct Lcore {
-    inner: Rc<Inner>,
+    pub(crate) inner: Rc<Inner>,
 }
 
-struct Inner {
-    config: Config,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
     /// [`fork_generation`] of the process that made it.
     generation: u64,
-    clock: Box<dyn Clock>,
+    pub(crate) clock: Box<dyn Clock>,
     channels: RefCell<Vec<Channel>>,
+    pub(crate) aead_channels: RefCell<Vec<AeadChannel>>,
     /// Channel that serves each kind.
     routes: Cell<[Option<u8>; OpKind::COUNT]>,
+    /// Channel that serves each algorithm.
+    pub(crate) aead_routes: Cell<[Option<u8>; Algorithm::COUNT]>,
+    /// AEAD ops that have ended, until they are dequeued.
+    pub(crate) aead_done: RefCell<AeadBurst>,
     ready: RefCell<ReadyQueue>,
     completed: Cell<Vec<Rc<Job>>>,
     polling: Cell<bool>,
-    worked: Cell<bool>,
+    pub(crate) worked: Cell<bool>,
     /// Channel of the last refusal.
     refused_by: Cell<usize>,
-    stats: RefCell<Stats>,
+    pub(crate) stats: RefCell<Stats>,
 }
 
 impl Lcore {
@@ -105,6 +112,9 @@ impl Lcore {
             generation: fork_generation(),
             clock,
             channels: RefCell::default(),
+            aead_channels: RefCell::default(),
+            aead_routes: Cell::default(),
+            aead_done: RefCell::default(),
             routes: Cell::default(),
             ready: RefCell::default(),
             completed: Cell::default(),
@@ -155,7 +165,7 @@ impl Lcore {
         let start_ns = inner.clock.now_ns();
         let mut now_ns = start_ns;
         let mut polled = Polled {
-            completed: inner.collect(&mut now_ns),
+            completed: inner.collect(&mut now_ns) + inner.collect_aead(&mut now_ns),
             ..Polled::default()
         };
         polled.retried = inner.grant();
@@ -226,12 +236,13 @@ impl Lcore {
 
     /// Ops with the devices now, or waiting for software in a device's place.
     pub fn in_flight(&self) -> usize {
-        self.inner
-            .channels
-            .borrow()
-            .iter()
-            .map(Channel::in_flight)
-            .sum()
+        let channels = self.inner.channels.borrow();
+        let aead_channels = self.inner.aead_channels.borrow();
+        channels.iter().map(Channel::in_flight).sum::<usize>()
+            + aead_channels
+                .iter()
+                .map(AeadChannel::in_flight)
+                .sum::<usize>()
     }
 
     /// Nanoseconds on this lcore's clock.
@@ -249,6 +260,8 @@ impl Lcore {
             .iter()
             .map(Channel::stats)
             .collect();
+        let aead_channels = self.inner.aead_channels.borrow();
+        stats.aead = aead_channels.iter().map(AeadChannel::stats).collect();
         stats
     }
 
@@ -347,6 +360,15 @@ impl Inner {
             }
         }
         flushed
+    }
+
+    fn collect_aead(&self, now_ns: &mut u64) -> usize {
+        let mut done = self.aead_done.borrow_mut();
+        self.aead_channels
+            .borrow_mut()
+            .iter_mut()
+            .map(|channel| channel.collect(&*self.clock, now_ns, &mut done))
+            .sum()
     }
 
     fn account(&self, polled: Polled, took_ns: u64) {

@@ -12,9 +12,9 @@ use crate::health::Cause;
 
 /// Computing time of one turn, in microseconds: about one RSA-2048 signature, below which no
 /// bound could be. A poll core's other work waits no longer than that, or for one op.
-const BUDGET_US: u32 = 200;
+pub(crate) const BUDGET_US: u32 = 200;
 /// The deadlines are looked at so often within one.
-const CHECKS_PER_DEADLINE: u64 = 4;
+pub(crate) const CHECKS_PER_DEADLINE: u64 = 4;
 
 impl Channel {
     /// Looks at the deadlines and at how the device fares. `drained`: it has nothing to give
