@@ -5,6 +5,8 @@ LISTEN ?= 127.0.0.1:8443
 PREFIX ?= /usr/local
 TO = $(DESTDIR)$(PREFIX)
 FUZZ_SECONDS ?= 60
+# DPDK's devices, where DPDK is installed. (Asked when it is used: after setup.)
+DPDK = $(shell pkg-config --exists libdpdk && echo --features dpdk)
 # What cargo-fuzz would set.
 FUZZ := RUSTFLAGS="-Zsanitizer=address --cfg spinlane_asan -Cpasses=sancov-module \
 	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -22,16 +24,16 @@ setup: ## Install what building and testing need.
 	@tools/setup/setup.sh
 
 run: setup ## Serve HTTPS on LISTEN with a throw-away certificate and a built-in responder.
-	cargo build --release --package spinlane-tools
+	cargo build --release --package spinlane-tools $(DPDK)
 	target/release/spinlane proxy --listen $(LISTEN) --backend respond
 
 test: setup ## Run every test.
-	cargo test --workspace
+	cargo test --workspace $(DPDK)
 
 check: setup ## Formatting, lints, documentation.
 	cargo fmt --all -- --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cargo clippy --workspace --all-targets $(DPDK) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(DPDK)
 
 install: ## Put libspinlane.so, spinlane.h and a pkg-config file under PREFIX (and DESTDIR).
 	cargo build --release --package spinlane-capi
@@ -58,7 +60,7 @@ fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolc
 
 bench: setup ## Criterion benches, then whole handshakes.
 	cargo bench --package spinlane-benches
-	cargo build --release --package spinlane-tools
+	cargo build --release --package spinlane-tools $(DPDK)
 	target/release/spinlane bench handshake --tls openssl --cert rsa2048 --protocol 1.3
 	target/release/spinlane bench handshake --tls openssl --cert p256 --protocol 1.3
 

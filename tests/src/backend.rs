@@ -29,7 +29,11 @@ pub fn echo(socket: TcpStream) -> io::Result<()> {
     socket.shutdown(std::net::Shutdown::Write)
 }
 
-/// An address that nobody listens on, nor comes to: tcpmux, which nobody runs, and no port for clients.
+/// An address that nobody listens on.
+///
+/// # Panics
+/// The loopback cannot be listened on.
 pub fn nobody() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 1))
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
 }

@@ -13,24 +13,31 @@ packages=(
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 )
 
-missing=()
-for package in "${packages[@]}"; do
-    dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
-        missing+=("$package")
-done
-if ((${#missing[@]})); then
-    as_root=()
+# Installs those of the packages named that this machine lacks.
+install() {
+    local package missing=() as_root=()
+    for package in "$@"; do
+        dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+            missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
     if ((EUID != 0)); then
         command -v sudo >/dev/null || {
             echo "setup: ${missing[*]} are missing; install them as root, or install sudo" >&2
-            exit 1
+            return 1
         }
         as_root=(sudo)
     fi
     echo "setup: installing ${missing[*]}"
-    "${as_root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+    "${as_root[@]}" apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+install "${packages[@]}" || exit 1
+# The device dpdk: libclang for bindgen, and DPDK with its drivers, unless there is one already.
+dpdk=(libclang-dev)
+pkg-config --exists libdpdk || dpdk+=(libdpdk-dev)
+install "${dpdk[@]}" || echo "setup: no DPDK; the device dpdk will be left out" >&2
 
 # What one or two tests use, and skip if it is not there.
 tools/setup/programs.sh || echo "setup: no nginx or haproxy; the tests that serve by them will be skipped" >&2

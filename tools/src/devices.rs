@@ -2,14 +2,17 @@
 
 use anyhow::Result;
 use spinlane::cryptodev::Device;
-use spinlane::device::{SPECS, WRAPPERS, open};
+use spinlane::device::{DPDK, SPECS, WRAPPERS, open};
+
+/// The one of DPDK's devices that needs no card.
+const DPDK_EXAMPLE: &str = "dpdk:crypto_openssl";
 
 /// Prints for each device what it offers, or why it cannot be had and what to do.
 ///
 /// # Errors
 /// None.
 pub fn run() -> Result<()> {
-    for spec in SPECS {
+    for spec in SPECS.into_iter().chain([DPDK_EXAMPLE]) {
         match open(spec) {
             Ok(device) if device.name() != spec => {
                 println!("{spec:<5} stands for {}", device.name())
@@ -29,6 +32,7 @@ pub fn run() -> Result<()> {
             Err(error) => println!("{spec:<5} not available: {error}"),
         }
     }
+    println!("others of DPDK's:\n{DPDK}");
     println!("around others:");
     for wrapper in WRAPPERS {
         println!("{wrapper}");

@@ -124,7 +124,7 @@ impl fmt::Debug for Key {
 pub struct RsaKey {
     kind: OpKind,
     modulus: Box<[u8]>,
-    public_exponent_is_65537: bool,
+    public_exponent: Box<[u8]>,
     n: Box<[u64]>,
     p: Zeroizing<Box<[u64]>>,
     q: Zeroizing<Box<[u64]>>,
@@ -176,7 +176,7 @@ impl RsaKey {
         let key = Self {
             kind,
             modulus: modulus.into(),
-            public_exponent_is_65537: strip_zeros(components.e) == [1, 0, 1],
+            public_exponent: strip_zeros(components.e).into(),
             n: self::limbs(modulus, bits / 64),
             p: limbs(components.p),
             q: limbs(components.q),
@@ -230,7 +230,12 @@ impl RsaKey {
 
     /// Whether the public exponent is 65537, the only one for which crypto_mb offers a check.
     pub fn public_exponent_is_65537(&self) -> bool {
-        self.public_exponent_is_65537
+        *self.public_exponent == [1, 0, 1]
+    }
+
+    /// The public exponent, big-endian, without leading zeros.
+    pub fn public_exponent(&self) -> &[u8] {
+        &self.public_exponent
     }
 
     /// Makes the substitutes of [`crate::unpadding::pkcs1_v15`].

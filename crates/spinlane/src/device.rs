@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! SPEC = auto | mb | mb:blinding=on | soft
+//!      | dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]    (feature `dpdk`)
 //!      | lookaside:SPEC@CORE[+CORE…][,sleep_us=N]
 //!      | sim:SEED[,FAULT=VALUE…]:SPEC
 //! ```
@@ -18,6 +19,8 @@ use thiserror::Error;
 
 /// The devices that [`open`] understands by their name alone.
 pub const SPECS: [&str; 3] = ["auto", "mb", "soft"];
+/// A device of DPDK's, and what it wants to be told: such as `dpdk:crypto_openssl`.
+pub const DPDK: &str = "dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]";
 /// Those around others, and what they want to be told.
 pub const WRAPPERS: [&str; 2] = [
     "lookaside:SPEC@CORE[+CORE...][,sleep_us=N]",
@@ -29,7 +32,7 @@ pub const WRAPPERS: [&str; 2] = [
 pub enum OpenError {
     /// The spec names no device.
     #[error(
-        "unknown device {spec:?}; there are: {}, {}",
+        "unknown device {spec:?}; there are: {}, {DPDK}, {}",
         SPECS.join(", "),
         WRAPPERS.join(", ")
     )]
@@ -50,6 +53,14 @@ pub enum OpenError {
     /// The machine lacks what the device needs.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// DPDK does not run.
+    #[cfg(feature = "dpdk")]
+    #[error("device dpdk: {0}")]
+    Eal(#[from] spinlane_driver_dpdk::EalError),
+    /// DPDK does not have the device.
+    #[cfg(feature = "dpdk")]
+    #[error(transparent)]
+    Dpdk(#[from] spinlane_driver_dpdk::OpenError),
     /// The faults are none.
     #[error(transparent)]
     Sim(#[from] SimConfigError),
@@ -67,6 +78,7 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
     match spec.split_once(':') {
         Some(("lookaside", inner)) => open_lookaside(spec, inner),
         Some(("sim", rest)) => open_sim(spec, rest),
+        Some(("dpdk", rest)) => open_dpdk(rest),
         Some(("mb", options)) => Ok(open_mb(options)?),
         Some(_) => Err(unknown(spec)),
         None => match spec {
@@ -88,6 +100,28 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
 fn open_mb(options: &str) -> Result<Box<dyn Device>, DeviceError> {
     let options: Options = options.parse()?;
     Ok(Box::new(MbDevice::new()?.with_options(options)))
+}
+
+/// `rest` is what follows `dpdk:`. The first such device starts EAL, which the others share.
+#[cfg(feature = "dpdk")]
+fn open_dpdk(rest: &str) -> Result<Box<dyn Device>, OpenError> {
+    use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig, Spec};
+
+    let spec: Spec = rest.parse()?;
+    let mut config = EalConfig::default();
+    if spec.is_pci() {
+        config.pci.push(spec.name.clone());
+    }
+    Ok(Box::new(DpdkDevice::open(&Eal::init(&config)?, &spec)?))
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn open_dpdk(_rest: &str) -> Result<Box<dyn Device>, OpenError> {
+    Err(OpenError::Device(DeviceError::Unavailable {
+        device: "dpdk",
+        missing: "DPDK in this build",
+        remedy: "install libdpdk-dev and libclang-dev, and build with the feature `dpdk`",
+    }))
 }
 
 fn unknown(spec: &str) -> OpenError {
@@ -169,6 +203,35 @@ mod tests {
     }
 
     #[test]
+    fn a_device_of_dpdks_is_opened_or_says_what_is_missing() {
+        match open("dpdk:crypto_openssl,queue_pairs=1") {
+            Ok(device) => assert_eq!(device.name(), "dpdk:crypto_openssl"),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(!cfg!(feature = "dpdk"), "{said}");
+                assert!(said.contains("libdpdk-dev"), "{said}");
+            }
+        }
+    }
+
+    #[cfg(feature = "dpdk")]
+    #[test]
+    fn a_device_of_dpdks_that_is_none_is_explained() {
+        for (spec, says) in [
+            ("dpdk:", "\"\" is no option"),
+            (
+                "dpdk:crypto_openssl,descriptors=0",
+                "\"descriptors=0\" is no option",
+            ),
+            ("dpdk:crypto_warp", "device dpdk:crypto_warp: "),
+            ("dpdk:crypto_openssl,warp=9", "\"warp=9\" is no option"),
+        ] {
+            let said = open(spec).err().unwrap().to_string();
+            assert!(said.contains(says), "{spec}: {said}");
+        }
+    }
+
+    #[test]
     fn a_spec_that_means_nothing_is_explained() {
         for (spec, says) in [
             ("sim", "unknown device \"sim\""),
@@ -181,7 +244,7 @@ mod tests {
             ("sim:7,lose=2:soft", "give 0 to 1"),
             (
                 "warp",
-                "unknown device \"warp\"; there are: auto, mb, soft, lookaside:SPEC@CORE",
+                "unknown device \"warp\"; there are: auto, mb, soft, dpdk:NAME",
             ),
             ("warp:mb@1", "unknown device \"warp:mb@1\""),
             ("soft@1", "unknown device \"soft@1\""),

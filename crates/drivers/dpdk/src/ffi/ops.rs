@@ -1,0 +1,356 @@
+//! One queue pair of a device and its ops.
+//!
+//! ```text
+//!   object of the pool:  | rte_crypto_op | rte_crypto_{a,}sym_op | … | Area (64-aligned) |
+//!   Area:                | index | input, 512 bytes | output, 512 bytes |
+//! ```
+//! Every op is taken from the pool once, when the queue pair is opened, and goes back when it is closed:
+//! the pool is not touched in between. An op is ours (`Idle`, `Staged`) or the device's (`Device`), and
+//! only its state here says so: no function touches the memory of one that the device has.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use dpdk_sys as sys;
+
+use super::{QueuePairId, QueuePairs, Running, Session, errno, unique_name};
+
+/// Ops per call of the driver.
+pub(crate) const BURST: usize = 32;
+/// Bytes of the longest operand or result.
+pub(crate) const AREA_LEN: usize = 512;
+
+const SUCCESS: u8 = sys::RTE_CRYPTO_OP_STATUS_SUCCESS as u8;
+const NOT_PROCESSED: u8 = sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED as u8;
+
+/// Our part of an op.
+#[repr(C, align(64))]
+struct Area {
+    index: u32,
+    input: [u8; AREA_LEN],
+    output: [u8; AREA_LEN],
+}
+
+/// Where the [`Area`] starts: after the larger of the two kinds of op.
+const AREA_AT: usize = {
+    let asym = size_of::<sys::rte_crypto_asym_op>();
+    let sym = size_of::<sys::rte_crypto_sym_op>();
+    let op = size_of::<sys::rte_crypto_op>() + if asym > sym { asym } else { sym };
+    op.next_multiple_of(align_of::<Area>())
+};
+/// Bytes of private data that make room for it, wherever DPDK's own part ends.
+const PRIVATE_LEN: u16 = (size_of::<Area>() + align_of::<Area>()) as u16;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Staged,
+    Device,
+}
+
+/// What came of handing staged ops to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    /// It took so many, which may be all.
+    Accepted(usize),
+    /// It took so many, and never will the next one, which is idle again.
+    Rejected(usize, u32),
+    /// It is stopped or gone.
+    Stopped,
+}
+
+/// An op that came back, idle again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Finished {
+    pub(crate) index: u32,
+    pub(crate) success: bool,
+}
+
+/// A queue pair of a device, which nobody else uses, and its ops.
+pub(crate) struct RawQueuePair {
+    device: u8,
+    queue_pair: u16,
+    /// Taken when this is dropped.
+    id: Option<QueuePairId>,
+    home: Arc<QueuePairs>,
+    _running: Running,
+    pool: ManuallyDrop<Pool>,
+    ops: Box<[NonNull<sys::rte_crypto_op>]>,
+    states: Box<[State]>,
+    staged: VecDeque<*mut sys::rte_crypto_op>,
+    with_device: usize,
+}
+
+impl RawQueuePair {
+    /// A queue pair from `home`, to which it returns when this is dropped, with `count` ops.
+    ///
+    /// # Errors
+    /// `None` if there is none left, or `rte_errno`: memory is used up, say.
+    pub(crate) fn new(
+        running: &Running,
+        home: &Arc<QueuePairs>,
+        count: u16,
+    ) -> Result<Self, Option<i32>> {
+        let name = unique_name("op");
+        // SAFETY: the name is copied; EAL runs.
+        let pool = unsafe {
+            sys::rte_crypto_op_pool_create(
+                name.as_ptr(),
+                sys::RTE_CRYPTO_OP_TYPE_UNDEFINED,
+                u32::from(count),
+                0,
+                PRIVATE_LEN,
+                home.device().socket(running),
+            )
+        };
+        let pool = Pool(NonNull::new(pool).ok_or_else(|| Some(errno()))?);
+        let mut taken = vec![ptr::null_mut(); usize::from(count)];
+        // SAFETY: the pool has `count` ops, and `taken` room for them.
+        let got = unsafe { sys::shim_op_alloc(pool.0.as_ptr(), taken.as_mut_ptr(), count) };
+        let ops: Box<[_]> = taken.into_iter().filter_map(NonNull::new).collect();
+        if got != count || ops.len() != usize::from(count) {
+            return Err(Some(libc::ENOMEM));
+        }
+        for (index, op) in (0..).zip(&ops) {
+            let area = Area {
+                index,
+                input: [0; AREA_LEN],
+                output: [0; AREA_LEN],
+            };
+            // SAFETY: the op is ours, and its private data has room for an aligned area.
+            unsafe { area_of(*op).write(area) };
+        }
+        let id = home.take().ok_or(None)?;
+        Ok(Self {
+            device: id.device.id,
+            queue_pair: id.index,
+            id: Some(id),
+            home: Arc::clone(home),
+            _running: running.clone(),
+            pool: ManuallyDrop::new(pool),
+            states: vec![State::Idle; ops.len()].into(),
+            staged: VecDeque::with_capacity(ops.len()),
+            with_device: 0,
+            ops,
+        })
+    }
+
+    /// Ops that the device has.
+    pub(crate) fn with_device(&self) -> usize {
+        self.with_device
+    }
+
+    /// Ops that wait to be submitted.
+    pub(crate) fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Stages op `index`: `input` to the private exponent of the RSA key of `session`, which must live
+    /// until the op is back. The result has as many bytes as the input.
+    ///
+    /// # Panics
+    /// If the op is not idle, or the input longer than [`AREA_LEN`].
+    pub(crate) fn stage_rsa(&mut self, index: u32, session: &Session, input: &[u8]) {
+        self.stage(index, input, |op, from, to| {
+            // SAFETY: the op is ours; its operands lie in its own area.
+            unsafe { sys::shim_set_rsa(op, session.as_ptr(), from, to) }
+        });
+    }
+
+    /// Stages op `index`: `input` to the exponent of `session` modulo its modulus.
+    ///
+    /// # Panics
+    /// As for [`RawQueuePair::stage_rsa`].
+    pub(crate) fn stage_modexp(&mut self, index: u32, session: &Session, input: &[u8]) {
+        self.stage(index, input, |op, from, to| {
+            // SAFETY: the op is ours; its operands lie in its own area.
+            unsafe { sys::shim_set_modexp(op, session.as_ptr(), from, to) }
+        });
+    }
+
+    fn stage(
+        &mut self,
+        index: u32,
+        input: &[u8],
+        set: impl FnOnce(*mut sys::rte_crypto_op, sys::shim_bytes, sys::shim_bytes),
+    ) {
+        let op = self.idle(index);
+        // SAFETY: the op is idle, so that nobody else has a reference to its area.
+        let area = unsafe { &mut *area_of(op) };
+        area.input[..input.len()].copy_from_slice(input);
+        let place = |data: *mut u8| sys::shim_bytes {
+            data,
+            // SAFETY: `data` lies in the op's own object.
+            iova: unsafe { sys::shim_op_iova(op.as_ptr(), data.cast()) },
+            length: input.len(),
+        };
+        let (from, to) = (
+            place(area.input.as_mut_ptr()),
+            place(area.output.as_mut_ptr()),
+        );
+        set(op.as_ptr(), from, to);
+        self.states[index as usize] = State::Staged;
+        self.staged.push_back(op.as_ptr());
+    }
+
+    /// Hands at most `max` staged ops to the device, one burst at most.
+    pub(crate) fn submit(&mut self, max: usize) -> Submitted {
+        let (front, _) = self.staged.as_mut_slices();
+        let count = front.len().min(max).min(BURST);
+        for op in &front[..count] {
+            // SAFETY: a staged op is ours.
+            unsafe { head_of(*op).status = NOT_PROCESSED }
+        }
+        // SAFETY: `count` ops, ours until the device takes them; the queue pair is set up, and nobody
+        // else uses it (what `id` stands for). `count` is at most BURST.
+        let taken = unsafe {
+            sys::shim_enqueue_burst(
+                self.device,
+                self.queue_pair,
+                front.as_mut_ptr(),
+                count as u16,
+            )
+        };
+        let taken = usize::from(taken).min(count);
+        if taken == 0 && count > 0 && errno() == libc::ENOTSUP {
+            return Submitted::Stopped;
+        }
+        for op in self.staged.drain(..taken) {
+            // SAFETY: only `index` is read, which no device writes.
+            let index = unsafe { index_of(op) };
+            self.states[index as usize] = State::Device;
+        }
+        self.with_device += taken;
+        if let (true, Some(&next)) = (taken < count, self.staged.front())
+            // SAFETY: refused, it is still ours.
+            && !matches!(unsafe { head_of(next).status }, SUCCESS | NOT_PROCESSED)
+        {
+            self.staged.pop_front();
+            // SAFETY: ours.
+            let index = unsafe { index_of(next) };
+            self.states[index as usize] = State::Idle;
+            return Submitted::Rejected(taken, index);
+        }
+        Submitted::Accepted(taken)
+    }
+
+    /// Takes at most `max` ops back, one burst at most; `None` if the device is stopped.
+    pub(crate) fn collect(&mut self, max: usize, done: &mut [Finished; BURST]) -> Option<usize> {
+        let mut ops = [ptr::null_mut(); BURST];
+        let max = max.min(BURST) as u16;
+        // SAFETY: room for `max` ops; see `submit`.
+        let count =
+            unsafe { sys::shim_dequeue_burst(self.device, self.queue_pair, ops.as_mut_ptr(), max) };
+        if count == 0 && errno() == libc::ENOTSUP {
+            return None;
+        }
+        for (&op, done) in ops.iter().zip(&mut *done).take(usize::from(count)) {
+            // SAFETY: the device gives back what it was given, which is ours again.
+            (done.index, done.success) = unsafe { (index_of(op), head_of(op).status == SUCCESS) };
+            self.states[done.index as usize] = State::Idle;
+        }
+        self.with_device -= usize::from(count);
+        Some(usize::from(count))
+    }
+
+    /// The result of op `index` in `len` bytes; meaningful after a success.
+    ///
+    /// # Panics
+    /// If the op is not idle, or `len` is above [`AREA_LEN`].
+    pub(crate) fn output(&self, index: u32, len: usize) -> &[u8] {
+        let op = self.idle(index);
+        // SAFETY: the op is idle: nobody writes its area while `self` is borrowed.
+        let area = unsafe { &*area_of(op) };
+        &area.output[..len]
+    }
+
+    /// Bytes that the device wrote for op `index` by a modexp session.
+    ///
+    /// # Panics
+    /// If the op is not idle.
+    pub(crate) fn modexp_written(&self, index: u32) -> usize {
+        // SAFETY: the op is ours and was set by `stage_modexp`; any bytes are a number.
+        unsafe { sys::shim_modexp_written(self.idle(index).as_ptr()) }
+    }
+
+    /// Wipes the operands and the result of op `index`, `len` bytes of each. (The memory is known to C,
+    /// so that no compiler may leave the writes out.)
+    ///
+    /// # Panics
+    /// As for [`RawQueuePair::output`].
+    pub(crate) fn wipe(&mut self, index: u32, len: usize) {
+        let op = self.idle(index);
+        // SAFETY: the op is idle, so that nobody else has a reference to its area.
+        let area = unsafe { &mut *area_of(op) };
+        area.input[..len].fill(0);
+        area.output[..len].fill(0);
+    }
+
+    /// Takes all staged ops back; `each` learns their indices.
+    pub(crate) fn unstage(&mut self, mut each: impl FnMut(u32)) {
+        while let Some(op) = self.staged.pop_front() {
+            // SAFETY: a staged op is ours.
+            let index = unsafe { index_of(op) };
+            self.states[index as usize] = State::Idle;
+            each(index);
+        }
+    }
+
+    fn idle(&self, index: u32) -> NonNull<sys::rte_crypto_op> {
+        let index = index as usize;
+        assert!(self.states[index] == State::Idle, "op {index} is in use");
+        self.ops[index]
+    }
+}
+
+impl Drop for RawQueuePair {
+    fn drop(&mut self) {
+        if self.with_device > 0 {
+            // The device may write to them still: their memory stays, and nobody else gets the queue
+            // pair. Its owner says so aloud.
+            return;
+        }
+        let mut ops: Vec<_> = self.ops.iter().map(|op| op.as_ptr()).collect();
+        // SAFETY: every op is ours, and used no more.
+        unsafe { sys::shim_op_free(ops.as_mut_ptr(), ops.len() as u16) };
+        // SAFETY: dropped once, here.
+        unsafe { ManuallyDrop::drop(&mut self.pool) };
+        if let Some(id) = self.id.take() {
+            self.home.put(id);
+        }
+    }
+}
+
+/// A pool of ops, all of which are back when it goes.
+struct Pool(NonNull<sys::rte_mempool>);
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: ours; nobody has an op of it.
+        unsafe { sys::rte_mempool_free(self.0.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// `op` is one of ours.
+unsafe fn area_of(op: NonNull<sys::rte_crypto_op>) -> *mut Area {
+    // SAFETY: the object goes on beyond, by PRIVATE_LEN at least; it starts at a cache line, and so
+    // does the area.
+    unsafe { op.as_ptr().byte_add(AREA_AT).cast() }
+}
+
+/// # Safety
+/// `op` is one of ours.
+unsafe fn index_of(op: *mut sys::rte_crypto_op) -> u32 {
+    // SAFETY: as in `area_of`; written once, when the queue pair was opened.
+    unsafe { (*op.byte_add(AREA_AT).cast::<Area>()).index }
+}
+
+/// # Safety
+/// `op` is one of ours, and not with the device, while the result lives.
+unsafe fn head_of<'a>(op: *mut sys::rte_crypto_op) -> &'a mut sys::shim_op_head {
+    // SAFETY: an op starts so, as the shim checks when it is compiled.
+    unsafe { &mut *op.cast() }
+}

@@ -1,0 +1,65 @@
+//! Crypto devices of DPDK: `rte_cryptodev` queue pairs, software (`crypto_openssl`) and cards alike.
+//!
+//! ```no_run
+//! use spinlane_cryptodev::{Device, QueuePairConfig};
+//! use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
+//!
+//! let eal = Eal::init(&EalConfig::default())?;
+//! let device = DpdkDevice::open(&eal, &"crypto_openssl,queue_pairs=2".parse()?)?;
+//! let queue_pair = device.queue_pair(QueuePairConfig::default())?; // on the thread that polls it
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! An op is copied into memory of DPDK's (which a card can read), handed over in the device's bursts
+//! from `dequeue_burst` and `flush`, and copied back when it is done.
+//!
+//! # Invariants
+//! - DPDK is called in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: a software driver
+//!   computes as it is given ops, and a fiber's stack is no place for that.
+//! - A driver that computes on the caller's core is given about [`BUDGET_US`] of work per call, or one op;
+//!   a card as many as it takes.
+//! - Never more ops in flight than a ring of n descriptors holds, which is n - 1.
+//! - An op that the device refuses for good ends with an error, and those behind it go on.
+//! - One session per queue pair and key, since drivers change a session as they run ops: a shared
+//!   one crashes. A key's sessions end some time after the key: when room is needed or another key comes.
+//! - No RSA result leaves unless its public power is the block it was made from. One that
+//!   fails is an error of the device (counted in `faults_caught`), and its bytes are wiped.
+//! - Padding is never the device's: cards have no other than none.
+//! - EAL is initialised once per process, and outlives every device, which outlive their queue pairs.
+//! - After the first op of a key a burst allocates nothing, except what a driver does: `crypto_openssl`
+//!   allocates numbers per op.
+//! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else.
+//!
+//! # Which ops
+//! RSA-2048, RSA-3072 and RSA-4096, where the device signs by keys in quintuple (CRT) format, or
+//! raises to powers. All else is refused by [`Device::capabilities`], and lcores compute it themselves:
+//! no driver of 22.11 that runs without a card offers an elliptic curve.
+//!
+//! # Not verified
+//! There was no card to try. What only Intel QAT can show:
+//! - that `crypto_qat` takes the sessions and ops as they are (its sources say so; it returns a bad op
+//!   through dequeue, which is handled as any failed op);
+//! - that probing by PCI address finds it (`dpdk:0000:3d:01.0`), with vfio-pci and hugepages;
+//! - stopping and starting under load, and what ops in its rings do then;
+//! - throughput and latency, and whether 32 ops per doorbell is enough;
+//! - DPDK 23.11 and 24.11 (see `dpdk-sys`).
+
+#![deny(unsafe_code)]
+#![cfg(feature = "dpdk")]
+
+mod crt;
+mod device;
+mod eal;
+mod ffi;
+mod queue_pair;
+mod sessions;
+mod spec;
+
+pub use device::{DpdkDevice, OpenError};
+pub use eal::{Eal, EalConfig, EalError};
+pub use ffi::{HandedOver, HeapStats};
+pub use queue_pair::BUDGET_US;
+pub use spec::Spec;
+
+/// What a device spec starts with.
+pub const NAME: &str = "dpdk";

@@ -1,0 +1,40 @@
+//! Bindings to an installed DPDK's cryptodev, EAL and ethdev, linked dynamically.
+//!
+//! bindgen reads the installed headers at every build, as pkg-config says where they are. What they
+//! have as static inlines (the bursts, ops from a pool, `rte_errno`) and what moved between releases
+//! is a function of `shim.c`, named `shim_…`. Drivers (PMDs) are not linked: EAL loads them from its
+//! own directory.
+//!
+//! # Invariants
+//! - Declares, and does nothing else: safety is up to the caller.
+//! - Without the feature `link` it is empty, needs no DPDK and links nothing; with it, a build
+//!   without DPDK or libclang stops and says which package to install.
+//!
+//! # Releases
+//! | | status | what differs |
+//! |---|---|---|
+//! | 22.11 | in use, tested | RSA padding stands in the op |
+//! | 23.11 | not tried | as 22.11 for all that is bound (EC keys moved to the session; none is bound) |
+//! | 24.11 | not tried | RSA padding stands in the session's transform, `d` and `qt` side by side |
+//!
+//! `shim.c` takes the right one by `RTE_VERSION`; nothing in Rust sees these structures. An older
+//! release than 22.11 is refused at build time, a newer one than 24.11 warned of.
+
+#![cfg(feature = "link")]
+
+/// What bindgen made. Documented where it comes from: DPDK's API reference.
+#[allow(
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unsafe_op_in_unsafe_fn,
+    unused,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+mod bindings {
+    include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+}
+
+pub use bindings::*;
