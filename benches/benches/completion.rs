@@ -12,7 +12,7 @@
 //! completion, of which `1` or `32` are found by a turn of the loop.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
@@ -20,8 +20,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use spinlane_benches::connection::Connection;
 use spinlane_cryptodev::{Capabilities, DeviceStats, OpBurst, OpStatus, QueuePair, Request};
-use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
+use spinlane_job as job;
 use spinlane_lcore::{Config, Conn, Entered, Lcore, offload};
 
 const CONNECTIONS: usize = 256;
@@ -86,16 +87,18 @@ impl QueuePair for DoneDevice {
 
     fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
         let count = ops.len();
-        self.done.extend(ops.drain(..).map(|mut op| {
+        while let Some(mut op) = ops.pop_front() {
             op.status = OpStatus::Success;
-            op
-        }));
+            self.done.push_back(op);
+        }
         count
     }
 
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
         let count = self.per_poll.get().min(max).min(self.done.len());
-        done.extend(self.done.drain(..count));
+        for op in self.done.drain(..count) {
+            done.push_back(op);
+        }
         count
     }
 
@@ -115,25 +118,6 @@ struct Connections {
     all: Vec<Connection>,
 }
 
-struct Connection {
-    job: Rc<Job>,
-    _wait_ctx: Rc<WaitCtx>,
-    /// What the callback is called with.
-    _notice: Box<Notice>,
-}
-
-struct Notice {
-    lcore: Lcore,
-    conn: Conn,
-}
-
-extern "C" fn queue_connection(notice: *mut c_void) -> c_int {
-    // SAFETY: it points to the notice of a connection, which outlives its job.
-    let notice = unsafe { &*notice.cast::<Notice>() };
-    notice.lcore.make_ready(notice.conn);
-    1
-}
-
 impl Connections {
     fn new(found: usize) -> Self {
         let lcore = Lcore::new(Config::default());
@@ -145,8 +129,11 @@ impl Connections {
         job::init_thread(CONNECTIONS, CONNECTIONS).expect("a pool of jobs");
         let stop = Rc::new(Cell::new(false));
         let entered = lcore.enter();
+        let submit = || {
+            offload(&Request::x25519_keygen(&[1; 32]), &mut [0; 32]).expect("a device");
+        };
         let all = (0..CONNECTIONS as u64)
-            .map(|id| Connection::start(&lcore, Conn(id), &stop))
+            .map(|id| Connection::start(&lcore, Conn(id), &stop, submit))
             .collect();
         Self {
             lcore,
@@ -171,8 +158,7 @@ impl Connections {
         });
         assert_eq!(count, self.per_poll.get());
         for Conn(id) in &ready[..count] {
-            let resumed = self.all[*id as usize].job.resume();
-            resumed.expect("its op is done");
+            self.all[*id as usize].resume();
         }
         took
     }
@@ -183,35 +169,6 @@ impl Drop for Connections {
         self.stop.set(true);
         while self.lcore.in_flight() > 0 {
             self.turn();
-        }
-    }
-}
-
-impl Connection {
-    fn start(lcore: &Lcore, conn: Conn, stop: &Rc<Cell<bool>>) -> Self {
-        let mut notice = Box::new(Notice {
-            lcore: lcore.clone(),
-            conn,
-        });
-        let wait_ctx = WaitCtx::new();
-        wait_ctx.set_callback(Some(Callback {
-            function: queue_connection,
-            argument: std::ptr::from_mut(&mut *notice).cast(),
-        }));
-        let stop = Rc::clone(stop);
-        let submit_for_ever = move || {
-            while !stop.get() {
-                offload(&Request::x25519_keygen(&[1; 32]), &mut [0; 32]).expect("a device");
-            }
-            0
-        };
-        match job::start(Some(&wait_ctx), submit_for_ever) {
-            Ok((Progress::Paused, Some(job))) => Self {
-                job,
-                _wait_ctx: wait_ctx,
-                _notice: notice,
-            },
-            _ => panic!("the job did not pause"),
         }
     }
 }

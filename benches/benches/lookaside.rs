@@ -10,7 +10,6 @@
 //! Figures of the hop are per burst, and `thrpt` per op.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
 use spinlane::device;
+use spinlane_benches::connection::Connection;
 use spinlane_benches::cores;
 use spinlane_cryptodev::test_keys::{der, rsa};
 use spinlane_cryptodev::{
@@ -25,7 +25,7 @@ use spinlane_cryptodev::{
     QueuePairConfig, Request, Token,
 };
 use spinlane_driver_lookaside::{LookasideDevice, Settings};
-use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
+use spinlane_job as job;
 use spinlane_lcore::{Config, Conn, Lcore, offload};
 
 const BURSTS: [usize; 3] = [1, 8, 32];
@@ -185,30 +185,17 @@ struct Connections {
     all: Vec<Connection>,
 }
 
-struct Connection {
-    job: Rc<Job>,
-    _wait_ctx: Rc<WaitCtx>,
-    /// What the callback is called with.
-    _notice: Box<Notice>,
-}
-
-struct Notice {
-    lcore: Lcore,
-    conn: Conn,
-}
-
-extern "C" fn queue_connection(notice: *mut c_void) -> c_int {
-    // SAFETY: it points to the notice of a connection, which outlives its job.
-    let notice = unsafe { &*notice.cast::<Notice>() };
-    notice.lcore.make_ready(notice.conn);
-    1
-}
-
 impl Connections {
     /// On `lcore`, which is the current one.
     fn new(lcore: &Lcore, key: &Arc<Key>) -> Self {
         let stop = Rc::new(Cell::new(false));
-        let start = |id| Connection::start(lcore, Conn(id), key, &stop);
+        let start = |id| {
+            let (key, block) = (Arc::clone(key), [0x21; 512]);
+            Connection::start(lcore, Conn(id), &stop, move || {
+                let request = Request::rsa_private(&key, &block).expect("below the modulus");
+                offload(&request, &mut [0; 512]).expect("a device");
+            })
+        };
         Self {
             lcore: lcore.clone(),
             all: (0..CONNECTIONS as u64).map(start).collect(),
@@ -221,8 +208,7 @@ impl Connections {
         self.lcore.poll().expect("not called from a job");
         let mut resumed = 0;
         while let Some(Conn(id)) = self.lcore.next_ready() {
-            let result = self.all[id as usize].job.resume();
-            result.expect("its op is done");
+            self.all[id as usize].resume();
             resumed += 1;
         }
         resumed
@@ -234,37 +220,6 @@ impl Drop for Connections {
         self.stop.set(true);
         while self.lcore.in_flight() > 0 {
             self.iterate();
-        }
-    }
-}
-
-impl Connection {
-    fn start(lcore: &Lcore, conn: Conn, key: &Arc<Key>, stop: &Rc<Cell<bool>>) -> Self {
-        let mut notice = Box::new(Notice {
-            lcore: lcore.clone(),
-            conn,
-        });
-        let wait_ctx = WaitCtx::new();
-        wait_ctx.set_callback(Some(Callback {
-            function: queue_connection,
-            argument: std::ptr::from_mut(&mut *notice).cast(),
-        }));
-        let (key, stop) = (Arc::clone(key), Rc::clone(stop));
-        let submit_until_stopped = move || {
-            let block = [0x21; 512];
-            while !stop.get() {
-                let request = Request::rsa_private(&key, &block).expect("below the modulus");
-                offload(&request, &mut [0; 512]).expect("a device");
-            }
-            0
-        };
-        match job::start(Some(&wait_ctx), submit_until_stopped) {
-            Ok((Progress::Paused, Some(job))) => Self {
-                job,
-                _wait_ctx: wait_ctx,
-                _notice: notice,
-            },
-            _ => panic!("the job did not pause"),
         }
     }
 }

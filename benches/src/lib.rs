@@ -19,6 +19,8 @@
 //! The core is the last one the process may use, or the one that the
 //! environment variable `SPINLANE_BENCH_CORE` names.
 
+pub mod connection;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::{env, process};

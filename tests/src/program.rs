@@ -73,6 +73,28 @@ pub fn has(program: &str) -> bool {
     found
 }
 
+/// The cores that this process may use; at least one.
+///
+/// # Panics
+/// The kernel does not tell.
+pub fn cores() -> Vec<usize> {
+    let ids = core_affinity::get_core_ids().expect("the kernel tells which cores there are");
+    ids.into_iter().map(|id| id.id).collect()
+}
+
+/// The first two of [`cores`]. If there is but one, says so where the test harness does not swallow it.
+pub fn two_cores() -> Option<[usize; 2]> {
+    let two = cores().first_chunk().copied();
+    if two.is_none() {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: it wants two cores, and this process may use one"
+        );
+    }
+    two
+}
+
 /// Runs `command` to its end, with `input` to its standard input.
 ///
 /// # Panics

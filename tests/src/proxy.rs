@@ -16,6 +16,9 @@ static ONE: Mutex<()> = Mutex::new(());
 /// What `--tls` takes.
 pub const LIBRARIES: [&str; 2] = ["rustls", "openssl"];
 
+/// Limits that a busy machine might reach though nothing is wrong: far away, unless a test sets them.
+const LIMITS: [&str; 3] = ["--handshake-timeout", "--op-deadline", "--drain-timeout"];
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -25,6 +28,8 @@ pub struct Proxy {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+    /// Open file descriptors before the first connection.
+    idle_descriptors: usize,
     _one: MutexGuard<'static, ()>,
 }
 
@@ -51,6 +56,9 @@ impl Proxy {
             .args(["proxy", "--listen", "127.0.0.1:0"])
             .args(args)
             .env("NO_COLOR", "1");
+        for limit in LIMITS.iter().filter(|limit| !args.contains(limit)) {
+            command.args([limit, "100"]);
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -64,6 +72,7 @@ impl Proxy {
             stdout,
             stderr,
             readers: vec![reader, error_reader],
+            idle_descriptors: 0,
             _one: one,
         };
         // The last line of what it says at its start is a line to try.
@@ -81,6 +90,7 @@ impl Proxy {
             .find_map(|line| line.split_once("listens on "))
             .expect("an address");
         proxy.address = line.1.trim().parse().expect("an address");
+        proxy.idle_descriptors = proxy.descriptors();
         proxy
     }
 
@@ -105,6 +115,36 @@ impl Proxy {
             .clone()
     }
 
+    /// Calls `load` until it leaves memory as it was, when all its connections are closed; returns how
+    /// often. A leak grows each time; what pools hold depends on how many connections chance to meet.
+    ///
+    /// # Panics
+    /// Memory still grows at the fifth call.
+    pub fn stops_growing(&self, mut load: impl FnMut()) -> usize {
+        self.wait_until_all_closed();
+        let mut sizes_kib = vec![self.memory_kib()];
+        for round in 1..=5 {
+            load();
+            self.wait_until_all_closed();
+            let (before_kib, after_kib) = (sizes_kib[round - 1], self.memory_kib());
+            sizes_kib.push(after_kib);
+            if after_kib < before_kib + 1024 {
+                return round;
+            }
+        }
+        panic!("memory grows: {sizes_kib:?} KiB; {}", self.said());
+    }
+
+    /// Waits until no connection is left.
+    ///
+    /// # Panics
+    /// One stays.
+    pub fn wait_until_all_closed(&self) {
+        self.wait_until("all connections are closed", |proxy| {
+            proxy.descriptors() == proxy.idle_descriptors
+        });
+    }
+
     /// Memory in use (VmRSS), KiB.
     ///
     /// # Panics
@@ -123,10 +163,7 @@ impl Proxy {
     }
 
     /// Open file descriptors.
-    ///
-    /// # Panics
-    /// It is not running.
-    pub fn descriptors(&self) -> usize {
+    fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
             .expect("it runs")
             .count()

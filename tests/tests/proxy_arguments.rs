@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use spinlane_tests::identity::self_signed;
-use spinlane_tests::program::{TempDir, has, run, spinlane};
+use spinlane_tests::program::{TempDir, cores, has, run, spinlane};
 
 /// Starts a proxy that is expected to fail; returns what it says.
 fn complaint(args: &[&str]) -> String {
@@ -58,7 +58,11 @@ fn values_that_mean_nothing() {
         &["--cores", "4095"],
         &["--cores", "core 4095 does not exist", "usable cores"],
     );
-    complains(&["--cores", "0,0"], &["--cores", "core 0 is named twice"]);
+    let core = cores()[0];
+    complains(
+        &["--cores", &format!("{core},{core}")],
+        &["--cores", &format!("core {core} is named twice")],
+    );
     complains(
         &["--device", "abacus"],
         &["--device abacus", "unknown device", "auto, mb, soft"],

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
 
 use spinlane_tests::client::{TlsClient, context};
+use spinlane_tests::program::two_cores;
 use spinlane_tests::proxy::Proxy;
 
 /// `clients` connections that are all open at once, each with a request before and after that.
@@ -42,24 +43,14 @@ fn in_sequence(address: SocketAddr, count: usize) {
 /// Nothing is left of `count` connections.
 fn leaves_nothing_behind(count: usize) {
     let proxy = Proxy::start(&[]);
-    let idle_descriptors = proxy.descriptors();
-    let all_closed = |proxy: &Proxy| proxy.descriptors() == idle_descriptors;
-    // Pools fill, and stay: three times, as chance decides how many handshakes meet.
-    for _ in 0..3 {
-        at_once(proxy.address, 256);
-    }
-    proxy.wait_until("all connections are closed", all_closed);
-    let before_kib = proxy.memory_kib();
-    in_sequence(proxy.address, count);
+    // Pools fill, and stay.
     at_once(proxy.address, 256);
-    proxy.wait_until("all connections are closed", all_closed);
-    let after_kib = proxy.memory_kib();
-    assert!(
-        after_kib < before_kib + 2048,
-        "memory grew from {before_kib} to {after_kib} KiB"
-    );
+    let rounds = proxy.stops_growing(|| {
+        in_sequence(proxy.address, count);
+        at_once(proxy.address, 256);
+    });
     let ended = proxy.stop();
-    let expected = count as u64 + 4 * 256;
+    let expected = (256 + rounds * (count + 256)) as u64;
     assert_eq!(
         (ended.count("handshakes ("), ended.closed("finished")),
         (expected, expected),
@@ -82,8 +73,7 @@ fn ten_thousand_connections_leave_nothing_behind() {
 
 #[test]
 fn connections_dropped_in_their_handshakes_leave_nothing_behind() {
-    let proxy = Proxy::start(&["--cores", "0", "--self-signed", "rsa2048"]);
-    let idle_descriptors = proxy.descriptors();
+    let proxy = Proxy::start(&["--self-signed", "rsa2048"]);
     let hello = spinlane_tests::client::hello();
     for number in 0..1000 {
         let mut socket = TcpStream::connect(proxy.address).unwrap();
@@ -93,9 +83,7 @@ fn connections_dropped_in_their_handshakes_leave_nothing_behind() {
             let _ = socket.read(&mut [0; 16]);
         }
     }
-    proxy.wait_until("all connections are closed", |proxy| {
-        proxy.descriptors() == idle_descriptors
-    });
+    proxy.wait_until_all_closed();
     TlsClient::connect(proxy.address, &context(), None)
         .unwrap()
         .get()
@@ -135,12 +123,7 @@ fn connections_beyond_the_limit_wait_their_turn() {
 
 #[test]
 fn cores_share_the_connections() {
-    let cores = core_ids();
-    let [.., one, other] = cores[..] else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED cores_share_the_connections: there is but one core"
-        );
+    let Some([one, other]) = two_cores() else {
         return;
     };
     let proxy = Proxy::start(&["--cores", &format!("{one},{other}")]);
@@ -159,20 +142,4 @@ fn cores_share_the_connections() {
         "each core gets some: {}",
         ended.stdout
     );
-}
-
-/// The cores that this process may use.
-fn core_ids() -> Vec<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
-        .unwrap();
-    let ranges = list
-        .trim()
-        .split(',')
-        .map(|range| range.split_once('-').unwrap_or((range, range)));
-    ranges
-        .flat_map(|(first, last)| first.parse().unwrap()..=last.parse().unwrap())
-        .collect()
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use spinlane_tests::client::{TlsClient, context};
-use spinlane_tests::program::PATIENCE;
+use spinlane_tests::program::{PATIENCE, cores};
 use spinlane_tests::proxy::Proxy;
 
 /// Samples by name and labels.
@@ -82,9 +82,8 @@ fn sum(samples: &Samples, name: &str, wanted: &[(&str, &str)]) -> f64 {
 
 #[test]
 fn counters_are_scraped_and_add_up() {
-    let core = core_affinity::get_core_ids().unwrap()[0].id;
     // Both share a core, where there is but one.
-    let device = format!("lookaside:soft@{core},sleep_us=20");
+    let device = format!("lookaside:soft@{},sleep_us=20", cores()[0]);
     let proxy = Proxy::start(&[
         "--device",
         &device,
@@ -108,14 +107,13 @@ fn counters_are_scraped_and_add_up() {
     for _ in 0..HANDSHAKES {
         drop(TlsClient::connect(proxy.address, &ctx, None).unwrap());
     }
+    let mut answer = String::new();
     proxy.wait_until("all connections are closed", |_| {
-        let samples = parse(body(&get(
-            address,
-            "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
-        )));
-        sum(&samples, "connections_open", &[]) == 0.0
+        answer = get(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let samples = parse(body(&answer));
+        // On a busy machine the core may answer too late.
+        sum(&samples, "core_up", &[]) == 1.0 && sum(&samples, "connections_open", &[]) == 0.0
     });
-    let answer = get(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(
         answer.contains("Content-Type: text/plain; version=0.0.4\r\n"),
@@ -124,7 +122,6 @@ fn counters_are_scraped_and_add_up() {
     let samples = parse(body(&answer));
 
     let all = HANDSHAKES as f64;
-    assert_eq!(sum(&samples, "core_up", &[]), 1.0);
     assert_eq!(sum(&samples, "handshakes_total", &[]), all);
     assert_eq!(sum(&samples, "connections_accepted_total", &[]), all);
     assert_eq!(sum(&samples, "connections_closed_total", &[]), all);

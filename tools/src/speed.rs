@@ -1,16 +1,20 @@
 //! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls or
 //! crypto_mb's RSA.
 
+mod aead;
 #[cfg(target_arch = "x86_64")]
 mod crypto_mb;
 mod peer;
 pub mod point;
 
 use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
 use serde::Serialize;
-use spinlane::cryptodev::{Device, OpKind};
+use spinlane::cryptodev::aead::Algorithm as Aead;
+use spinlane::cryptodev::{Device, DeviceStats, OpKind};
 use spinlane::device;
 
+use self::aead::{Evp, Sealing, Timed, Work};
 use self::peer::{Peer, Whom};
 use self::point::{Keys, Point};
 use crate::measure::{Spread, on_core, pairs, percentile_us, within};
@@ -20,15 +24,24 @@ use crate::measure::{Spread, on_core, pairs, percentile_us, within};
 /// A burst of ops is enqueued, then the queue pair is polled until all are back. Rounds take turns
 /// with rounds of the peer, by default OpenSSL's own EVP call for the same op, on one pinned core; a pair of rounds
 /// during which the thread was preempted is thrown away and made up for, at most four times as
-/// often.
+/// often. AEAD algorithms are measured sealing records with 16 bytes of associated data; OpenSSL seals one after
+/// the other with a context made once, in as many buffers as a burst has.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Devices [default: all that this machine has].
     #[arg(long, value_delimiter = ',', value_name = "SPEC")]
     device: Vec<String>,
-    /// Algorithms, e.g. rsa2048,ecdsa-p256 [default: all that the device has].
+    /// Algorithms, e.g. rsa2048,ecdsa-p256,aes-128-gcm [default: all that the device has].
     #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = algorithm)]
-    algorithm: Vec<OpKind>,
+    algorithm: Vec<Algorithm>,
+    /// Bytes of data per op, of AEAD algorithms.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        default_value = "64,1024,16384"
+    )]
+    size: Vec<usize>,
     /// Ops enqueued at a time [default: 1,8,32, or 8 against crypto_mb].
     #[arg(long, value_delimiter = ',', value_name = "N")]
     burst: Vec<usize>,
@@ -46,11 +59,49 @@ pub struct Args {
     json: bool,
 }
 
-/// One device, algorithm and burst.
-#[derive(Debug, Serialize)]
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Op(OpKind),
+    Aead(Aead),
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Op(kind) => kind.name(),
+            Self::Aead(algorithm) => algorithm.name(),
+        }
+    }
+
+    /// All that `device` offers.
+    fn of(device: &dyn Device) -> Vec<Self> {
+        let aead = device.aead().map(|aead| aead.aead_capabilities());
+        let kinds = device.capabilities().iter().map(Self::Op);
+        let aead = aead
+            .unwrap_or_default()
+            .iter()
+            .map(Self::Aead)
+            .collect::<Vec<_>>();
+        kinds.chain(aead).collect()
+    }
+}
+
+/// One of the two that are measured by turns.
+trait Side {
+    /// Ops for at least `slice_ns` of CPU time; ops per second of it.
+    fn round(&mut self, slice_ns: u64) -> Result<f64>;
+    /// Nanoseconds per op.
+    fn latency_ns(&self) -> &Histogram<u64>;
+}
+
+/// One device, algorithm, size and burst.
+#[derive(Debug, Default, Serialize)]
 struct Report {
     device: String,
     algorithm: &'static str,
+    /// Bytes of data per op; none if the algorithm gives its length.
+    size: Option<usize>,
     burst: usize,
     core: usize,
     /// Pairs of rounds that count.
@@ -66,6 +117,8 @@ struct Report {
     /// From before the enqueue until it was given back.
     latency_us_p50: f64,
     latency_us_p99: f64,
+    /// Gigabytes of data per second of CPU time, where an op has a size.
+    gb_per_s: Option<f64>,
     /// Mean number of lanes filled; none if there was no batch.
     batch_fill_mean: Option<f64>,
     batches: u64,
@@ -102,11 +155,15 @@ pub fn run(args: &Args) -> Result<()> {
     })
 }
 
-fn algorithm(name: &str) -> Result<OpKind> {
-    OpKind::from_name(name).with_context(|| {
-        let names: Vec<_> = OpKind::ALL.iter().map(|kind| kind.name()).collect();
-        format!("unknown algorithm; there are: {}", names.join(", "))
-    })
+fn algorithm(name: &str) -> Result<Algorithm> {
+    let ops = OpKind::ALL.into_iter().map(Algorithm::Op);
+    let mut all = ops.chain(Aead::ALL.into_iter().map(Algorithm::Aead));
+    all.clone()
+        .find(|algorithm| algorithm.name() == name)
+        .with_context(|| {
+            let names: Vec<_> = all.by_ref().map(Algorithm::name).collect();
+            format!("unknown algorithm; there are: {}", names.join(", "))
+        })
 }
 
 /// On the pinned thread: one report after the other to `report`.
@@ -125,11 +182,26 @@ fn measure(args: &Args, core: usize, mut report: impl FnMut(Report) -> Result<()
     for &burst in bursts {
         within("--burst", burst, 1..=4096)?;
     }
+    for &size in &args.size {
+        within("--size", size, 0..=aead::MAX_SIZE)?;
+    }
     let keys = Keys::default();
     for device in devices(&args.device)? {
-        for kind in kinds(&*device, &args.algorithm)? {
-            for &burst in bursts {
-                report(measure_point(args, core, &*device, kind, burst, &keys)?)?;
+        for algorithm in algorithms(&*device, &args.algorithm)? {
+            match algorithm {
+                Algorithm::Op(kind) => {
+                    for &burst in bursts {
+                        report(measure_op(args, core, &*device, kind, burst, &keys)?)?;
+                    }
+                }
+                Algorithm::Aead(algorithm) => {
+                    for &size in &args.size {
+                        for &burst in bursts {
+                            let sealing = Sealing::new(&*device, algorithm, size, burst)?;
+                            report(measure_aead(args, core, sealing)?)?;
+                        }
+                    }
+                }
             }
         }
     }
@@ -149,15 +221,16 @@ fn devices(specs: &[String]) -> Result<Vec<Box<dyn Device>>> {
 }
 
 /// The algorithms named, or all that `device` has.
-fn kinds(device: &dyn Device, named: &[OpKind]) -> Result<Vec<OpKind>> {
-    let has = device.capabilities();
+fn algorithms(device: &dyn Device, named: &[Algorithm]) -> Result<Vec<Algorithm>> {
+    let has = Algorithm::of(device);
     if named.is_empty() {
-        return Ok(has.iter().collect());
+        return Ok(has);
     }
-    if let Some(missing) = named.iter().find(|&&kind| !has.has(kind)) {
-        let names: Vec<_> = has.iter().map(OpKind::name).collect();
+    if let Some(missing) = named.iter().find(|algorithm| !has.contains(algorithm)) {
+        let names: Vec<_> = has.iter().map(|algorithm| algorithm.name()).collect();
         bail!(
-            "--algorithm {missing}: device {} does not have it; it has: {}",
+            "--algorithm {}: device {} does not have it; it has: {}",
+            missing.name(),
             device.name(),
             names.join(", ")
         );
@@ -165,7 +238,7 @@ fn kinds(device: &dyn Device, named: &[OpKind]) -> Result<Vec<OpKind>> {
     Ok(named.to_vec())
 }
 
-fn measure_point(
+fn measure_op(
     args: &Args,
     core: usize,
     device: &dyn Device,
@@ -177,52 +250,85 @@ fn measure_point(
     let mut point = Point::new(device, kind, burst, key)?;
     let mut peer = Peer::new(args.peer, kind, key)?;
     point.warm_up()?;
+    let report = Report {
+        device: device.name().to_owned(),
+        algorithm: kind.name(),
+        burst,
+        core,
+        ..by_turns(args, &mut point, &mut peer)?
+    };
+    Ok(report.with_stats(point.stats()))
+}
+
+fn measure_aead(args: &Args, core: usize, mut sealing: Timed<Sealing>) -> Result<Report> {
+    if args.peer != Whom::Openssl {
+        bail!("--peer {}: does not seal; leave it out", args.peer.name());
+    }
+    let mut peer = Evp::new(&sealing.work)?;
+    let turns = by_turns(args, &mut sealing, &mut peer)?;
+    let sealing = sealing.work;
+    let report = Report {
+        device: sealing.device().to_owned(),
+        algorithm: sealing.algorithm().name(),
+        size: Some(sealing.size()),
+        burst: sealing.burst(),
+        core,
+        gb_per_s: Some(turns.ops_per_s * sealing.size() as f64 / 1e9),
+        ..turns
+    };
+    Ok(report.with_stats(sealing.stats()))
+}
+
+/// Measures both sides by turns; what is measured is left to be filled in.
+fn by_turns(args: &Args, ours: &mut dyn Side, theirs: &mut dyn Side) -> Result<Report> {
     // Short rounds, so that few are preempted; several, so that there is a spread.
     let slice_ns = ((args.seconds * 1e9 / 10.0) as u64).clamp(100_000, 20_000_000);
     let wanted = ((args.seconds * 1e9) as u64 / (2 * slice_ns)).max(3) as usize;
     let rounds = pairs(wanted, |number| {
         Ok(if number % 2 == 0 {
-            let first = point.round(slice_ns)?;
-            (first, peer.round(slice_ns)?)
+            let first = ours.round(slice_ns)?;
+            (first, theirs.round(slice_ns)?)
         } else {
-            let first = peer.round(slice_ns)?;
-            (point.round(slice_ns)?, first)
+            let first = theirs.round(slice_ns)?;
+            (ours.round(slice_ns)?, first)
         })
     })?;
     let ratio = Spread::of(rounds.kept.iter().map(|(ours, theirs)| ours / theirs))?;
-    let stats = point.stats();
     Ok(Report {
-        device: device.name().to_owned(),
-        algorithm: kind.name(),
-        burst,
-        core,
         rounds: rounds.kept.len(),
         rounds_thrown_away: rounds.thrown_away,
         preempted: rounds.preempted,
-        ops: stats.dequeued,
         ops_per_s: Spread::of(rounds.kept.iter().map(|pair| pair.0))?.median,
-        latency_us_p50: percentile_us(&point.latency_ns, 50.0),
-        latency_us_p99: percentile_us(&point.latency_ns, 99.0),
-        batch_fill_mean: (stats.batches != 0).then(|| stats.batched as f64 / stats.batches as f64),
-        batches: stats.batches,
-        scalar: stats.scalar,
-        failed: stats.failed,
+        latency_us_p50: percentile_us(ours.latency_ns(), 50.0),
+        latency_us_p99: percentile_us(ours.latency_ns(), 99.0),
         peer: args.peer.name().to_owned(),
         peer_ops_per_s: Spread::of(rounds.kept.iter().map(|pair| pair.1))?.median,
-        peer_latency_us_p50: percentile_us(&peer.latency_ns, 50.0),
-        peer_latency_us_p99: percentile_us(&peer.latency_ns, 99.0),
+        peer_latency_us_p50: percentile_us(theirs.latency_ns(), 50.0),
+        peer_latency_us_p99: percentile_us(theirs.latency_ns(), 99.0),
         ratio_median: ratio.median,
         ratio_min: ratio.min,
         ratio_max: ratio.max,
+        ..Report::default()
     })
 }
 
 impl Report {
+    fn with_stats(mut self, stats: DeviceStats) -> Self {
+        self.ops = stats.dequeued;
+        self.batch_fill_mean =
+            (stats.batches != 0).then(|| stats.batched as f64 / stats.batches as f64);
+        self.batches = stats.batches;
+        self.scalar = stats.scalar;
+        self.failed = stats.failed;
+        self
+    }
+
     fn print_header(peer: Whom) {
         println!(
-            "{:<10} {:<14} {:>5} {:>10} {:>10} {:>10} {:>5} {:>10}  ratio to {} (min to max)",
+            "{:<10} {:<17} {:>5} {:>5} {:>10} {:>10} {:>10} {:>5} {:>10}  ratio to {} (min to max)",
             "device",
             "algorithm",
+            "size",
             "burst",
             "ops/s",
             "p50 us",
@@ -235,9 +341,10 @@ impl Report {
 
     fn print(&self) {
         println!(
-            "{:<10} {:<14} {:>5} {:>10.0} {:>10.1} {:>10.1} {:>5} {:>10.0}  {:.2} ({:.2} to {:.2}){}",
+            "{:<10} {:<17} {:>5} {:>5} {:>10.0} {:>10.2} {:>10.2} {:>5} {:>10.0}  {:.2} ({:.2} to {:.2}){}",
             self.device,
             self.algorithm,
+            self.size.map_or("-".to_owned(), |size| size.to_string()),
             self.burst,
             self.ops_per_s,
             self.latency_us_p50,
@@ -295,7 +402,11 @@ mod tests {
         let args =
             parse("--device soft,mb --algorithm rsa2048,x25519-derive --burst 4 --core 1").unwrap();
         assert_eq!(args.device, ["soft", "mb"]);
-        assert_eq!(args.algorithm, [OpKind::Rsa2048, OpKind::X25519Derive]);
+        let kinds = [OpKind::Rsa2048, OpKind::X25519Derive].map(Algorithm::Op);
+        assert_eq!(
+            (args.algorithm, args.size),
+            (kinds.to_vec(), vec![64, 1024, 16384])
+        );
         assert_eq!((args.burst, args.core), (vec![4], Some(1)));
     }
 
@@ -303,12 +414,15 @@ mod tests {
     fn a_wrong_argument_is_named_with_what_there_is() {
         let text = parse("--algorithm rsa1024").unwrap_err().to_string();
         assert!(
-            text.contains("rsa1024") && text.contains("--algorithm") && text.contains("rsa2048"),
+            ["rsa1024", "--algorithm", "rsa2048", "aes-128-gcm"]
+                .iter()
+                .all(|word| text.contains(word)),
             "{text}"
         );
         for (line, culprit) in [
             ("--device warp", "--device: unknown device \"warp\""),
             ("--burst 0", "--burst 0"),
+            ("--size 70000", "--size 70000"),
             ("--seconds 0", "--seconds 0"),
             ("--seconds NaN", "--seconds NaN"),
         ] {
@@ -319,8 +433,10 @@ mod tests {
 
     #[test]
     fn every_algorithm_runs_on_soft_beside_its_peer() {
-        let names: Vec<_> = OpKind::ALL.iter().map(|kind| kind.name()).collect();
-        let reports = reports("--device soft --burst 2 --seconds 0.001").unwrap();
+        let kinds = OpKind::ALL.iter().map(|kind| kind.name());
+        let aead = Aead::ALL.iter().map(|algorithm| algorithm.name());
+        let names: Vec<_> = kinds.chain(aead).collect();
+        let reports = reports("--device soft --burst 2 --size 100 --seconds 0.001").unwrap();
         assert_eq!(
             reports
                 .iter()
@@ -341,6 +457,8 @@ mod tests {
                 report["ratio_median"].is_f64() && report["batch_fill_mean"].is_null(),
                 "{report}"
             );
+            let sized = Aead::from_name(report["algorithm"].as_str().unwrap()).is_some();
+            assert!(report["size"].is_u64() == sized && report["gb_per_s"].is_f64() == sized);
         }
     }
 
@@ -362,12 +480,11 @@ mod tests {
                     .starts_with("crypto_mb")
             );
         }
-        let error = reports("--device mb --algorithm x25519-keygen --peer crypto_mb").unwrap_err();
-        let text = format!("{error:#}");
-        assert!(
-            text.contains("--peer") && text.contains("x25519-keygen"),
-            "{text}"
-        );
+        for (device, algorithm) in [("mb", "x25519-keygen"), ("soft", "aes-128-gcm")] {
+            let line = format!("--device {device} --algorithm {algorithm} --peer crypto_mb");
+            let text = format!("{:#}", reports(&line).unwrap_err());
+            assert!(text.contains("--peer"), "{text}");
+        }
     }
 
     #[test]

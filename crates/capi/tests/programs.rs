@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use support::{
     Identity, configuration, identity, library_file, scratch, succeed, text, with_spinlane,
 };
 
+/// What a test waits for at most. Only reached when something is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What the log says when an op gets there.
 const REACHED: &str = "reached the provider";
 /// What the log says when a thread gets an lcore.
@@ -146,10 +149,10 @@ impl Running {
             child,
             log: Some(log),
         };
-        let start = Instant::now();
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = running.child.try_wait().unwrap();
-            if ended.is_some() || start.elapsed() > Duration::from_secs(20) {
+            if ended.is_some() || Instant::now() > deadline {
                 panic!(
                     "{command:?} does not listen on {port} ({ended:?}): {}",
                     running.stop()
@@ -177,9 +180,17 @@ impl Drop for Running {
     }
 }
 
+/// A port that nobody listens on, another at each call. Below those that the kernel gives to clients
+/// (32768 and above, ip_local_port_range in ip(7)), one of which might take it before the server does.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    loop {
+        let port = first + TRIED.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// `openssl s_client -async` with Spinlane, which asks for a page.
@@ -304,7 +315,7 @@ fn curl(port: u16, roots: &Path) {
                 "--silent",
                 "--show-error",
                 "--max-time",
-                "20",
+                &PATIENCE.as_secs().to_string(),
                 "--tls-max",
                 protocol,
             ]);
@@ -373,7 +384,7 @@ fn haproxy(kind: &str, global: &str, wanted: &str) {
     fs::write(folder.join("both.pem"), both).unwrap();
     let settings = format!(
         "global\n    nbthread 2\n    {global}\n\
-         defaults\n    mode http\n    timeout connect 5s\n    timeout client 5s\n    timeout server 5s\n\
+         defaults\n    mode http\n    timeout connect 2m\n    timeout client 2m\n    timeout server 2m\n\
          frontend all\n    bind 127.0.0.1:{port} ssl crt {}\n\
          \x20   http-request return status 200 content-type text/plain string hello\n",
         folder.join("both.pem").display()

@@ -2,13 +2,17 @@
 //!
 //! TLS 1.3 derives some twenty secrets per handshake, each by two or three HMACs under the same
 //! few keys. A library's HMAC allocates a context for each; here a key is hashed once
-//! ([`HmacKey`]) and every use clones two states of at most 220 bytes.
+//! ([`HmacKey`]), and what does not wait for one another is computed side by side
+//! ([`HmacKey::sign_each`]).
+
+mod hmac;
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use crate::aws_lc::Sha;
 
-use crate::aws_lc::{Sha, cleanse};
+pub use hmac::HmacKey;
+pub(crate) use hmac::MidState;
 
 /// Longest digest in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
@@ -76,6 +80,14 @@ impl Hasher {
         }
     }
 
+    /// One that has taken in the block that led to `state`, a state of `digest`.
+    fn after(digest: Digest, state: &MidState) -> Self {
+        Self {
+            digest,
+            sha: Sha::after(digest, state),
+        }
+    }
+
     /// Its algorithm.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -100,62 +112,6 @@ impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hasher")
             .field("digest", &self.digest)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An HMAC key (RFC 2104), kept as the two digest states that already took it in. Wiped on drop.
-#[derive(Clone)]
-pub struct HmacKey {
-    inner: Hasher,
-    outer: Hasher,
-}
-
-impl HmacKey {
-    /// Takes in `key`, of any length.
-    pub fn new(digest: Digest, key: &[u8]) -> Self {
-        let mut block = Zeroizing::new([0; MAX_BLOCK_LEN]);
-        let block = &mut block[..digest.block_len()];
-        if key.len() > block.len() {
-            digest.hash(&[key], block);
-        } else {
-            block[..key.len()].copy_from_slice(key);
-        }
-        let (mut inner, mut outer) = (Hasher::new(digest), Hasher::new(digest));
-        block.iter_mut().for_each(|byte| *byte ^= 0x36);
-        inner.update(block);
-        block.iter_mut().for_each(|byte| *byte ^= 0x36 ^ 0x5c);
-        outer.update(block);
-        Self { inner, outer }
-    }
-
-    /// Its digest.
-    pub fn digest(&self) -> Digest {
-        self.inner.digest
-    }
-
-    /// Writes the HMAC of the concatenation of `parts` into the first [`Digest::len`] bytes of
-    /// `out`.
-    ///
-    /// # Panics
-    /// If `out` is shorter than that.
-    pub fn sign(&self, parts: &[&[u8]], out: &mut [u8]) {
-        let out = &mut out[..self.digest().len()];
-        let mut inner = self.inner.clone();
-        parts.iter().for_each(|part| inner.update(part));
-        inner.finish(out);
-        let mut outer = self.outer.clone();
-        outer.update(out);
-        cleanse(out);
-        outer.finish(out);
-    }
-}
-
-impl fmt::Debug for HmacKey {
-    /// The key stays out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HmacKey")
-            .field("digest", &self.digest())
             .finish_non_exhaustive()
     }
 }

@@ -129,3 +129,36 @@ proptest! {
         prop_assert_eq!(&out[..], expected.as_ref());
     }
 }
+
+/// RFC 2104, section 2.
+fn hmac_by_the_book(digest: Digest, key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut block = if key.len() > digest.block_len() {
+        hash(digest, &[key])
+    } else {
+        key.to_vec()
+    };
+    block.resize(digest.block_len(), 0);
+    let pad = |pad: u8| block.iter().map(|byte| byte ^ pad).collect::<Vec<_>>();
+    hash(digest, &[&pad(0x5c), &hash(digest, &[&pad(0x36), message])])
+}
+
+proptest! {
+    /// Side by side they are what they are one by one, also where not all fit lanes.
+    #[test]
+    fn hmacs_side_by_side_are_those_one_by_one(
+        keys in prop::array::uniform4(prop::collection::vec(any::<u8>(), 0..140)),
+        messages in prop::array::uniform8(prop::collection::vec(any::<u8>(), 0..113)),
+    ) {
+        for digest in Digest::ALL {
+            let [a, b, c, d] = keys.each_ref();
+            let each = HmacKey::each(digest, [a, b, c, d]);
+            let ops: [(&HmacKey, &[u8]); 8] =
+                std::array::from_fn(|at| (&each[at % 4], &messages[at][..]));
+            for (at, tag) in HmacKey::sign_each(ops).iter().enumerate() {
+                let expected = hmac_by_the_book(digest, &keys[at % 4], &messages[at]);
+                prop_assert_eq!(&tag[..digest.len()], &expected[..]);
+                prop_assert!(tag[digest.len()..].iter().all(|byte| *byte == 0));
+            }
+        }
+    }
+}

@@ -315,16 +315,20 @@ impl Job {
         self.wait_ctx.borrow().clone()
     }
 
-    /// Sets the status of the session it runs under and makes its callback; returns whether there
-    /// was one to make.
-    pub fn notify(&self, status: Status) -> bool {
-        let callback = match &*self.wait_ctx.borrow() {
-            Some(wait_ctx) => {
-                wait_ctx.set_status(status);
-                wait_ctx.callback()
-            }
-            None => None,
-        };
+    /// Sets the status of the session it runs under.
+    pub fn set_status(&self, status: Status) {
+        if let Some(wait_ctx) = &*self.wait_ctx.borrow() {
+            wait_ctx.set_status(status);
+        }
+    }
+
+    /// Makes the callback of the session it runs under. Returns whether there was one to make.
+    pub fn notify(&self) -> bool {
+        let callback = self
+            .wait_ctx
+            .borrow()
+            .as_ref()
+            .and_then(|wait_ctx| wait_ctx.callback());
         callback.map(Callback::call).is_some()
     }
 
@@ -404,7 +408,7 @@ impl Job {
     /// returned. The job is idle again.
     pub fn finish(&self) -> i32 {
         if self.fiber.borrow().as_ref().is_some_and(Fiber::is_done) {
-            self.has_returned();
+            return self.has_returned();
         }
         self.result.get()
     }
@@ -442,8 +446,7 @@ impl Job {
         if state == Some(fiber::State::Suspended) {
             return Progress::Paused;
         }
-        self.has_returned();
-        Progress::Finished(self.result.get())
+        Progress::Finished(self.has_returned())
     }
 
     /// The job has the thread from here on.
@@ -465,15 +468,18 @@ impl Job {
         word(CURRENT).set(0);
     }
 
-    /// The fiber's body has returned or panicked.
+    /// The fiber's body has returned or panicked: what it returned. Read before the end, at which
+    /// the pool frees a job that is one too many, and whoever came from C has no share of it.
     #[inline(never)]
-    fn has_returned(&self) {
+    fn has_returned(&self) -> i32 {
         self.leave();
         // A job that ends with its pauses blocked blocks no other.
         word(BLOCKED).set(0);
+        let result = self.result.get();
         if let Some(Ok(stack)) = self.fiber.take().map(Fiber::into_stack) {
             self.end(stack);
         }
+        result
     }
 
     fn end(&self, stack: Stack) {

@@ -13,19 +13,21 @@
 
 mod fallback;
 
+pub(crate) use fallback::{BUDGET_US, CHECKS_PER_DEADLINE};
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use hdrhistogram::Histogram;
 use spinlane_cryptodev::{Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token};
-use spinlane_job::Job;
+use spinlane_job::{Job, Status};
 
 use crate::clock::Clock;
 use crate::core::Conn;
 use crate::defect::{Defect, has};
 use crate::health::{Health, HealthConfig};
-use crate::stats::{ChannelStats, KindStats, OpCounts, latency_histogram};
+use crate::latency::Latencies;
+use crate::stats::{ChannelStats, KindStats, OpCounts};
 
 /// Finished ops taken from a queue pair per poll at most.
 const BURST: usize = 64;
@@ -35,7 +37,7 @@ const SWEEP: usize = 16;
 /// twelve days before a number comes again.
 const INDEX_BITS: u32 = 24;
 /// The highest index is no slot's: it names probes.
-const MAX_SLOTS: usize = (1 << INDEX_BITS) - 1;
+pub(crate) const MAX_SLOTS: usize = (1 << INDEX_BITS) - 1;
 
 thread_local! {
     /// Serial number of the thread's last op.
@@ -88,7 +90,7 @@ impl Slot {
 }
 
 /// No op is called so.
-const NO_OP: Token = Token(0);
+pub(crate) const NO_OP: Token = Token(0);
 
 /// Who ended an op.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,7 +133,7 @@ pub(crate) struct Channel {
     stray: u64,
     in_flight_peak: usize,
     idle_flushes: u64,
-    latency: [Option<Histogram<u64>>; OpKind::COUNT],
+    latency: [Option<Latencies>; OpKind::COUNT],
 }
 
 impl Channel {
@@ -139,7 +141,7 @@ impl Channel {
         let capacity = queue_pair.capacity().min(MAX_SLOTS);
         let mut latency = [const { None }; OpKind::COUNT];
         for kind in queue_pair.capabilities().iter() {
-            latency[kind.index()] = Some(latency_histogram());
+            latency[kind.index()] = Some(Latencies::new());
         }
         let is_inline = queue_pair.is_inline();
         // One for a probe.
@@ -262,64 +264,59 @@ impl Channel {
     }
 
     /// Takes finished ops from the device and computes some in its place; adds those that
-    /// somebody waits for to `completions`. Returns how many ended, and reads the clock again if
+    /// somebody waits for to `completed`. Returns how many ended, and reads the clock again if
     /// some did: they may have been computed just now, which is part of their latency.
     pub(crate) fn collect(
         &mut self,
         clock: &dyn Clock,
         now_ns: &mut u64,
-        completions: &mut Vec<Token>,
+        completed: &mut Vec<Rc<Job>>,
     ) -> usize {
         let mut incoming = std::mem::take(&mut self.incoming);
         let mut count = self.queue_pair.dequeue_burst(&mut incoming, BURST, *now_ns);
         if count != 0 {
             *now_ns = clock.now_ns();
             self.health.answered(*now_ns);
-            for op in incoming.drain(..) {
-                self.complete(op, *now_ns, completions);
+            while let Some(op) = incoming.pop_front() {
+                self.complete(op, *now_ns, completed);
             }
         }
         self.incoming = incoming;
         if *now_ns >= self.check_at_ns {
-            self.check(count < BURST, *now_ns, completions);
+            self.check(count < BURST, *now_ns, completed);
         }
         if !self.software.is_empty() {
-            count += self.run_software(clock, now_ns, completions);
+            count += self.run_software(clock, now_ns, completed);
         }
         self.sweep();
         count
     }
 
     /// The device gave `op` back.
-    fn complete(&mut self, op: Box<Op>, now_ns: u64, completions: &mut Vec<Token>) {
+    fn complete(&mut self, op: Box<Op>, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
         let with_device = slot_of(op.token, &self.slots)
             .filter(|&index| self.slots[index].state == State::Device);
         let Some(index) = with_device else {
             self.stray(op, now_ns);
             return;
         };
-        match op.status {
-            OpStatus::Success => self.health.succeeded(),
-            OpStatus::Invalid => {}
-            OpStatus::Error | OpStatus::NotProcessed => self.count_error(op.kind()),
-        }
-        if !self.slots[index].is_wanted() {
-            self.cancelled(index, op);
-        } else if self.is_to_be_redone(&op) {
-            self.redo(index, op);
+        if op.status == OpStatus::Success && self.slots[index].is_wanted() {
+            self.health.succeeded();
+            self.end(index, op, EndedBy::Device, now_ns, completed);
         } else {
-            self.end(index, op, EndedBy::Device, now_ns, completions);
+            self.complete_otherwise(index, op, now_ns, completed);
         }
     }
 
-    /// An op has its result, or none, for good.
+    /// An op has its result, or none, for good: the job's status says so, the callback follows.
+    #[inline(always)]
     fn end(
         &mut self,
         index: usize,
         op: Box<Op>,
         by: EndedBy,
         now_ns: u64,
-        completions: &mut Vec<Token>,
+        completed: &mut Vec<Rc<Job>>,
     ) {
         let kind = op.kind().index();
         let counts = &mut self.counts[kind];
@@ -327,31 +324,23 @@ impl Channel {
             EndedBy::Device => counts.completed += 1,
             EndedBy::Software => counts.fallback += 1,
         }
-        counts.failed += u64::from(op.status != OpStatus::Success);
+        let ok = op.status == OpStatus::Success;
+        counts.failed += u64::from(!ok);
         if let Some(latency) = &mut self.latency[kind] {
-            latency.saturating_record(now_ns.saturating_sub(op.enqueued_at_ns).max(1));
+            latency.record(now_ns.saturating_sub(op.enqueued_at_ns));
         }
         self.waiting -= 1;
         self.unread += 1;
         let slot = &mut self.slots[index];
         if let Some(job) = &slot.job {
+            if !has(Defect::StatusAfterCallback) {
+                job.set_status(if ok { Status::OK } else { Status::ERR });
+            }
             job.complete();
+            completed.push(Rc::clone(job));
         }
-        completions.push(slot.token);
         slot.state = State::Done;
         slot.op = Some(op);
-    }
-
-    /// The job that waits for a finished op, and whether that succeeded; `None` if it went
-    /// away in the meantime.
-    pub(crate) fn waiting_for(&self, token: Token) -> Option<(Rc<Job>, bool)> {
-        let slot = &self.slots[slot_of(token, &self.slots)?];
-        match (&slot.job, &slot.op) {
-            (Some(job), Some(op)) if slot.is_wanted() => {
-                Some((Rc::clone(job), op.status == OpStatus::Success))
-            }
-            _ => None,
-        }
     }
 
     /// An op ended that nobody waits for any more.
@@ -436,7 +425,7 @@ impl Channel {
     }
 
     /// Moves as many refused connections to `ready` as there are free slots, in their order.
-    pub(crate) fn grant(&mut self, ready: &mut VecDeque<Conn>) -> usize {
+    pub(crate) fn grant(&mut self, ready: &mut Vec<Conn>) -> usize {
         self.granted = self.retry.len().min(self.free.len());
         if has(Defect::RetryOrder) {
             self.retry.make_contiguous().reverse();
@@ -452,7 +441,7 @@ impl Channel {
             (counts != OpCounts::default()).then(|| KindStats {
                 kind,
                 counts,
-                latency_ns: latency.clone(),
+                latency_ns: latency.histogram(),
             })
         };
         let mut counts = OpCounts::default();
@@ -476,7 +465,7 @@ impl Channel {
 }
 
 /// A token for the thread's next op, which goes into slot `index`.
-fn next_token(index: u32) -> Token {
+pub(crate) fn next_token(index: u32) -> Token {
     let last = u64::MAX >> INDEX_BITS;
     let serial = match SERIAL.get() {
         serial if serial == last => 1,
@@ -486,9 +475,14 @@ fn next_token(index: u32) -> Token {
     Token(serial << INDEX_BITS | u64::from(index))
 }
 
+/// Index of the slot that `token` was made for.
+pub(crate) fn slot_index(token: Token) -> usize {
+    (token.0 & ((1 << INDEX_BITS) - 1)) as usize
+}
+
 /// Index of the slot that holds the op called `token`.
 fn slot_of(token: Token, slots: &[Slot]) -> Option<usize> {
-    let index = (token.0 & ((1 << INDEX_BITS) - 1)) as usize;
+    let index = slot_index(token);
     let slot = slots.get(index)?;
     let same = slot.token == token || has(Defect::Generation);
     (same && slot.token != NO_OP).then_some(index)

@@ -1,17 +1,19 @@
 //! The poll core: one bounded iteration per call of [`Lcore::poll`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 
+use spinlane_cryptodev::aead::{Algorithm, Burst as AeadBurst};
 use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation, watch_forks};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
+use crate::aead::AeadChannel;
 use crate::channel::Channel;
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
 use crate::health::HealthConfig;
+use crate::ready::ReadyQueue;
 use crate::stats::Stats;
 
 thread_local! {
@@ -71,26 +73,29 @@ impl std::error::Error for NoPoll {}
 /// A poll core. A handle: clones share one core. Stays on the thread that made it.
 #[derive(Clone)]
 pub struct Lcore {
-    inner: Rc<Inner>,
+    pub(crate) inner: Rc<Inner>,
 }
 
-struct Inner {
-    config: Config,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
     /// [`fork_generation`] of the process that made it.
     generation: u64,
-    clock: Box<dyn Clock>,
+    pub(crate) clock: Box<dyn Clock>,
     channels: RefCell<Vec<Channel>>,
+    pub(crate) aead_channels: RefCell<Vec<AeadChannel>>,
     /// Channel that serves each kind.
     routes: Cell<[Option<u8>; OpKind::COUNT]>,
-    ready: RefCell<VecDeque<Conn>>,
-    /// How many of them are still to be handed out before the next poll.
-    turn: Cell<usize>,
-    completions: Cell<Vec<Token>>,
+    /// Channel that serves each algorithm.
+    pub(crate) aead_routes: Cell<[Option<u8>; Algorithm::COUNT]>,
+    /// AEAD ops that have ended, until they are dequeued.
+    pub(crate) aead_done: RefCell<AeadBurst>,
+    ready: RefCell<ReadyQueue>,
+    completed: Cell<Vec<Rc<Job>>>,
     polling: Cell<bool>,
-    worked: Cell<bool>,
+    pub(crate) worked: Cell<bool>,
     /// Channel of the last refusal.
     refused_by: Cell<usize>,
-    stats: RefCell<Stats>,
+    pub(crate) stats: RefCell<Stats>,
 }
 
 impl Lcore {
@@ -107,10 +112,12 @@ impl Lcore {
             generation: fork_generation(),
             clock,
             channels: RefCell::default(),
+            aead_channels: RefCell::default(),
+            aead_routes: Cell::default(),
+            aead_done: RefCell::default(),
             routes: Cell::default(),
             ready: RefCell::default(),
-            turn: Cell::new(0),
-            completions: Cell::default(),
+            completed: Cell::default(),
             polling: Cell::new(false),
             worked: Cell::new(false),
             refused_by: Cell::new(0),
@@ -158,44 +165,41 @@ impl Lcore {
         let start_ns = inner.clock.now_ns();
         let mut now_ns = start_ns;
         let mut polled = Polled {
-            completed: inner.collect(&mut now_ns),
+            completed: inner.collect(&mut now_ns) + inner.collect_aead(&mut now_ns),
             ..Polled::default()
         };
         polled.retried = inner.grant();
         let worked = inner.worked.replace(false) || polled.completed + polled.retried != 0;
-        if !worked && inner.ready.borrow().is_empty() && inner.flush() {
+        if !worked && inner.ready.borrow().len() == 0 && inner.flush() {
             polled.flushed = true;
             now_ns = inner.clock.now_ns();
             polled.completed = inner.collect(&mut now_ns);
             polled.retried = inner.grant();
         }
-        inner.turn.set(inner.ready.borrow().len());
+        inner.ready.borrow_mut().begin_turn();
         inner.account(polled, now_ns - start_ns);
         Ok(polled)
     }
 
     /// The next connection that can go on; call until `None` after each poll. What becomes
     /// ready meanwhile waits for the next poll, so that this ends.
+    #[inline]
     pub fn next_ready(&self) -> Option<Conn> {
-        self.inner.turn.set(self.inner.turn.get().checked_sub(1)?);
-        self.inner.ready.borrow_mut().pop_front()
+        self.inner.ready.borrow_mut().next()
     }
 
     /// Takes `conn` out of the ready queue and the retry queues: it is being closed. As long as those.
     pub fn forget(&self, conn: Conn) {
-        let mut ready = self.inner.ready.borrow_mut();
-        let turn = self.inner.turn.get().min(ready.len());
-        let gone = ready.range(..turn).filter(|&&other| other == conn).count();
-        self.inner.turn.set(turn - gone);
-        ready.retain(|&other| other != conn);
+        self.inner.ready.borrow_mut().forget(conn);
         for channel in self.inner.channels.borrow_mut().iter_mut() {
             channel.forget(conn);
         }
     }
 
     /// Puts a connection into the ready queue. This is what a callback does.
+    #[inline]
     pub fn make_ready(&self, conn: Conn) {
-        self.inner.ready.borrow_mut().push_back(conn);
+        self.inner.ready.borrow_mut().push(conn);
     }
 
     /// Puts the connection whose submission was refused last (status EAGAIN) into the retry
@@ -232,12 +236,13 @@ impl Lcore {
 
     /// Ops with the devices now, or waiting for software in a device's place.
     pub fn in_flight(&self) -> usize {
-        self.inner
-            .channels
-            .borrow()
-            .iter()
-            .map(Channel::in_flight)
-            .sum()
+        let channels = self.inner.channels.borrow();
+        let aead_channels = self.inner.aead_channels.borrow();
+        channels.iter().map(Channel::in_flight).sum::<usize>()
+            + aead_channels
+                .iter()
+                .map(AeadChannel::in_flight)
+                .sum::<usize>()
     }
 
     /// Nanoseconds on this lcore's clock.
@@ -255,6 +260,8 @@ impl Lcore {
             .iter()
             .map(Channel::stats)
             .collect();
+        let aead_channels = self.inner.aead_channels.borrow();
+        stats.aead = aead_channels.iter().map(AeadChannel::stats).collect();
         stats
     }
 
@@ -312,15 +319,14 @@ impl Inner {
     /// is borrowed during a callback, which may well close a connection. `now_ns` goes along with
     /// the clock, which costs as much to read as a callback.
     fn collect(&self, now_ns: &mut u64) -> usize {
-        let mut completions = self.completions.take();
+        let mut completed = self.completed.take();
         let (mut count, mut callbacks) = (0, 0);
         let channels = self.channels.borrow().len();
         for index in 0..channels {
-            completions.clear();
             count +=
-                self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completions);
-            for &token in &completions {
-                callbacks += u64::from(self.deliver(index, token));
+                self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completed);
+            for job in completed.drain(..) {
+                callbacks += u64::from(call_back(&job));
             }
         }
         if callbacks != 0 {
@@ -331,29 +337,8 @@ impl Inner {
             stats.callbacks += callbacks;
             stats.slow_callbacks += u64::from(slow);
         }
-        self.completions.set(completions);
+        self.completed.set(completed);
         count
-    }
-
-    /// Sets the status and makes the callback, unless the job went away in the meantime: an
-    /// earlier callback of the same poll may have closed its connection.
-    fn deliver(&self, channel: usize, token: Token) -> bool {
-        let waiting = self.channels.borrow()[channel].waiting_for(token);
-        let Some((job, ok)) = waiting else {
-            return false;
-        };
-        let status = if ok { Status::OK } else { Status::ERR };
-        if has(Defect::StatusAfterCallback) {
-            return job.wait_ctx().is_some_and(|wait_ctx| {
-                let called = wait_ctx.notify();
-                wait_ctx.set_status(status);
-                called
-            });
-        }
-        if has(Defect::CallbackTwice) {
-            job.notify(status);
-        }
-        job.notify(status)
     }
 
     fn grant(&self) -> usize {
@@ -361,7 +346,7 @@ impl Inner {
         self.channels
             .borrow_mut()
             .iter_mut()
-            .map(|channel| channel.grant(&mut ready))
+            .map(|channel| channel.grant(ready.end()))
             .sum()
     }
 
@@ -377,6 +362,15 @@ impl Inner {
         flushed
     }
 
+    fn collect_aead(&self, now_ns: &mut u64) -> usize {
+        let mut done = self.aead_done.borrow_mut();
+        self.aead_channels
+            .borrow_mut()
+            .iter_mut()
+            .map(|channel| channel.collect(&*self.clock, now_ns, &mut done))
+            .sum()
+    }
+
     fn account(&self, polled: Polled, took_ns: u64) {
         let mut stats = self.stats.borrow_mut();
         stats.iterations += 1;
@@ -386,6 +380,23 @@ impl Inner {
             stats.busy_ns += took_ns;
         }
     }
+}
+
+/// Makes the callback of a job whose op is done, unless the job went away in the meantime: an
+/// earlier callback of the same poll may have closed its connection.
+fn call_back(job: &Job) -> bool {
+    let waits = job.awaited() != 0 && job.is_complete();
+    if !waits && !has(Defect::Orphan) {
+        return false;
+    }
+    if has(Defect::CallbackTwice) {
+        job.notify();
+    }
+    let called = job.notify();
+    if has(Defect::StatusAfterCallback) {
+        job.set_status(Status::OK);
+    }
+    called
 }
 
 /// A job was resumed before its op was done: polls on the caller's stack.

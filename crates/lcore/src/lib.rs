@@ -25,6 +25,14 @@
 //! compute inline ([`QueuePair::is_inline`](spinlane_cryptodev::QueuePair::is_inline)) and cannot
 //! keep an op.
 //!
+//! # Bulk data
+//! Records are sealed and opened without a job: a burst of AEAD ops, of as many connections as one likes,
+//! is given to [`Lcore::enqueue_aead_burst`], polls work on it, and [`Lcore::dequeue_aead_burst`]
+//! gives each op back exactly once, in place of a callback. What is refused stays in the caller's burst, which
+//! is its retry queue. Deadlines, fallback and probes are the same as above, but for this: a device that computes
+//! inline and fails an op after it began has destroyed the data, of which there is no copy, and the op ends
+//! with an error.
+//!
 //! # Invariants
 //! - Knows no TLS and no socket; a connection is an opaque [`Conn`] word.
 //! - Device work runs on the stack of whoever polls, never on a fiber.
@@ -35,6 +43,8 @@
 
 #![forbid(unsafe_code)]
 
+mod aead;
+mod bulk;
 mod channel;
 mod clock;
 mod core;
@@ -44,9 +54,11 @@ mod core;
 )]
 mod defect;
 mod health;
+mod latency;
 mod launch;
 mod offload;
 mod policy;
+mod ready;
 mod stats;
 
 pub use crate::clock::{Clock, TscClock};
@@ -57,4 +69,6 @@ pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
 pub use crate::offload::{OffloadError, offload};
 pub use crate::policy::{OnDemand, set_on_demand, set_pause_without_callback};
-pub use crate::stats::{ChannelStats, HealthStats, KindStats, OpCounts, Stats};
+pub use crate::stats::{
+    AeadCounts, AeadKindStats, AeadStats, ChannelStats, HealthStats, KindStats, OpCounts, Stats,
+};

@@ -123,11 +123,9 @@ fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
         Submitted::Refused => Status::EAGAIN,
         Submitted::Inline | Submitted::Failed(_) => return submitted,
     };
-    if let Some(wait_ctx) = job.wait_ctx() {
-        wait_ctx.set_status(status);
-        if status == Status::EAGAIN {
-            wait_ctx.notify();
-        }
+    job.set_status(status);
+    if status == Status::EAGAIN {
+        job.notify();
     }
     submitted
 }

@@ -1,6 +1,7 @@
 //! What a poll core counts.
 
 use hdrhistogram::Histogram;
+use spinlane_cryptodev::aead::Algorithm;
 use spinlane_cryptodev::{DeviceStats, OpKind};
 
 /// Counters of one lcore since it was made.
@@ -23,10 +24,14 @@ pub struct Stats {
     pub slow_callbacks: u64,
     /// Ops computed on the caller's stack, because they did not come from a job that can pause.
     pub inline_ops: u64,
-    /// Ops computed inline because no queue pair of this lcore offers their kind.
+    /// Ops computed inline because no queue pair of this lcore offers their kind or algorithm.
     pub unrouted_ops: u64,
+    /// AEAD ops that ended with an error at once because they were not prepared.
+    pub unprepared_ops: u64,
     /// One entry per queue pair, in the order they were added.
     pub channels: Vec<ChannelStats>,
+    /// One entry per queue pair for AEAD, in the order they were added.
+    pub aead: Vec<AeadStats>,
 }
 
 /// What became of ops. At any time and for any set of ops,
@@ -136,13 +141,84 @@ pub struct KindStats {
     pub kind: OpKind,
     /// What became of its ops.
     pub counts: OpCounts,
-    /// Nanoseconds from the submission to the callback, three significant digits. Cancelled ops
-    /// stay out.
+    /// Nanoseconds from the submission to the callback, two significant digits, a minute at most.
+    /// Cancelled ops stay out.
     pub latency_ns: Histogram<u64>,
 }
 
-/// A histogram of 1 ns to 60 s with three significant digits; longer values count as 60 s.
-pub(crate) fn latency_histogram() -> Histogram<u64> {
-    // The bounds are constants within the crate's documented range.
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("constant bounds are valid")
+/// What became of AEAD ops. At any time and for any set of ops,
+/// `enqueued = completed + fallback + in flight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AeadCounts {
+    /// Ops accepted, by the device or in its place by software.
+    pub enqueued: u64,
+    /// Ops that the device ended, whatever their status.
+    pub completed: u64,
+    /// Ops that software ended, because the device failed them, did not answer in time, or was unhealthy
+    /// when they came.
+    pub fallback: u64,
+    /// Of completed and fallback, those whose tag was wrong.
+    pub auth_failed: u64,
+    /// Of completed and fallback, those that ended with an error.
+    pub failed: u64,
+    /// Bytes of data of those that succeeded.
+    pub bytes: u64,
+    /// Bursts of which something was refused because the queue pair was full.
+    pub refused: u64,
+    /// Times the device gave an op back with an error or undone, or found a tag wrong that software found
+    /// right.
+    pub errors: u64,
+    /// Ops that the device did not give back by their deadline.
+    pub timed_out: u64,
+}
+
+impl std::ops::AddAssign for AeadCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.enqueued += other.enqueued;
+        self.completed += other.completed;
+        self.fallback += other.fallback;
+        self.auth_failed += other.auth_failed;
+        self.failed += other.failed;
+        self.bytes += other.bytes;
+        self.refused += other.refused;
+        self.errors += other.errors;
+        self.timed_out += other.timed_out;
+    }
+}
+
+/// Counters of one queue pair for AEAD.
+#[derive(Clone, Debug)]
+pub struct AeadStats {
+    /// Name of the device.
+    pub device: String,
+    /// What became of its ops, all algorithms together.
+    pub counts: AeadCounts,
+    /// Ops that the device gave back twice, too late, or under a token that it was never given.
+    pub stray: u64,
+    /// Ops in flight now, with the device or waiting for software.
+    pub in_flight: usize,
+    /// Most ops ever in flight.
+    pub in_flight_peak: usize,
+    /// Ops in flight at most.
+    pub capacity: usize,
+    /// Whether new ops go to the device, and how often that changed.
+    pub health: HealthStats,
+    /// The device's own counters.
+    pub device_stats: DeviceStats,
+    /// Counters of this driver alone, by name.
+    pub xstats: Vec<(&'static str, u64)>,
+    /// One entry per algorithm that was asked for, in the order of [`Algorithm::ALL`].
+    pub algorithms: Vec<AeadKindStats>,
+}
+
+/// One algorithm on one queue pair.
+#[derive(Clone, Debug)]
+pub struct AeadKindStats {
+    /// Which algorithm.
+    pub algorithm: Algorithm,
+    /// What became of its ops.
+    pub counts: AeadCounts,
+    /// Nanoseconds from the enqueue until the op could be dequeued, two significant digits, a
+    /// minute at most.
+    pub latency_ns: Histogram<u64>,
 }

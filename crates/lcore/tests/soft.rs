@@ -8,7 +8,7 @@ use std::rc::Rc;
 use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_job::{self as job, Callback, Progress, Status, WaitCtx};
-use spinlane_lcore::{Config, Conn, Lcore, offload};
+use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, offload};
 
 const JOBS: usize = 64;
 
@@ -45,7 +45,15 @@ fn agreement(seed: u8) -> bool {
 
 #[test]
 fn key_agreements_of_many_jobs_on_few_slots() {
-    let lcore = Lcore::new(Config::default());
+    // No op of a busy machine is too late.
+    let health = HealthConfig {
+        op_deadline_ns: 3_600_000_000_000,
+        ..HealthConfig::default()
+    };
+    let lcore = Lcore::new(Config {
+        health,
+        ..Config::default()
+    });
     let config = QueuePairConfig {
         capacity: 3,
         ..QueuePairConfig::default()

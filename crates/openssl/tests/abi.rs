@@ -1,11 +1,34 @@
 //! The promises of ASYNC_start_job(3) and ASYNC_WAIT_CTX_new(3), through the C ABI. Each test
 //! is named after what the man page says.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::{c_int, c_void};
+use std::hint::black_box;
 use std::ptr;
 
 use spinlane_job::{Job, WaitCtx};
 use spinlane_openssl::abi::*;
+
+/// Overwrites what is freed: whoever looks at it afterwards sees nonsense.
+struct Overwriting;
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Overwriting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives it up, as long as it says.
+        unsafe { black_box(memory).write_bytes(0xdd, layout.size()) };
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.dealloc(black_box(memory), layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Overwriting = Overwriting;
 
 /// Error reason of the oldest entry of the thread's queue, which is emptied; 0 = none.
 fn reason() -> i32 {
@@ -150,6 +173,23 @@ fn no_jobs_at_the_maximum_and_again_after_one_has_finished() {
     assert_eq!(first.step(pauses_twice), ASYNC_PAUSE);
     assert_eq!(first.step(pauses_twice), ASYNC_FINISH);
     assert_eq!(second.step(returns_7), ASYNC_FINISH);
+    ASYNC_cleanup_thread();
+}
+
+/// With the maximum lowered meanwhile, the pool frees a job at its end rather than keep it.
+#[test]
+fn a_job_that_is_one_too_many_at_its_end_still_gives_its_result() {
+    assert_eq!(ASYNC_init_thread(2, 0), 1);
+    let (mut kept, mut freed) = (Run::new(), Run::new());
+    for run in [&mut kept, &mut freed] {
+        assert_eq!(run.step(pauses_twice), ASYNC_PAUSE);
+    }
+    assert_eq!(ASYNC_init_thread(1, 0), 1);
+    for run in [&mut freed, &mut kept] {
+        assert_eq!(run.step(pauses_twice), ASYNC_PAUSE);
+        assert_eq!(run.step(pauses_twice), ASYNC_FINISH);
+        assert_eq!((run.ret, run.job), (9, ptr::null_mut()));
+    }
     ASYNC_cleanup_thread();
 }
 

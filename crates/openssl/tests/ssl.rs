@@ -6,12 +6,20 @@ mod support;
 use spinlane_cryptodev::Device;
 use spinlane_driver_soft::SoftDevice;
 use spinlane_job::Status;
-use spinlane_lcore::{Config, Conn, Lcore};
+use spinlane_lcore::{Config, Conn, HealthConfig, Lcore};
 use spinlane_openssl::{ClientConfig, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError};
 use support::{Pair, identity, pump, server_config};
 
 fn lcore_with(capacity: usize) -> Lcore {
-    let lcore = Lcore::new(Config::default());
+    // No op of a busy machine is too late.
+    let health = HealthConfig {
+        op_deadline_ns: 3_600_000_000_000,
+        ..HealthConfig::default()
+    };
+    let lcore = Lcore::new(Config {
+        health,
+        ..Config::default()
+    });
     let config = spinlane_cryptodev::QueuePairConfig {
         capacity,
         ..Default::default()

@@ -10,6 +10,7 @@ use openssl::rsa::Padding;
 use openssl::sign::Signer;
 use spinlane::cryptodev::OpKind;
 
+use super::Side;
 #[cfg(target_arch = "x86_64")]
 use super::crypto_mb;
 use super::point::{KeyPair, input};
@@ -87,7 +88,7 @@ pub struct Peer<'a> {
     input: Vec<u8>,
     watch: Stopwatch,
     /// Of every op.
-    pub latency_ns: Histogram<u64>,
+    latency_ns: Histogram<u64>,
 }
 
 impl<'a> Peer<'a> {
@@ -104,31 +105,6 @@ impl<'a> Peer<'a> {
             watch: Stopwatch::new(),
             latency_ns: histogram()?,
         })
-    }
-
-    /// Ops for at least `slice_ns` of CPU time; ops per second of it.
-    ///
-    /// # Errors
-    /// The peer failed.
-    pub fn round(&mut self, slice_ns: u64) -> Result<f64> {
-        let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
-        loop {
-            // The CPU clock is a system call: not read more often than every eight ops.
-            for _ in 0..8 / self.call.ops() {
-                let (done, latency_ns) = match &mut self.call {
-                    Call::Openssl => self.watch.time(|| self.op()),
-                    #[cfg(target_arch = "x86_64")]
-                    Call::CryptoMb(batch) => self.watch.time(|| batch.run(&self.input)),
-                };
-                done?;
-                self.latency_ns.saturating_record(latency_ns);
-                ops += self.call.ops();
-            }
-            let spent_ns = thread_cpu_ns()? - start_ns;
-            if spent_ns >= slice_ns {
-                return Ok(f64::from(ops) * 1e9 / spent_ns as f64);
-            }
-        }
     }
 
     /// One op by OpenSSL.
@@ -161,6 +137,33 @@ impl<'a> Peer<'a> {
         }
         context.sign(&self.input, Some(&mut [0; 512]))?;
         Ok(())
+    }
+}
+
+impl Side for Peer<'_> {
+    fn round(&mut self, slice_ns: u64) -> Result<f64> {
+        let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
+        loop {
+            // The CPU clock is a system call: not read more often than every eight ops.
+            for _ in 0..8 / self.call.ops() {
+                let (done, latency_ns) = match &mut self.call {
+                    Call::Openssl => self.watch.time(|| self.op()),
+                    #[cfg(target_arch = "x86_64")]
+                    Call::CryptoMb(batch) => self.watch.time(|| batch.run(&self.input)),
+                };
+                done?;
+                self.latency_ns.saturating_record(latency_ns);
+                ops += self.call.ops();
+            }
+            let spent_ns = thread_cpu_ns()? - start_ns;
+            if spent_ns >= slice_ns {
+                return Ok(f64::from(ops) * 1e9 / spent_ns as f64);
+            }
+        }
+    }
+
+    fn latency_ns(&self) -> &Histogram<u64> {
+        &self.latency_ns
     }
 }
 

@@ -14,6 +14,7 @@ use spinlane::cryptodev::{
     QueuePair, QueuePairConfig, Request, RsaComponents, RsaKey, Token,
 };
 
+use super::Side;
 use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
 
 /// Polls of a queue pair that may bring nothing, before the device counts as stuck.
@@ -148,7 +149,7 @@ pub struct Point<'a> {
     done: OpBurst,
     watch: Stopwatch,
     /// From before the enqueue until it was given back, of every op.
-    pub latency_ns: Histogram<u64>,
+    latency_ns: Histogram<u64>,
 }
 
 impl<'a> Point<'a> {
@@ -183,25 +184,6 @@ impl<'a> Point<'a> {
         self.run_burst()?;
         self.latency_ns.reset();
         Ok(())
-    }
-
-    /// Bursts for at least `slice_ns` of CPU time; ops per second of it.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn round(&mut self, slice_ns: u64) -> Result<f64> {
-        let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
-        loop {
-            // The CPU clock is a system call: not read more often than every eight ops or so.
-            for _ in 0..(8 / self.burst).max(1) {
-                self.run_burst()?;
-                ops += self.burst;
-            }
-            let spent_ns = thread_cpu_ns()? - start_ns;
-            if spent_ns >= slice_ns {
-                return Ok(ops as f64 * 1e9 / spent_ns as f64);
-            }
-        }
     }
 
     /// Enqueues a burst and polls until it is back.
@@ -253,6 +235,27 @@ impl<'a> Point<'a> {
     /// What the queue pair counted, the warm-up included.
     pub fn stats(&self) -> DeviceStats {
         self.queue_pair.stats()
+    }
+}
+
+impl Side for Point<'_> {
+    fn round(&mut self, slice_ns: u64) -> Result<f64> {
+        let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
+        loop {
+            // The CPU clock is a system call: not read more often than every eight ops or so.
+            for _ in 0..(8 / self.burst).max(1) {
+                self.run_burst()?;
+                ops += self.burst;
+            }
+            let spent_ns = thread_cpu_ns()? - start_ns;
+            if spent_ns >= slice_ns {
+                return Ok(ops as f64 * 1e9 / spent_ns as f64);
+            }
+        }
+    }
+
+    fn latency_ns(&self) -> &Histogram<u64> {
+        &self.latency_ns
     }
 }
 

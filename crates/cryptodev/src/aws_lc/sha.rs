@@ -4,7 +4,7 @@ use std::ptr;
 
 use aws_lc_sys as sys;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, MidState};
 
 /// A running SHA-256, SHA-384 or SHA-512. Wiped on drop.
 #[derive(Clone)]
@@ -59,6 +59,30 @@ impl Sha {
                 unsafe { sys::SHA512_Init(&raw mut state) };
                 Self::Sha512(state)
             }
+        }
+    }
+
+    /// A state that has taken in the one block that led to `mid`, a state of `digest`.
+    ///
+    /// # Panics
+    /// If `mid` is another digest's.
+    pub(crate) fn after(digest: Digest, mid: &MidState) -> Self {
+        let mut sha = Self::new(digest);
+        match (&mut sha, mid) {
+            (Self::Sha256(state), MidState::Sha256(mid)) => (state.h, state.Nl) = (*mid, 8 * 64),
+            (Self::Sha384(state) | Self::Sha512(state), MidState::Sha512(mid)) => {
+                (state.h, state.Nl) = (*mid, 8 * 128);
+            }
+            _ => unreachable!("a digest's own state"),
+        }
+        sha
+    }
+
+    /// The state between two blocks; nothing may have been taken in but whole blocks.
+    pub(crate) fn mid_state(&self) -> MidState {
+        match self {
+            Self::Sha256(state) => MidState::Sha256(state.h),
+            Self::Sha384(state) | Self::Sha512(state) => MidState::Sha512(state.h),
         }
     }
 

@@ -18,7 +18,8 @@
 //!     idle: IdlePolicy::shared(std::time::Duration::from_micros(50)),
 //!     ..Settings::default()
 //! };
-//! let device = LookasideDevice::new(Box::new(SoftDevice::new()), &[0], settings)?;
+//! # let cores = [core_affinity::get_core_ids().expect("there are cores")[0].id];
+//! let device = LookasideDevice::new(Box::new(SoftDevice::new()), &cores, settings)?;
 //! let mut queue_pair = device.queue_pair(QueuePairConfig::default())?;
 //!
 //! let mut op = Op::new();

@@ -1,6 +1,9 @@
 //! What is done about a device that errs, stalls or refuses: its ops are computed here instead.
 
-use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
+use std::rc::Rc;
+
+use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, cpu};
+use spinlane_job::Job;
 
 use super::{Channel, EndedBy, MAX_SLOTS, State, next_token, slot_of};
 use crate::clock::Clock;
@@ -9,23 +12,23 @@ use crate::health::Cause;
 
 /// Computing time of one turn, in microseconds: about one RSA-2048 signature, below which no
 /// bound could be. A poll core's other work waits no longer than that, or for one op.
-const BUDGET_US: u32 = 200;
+pub(crate) const BUDGET_US: u32 = 200;
 /// The deadlines are looked at so often within one.
-const CHECKS_PER_DEADLINE: u64 = 4;
+pub(crate) const CHECKS_PER_DEADLINE: u64 = 4;
 
 impl Channel {
     /// Looks at the deadlines and at how the device fares. `drained`: it has nothing to give
     /// back that it has not been asked for; otherwise what is late may be about to come.
-    pub(super) fn check(&mut self, drained: bool, now_ns: u64, completions: &mut Vec<Token>) {
+    pub(super) fn check(&mut self, drained: bool, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
         let deadline_ns = self.health.config().op_deadline_ns;
         self.check_at_ns = now_ns.saturating_add((deadline_ns / CHECKS_PER_DEADLINE).max(1));
         if self.retry.is_empty() {
             self.health.asked_for_nothing();
         }
         let patience_ns = deadline_ns.saturating_mul(if drained { 1 } else { 2 });
-        let overdue = !self.is_inline && self.expire(patience_ns, now_ns, completions);
+        let overdue = !self.is_inline && self.expire(patience_ns, now_ns, completed);
         if let Some(cause) = self.health.verdict(overdue, now_ns) {
-            self.fail(cause, now_ns, completions);
+            self.fail(cause, now_ns, completed);
         }
         if self.health.probe_is_overdue(now_ns) {
             self.probe_failed(now_ns);
@@ -34,7 +37,7 @@ impl Channel {
 
     /// Gives up the ops that the device has had for longer than `patience_ns`; returns whether
     /// there are any.
-    fn expire(&mut self, patience_ns: u64, now_ns: u64, completions: &mut Vec<Token>) -> bool {
+    fn expire(&mut self, patience_ns: u64, now_ns: u64, completed: &mut Vec<Rc<Job>>) -> bool {
         let mut overdue = false;
         for index in 0..self.slots.len() {
             let Some(kind) = self.kind_if_overdue(index, patience_ns, now_ns) else {
@@ -43,7 +46,7 @@ impl Channel {
             overdue = true;
             self.counts[kind.index()].timed_out += 1;
             self.health.erred();
-            self.give_up(index, now_ns, completions);
+            self.give_up(index, now_ns, completed);
         }
         overdue
     }
@@ -57,7 +60,7 @@ impl Channel {
     }
 
     /// The device is unhealthy: what it has is computed here, and what comes too.
-    fn fail(&mut self, cause: Cause, now_ns: u64, completions: &mut Vec<Token>) {
+    fn fail(&mut self, cause: Cause, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
         self.health.fail(now_ns);
         let in_flight = self.waiting - self.software.len();
         tracing::warn!(
@@ -71,7 +74,7 @@ impl Channel {
         }
         for index in 0..self.slots.len() {
             if self.slots[index].state == State::Device {
-                self.give_up(index, now_ns, completions);
+                self.give_up(index, now_ns, completed);
             }
         }
         self.queue_pair.reset();
@@ -79,7 +82,7 @@ impl Channel {
 
     /// Takes an op away from the device. Its copy goes on in its place, or ends with an error
     /// if software is not to.
-    fn give_up(&mut self, index: usize, now_ns: u64, completions: &mut Vec<Token>) {
+    fn give_up(&mut self, index: usize, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
         let Some(mut copy) = self.slots[index].copy.take() else {
             return;
         };
@@ -91,13 +94,36 @@ impl Channel {
             }
         } else {
             copy.status = OpStatus::Error;
-            self.end(index, copy, EndedBy::Device, now_ns, completions);
+            self.end(index, copy, EndedBy::Device, now_ns, completed);
+        }
+    }
+
+    /// The device gave `op` back without a result, or with one that nobody waits for.
+    #[cold]
+    pub(super) fn complete_otherwise(
+        &mut self,
+        index: usize,
+        op: Box<Op>,
+        now_ns: u64,
+        completed: &mut Vec<Rc<Job>>,
+    ) {
+        match op.status {
+            OpStatus::Success => self.health.succeeded(),
+            OpStatus::Invalid => {}
+            OpStatus::Error | OpStatus::NotProcessed => self.count_error(op.kind()),
+        }
+        if !self.slots[index].is_wanted() {
+            self.cancelled(index, op);
+        } else if self.is_to_be_redone(&op) {
+            self.redo(index, op);
+        } else {
+            self.end(index, op, EndedBy::Device, now_ns, completed);
         }
     }
 
     /// Whether software is to compute what the device gave back so. An inline device's word on
     /// an invalid input is taken.
-    pub(super) fn is_to_be_redone(&self, op: &Op) -> bool {
+    fn is_to_be_redone(&self, op: &Op) -> bool {
         self.health.config().fallback
             && match op.status {
                 OpStatus::Success => false,
@@ -108,7 +134,7 @@ impl Channel {
 
     /// Hands an op to software: from its copy, if there is one, since who knows what the device
     /// did to its own.
-    pub(super) fn redo(&mut self, index: usize, op: Box<Op>) {
+    fn redo(&mut self, index: usize, op: Box<Op>) {
         let doubted = op.status == OpStatus::Invalid;
         let op = match self.slots[index].copy.take() {
             Some(copy) => {
@@ -121,7 +147,7 @@ impl Channel {
         self.software.push_back(op);
     }
 
-    pub(super) fn count_error(&mut self, kind: OpKind) {
+    fn count_error(&mut self, kind: OpKind) {
         self.counts[kind.index()].errors += 1;
         self.health.erred();
         // Now, if it is one too many.
@@ -133,7 +159,7 @@ impl Channel {
         &mut self,
         clock: &dyn Clock,
         now_ns: &mut u64,
-        completions: &mut Vec<Token>,
+        completed: &mut Vec<Rc<Job>>,
     ) -> usize {
         let (mut ended, mut spent_us) = (0, 0);
         while let Some(next) = self.software.front() {
@@ -157,7 +183,7 @@ impl Channel {
             if doubted && op.status == OpStatus::Success {
                 self.count_error(op.kind());
             }
-            self.end(index, op, EndedBy::Software, *now_ns, completions);
+            self.end(index, op, EndedBy::Software, *now_ns, completed);
         }
         ended
     }
@@ -194,6 +220,7 @@ impl Channel {
     }
 
     /// An op came back that no slot has with the device.
+    #[cold]
     pub(super) fn stray(&mut self, mut op: Box<Op>, now_ns: u64) {
         if !self.health.is_probe(op.token) {
             self.stray += 1;

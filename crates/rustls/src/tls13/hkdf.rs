@@ -6,6 +6,7 @@
 //!   early   = Extract(0, 0)                      its expander
 //!   derived = Derive-Secret(early, "derived", "")  the salt of the next Extract
 //! ```
+//! With SHA-384 values are derived side by side before they are asked for (see [`ahead`]).
 
 use std::sync::OnceLock;
 
@@ -13,6 +14,10 @@ use rustls::crypto::hmac::Tag;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 use zeroize::Zeroizing;
+
+use super::ahead::{self, Group};
+use super::label::{Info, Label};
+use super::store::{self, Known, Traffic, same};
 
 pub(super) static HKDF_SHA256: MidStateHkdf = MidStateHkdf::new(Digest::Sha256);
 pub(super) static HKDF_SHA384: MidStateHkdf = MidStateHkdf::new(Digest::Sha384);
@@ -29,9 +34,11 @@ pub(super) struct MidStateHkdf {
 
 /// What every handshake without a pre-shared key derives first.
 struct Constants {
+    /// With zeros for its key.
+    zeros: HmacKey,
     early: HmacKey,
-    /// HkdfLabel of "derived" over the hash of nothing.
-    info: Vec<u8>,
+    /// The hash of nothing.
+    empty: [u8; MAX_DIGEST_LEN],
     derived: [u8; MAX_DIGEST_LEN],
     /// With `derived` for its key.
     salt: HmacKey,
@@ -40,8 +47,17 @@ struct Constants {
 /// A pseudo-random key.
 struct Expander {
     key: HmacKey,
-    /// Set if the key is that of [`Constants::early`].
-    constants: Option<&'static Constants>,
+    values: Values,
+}
+
+/// What an expander need not compute.
+enum Values {
+    Nothing,
+    /// Its key is that of [`Constants::early`].
+    Constants(&'static Constants),
+    /// It is one of SHA-384's, and derives a group of values at once.
+    Group(OnceLock<Box<Group>>),
+    Traffic(Traffic),
 }
 
 impl Constants {
@@ -52,25 +68,25 @@ impl Constants {
             [0; MAX_DIGEST_LEN],
             [0; MAX_DIGEST_LEN],
         );
-        HmacKey::new(digest, &ZEROS[..len]).sign(&[&ZEROS[..len]], &mut early);
+        let zeros = HmacKey::new(digest, &ZEROS[..len]);
+        zeros.sign(&[&ZEROS[..len]], &mut early);
         let early = HmacKey::new(digest, &early[..len]);
         digest.hash(&[], &mut empty);
-        // Digests are at most 64 bytes long.
-        let len_byte = len as u8;
-        let info = [
-            &[0, len_byte, 13][..],
-            b"tls13 derived",
-            &[len_byte],
-            &empty[..len],
-        ]
-        .concat();
-        early.sign(&[&info, &[1]], &mut derived);
+        let info = Info::new(len, b"derived", &empty[..len]);
+        early.sign(&[&info], &mut derived);
         Self {
             salt: HmacKey::new(digest, &derived[..len]),
+            zeros,
             early,
-            info,
+            empty,
             derived,
         }
+    }
+
+    /// The value that `label` asks for, if it is here; digests are `len` bytes long.
+    fn find(&self, label: &Label<'_>, len: usize) -> Option<&[u8]> {
+        let is_derived = label.label == b"derived" && label.context == &self.empty[..len];
+        (is_derived && label.len == len).then_some(&self.derived[..len])
     }
 }
 
@@ -99,46 +115,72 @@ impl MidStateHkdf {
         let mut prk = Zeroizing::new([0; MAX_DIGEST_LEN]);
         let constants = self.lasting().constants();
         match salt {
+            None => constants.zeros.sign(&[secret], &mut *prk),
             Some(salt) if same(salt, &constants.derived[..len]) => {
                 constants.salt.sign(&[secret], &mut *prk);
             }
-            salt => {
-                HmacKey::new(self.digest, salt.unwrap_or(&ZEROS[..len])).sign(&[secret], &mut *prk)
+            Some(salt) => {
+                let key = self.known(salt).map(|known| known.key);
+                let key = key.unwrap_or_else(|| HmacKey::new(self.digest, salt));
+                key.sign(&[secret], &mut *prk);
             }
         }
         HmacKey::new(self.digest, &prk[..len])
+    }
+
+    /// What was derived from `secret` ahead.
+    fn known(&self, secret: &[u8]) -> Option<Known> {
+        match self.digest {
+            Digest::Sha384 => store::get(secret.try_into().ok()?),
+            Digest::Sha256 | Digest::Sha512 => None,
+        }
+    }
+
+    fn hmac_key(&self, key: &OkmBlock) -> HmacKey {
+        let known = self.known(key.as_ref()).map(|known| known.key);
+        known.unwrap_or_else(|| HmacKey::new(self.digest, key.as_ref()))
+    }
+
+    fn extracted(&self, key: HmacKey) -> Box<dyn HkdfExpander> {
+        let values = match self.digest {
+            Digest::Sha384 => Values::Group(OnceLock::new()),
+            Digest::Sha256 | Digest::Sha512 => Values::Nothing,
+        };
+        Box::new(Expander { key, values })
     }
 }
 
 impl Hkdf for MidStateHkdf {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
-        if salt.is_none() {
+        let Some(salt) = salt else {
             let constants = self.lasting().constants();
             return Box::new(Expander {
                 key: constants.early.clone(),
-                constants: Some(constants),
+                values: Values::Constants(constants),
             });
+        };
+        if let Some(key) = self.known(salt).and_then(|known| known.extracted) {
+            return self.extracted(key);
         }
-        self.extract_from_secret(salt, &ZEROS[..self.digest.len()])
+        self.extract_from_secret(Some(salt), &ZEROS[..self.digest.len()])
     }
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
-        Box::new(Expander {
-            key: self.extract(salt, secret),
-            constants: None,
-        })
+        self.extracted(self.extract(salt, secret))
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        Box::new(Expander {
-            key: HmacKey::new(self.digest, okm.as_ref()),
-            constants: None,
-        })
+        let (key, traffic) = match self.known(okm.as_ref()) {
+            Some(known) => (known.key, known.traffic),
+            None => (HmacKey::new(self.digest, okm.as_ref()), None),
+        };
+        let values = traffic.map_or(Values::Nothing, Values::Traffic);
+        Box::new(Expander { key, values })
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
         let mut tag = Zeroizing::new([0; MAX_DIGEST_LEN]);
-        HmacKey::new(self.digest, key.as_ref()).sign(&[message], &mut *tag);
+        self.hmac_key(key).sign(&[message], &mut *tag);
         Tag::new(&tag[..self.digest.len()])
     }
 }
@@ -148,6 +190,12 @@ impl HkdfExpander for Expander {
         let len = self.hash_len();
         if output.len() > 255 * len {
             return Err(OutputLengthError);
+        }
+        if let Some(value) = self.known(info)
+            && value.len() == output.len()
+        {
+            output.copy_from_slice(value);
+            return Ok(());
         }
         let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
         for (number, chunk) in (1..=255u8).zip(output.chunks_mut(len)) {
@@ -160,10 +208,8 @@ impl HkdfExpander for Expander {
     }
 
     fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
-        if let Some(constants) = self.constants
-            && is_concat(info, &constants.info)
-        {
-            return OkmBlock::new(&constants.derived[..self.hash_len()]);
+        if let Some(value) = self.known(info) {
+            return OkmBlock::new(value);
         }
         let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
         self.sign(&[], info, 1, &mut block);
@@ -176,6 +222,24 @@ impl HkdfExpander for Expander {
 }
 
 impl Expander {
+    /// What `info` asks for, if it need not be computed, or is the first of a group.
+    fn known(&self, info: &[&[u8]]) -> Option<&[u8]> {
+        let label = Label::parse(info)?;
+        match &self.values {
+            Values::Nothing => None,
+            Values::Constants(constants) => constants.find(&label, self.hash_len()),
+            Values::Traffic(traffic) => traffic.find(&label),
+            Values::Group(group) => {
+                if group.get().is_none() {
+                    let empty = HKDF_SHA384.constants().empty.first_chunk()?;
+                    // Set by now: another thread was faster, with the same values.
+                    let _ = group.set(Box::new(ahead::derive(&self.key, &label, empty)?));
+                }
+                group.get()?.find(&label)
+            }
+        }
+    }
+
     /// T(number) of RFC 5869, section 2.3.
     fn sign(&self, previous: &[u8], info: &[&[u8]], number: u8, out: &mut [u8; MAX_DIGEST_LEN]) {
         let number = [number];
@@ -191,25 +255,12 @@ impl Expander {
     }
 }
 
-/// Whether both are the same; takes as long whatever they hold, as one may be secret.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b));
-    a.len() == b.len() && std::hint::black_box(difference) == 0
-}
-
-/// Whether `parts` in a row are `whole`. Neither is secret.
-fn is_concat(parts: &[&[u8]], mut whole: &[u8]) -> bool {
-    let all = parts.iter().all(|part| {
-        whole.strip_prefix(*part).is_some_and(|rest| {
-            whole = rest;
-            true
-        })
-    });
-    all && whole.is_empty()
-}
-
 #[cfg(test)]
 mod tests {
+    use rustls::crypto::aws_lc_rs::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384,
+    };
+
     use super::*;
 
     fn hkdf(digest: Digest) -> &'static MidStateHkdf {
@@ -264,12 +315,11 @@ mod tests {
             let constants = hkdf.constants();
             let shortcut = hkdf.extract_from_zero_ikm(None);
             let long_way = hkdf.extract_from_secret(Some(&ZEROS[..len]), &ZEROS[..len]);
-            for info in [&constants.info[..], &constants.info[1..], b"other", b""] {
-                let (head, tail) = info.split_at(info.len() / 2);
-                let info = [head, &[], tail];
+            let empty = &constants.empty[..len];
+            for (label, context) in [("derived", empty), ("derived", b""), ("other", empty)] {
                 assert_eq!(
-                    shortcut.expand_block(&info).as_ref(),
-                    long_way.expand_block(&info).as_ref()
+                    expand(&*shortcut, label, context, len),
+                    expand(&*long_way, label, context, len)
                 );
             }
             let salt = &constants.derived[..len];
@@ -281,6 +331,92 @@ mod tests {
                 secret.expand_block(&[b"x"]).as_ref(),
                 okm.expand_block(&[b"x"]).as_ref()
             );
+        }
+    }
+
+    /// HKDF-Expand-Label as rustls calls it.
+    fn expand(expander: &dyn HkdfExpander, label: &str, context: &[u8], len: usize) -> Vec<u8> {
+        let label_len = [6 + label.len() as u8];
+        let info = [
+            &(len as u16).to_be_bytes()[..],
+            &label_len,
+            b"tls13 ",
+            label.as_bytes(),
+            &[context.len() as u8],
+            context,
+        ];
+        if len == expander.hash_len() {
+            return expander.expand_block(&info).as_ref().to_vec();
+        }
+        let mut out = vec![0; len];
+        expander.expand_slice(&info, &mut out).unwrap();
+        out
+    }
+
+    /// What a handshake derives, in rustls' order.
+    fn key_schedule(hkdf: &dyn Hkdf, psk: Option<&[u8]>, key_len: usize) -> Vec<Vec<u8>> {
+        let mut seen = Vec::new();
+        let mut early = hkdf.extract_from_zero_ikm(None);
+        let len = early.hash_len();
+        let empty = match len {
+            32 => Digest::Sha256,
+            _ => Digest::Sha384,
+        };
+        let mut hash = [0; MAX_DIGEST_LEN];
+        empty.hash(&[], &mut hash);
+        let empty = &hash[..len];
+        let traffic = |secret: &[u8], seen: &mut Vec<Vec<u8>>| {
+            let expander = hkdf.expander_for_okm(&OkmBlock::new(secret));
+            seen.push(expand(&*expander, "key", b"", key_len));
+            seen.push(expand(&*expander, "iv", b"", 12));
+        };
+        let finished = |secret: &[u8], seen: &mut Vec<Vec<u8>>| {
+            let expander = hkdf.expander_for_okm(&OkmBlock::new(secret));
+            let key = expand(&*expander, "finished", b"", len);
+            let tag = hkdf.hmac_sign(&OkmBlock::new(&key), &[5; 48][..len]);
+            seen.push(tag.as_ref().to_vec());
+        };
+        if let Some(psk) = psk {
+            early = hkdf.extract_from_secret(None, psk);
+            finished(&expand(&*early, "res binder", empty, len), &mut seen);
+        }
+        let salt = expand(&*early, "derived", empty, len);
+        let handshake = hkdf.extract_from_secret(Some(&salt), &[9; 32]);
+        let client = expand(&*handshake, "c hs traffic", &[1; 48][..len], len);
+        let server = expand(&*handshake, "s hs traffic", &[1; 48][..len], len);
+        traffic(&server, &mut seen);
+        finished(&server, &mut seen);
+        let salt = expand(&*handshake, "derived", empty, len);
+        let master = hkdf.extract_from_zero_ikm(Some(&salt));
+        let context = &[2; 48][..len];
+        let [c, s, exporter] = ["c ap traffic", "s ap traffic", "exp master"]
+            .map(|label| expand(&*master, label, context, len));
+        traffic(&s, &mut seen);
+        traffic(&client, &mut seen);
+        finished(&client, &mut seen);
+        traffic(&c, &mut seen);
+        // Once more than it is in store, and what is in no group.
+        traffic(&c, &mut seen);
+        seen.push(expand(&*master, "res master", &[3; 48][..len], len));
+        seen.push(expand(&*master, "s ap traffic", &[3; 48][..len], len));
+        seen.extend([salt, client, server, c, s, exporter]);
+        seen
+    }
+
+    #[test]
+    fn the_key_schedule_is_the_stock_one_and_leaves_nothing_behind() {
+        let stock = |suite: rustls::SupportedCipherSuite| suite.tls13().unwrap().hkdf_provider;
+        for (digest, suite, key_len) in [
+            (Digest::Sha256, stock(TLS13_AES_128_GCM_SHA256), 16),
+            (Digest::Sha384, stock(TLS13_AES_256_GCM_SHA384), 32),
+        ] {
+            for psk in [None, Some(&[8; 48][..digest.len()])] {
+                assert_eq!(
+                    key_schedule(hkdf(digest), psk, key_len),
+                    key_schedule(suite, psk, key_len)
+                );
+                assert_eq!(store::len(), 0);
+            }
         }
     }
 

@@ -4,8 +4,11 @@
 //! hashed once (see [`spinlane_cryptodev::HmacKey`]), and what does not depend on the connection
 //! is computed once per process.
 
+mod ahead;
 mod hash;
 mod hkdf;
+mod label;
+mod store;
 
 use rustls::crypto::aws_lc_rs::cipher_suite as stock;
 use rustls::crypto::cipher::Tls13AeadAlgorithm;

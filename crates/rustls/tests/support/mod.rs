@@ -16,7 +16,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use spinlane_cryptodev::{Device, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
-use spinlane_lcore::{Config, Conn, Entered, Lcore};
+use spinlane_lcore::{Config, Conn, Entered, HealthConfig, Lcore};
 use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
 
 pub use rustls;
@@ -149,7 +149,15 @@ impl Wanted {
 
 /// An lcore on device soft that is current, with room for `capacity` ops.
 pub fn lcore(capacity: usize) -> (Lcore, Entered) {
-    let lcore = Lcore::new(Config::default());
+    // No op of a busy machine is too late.
+    let health = HealthConfig {
+        op_deadline_ns: 3_600_000_000_000,
+        ..HealthConfig::default()
+    };
+    let lcore = Lcore::new(Config {
+        health,
+        ..Config::default()
+    });
     let config = QueuePairConfig {
         capacity,
         ..QueuePairConfig::default()

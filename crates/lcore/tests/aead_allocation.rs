@@ -1,0 +1,76 @@
+//! After warm-up bulk data allocates nothing, whether the device computes inline, is copied for, or fails.
+
+#[path = "support/aead.rs"]
+mod device;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use device::{Fate, Handle, fill, key};
+use spinlane_cryptodev::aead::{Algorithm, Burst, Direction, Status};
+use spinlane_lcore::{Config, HealthConfig, Lcore};
+
+struct Counting;
+
+thread_local! {
+    /// Of this thread: the harness's own allocates when it likes.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, handed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn nothing_is_allocated_per_op_after_warm_up() {
+    const LEN: usize = 1000;
+    for inline in [true, false] {
+        let config = Config {
+            health: HealthConfig {
+                max_errors: u32::MAX,
+                ..HealthConfig::default()
+            },
+            ..Config::default()
+        };
+        let lcore = Lcore::new(config);
+        let device = Handle::new(16, inline);
+        lcore.add_aead_queue_pair(device.queue_pair());
+        let keys = [key(Algorithm::Aes128Gcm), key(Algorithm::ChaCha20Poly1305)];
+        let mut pool: Burst = (0..32).map(|_| device::empty(LEN)).collect();
+        let mut done = Burst::with_capacity(32);
+        let mut turn = |fate| {
+            device.set_fate(fate);
+            for (token, op) in (0..).zip(&mut pool) {
+                let key = &keys[token as usize % 2];
+                fill(op, token, key, Direction::Seal, LEN);
+            }
+            while done.len() < 32 {
+                lcore.enqueue_aead_burst(&mut pool).expect("no fork");
+                lcore.poll().expect("not from a callback");
+                lcore.dequeue_aead_burst(&mut done, 32);
+            }
+            assert!(done.iter().all(|op| op.status == Status::Success));
+            pool.append(&mut done);
+        };
+        let fates = [Fate::Right, Fate::Undone];
+        (0..4).for_each(|number| turn(fates[number % 2]));
+        let before = ALLOCATIONS.get();
+        (0..1000).for_each(|number| turn(fates[number % 2]));
+        assert_eq!(ALLOCATIONS.get() - before, 0, "inline: {inline}");
+        let counts = lcore.stats().aead.remove(0).counts;
+        assert!(counts.completed > 0 && counts.fallback > 0 && counts.refused > 0);
+    }
+}

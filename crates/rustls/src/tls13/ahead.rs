@@ -1,0 +1,229 @@
+//! What a key schedule with SHA-384 derives next, derived side by side before it is asked for.
+//!
+//! Every value of the key schedule (RFC 8446, section 7.1) is an HMAC, of two compressions and two for
+//! its key. Many do not wait for one another, but rustls asks for them one by one. When it asks
+//! for the first of a group, all of it is computed, and what comes of it in turn:
+//! ```text
+//!   handshake secret ─┬▶ c hs traffic ─▶ key, iv, finished ─▶ HMAC key of the last
+//!                     ├▶ s hs traffic ─▶ key, iv, finished ─▶ HMAC key of the last
+//!                     └▶ derived ─▶ master secret ─▶ its HMAC key
+//!   master secret ────┬▶ c ap traffic ─▶ key, iv
+//!                     ├▶ s ap traffic ─▶ key, iv
+//!                     └▶ exp master
+//! ```
+//! So a handshake takes the time of 20 compressions instead of 64, and computes nothing that it
+//! does not use. The first column's other values stay with the expander that was asked; what comes
+//! of them is in the thread's store ([`store`]) until rustls comes back with the secret. If it
+//! never does, as the handshake broke off, others take the room in time; if it comes once too
+//! often, the values are computed. So nothing but time depends on the order in which rustls asks.
+//!
+//! SHA-256 has instructions of its own: its compressions are too short for this.
+
+use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use zeroize::Zeroizing;
+
+use super::label::{Info, Label};
+use super::store::{self, Known, Traffic};
+
+/// Bytes of a SHA-384.
+pub(super) const LEN: usize = 48;
+
+type Value = Zeroizing<[u8; MAX_DIGEST_LEN]>;
+
+/// Values of one expander.
+pub(super) struct Group([Option<Output>; 3]);
+
+struct Output {
+    label: &'static [u8],
+    /// A hash.
+    context: [u8; LEN],
+    value: Value,
+}
+
+impl Group {
+    /// The value that `label` asks for, if it is here.
+    pub(super) fn find(&self, label: &Label<'_>) -> Option<&[u8]> {
+        let mut outputs = self.0.iter().flatten();
+        let is_it = |output: &&Output| {
+            output.label == label.label && output.context == label.context && label.len == LEN
+        };
+        Some(&outputs.find(is_it)?.value[..LEN])
+    }
+}
+
+impl Output {
+    fn new(label: &'static [u8], context: &[u8; LEN], value: Value) -> Option<Self> {
+        Some(Self {
+            label,
+            context: *context,
+            value,
+        })
+    }
+}
+
+impl Traffic {
+    /// The value that `label` asks for, if it is here.
+    pub(super) fn find(&self, label: &Label<'_>) -> Option<&[u8]> {
+        let value = match label.label {
+            b"key" => &self.key[..],
+            b"iv" => &self.iv[..],
+            b"finished" => self.finished.as_ref()?,
+            _ => return None,
+        };
+        (label.context.is_empty() && label.len == value.len()).then_some(value)
+    }
+
+    fn new(key: &Value, iv: &Value, finished: Option<&Value>) -> Self {
+        let mut traffic = Self::default();
+        traffic.key.copy_from_slice(&key[..32]);
+        traffic.iv.copy_from_slice(&iv[..12]);
+        traffic.finished = finished.map(|finished| *secret(finished));
+        traffic
+    }
+}
+
+impl Known {
+    /// No more than the secret's HMAC key.
+    fn only(key: HmacKey) -> Self {
+        Self {
+            key,
+            traffic: None,
+            extracted: None,
+        }
+    }
+}
+
+/// The group that `label` is the first of, of the expander with `key`. None if it is the first
+/// of none.
+pub(super) fn derive(key: &HmacKey, label: &Label<'_>, empty: &[u8; LEN]) -> Option<Group> {
+    let context: &[u8; LEN] = label.context.try_into().ok()?;
+    match label.label {
+        b"res binder" if context == empty => Some(binder(key, empty)),
+        b"c hs traffic" => Some(handshake(key, context, empty)),
+        b"c ap traffic" => Some(application(key, context)),
+        _ => None,
+    }
+}
+
+/// Of a pre-shared key.
+fn binder(key: &HmacKey, empty: &[u8; LEN]) -> Group {
+    let [binder, derived] = expand(key, [(b"res binder", empty), (b"derived", empty)]);
+    let [binder_key, salt] = keys([&binder, &derived]);
+    store::put(secret(&binder), 1, Known::only(binder_key));
+    store::put(secret(&derived), 1, Known::only(salt));
+    Group([
+        Output::new(b"res binder", empty, binder),
+        Output::new(b"derived", empty, derived),
+        None,
+    ])
+}
+
+fn handshake(key: &HmacKey, context: &[u8; LEN], empty: &[u8; LEN]) -> Group {
+    let [client, server, derived] = expand(
+        key,
+        [
+            (b"c hs traffic", context),
+            (b"s hs traffic", context),
+            (b"derived", empty),
+        ],
+    );
+    let [c, s, salt] = keys([&client, &server, &derived]);
+    let [key, iv, finished] = traffic_infos();
+    let [c_key, c_iv, c_finished, s_key, s_iv, s_finished, master] = HmacKey::sign_each([
+        (&c, &key[..]),
+        (&c, &iv[..]),
+        (&c, &finished[..]),
+        (&s, &key[..]),
+        (&s, &iv[..]),
+        (&s, &finished[..]),
+        (&salt, &[0; LEN]),
+    ]);
+    let [c_sign, s_sign, master] = keys([&c_finished, &s_finished, &master]);
+    store::put(secret(&c_finished), 1, Known::only(c_sign));
+    store::put(secret(&s_finished), 1, Known::only(s_sign));
+    // Asked for its record key, and again for its Finished message.
+    for (from, key, traffic) in [
+        (&client, c, Traffic::new(&c_key, &c_iv, Some(&c_finished))),
+        (&server, s, Traffic::new(&s_key, &s_iv, Some(&s_finished))),
+    ] {
+        let traffic = Some(traffic);
+        store::put(
+            secret(from),
+            2,
+            Known {
+                traffic,
+                ..Known::only(key)
+            },
+        );
+    }
+    let extracted = Some(master);
+    store::put(
+        secret(&derived),
+        1,
+        Known {
+            extracted,
+            ..Known::only(salt)
+        },
+    );
+    Group([
+        Output::new(b"c hs traffic", context, client),
+        Output::new(b"s hs traffic", context, server),
+        Output::new(b"derived", empty, derived),
+    ])
+}
+
+fn application(key: &HmacKey, context: &[u8; LEN]) -> Group {
+    let [client, server, exporter] = expand(
+        key,
+        [
+            (b"c ap traffic", context),
+            (b"s ap traffic", context),
+            (b"exp master", context),
+        ],
+    );
+    let [c, s] = keys([&client, &server]);
+    let [key, iv, _] = traffic_infos();
+    let [c_key, c_iv, s_key, s_iv] =
+        HmacKey::sign_each([(&c, &key[..]), (&c, &iv[..]), (&s, &key[..]), (&s, &iv[..])]);
+    for (from, key, traffic) in [
+        (&client, c, Traffic::new(&c_key, &c_iv, None)),
+        (&server, s, Traffic::new(&s_key, &s_iv, None)),
+    ] {
+        let traffic = Some(traffic);
+        store::put(
+            secret(from),
+            1,
+            Known {
+                traffic,
+                ..Known::only(key)
+            },
+        );
+    }
+    Group([
+        Output::new(b"c ap traffic", context, client),
+        Output::new(b"s ap traffic", context, server),
+        Output::new(b"exp master", context, exporter),
+    ])
+}
+
+fn expand<const N: usize>(key: &HmacKey, labels: [(&[u8], &[u8; LEN]); N]) -> [Value; N] {
+    let infos = labels.map(|(label, context)| Info::new(LEN, label, context));
+    HmacKey::sign_each(infos.each_ref().map(|info| (key, &info[..])))
+}
+
+fn keys<const N: usize>(values: [&Value; N]) -> [HmacKey; N] {
+    HmacKey::each(Digest::Sha384, values.map(|value| &value[..LEN]))
+}
+
+/// Of key, nonce and key for the Finished message.
+fn traffic_infos() -> [Info; 3] {
+    [(32, &b"key"[..]), (12, b"iv"), (LEN, b"finished")]
+        .map(|(len, label)| Info::new(len, label, &[]))
+}
+
+/// A value without the zeros behind it.
+fn secret(value: &Value) -> &[u8; LEN] {
+    value
+        .first_chunk()
+        .expect("the longest digest is longer than a SHA-384")
+}

@@ -1,0 +1,264 @@
+//! A queue pair that seals records of one size in bursts, and OpenSSL doing the same.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use hdrhistogram::Histogram;
+use openssl::cipher::Cipher;
+use openssl::cipher_ctx::CipherCtx;
+use spinlane::cryptodev::aead::{
+    Algorithm, Burst, Direction, Key, MAX_BUFFER, NONCE_LEN, Op, QueuePair, Request, Status,
+    TAG_LEN,
+};
+use spinlane::cryptodev::{Device, DeviceStats, QueuePairConfig, Token};
+
+use super::Side;
+use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
+
+/// Most data of an op in bytes.
+pub const MAX_SIZE: usize = MAX_BUFFER - TAG_LEN;
+/// Associated data; what dpdk-test-crypto-perf is asked for too.
+const AAD: [u8; 16] = [0x17; 16];
+/// Polls of a queue pair that may bring nothing, before the device counts as stuck.
+const MAX_EMPTY_POLLS: u32 = 10_000_000;
+/// The CPU clock is a system call: read no more often than this, in nanoseconds.
+const STRIDE_NS: u64 = 100_000;
+/// Of so many bursts one is timed: two readings of the TSC cost as much as a small op.
+const TIMED: u64 = 16;
+
+/// Nonces that count up, so that none is used twice.
+#[derive(Default)]
+struct Nonces(u64);
+
+impl Nonces {
+    fn next(&mut self) -> [u8; NONCE_LEN] {
+        self.0 += 1;
+        let mut nonce = [0; NONCE_LEN];
+        nonce[4..].copy_from_slice(&self.0.to_be_bytes());
+        nonce
+    }
+}
+
+/// What is called over and over.
+pub trait Work {
+    /// Seals a burst.
+    fn run_burst(&mut self) -> Result<()>;
+    /// Ops in a burst.
+    fn burst(&self) -> usize;
+    /// Whether each op is finished before the next is begun, so that it is as late as itself alone.
+    const ONE_BY_ONE: bool;
+}
+
+/// Work that is measured.
+pub struct Timed<W> {
+    /// What is measured.
+    pub work: W,
+    bursts: u64,
+    watch: Stopwatch,
+    latency_ns: Histogram<u64>,
+}
+
+impl<W: Work> Timed<W> {
+    fn new(work: W) -> Result<Self> {
+        Ok(Self {
+            work,
+            bursts: 0,
+            watch: Stopwatch::new(),
+            latency_ns: histogram()?,
+        })
+    }
+
+    fn run_burst(&mut self) -> Result<()> {
+        self.bursts += 1;
+        if !self.bursts.is_multiple_of(TIMED) {
+            return self.work.run_burst();
+        }
+        let (done, mut took_ns) = self.watch.time(|| self.work.run_burst());
+        if W::ONE_BY_ONE {
+            took_ns /= self.work.burst() as u64;
+        }
+        self.latency_ns.saturating_record(took_ns);
+        done
+    }
+}
+
+impl<W: Work> Side for Timed<W> {
+    fn round(&mut self, slice_ns: u64) -> Result<f64> {
+        let (start_ns, mut bursts, mut stride) = (thread_cpu_ns()?, 0, 1);
+        loop {
+            for _ in 0..stride {
+                self.run_burst()?;
+            }
+            bursts += stride;
+            let spent_ns = (thread_cpu_ns()? - start_ns).max(1);
+            if spent_ns >= slice_ns {
+                return Ok((bursts * self.work.burst() as u64) as f64 * 1e9 / spent_ns as f64);
+            }
+            // What the bursts cost so far tells when to look at the clock again.
+            stride = (bursts * STRIDE_NS.min(slice_ns) / spent_ns).max(1);
+        }
+    }
+
+    fn latency_ns(&self) -> &Histogram<u64> {
+        &self.latency_ns
+    }
+}
+
+/// A queue pair under bursts of seals.
+pub struct Sealing {
+    queue_pair: Box<dyn QueuePair>,
+    device: String,
+    key: Arc<Key>,
+    size: usize,
+    burst: usize,
+    /// Ops not in use.
+    pool: Burst,
+    done: Burst,
+    nonces: Nonces,
+}
+
+impl Sealing {
+    /// Opens a queue pair of `device`, which has `algorithm`.
+    ///
+    /// # Errors
+    /// The device cannot be had so.
+    pub fn new(
+        device: &dyn Device,
+        algorithm: Algorithm,
+        size: usize,
+        burst: usize,
+    ) -> Result<Timed<Self>> {
+        let aead = device.aead().context("the device does not seal")?;
+        let defaults = QueuePairConfig::default();
+        let queue_pair = aead.aead_queue_pair(QueuePairConfig {
+            capacity: defaults.capacity.max(burst),
+            ..defaults
+        })?;
+        let pool = (0..burst).map(|_| Ok(Op::new(queue_pair.buffer(size + TAG_LEN)?)));
+        Timed::new(Self {
+            pool: pool.collect::<Result<_>>()?,
+            queue_pair,
+            device: device.name().to_owned(),
+            key: Arc::new(Key::new(algorithm, &[0x42; 32][..algorithm.key_len()])?),
+            size,
+            burst,
+            done: Burst::with_capacity(burst),
+            nonces: Nonces::default(),
+        })
+    }
+
+    /// Name of the device.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// What it seals with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.key.algorithm()
+    }
+
+    /// Bytes of data per op.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What the queue pair counted.
+    pub fn stats(&self) -> DeviceStats {
+        self.queue_pair.stats()
+    }
+}
+
+impl Work for Sealing {
+    const ONE_BY_ONE: bool = false;
+
+    fn burst(&self) -> usize {
+        self.burst
+    }
+
+    /// Prepares and enqueues a burst and polls until it is back.
+    fn run_burst(&mut self) -> Result<()> {
+        for op in &mut self.pool {
+            let request = Request {
+                direction: Direction::Seal,
+                key: &self.key,
+                nonce: &self.nonces.next(),
+                aad: &AAD,
+                data: 0..self.size,
+            };
+            op.prepare(Token(self.nonces.0), &request)?;
+        }
+        let mut empty_polls = 0;
+        while self.done.len() < self.burst {
+            self.queue_pair.enqueue_burst(&mut self.pool);
+            let count = self.queue_pair.dequeue_burst(&mut self.done, self.burst);
+            empty_polls = if count == 0 { empty_polls + 1 } else { 0 };
+            if empty_polls > MAX_EMPTY_POLLS {
+                bail!("device {} never gives ops back", self.device);
+            }
+        }
+        for op in &self.done {
+            ensure!(
+                op.status == Status::Success,
+                "device {} failed {}: {:?}",
+                self.device,
+                self.algorithm(),
+                op.status
+            );
+        }
+        std::mem::swap(&mut self.pool, &mut self.done);
+        Ok(())
+    }
+}
+
+/// OpenSSL's EVP: one context, one record after the other, in as many buffers as a burst has.
+pub struct Evp {
+    context: CipherCtx,
+    size: usize,
+    buffers: Vec<Vec<u8>>,
+    nonces: Nonces,
+}
+
+impl Evp {
+    /// For the same as `sealing`.
+    ///
+    /// # Errors
+    /// OpenSSL does not have the algorithm.
+    pub fn new(sealing: &Sealing) -> Result<Timed<Self>> {
+        let cipher = match sealing.algorithm() {
+            Algorithm::Aes128Gcm => Cipher::aes_128_gcm(),
+            Algorithm::Aes256Gcm => Cipher::aes_256_gcm(),
+            Algorithm::ChaCha20Poly1305 => Cipher::chacha20_poly1305(),
+        };
+        let mut context = CipherCtx::new()?;
+        context.encrypt_init(Some(cipher), Some(sealing.key.secret()), None)?;
+        Timed::new(Self {
+            context,
+            size: sealing.size,
+            buffers: vec![vec![0; sealing.size + TAG_LEN]; sealing.burst],
+            nonces: Nonces::default(),
+        })
+    }
+}
+
+impl Work for Evp {
+    const ONE_BY_ONE: bool = true;
+
+    fn burst(&self) -> usize {
+        self.buffers.len()
+    }
+
+    fn run_burst(&mut self) -> Result<()> {
+        for buffer in &mut self.buffers {
+            let context = &mut self.context;
+            context.encrypt_init(None, None, Some(&self.nonces.next()))?;
+            context.cipher_update(&AAD, None)?;
+            let (data, tag) = buffer.split_at_mut(self.size);
+            if !data.is_empty() {
+                context.cipher_update_inplace(data, self.size)?;
+            }
+            context.cipher_final(&mut [])?;
+            context.tag(tag)?;
+        }
+        Ok(())
+    }
+}
