@@ -9,10 +9,12 @@ mod hmac;
 
 use std::fmt;
 
-use crate::aws_lc::Sha;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::aws_lc::Sha256;
+use crate::sha512::{self, Sha512};
 
 pub use hmac::HmacKey;
-pub(crate) use hmac::MidState;
 
 /// Longest digest in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
@@ -68,23 +70,50 @@ impl Digest {
 #[derive(Clone)]
 pub struct Hasher {
     digest: Digest,
-    sha: Sha,
+    running: Running,
+}
+
+#[derive(Clone)]
+enum Running {
+    Sha256(Sha256),
+    /// SHA-384 is a SHA-512 with other constants and a shorter result.
+    Sha512(Sha512),
+}
+
+/// A digest's state between two blocks.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+enum MidState {
+    Sha256([u32; 8]),
+    Sha512(sha512::State),
 }
 
 impl Hasher {
     /// A fresh one.
     pub fn new(digest: Digest) -> Self {
-        Self {
-            digest,
-            sha: Sha::new(digest),
-        }
+        let running = match digest {
+            Digest::Sha256 => Running::Sha256(Sha256::new()),
+            Digest::Sha384 => Running::Sha512(Sha512::after(sha512::SHA384_START, 0)),
+            Digest::Sha512 => Running::Sha512(Sha512::after(sha512::SHA512_START, 0)),
+        };
+        Self { digest, running }
     }
 
-    /// One that has taken in the block that led to `state`, a state of `digest`.
-    fn after(digest: Digest, state: &MidState) -> Self {
-        Self {
-            digest,
-            sha: Sha::after(digest, state),
+    /// One that has taken in the one block that led to `state`, a state of `digest`.
+    fn after_block(digest: Digest, state: &MidState) -> Self {
+        let running = match state {
+            MidState::Sha256(state) => Running::Sha256(Sha256::after_block(*state)),
+            MidState::Sha512(state) => {
+                Running::Sha512(Sha512::after(*state, sha512::BLOCK_LEN as u64))
+            }
+        };
+        Self { digest, running }
+    }
+
+    /// The state; nothing may have been taken in but whole blocks.
+    fn mid_state(&self) -> MidState {
+        match &self.running {
+            Running::Sha256(sha) => MidState::Sha256(sha.state()),
+            Running::Sha512(sha) => MidState::Sha512(sha.state()),
         }
     }
 
@@ -95,7 +124,10 @@ impl Hasher {
 
     /// Takes in `data`.
     pub fn update(&mut self, data: &[u8]) {
-        self.sha.update(data);
+        match &mut self.running {
+            Running::Sha256(sha) => sha.update(data),
+            Running::Sha512(sha) => sha.update(data),
+        }
     }
 
     /// Writes the digest into the first [`Digest::len`] bytes of `out`.
@@ -103,7 +135,11 @@ impl Hasher {
     /// # Panics
     /// If `out` is shorter than that.
     pub fn finish(mut self, out: &mut [u8]) {
-        self.sha.finish(out);
+        let out = &mut out[..self.digest.len()];
+        match &mut self.running {
+            Running::Sha256(sha) => sha.finish(out),
+            Running::Sha512(sha) => sha.finish(out),
+        }
     }
 }
 

@@ -26,8 +26,8 @@
 //! - A burst call allocates nothing, takes no lock and makes no system call
 //!   (except a device's own, which its driver states).
 //! - Key material is zeroized on drop and never printed.
-//! - Unsafe code lives in `aws_lc`, the one module that speaks C, and in `sha512`, which calls
-//!   assembly of its own, and nowhere else.
+//! - Unsafe code lives in `aws_lc`, the one module that speaks C, and in `sha512::kernel`,
+//!   which calls assembly of its own, and nowhere else.
 
 #![deny(unsafe_code)]
 

@@ -1,52 +1,165 @@
-//! SHA-512's compression function (FIPS 180-4, section 6.4.2), eight blocks at a time.
+//! SHA-384 and SHA-512 (FIPS 180-4), whose compression function AWS-LC has no fast code for on AMD.
 //!
-//! A key schedule hashes many short messages that do not wait for one another. On a Zen 5 core
-//! eight of them take 1.13 times as long in lanes as one takes AWS-LC.
+//! On a Zen 5 core [`Sha512`] compresses a block 1.36 times as fast as AWS-LC does. A key schedule
+//! hashes many short messages that do not wait for one another: a [`Batch`] compresses eight blocks
+//! in 1.13 times the time of AWS-LC's one.
 //!
 //! The assembly has no address and no jump that depends on data, so that its accesses are the same
-//! in every run: the eight rows of states, the sixteen of blocks, and its constants.
+//! in every run: those that are stated at the calls.
 
-#![allow(unsafe_code)]
+mod kernel;
+
+use zeroize::Zeroizing;
 
 use crate::aws_lc::cleanse;
 
-/// Blocks that are compressed at once.
-pub(crate) const LANES: usize = 8;
+pub(crate) use kernel::Lanes;
+
 /// Bytes of a block.
 pub(crate) const BLOCK_LEN: usize = 128;
+/// Blocks that a [`Batch`] compresses at once.
+pub(crate) const LANES: usize = 8;
+/// Bytes in which a message's length is put behind it.
+const LENGTH_LEN: usize = 16;
 
-#[cfg(target_arch = "x86_64")]
-mod kernel {
-    std::arch::global_asm!(include_str!("sha512/lanes.s"));
+/// A state between two blocks.
+pub(crate) type State = [u64; 8];
 
-    unsafe extern "sysv64" {
-        #[link_name = "spinlane_sha512_lanes"]
-        pub(super) fn lanes(states: *mut [u64; 8], blocks: *mut [u64; 8]);
+/// Where SHA-384 starts (section 5.3.4).
+pub(crate) const SHA384_START: State = [
+    0xcbbb_9d5d_c105_9ed8,
+    0x629a_292a_367c_d507,
+    0x9159_015a_3070_dd17,
+    0x152f_ecd8_f70e_5939,
+    0x6733_2667_ffc0_0b31,
+    0x8eb4_4a87_6858_1511,
+    0xdb0c_2e0d_64f9_8fa7,
+    0x47b5_481d_befa_4fa4,
+];
+
+/// Where SHA-512 starts (section 5.3.5).
+pub(crate) const SHA512_START: State = [
+    0x6a09_e667_f3bc_c908,
+    0xbb67_ae85_84ca_a73b,
+    0x3c6e_f372_fe94_f82b,
+    0xa54f_f53a_5f1d_36f1,
+    0x510e_527f_ade6_82d1,
+    0x9b05_688c_2b3e_6c1f,
+    0x1f83_d9ab_fb41_bd6b,
+    0x5be0_cd19_137e_2179,
+];
+
+/// A running hash. Wiped on drop.
+#[derive(Clone)]
+pub(crate) struct Sha512 {
+    state: State,
+    /// The bytes of a block that is not full yet.
+    block: [u8; BLOCK_LEN],
+    /// Bytes taken in.
+    len: u64,
+}
+
+impl Sha512 {
+    /// One that has taken in the `len` bytes, whole blocks, that led to `state`.
+    pub(crate) fn after(state: State, len: u64) -> Self {
+        Self {
+            state,
+            block: [0; BLOCK_LEN],
+            len,
+        }
+    }
+
+    /// Bytes of the block that is not full yet.
+    fn filled(&self) -> usize {
+        (self.len % BLOCK_LEN as u64) as usize
+    }
+
+    /// Takes in `data`.
+    pub(crate) fn update(&mut self, mut data: &[u8]) {
+        let filled = self.filled();
+        self.len += data.len() as u64;
+        if filled != 0 {
+            let (head, rest) = data.split_at(data.len().min(BLOCK_LEN - filled));
+            self.block[filled..][..head.len()].copy_from_slice(head);
+            if filled + head.len() < BLOCK_LEN {
+                return;
+            }
+            kernel::compress(&mut self.state, &[self.block]);
+            data = rest;
+        }
+        let (blocks, rest) = data.as_chunks();
+        kernel::compress(&mut self.state, blocks);
+        self.block[..rest.len()].copy_from_slice(rest);
+    }
+
+    /// The state; nothing may have been taken in but whole blocks.
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Writes as much of the hash as `out` takes, at most 64 bytes.
+    pub(crate) fn finish(&mut self, out: &mut [u8]) {
+        let filled = self.filled();
+        if !end_message(&mut self.block, filled, self.len) {
+            kernel::compress(&mut self.state, &[self.block]);
+            self.block = [0; BLOCK_LEN];
+            put_length(&mut self.block, self.len);
+        }
+        kernel::compress(&mut self.state, &[self.block]);
+        write_state(&self.state, out);
     }
 }
 
-/// Proof that this CPU has the lanes.
-#[derive(Clone, Copy)]
-pub(crate) struct Lanes(());
+impl Drop for Sha512 {
+    fn drop(&mut self) {
+        kernel::cleanse_words(&mut self.state);
+        cleanse(&mut self.block);
+    }
+}
+
+/// Writes as much of `state` as `out` takes, at most 64 bytes.
+pub(crate) fn write_state(state: &State, out: &mut [u8]) {
+    for (bytes, word) in out.chunks_mut(8).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes()[..bytes.len()]);
+    }
+}
+
+/// The block that ends a message of one block before and `rest` (section 5.1.2). None: they do not
+/// fit one.
+pub(crate) fn last_block(rest: &[u8]) -> Option<Zeroizing<[u8; BLOCK_LEN]>> {
+    let mut block = Zeroizing::new([0; BLOCK_LEN]);
+    block.get_mut(..rest.len())?.copy_from_slice(rest);
+    let len = (BLOCK_LEN + rest.len()) as u64;
+    end_message(&mut block, rest.len(), len).then_some(block)
+}
+
+/// Pads a block of `filled` bytes, the last of a message of `len`. False: the length did not fit,
+/// and belongs into another block.
+fn end_message(block: &mut [u8; BLOCK_LEN], filled: usize, len: u64) -> bool {
+    let Some((end, rest)) = block[filled..].split_first_mut() else {
+        return false;
+    };
+    *end = 0x80;
+    rest.fill(0);
+    let fits = rest.len() >= LENGTH_LEN;
+    if fits {
+        put_length(block, len);
+    }
+    fits
+}
+
+fn put_length(block: &mut [u8; BLOCK_LEN], len: u64) {
+    let bits = u128::from(len) * 8;
+    block[BLOCK_LEN - LENGTH_LEN..].copy_from_slice(&bits.to_be_bytes());
+}
 
 /// Up to [`LANES`] states and a block for each. Wiped on drop.
 #[repr(C, align(64))]
 pub(crate) struct Batch {
     /// Word by word, a lane per column.
     states: [[u64; LANES]; 8],
-    /// All zero but between [`Batch::set`] and [`Batch::run`].
+    /// The same.
     blocks: [[u64; LANES]; 16],
-}
-
-impl Lanes {
-    /// Looks at the processor.
-    pub(crate) fn detect() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        let has_lanes = is_x86_feature_detected!("avx512f");
-        #[cfg(not(target_arch = "x86_64"))]
-        let has_lanes = false;
-        has_lanes.then_some(Self(()))
-    }
 }
 
 impl Batch {
@@ -58,7 +171,7 @@ impl Batch {
     }
 
     /// What lane `lane` is to take in: `block`, from `state` on.
-    pub(crate) fn set(&mut self, lane: usize, state: &[u64; 8], block: &[u8; BLOCK_LEN]) {
+    pub(crate) fn set(&mut self, lane: usize, state: &State, block: &[u8; BLOCK_LEN]) {
         for (row, word) in self.states.iter_mut().zip(state) {
             row[lane] = *word;
         }
@@ -68,32 +181,19 @@ impl Batch {
     }
 
     /// Compresses every lane's block into its state.
-    pub(crate) fn run(&mut self, _cpu: Lanes) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Lanes` exists only where the CPU has AVX512F. The assembly reads and writes
-        // eight rows of states and sixteen of blocks, which these are, aligned to 64 bytes as
-        // the struct is and a row long; it touches no other memory but its constants.
-        unsafe {
-            kernel::lanes(self.states.as_mut_ptr(), self.blocks.as_mut_ptr());
-        }
+    pub(crate) fn run(&mut self, lanes: Lanes) {
+        kernel::compress_lanes(lanes, self);
     }
 
     /// The state of lane `lane`.
-    pub(crate) fn state(&self, lane: usize) -> [u64; 8] {
+    pub(crate) fn state(&self, lane: usize) -> State {
         self.states.map(|row| row[lane])
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        // SAFETY: an array of integers is as many bytes, and any bytes are such an array.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(
-                self.states.as_mut_ptr().cast::<u8>(),
-                size_of_val(&self.states),
-            )
-        };
-        // The assembly zeroes the blocks.
-        cleanse(bytes);
+        kernel::cleanse_words(self.states.as_flattened_mut());
+        kernel::cleanse_words(self.blocks.as_flattened_mut());
     }
 }

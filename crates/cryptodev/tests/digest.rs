@@ -143,6 +143,18 @@ fn hmac_by_the_book(digest: Digest, key: &[u8], message: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
+    /// Of any length, in one piece and in two.
+    #[test]
+    fn hashes_are_aws_lc_rs(data in prop::collection::vec(any::<u8>(), 0..600), cut: usize) {
+        use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
+        let (head, tail) = data.split_at(cut % (data.len() + 1));
+        for (ours, theirs) in Digest::ALL.into_iter().zip([&SHA256, &SHA384, &SHA512]) {
+            let expected = digest(theirs, &data);
+            prop_assert_eq!(&hash(ours, &[&data])[..], expected.as_ref());
+            prop_assert_eq!(&hash(ours, &[head, tail])[..], expected.as_ref());
+        }
+    }
+
     /// Side by side they are what they are one by one, also where not all fit lanes.
     #[test]
     fn hmacs_side_by_side_are_those_one_by_one(

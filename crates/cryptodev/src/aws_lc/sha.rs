@@ -1,21 +1,10 @@
-//! SHA-2 with its state inline.
-
-use std::ptr;
+//! SHA-256 with its state inline, and SHA-512's compression function.
 
 use aws_lc_sys as sys;
 
-use crate::digest::{Digest, MidState};
-
-/// A running SHA-256, SHA-384 or SHA-512. Wiped on drop.
+/// A running SHA-256. Wiped on drop.
 #[derive(Clone)]
-pub(crate) enum Sha {
-    /// SHA-256.
-    Sha256(sys::SHA256_CTX),
-    /// SHA-384, which is a SHA-512 with other constants and a shorter result.
-    Sha384(sys::SHA512_CTX),
-    /// SHA-512.
-    Sha512(sys::SHA512_CTX),
-}
+pub(crate) struct Sha256(sys::SHA256_CTX);
 
 const SHA256_ZERO: sys::SHA256_CTX = sys::SHA256_CTX {
     h: [0; 8],
@@ -35,69 +24,31 @@ const SHA512_ZERO: sys::SHA512_CTX = sys::SHA512_CTX {
     md_len: 0,
 };
 
-impl Sha {
+impl Sha256 {
     /// A fresh state.
-    pub(crate) fn new(digest: Digest) -> Self {
-        // SAFETY, for all three: the context is ours; the Init functions only write it and
-        // always return 1.
-        match digest {
-            Digest::Sha256 => {
-                let mut state = SHA256_ZERO;
-                // SAFETY: see above.
-                unsafe { sys::SHA256_Init(&raw mut state) };
-                Self::Sha256(state)
-            }
-            Digest::Sha384 => {
-                let mut state = SHA512_ZERO;
-                // SAFETY: see above.
-                unsafe { sys::SHA384_Init(&raw mut state) };
-                Self::Sha384(state)
-            }
-            Digest::Sha512 => {
-                let mut state = SHA512_ZERO;
-                // SAFETY: see above.
-                unsafe { sys::SHA512_Init(&raw mut state) };
-                Self::Sha512(state)
-            }
-        }
+    pub(crate) fn new() -> Self {
+        let mut state = SHA256_ZERO;
+        // SAFETY: the context is ours; the function only writes it, and always returns 1.
+        unsafe { sys::SHA256_Init(&raw mut state) };
+        Self(state)
     }
 
-    /// A state that has taken in the one block that led to `mid`, a state of `digest`.
-    ///
-    /// # Panics
-    /// If `mid` is another digest's.
-    pub(crate) fn after(digest: Digest, mid: &MidState) -> Self {
-        let mut sha = Self::new(digest);
-        match (&mut sha, mid) {
-            (Self::Sha256(state), MidState::Sha256(mid)) => (state.h, state.Nl) = (*mid, 8 * 64),
-            (Self::Sha384(state) | Self::Sha512(state), MidState::Sha512(mid)) => {
-                (state.h, state.Nl) = (*mid, 8 * 128);
-            }
-            _ => unreachable!("a digest's own state"),
-        }
+    /// One that has taken in the one block that led to `state`.
+    pub(crate) fn after_block(state: [u32; 8]) -> Self {
+        let mut sha = Self::new();
+        (sha.0.h, sha.0.Nl) = (state, 8 * 64);
         sha
     }
 
-    /// The state between two blocks; nothing may have been taken in but whole blocks.
-    pub(crate) fn mid_state(&self) -> MidState {
-        match self {
-            Self::Sha256(state) => MidState::Sha256(state.h),
-            Self::Sha384(state) | Self::Sha512(state) => MidState::Sha512(state.h),
-        }
+    /// The state; nothing may have been taken in but whole blocks.
+    pub(crate) fn state(&self) -> [u32; 8] {
+        self.0.h
     }
 
     /// Takes in `data`.
     pub(crate) fn update(&mut self, data: &[u8]) {
-        let (start, len) = (data.as_ptr().cast(), data.len());
-        // SAFETY: the state was initialised by `new` for the function that is called here;
-        // `data` is valid for its length. These functions always return 1.
-        unsafe {
-            match self {
-                Self::Sha256(state) => sys::SHA256_Update(state, start, len),
-                Self::Sha384(state) => sys::SHA384_Update(state, start, len),
-                Self::Sha512(state) => sys::SHA512_Update(state, start, len),
-            }
-        };
+        // SAFETY: `new` initialised the state; `data` is valid for its length. Always returns 1.
+        unsafe { sys::SHA256_Update(&raw mut self.0, data.as_ptr().cast(), data.len()) };
     }
 
     /// Writes the digest to the first bytes of `out` and ends this state's use.
@@ -105,31 +56,31 @@ impl Sha {
     /// # Panics
     /// If `out` is shorter than the digest.
     pub(crate) fn finish(&mut self, out: &mut [u8]) {
-        // SAFETY: the state was initialised by `new` for the function that is called here;
-        // `out` was sliced to the digest's length, which is what the function writes.
-        unsafe {
-            match self {
-                Self::Sha256(state) => sys::SHA256_Final(out[..32].as_mut_ptr(), state),
-                Self::Sha384(state) => sys::SHA384_Final(out[..48].as_mut_ptr(), state),
-                Self::Sha512(state) => sys::SHA512_Final(out[..64].as_mut_ptr(), state),
-            }
-        };
+        let out = &mut out[..32];
+        // SAFETY: `new` initialised the state; the function writes the 32 bytes that `out` was
+        // sliced to, and always returns 1.
+        unsafe { sys::SHA256_Final(out.as_mut_ptr(), &raw mut self.0) };
     }
 }
 
-impl Drop for Sha {
+impl Drop for Sha256 {
     fn drop(&mut self) {
-        // SAFETY: the contexts are plain integers, for which all zeros is a value, and the
+        let state = &mut self.0;
+        // SAFETY: the context is plain integers, for which all zeros is a value, and the
         // pointer and length are those of a live one.
-        unsafe {
-            match self {
-                Self::Sha256(state) => {
-                    sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state))
-                }
-                Self::Sha384(state) | Self::Sha512(state) => {
-                    sys::OPENSSL_cleanse(ptr::from_mut(state).cast(), size_of_val(state));
-                }
-            }
-        }
+        unsafe { sys::OPENSSL_cleanse((&raw mut *state).cast(), size_of_val(state)) };
     }
+}
+
+/// Takes `blocks` into a state of SHA-512.
+pub(crate) fn sha512_compress(state: &mut [u64; 8], blocks: &[[u8; 128]]) {
+    let mut context = SHA512_ZERO;
+    context.h = *state;
+    for block in blocks {
+        // SAFETY: the function reads a block and changes the context's state alone.
+        unsafe { sys::SHA512_Transform(&raw mut context, block.as_ptr()) };
+    }
+    *state = context.h;
+    // SAFETY: as for `Sha256`'s drop.
+    unsafe { sys::OPENSSL_cleanse((&raw mut context).cast(), size_of_val(&context)) };
 }

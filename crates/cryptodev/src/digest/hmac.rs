@@ -2,20 +2,13 @@
 
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::{Digest, Hasher, MAX_BLOCK_LEN, MAX_DIGEST_LEN};
+use super::{Digest, Hasher, MAX_BLOCK_LEN, MAX_DIGEST_LEN, MidState};
 use crate::aws_lc::cleanse;
-use crate::sha512::{BLOCK_LEN, Batch, LANES, Lanes};
-
-/// A digest's state after a whole block.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(crate) enum MidState {
-    /// Of SHA-256.
-    Sha256([u32; 8]),
-    /// Of SHA-384 and SHA-512.
-    Sha512([u64; 8]),
-}
+use crate::sha512::{
+    BLOCK_LEN, Batch, LANES, Lanes, SHA384_START, SHA512_START, last_block, write_state,
+};
 
 /// An HMAC key (RFC 2104), kept as the two digest states that already took it in. Wiped on drop.
 #[derive(Clone)]
@@ -36,10 +29,21 @@ impl HmacKey {
     /// has lanes for it.
     pub fn each<const N: usize>(digest: Digest, keys: [&[u8]; N]) -> [Self; N] {
         const { assert!(2 * N <= LANES) };
-        let lanes = lanes_for(digest);
+        let start = match digest {
+            Digest::Sha256 => None,
+            Digest::Sha384 => Some(&SHA384_START),
+            Digest::Sha512 => Some(&SHA512_START),
+        };
         let short = keys.iter().all(|key| key.len() <= BLOCK_LEN);
-        match lanes {
-            Some(lanes) if short => Self::in_lanes(lanes, digest, keys),
+        match start.zip(Lanes::detect()) {
+            Some((start, lanes)) if short => {
+                let states = in_lanes(lanes, start, keys);
+                states.map(|(inner, outer)| Self {
+                    digest,
+                    inner,
+                    outer,
+                })
+            }
             _ => keys.map(|key| Self::one(digest, key)),
         }
     }
@@ -56,7 +60,7 @@ impl HmacKey {
             let mut hasher = Hasher::new(digest);
             block.iter_mut().for_each(|byte| *byte ^= pad);
             hasher.update(block);
-            hasher.sha.mid_state()
+            hasher.mid_state()
         };
         let inner = after(0x36);
         Self {
@@ -64,32 +68,6 @@ impl HmacKey {
             inner,
             outer: after(0x36 ^ 0x5c),
         }
-    }
-
-    fn in_lanes<const N: usize>(lanes: Lanes, digest: Digest, keys: [&[u8]; N]) -> [Self; N] {
-        let start = Hasher::new(digest).sha.mid_state();
-        let MidState::Sha512(start) = &start else {
-            return keys.map(|key| Self::one(digest, key));
-        };
-        let mut batch = Batch::new();
-        let mut block = [0; BLOCK_LEN];
-        for (index, key) in keys.into_iter().enumerate() {
-            for (lane, pad) in [(2 * index, 0x36), (2 * index + 1, 0x5c)] {
-                block.fill(pad);
-                block
-                    .iter_mut()
-                    .zip(key)
-                    .for_each(|(byte, key)| *byte ^= key);
-                batch.set(lane, start, &block);
-            }
-        }
-        cleanse(&mut block);
-        batch.run(lanes);
-        std::array::from_fn(|index| Self {
-            digest,
-            inner: MidState::Sha512(batch.state(2 * index)),
-            outer: MidState::Sha512(batch.state(2 * index + 1)),
-        })
     }
 
     /// Its digest.
@@ -104,10 +82,10 @@ impl HmacKey {
     /// If `out` is shorter than that.
     pub fn sign(&self, parts: &[&[u8]], out: &mut [u8]) {
         let out = &mut out[..self.digest.len()];
-        let mut inner = Hasher::after(self.digest, &self.inner);
+        let mut inner = Hasher::after_block(self.digest, &self.inner);
         parts.iter().for_each(|part| inner.update(part));
         inner.finish(out);
-        let mut outer = Hasher::after(self.digest, &self.outer);
+        let mut outer = Hasher::after_block(self.digest, &self.outer);
         outer.update(out);
         cleanse(out);
         outer.finish(out);
@@ -139,29 +117,24 @@ impl HmacKey {
         tags: &mut [Zeroizing<[u8; MAX_DIGEST_LEN]>],
     ) -> bool {
         let mut batch = Batch::new();
-        let mut block = Zeroizing::new([0; BLOCK_LEN]);
         for (lane, (key, message)) in ops.iter().enumerate() {
-            let MidState::Sha512(state) = &key.inner else {
+            let (MidState::Sha512(inner), Some(block)) = (&key.inner, last_block(message)) else {
                 return false;
             };
-            if !last_block(message, &mut block) {
-                return false;
-            }
-            batch.set(lane, state, &block);
+            batch.set(lane, inner, &block);
         }
         batch.run(lanes);
-        for (lane, (key, _)) in ops.iter().enumerate() {
-            let inner = digest_of(batch.state(lane));
-            let MidState::Sha512(state) = &key.outer else {
+        for (lane, ((key, _), tag)) in ops.iter().zip(&mut *tags).enumerate() {
+            let tag = &mut tag[..key.digest.len()];
+            write_state(&batch.state(lane), tag);
+            let (MidState::Sha512(outer), Some(block)) = (&key.outer, last_block(tag)) else {
                 return false;
             };
-            last_block(&inner[..key.digest.len()], &mut block);
-            batch.set(lane, state, &block);
+            batch.set(lane, outer, &block);
         }
         batch.run(lanes);
         for (lane, ((key, _), tag)) in ops.iter().zip(tags).enumerate() {
-            let len = key.digest.len();
-            tag[..len].copy_from_slice(&digest_of(batch.state(lane))[..len]);
+            write_state(&batch.state(lane), &mut tag[..key.digest.len()]);
         }
         true
     }
@@ -176,33 +149,27 @@ impl fmt::Debug for HmacKey {
     }
 }
 
-fn lanes_for(digest: Digest) -> Option<Lanes> {
-    match digest {
-        Digest::Sha256 => None,
-        Digest::Sha384 | Digest::Sha512 => Lanes::detect(),
+/// Inner and outer state of each key, none of which is longer than a block.
+fn in_lanes<const N: usize>(
+    lanes: Lanes,
+    start: &[u64; 8],
+    keys: [&[u8]; N],
+) -> [(MidState, MidState); N] {
+    let mut batch = Batch::new();
+    let mut block = Zeroizing::new([0; BLOCK_LEN]);
+    for (index, key) in keys.into_iter().enumerate() {
+        for (lane, pad) in [(2 * index, 0x36), (2 * index + 1, 0x5c)] {
+            block.fill(pad);
+            block
+                .iter_mut()
+                .zip(key)
+                .for_each(|(byte, key)| *byte ^= key);
+            batch.set(lane, start, &block);
+        }
     }
-}
-
-/// The block that ends a message of one block before and `message` (FIPS 180-4, section 5.1.2).
-/// False: they do not fit.
-fn last_block(message: &[u8], block: &mut [u8; BLOCK_LEN]) -> bool {
-    const LENGTH: usize = 16;
-    if message.len() + 1 + LENGTH > BLOCK_LEN {
-        return false;
-    }
-    let (head, tail) = block.split_at_mut(message.len());
-    head.copy_from_slice(message);
-    tail.fill(0);
-    tail[0] = 0x80;
-    let bits = 8 * (BLOCK_LEN + message.len()) as u64;
-    block[BLOCK_LEN - size_of::<u64>()..].copy_from_slice(&bits.to_be_bytes());
-    true
-}
-
-fn digest_of(state: [u64; 8]) -> Zeroizing<[u8; MAX_DIGEST_LEN]> {
-    let mut out = Zeroizing::new([0; MAX_DIGEST_LEN]);
-    for (bytes, word) in out.chunks_exact_mut(8).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    out
+    batch.run(lanes);
+    std::array::from_fn(|index| {
+        let state = |lane| MidState::Sha512(batch.state(lane));
+        (state(2 * index), state(2 * index + 1))
+    })
 }
