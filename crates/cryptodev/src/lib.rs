@@ -45,6 +45,7 @@ mod sha512;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;
 pub mod unpadding;
+mod wiped;
 
 pub use aws_lc::{fork_generation, watch_forks};
 pub use device::{
@@ -52,3 +53,4 @@ pub use device::{
 };
 pub use key::{EcKey, EcP256Key, EcP384Key, Ed25519Key, Key, KeyError, RsaComponents, RsaKey};
 pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};
+pub use wiped::Wiped;

@@ -9,8 +9,6 @@
 
 mod kernel;
 
-use zeroize::Zeroizing;
-
 use crate::aws_lc::cleanse;
 
 pub(crate) use kernel::Lanes;
@@ -100,7 +98,7 @@ impl Sha512 {
     /// Writes as much of the hash as `out` takes, at most 64 bytes.
     pub(crate) fn finish(&mut self, out: &mut [u8]) {
         let filled = self.filled();
-        if !end_message(&mut self.block, filled, self.len) {
+        if !pad(&mut self.block, filled, self.len) {
             kernel::compress(&mut self.state, &[self.block]);
             self.block = [0; BLOCK_LEN];
             put_length(&mut self.block, self.len);
@@ -124,18 +122,34 @@ pub(crate) fn write_state(state: &State, out: &mut [u8]) {
     }
 }
 
-/// The block that ends a message of one block before and `rest` (section 5.1.2). None: they do not
+/// Makes `block` the one that ends a message of one block before and `rest` (section 5.1.2).
+/// False: they do not fit one.
+pub(crate) fn last_block(rest: &[u8], block: &mut [u8; BLOCK_LEN]) -> bool {
+    let Some(place) = block.get_mut(..rest.len()) else {
+        return false;
+    };
+    place.copy_from_slice(rest);
+    end_message(block, rest.len())
+}
+
+/// Ends a message of one block before and the `filled` first bytes of `block`. False: they do not
 /// fit one.
-pub(crate) fn last_block(rest: &[u8]) -> Option<Zeroizing<[u8; BLOCK_LEN]>> {
-    let mut block = Zeroizing::new([0; BLOCK_LEN]);
-    block.get_mut(..rest.len())?.copy_from_slice(rest);
-    let len = (BLOCK_LEN + rest.len()) as u64;
-    end_message(&mut block, rest.len(), len).then_some(block)
+pub(crate) fn end_message(block: &mut [u8; BLOCK_LEN], filled: usize) -> bool {
+    pad(block, filled, (BLOCK_LEN + filled) as u64)
+}
+
+/// Writes as much of the hash as `out` takes, at most 64 bytes: that of `state` after `block`, a
+/// message's last.
+pub(crate) fn finish_block(state: &State, block: &[u8; BLOCK_LEN], out: &mut [u8]) {
+    let mut state = *state;
+    kernel::compress(&mut state, std::slice::from_ref(block));
+    write_state(&state, out);
+    kernel::cleanse_words(&mut state);
 }
 
 /// Pads a block of `filled` bytes, the last of a message of `len`. False: the length did not fit,
 /// and belongs into another block.
-fn end_message(block: &mut [u8; BLOCK_LEN], filled: usize, len: u64) -> bool {
+fn pad(block: &mut [u8; BLOCK_LEN], filled: usize, len: u64) -> bool {
     let Some((end, rest)) = block[filled..].split_first_mut() else {
         return false;
     };

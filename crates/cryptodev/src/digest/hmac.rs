@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::{Digest, Hasher, MAX_BLOCK_LEN, MAX_DIGEST_LEN, MidState};
 use crate::aws_lc::cleanse;
 use crate::sha512::{
-    BLOCK_LEN, Batch, LANES, Lanes, SHA384_START, SHA512_START, last_block, write_state,
+    BLOCK_LEN, Batch, LANES, Lanes, SHA384_START, SHA512_START, end_message, finish_block,
+    last_block, write_state,
 };
+use crate::wiped::Wiped;
 
 /// An HMAC key (RFC 2104), kept as the two digest states that already took it in. Wiped on drop.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl HmacKey {
     }
 
     fn one(digest: Digest, key: &[u8]) -> Self {
-        let mut block = Zeroizing::new([0; MAX_BLOCK_LEN]);
+        let mut block = Wiped::<MAX_BLOCK_LEN>::ZEROS;
         let block = &mut block[..digest.block_len()];
         if key.len() > block.len() {
             digest.hash(&[key], block);
@@ -82,6 +82,9 @@ impl HmacKey {
     /// If `out` is shorter than that.
     pub fn sign(&self, parts: &[&[u8]], out: &mut [u8]) {
         let out = &mut out[..self.digest.len()];
+        if self.sign_short(parts, out) {
+            return;
+        }
         let mut inner = Hasher::after_block(self.digest, &self.inner);
         parts.iter().for_each(|part| inner.update(part));
         inner.finish(out);
@@ -91,14 +94,35 @@ impl HmacKey {
         outer.finish(out);
     }
 
+    /// The same over what fits the last block of a SHA-384 or SHA-512. False: it is none such.
+    fn sign_short(&self, parts: &[&[u8]], out: &mut [u8]) -> bool {
+        let (MidState::Sha512(inner), MidState::Sha512(outer)) = (&self.inner, &self.outer) else {
+            return false;
+        };
+        let (mut block, mut filled) = (Wiped::<BLOCK_LEN>::ZEROS, 0);
+        for part in parts {
+            let Some(place) = block.get_mut(filled..filled + part.len()) else {
+                return false;
+            };
+            place.copy_from_slice(part);
+            filled += part.len();
+        }
+        if !end_message(&mut block, filled) {
+            return false;
+        }
+        finish_block(inner, &block, out);
+        block[..out.len()].copy_from_slice(out);
+        end_message(&mut block, out.len());
+        finish_block(outer, &block, out);
+        true
+    }
+
     /// HMACs of up to eight messages, each under its key and in the first [`Digest::len`] bytes
     /// of its result, the rest zero. Those of SHA-384 and SHA-512 over at most 111 bytes are computed
     /// side by side where the CPU has lanes for it, if all are such.
-    pub fn sign_each<const N: usize>(
-        ops: [(&Self, &[u8]); N],
-    ) -> [Zeroizing<[u8; MAX_DIGEST_LEN]>; N] {
+    pub fn sign_each<const N: usize>(ops: [(&Self, &[u8]); N]) -> [Wiped<MAX_DIGEST_LEN>; N] {
         const { assert!(N <= LANES) };
-        let mut tags = std::array::from_fn(|_| Zeroizing::new([0; MAX_DIGEST_LEN]));
+        let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
         if let Some(lanes) = Lanes::detect()
             && Self::sign_in_lanes(lanes, &ops, &mut tags)
         {
@@ -114,22 +138,27 @@ impl HmacKey {
     fn sign_in_lanes(
         lanes: Lanes,
         ops: &[(&Self, &[u8])],
-        tags: &mut [Zeroizing<[u8; MAX_DIGEST_LEN]>],
+        tags: &mut [Wiped<MAX_DIGEST_LEN>],
     ) -> bool {
         let mut batch = Batch::new();
+        let mut block = Wiped::<BLOCK_LEN>::ZEROS;
         for (lane, (key, message)) in ops.iter().enumerate() {
-            let (MidState::Sha512(inner), Some(block)) = (&key.inner, last_block(message)) else {
+            let MidState::Sha512(inner) = &key.inner else {
                 return false;
             };
+            if !last_block(message, &mut block) {
+                return false;
+            }
             batch.set(lane, inner, &block);
         }
         batch.run(lanes);
         for (lane, ((key, _), tag)) in ops.iter().zip(&mut *tags).enumerate() {
             let tag = &mut tag[..key.digest.len()];
             write_state(&batch.state(lane), tag);
-            let (MidState::Sha512(outer), Some(block)) = (&key.outer, last_block(tag)) else {
+            let MidState::Sha512(outer) = &key.outer else {
                 return false;
             };
+            last_block(tag, &mut block);
             batch.set(lane, outer, &block);
         }
         batch.run(lanes);
@@ -156,7 +185,7 @@ fn in_lanes<const N: usize>(
     keys: [&[u8]; N],
 ) -> [(MidState, MidState); N] {
     let mut batch = Batch::new();
-    let mut block = Zeroizing::new([0; BLOCK_LEN]);
+    let mut block = Wiped::<BLOCK_LEN>::ZEROS;
     for (index, key) in keys.into_iter().enumerate() {
         for (lane, pad) in [(2 * index, 0x36), (2 * index + 1, 0x5c)] {
             block.fill(pad);

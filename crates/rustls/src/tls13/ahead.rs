@@ -19,8 +19,8 @@
 //!
 //! SHA-256 has instructions of its own: its compressions are too short for this.
 
+use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use zeroize::Zeroizing;
 
 use super::label::{Info, Label};
 use super::store::{self, Known, Traffic};
@@ -28,7 +28,7 @@ use super::store::{self, Known, Traffic};
 /// Bytes of a SHA-384.
 pub(super) const LEN: usize = 48;
 
-type Value = Zeroizing<[u8; MAX_DIGEST_LEN]>;
+type Value = Wiped<MAX_DIGEST_LEN>;
 
 /// Values of one expander.
 pub(super) struct Group([Option<Output>; 3]);
@@ -67,29 +67,10 @@ impl Traffic {
         let value = match label.label {
             b"key" => &self.key[..],
             b"iv" => &self.iv[..],
-            b"finished" => self.finished.as_ref()?,
+            b"finished" => &self.finished.as_ref()?[..],
             _ => return None,
         };
         (label.context.is_empty() && label.len == value.len()).then_some(value)
-    }
-
-    fn new(key: &Value, iv: &Value, finished: Option<&Value>) -> Self {
-        let mut traffic = Self::default();
-        traffic.key.copy_from_slice(&key[..32]);
-        traffic.iv.copy_from_slice(&iv[..12]);
-        traffic.finished = finished.map(|finished| *secret(finished));
-        traffic
-    }
-}
-
-impl Known {
-    /// No more than the secret's HMAC key.
-    fn only(key: HmacKey) -> Self {
-        Self {
-            key,
-            traffic: None,
-            extracted: None,
-        }
     }
 }
 
@@ -109,8 +90,8 @@ pub(super) fn derive(key: &HmacKey, label: &Label<'_>, empty: &[u8; LEN]) -> Opt
 fn binder(key: &HmacKey, empty: &[u8; LEN]) -> Group {
     let [binder, derived] = expand(key, [(b"res binder", empty), (b"derived", empty)]);
     let [binder_key, salt] = keys([&binder, &derived]);
-    store::put(secret(&binder), 1, Known::only(binder_key));
-    store::put(secret(&derived), 1, Known::only(salt));
+    store::put(head(&binder), 1, Known::Key(binder_key));
+    store::put(head(&derived), 1, Known::Key(salt));
     Group([
         Output::new(b"res binder", empty, binder),
         Output::new(b"derived", empty, derived),
@@ -139,32 +120,12 @@ fn handshake(key: &HmacKey, context: &[u8; LEN], empty: &[u8; LEN]) -> Group {
         (&salt, &[0; LEN]),
     ]);
     let [c_sign, s_sign, master] = keys([&c_finished, &s_finished, &master]);
-    store::put(secret(&c_finished), 1, Known::only(c_sign));
-    store::put(secret(&s_finished), 1, Known::only(s_sign));
+    store::put(head(&c_finished), 1, Known::Key(c_sign));
+    store::put(head(&s_finished), 1, Known::Key(s_sign));
     // Asked for its record key, and again for its Finished message.
-    for (from, key, traffic) in [
-        (&client, c, Traffic::new(&c_key, &c_iv, Some(&c_finished))),
-        (&server, s, Traffic::new(&s_key, &s_iv, Some(&s_finished))),
-    ] {
-        let traffic = Some(traffic);
-        store::put(
-            secret(from),
-            2,
-            Known {
-                traffic,
-                ..Known::only(key)
-            },
-        );
-    }
-    let extracted = Some(master);
-    store::put(
-        secret(&derived),
-        1,
-        Known {
-            extracted,
-            ..Known::only(salt)
-        },
-    );
+    store::put(head(&client), 2, traffic(&c_key, &c_iv, Some(&c_finished)));
+    store::put(head(&server), 2, traffic(&s_key, &s_iv, Some(&s_finished)));
+    store::put(head(&derived), 1, Known::Extracted(master));
     Group([
         Output::new(b"c hs traffic", context, client),
         Output::new(b"s hs traffic", context, server),
@@ -185,20 +146,8 @@ fn application(key: &HmacKey, context: &[u8; LEN]) -> Group {
     let [key, iv, _] = traffic_infos();
     let [c_key, c_iv, s_key, s_iv] =
         HmacKey::sign_each([(&c, &key[..]), (&c, &iv[..]), (&s, &key[..]), (&s, &iv[..])]);
-    for (from, key, traffic) in [
-        (&client, c, Traffic::new(&c_key, &c_iv, None)),
-        (&server, s, Traffic::new(&s_key, &s_iv, None)),
-    ] {
-        let traffic = Some(traffic);
-        store::put(
-            secret(from),
-            1,
-            Known {
-                traffic,
-                ..Known::only(key)
-            },
-        );
-    }
+    store::put(head(&client), 1, traffic(&c_key, &c_iv, None));
+    store::put(head(&server), 1, traffic(&s_key, &s_iv, None));
     Group([
         Output::new(b"c ap traffic", context, client),
         Output::new(b"s ap traffic", context, server),
@@ -221,9 +170,17 @@ fn traffic_infos() -> [Info; 3] {
         .map(|(len, label)| Info::new(len, label, &[]))
 }
 
-/// A value without the zeros behind it.
-fn secret(value: &Value) -> &[u8; LEN] {
+fn traffic(key: &Value, iv: &Value, finished: Option<&Value>) -> Known {
+    Known::Traffic(Traffic {
+        key: Wiped::new(*head(key)),
+        iv: Wiped::new(*head(iv)),
+        finished: finished.map(|finished| Wiped::new(*head(finished))),
+    })
+}
+
+/// The first `N` bytes of a value.
+fn head<const N: usize>(value: &Value) -> &[u8; N] {
     value
         .first_chunk()
-        .expect("the longest digest is longer than a SHA-384")
+        .expect("no part is longer than the longest digest")
 }

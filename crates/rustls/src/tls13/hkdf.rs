@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 
 use rustls::crypto::hmac::Tag;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
+use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use zeroize::Zeroizing;
 
 use super::ahead::{self, Group};
 use super::label::{Info, Label};
@@ -45,19 +45,14 @@ struct Constants {
 }
 
 /// A pseudo-random key.
-struct Expander {
-    key: HmacKey,
-    values: Values,
-}
-
-/// What an expander need not compute.
-enum Values {
-    Nothing,
-    /// Its key is that of [`Constants::early`].
-    Constants(&'static Constants),
-    /// It is one of SHA-384's, and derives a group of values at once.
-    Group(OnceLock<Box<Group>>),
-    Traffic(Traffic),
+enum Expander {
+    Key(HmacKey),
+    /// That of [`Constants::early`].
+    Early(&'static Constants),
+    /// One of SHA-384's, which derives a group of values at once.
+    Group(HmacKey, OnceLock<Box<Group>>),
+    /// One whose values are known.
+    Traffic(Wiped<{ ahead::LEN }>, Traffic),
 }
 
 impl Constants {
@@ -112,7 +107,7 @@ impl MidStateHkdf {
 
     fn extract(&self, salt: Option<&[u8]>, secret: &[u8]) -> HmacKey {
         let len = self.digest.len();
-        let mut prk = Zeroizing::new([0; MAX_DIGEST_LEN]);
+        let mut prk = Wiped::<MAX_DIGEST_LEN>::ZEROS;
         let constants = self.lasting().constants();
         match salt {
             None => constants.zeros.sign(&[secret], &mut *prk),
@@ -120,9 +115,7 @@ impl MidStateHkdf {
                 constants.salt.sign(&[secret], &mut *prk);
             }
             Some(salt) => {
-                let key = self.known(salt).map(|known| known.key);
-                let key = key.unwrap_or_else(|| HmacKey::new(self.digest, salt));
-                key.sign(&[secret], &mut *prk);
+                self.hmac_key(salt).sign(&[secret], &mut *prk);
             }
         }
         HmacKey::new(self.digest, &prk[..len])
@@ -136,33 +129,30 @@ impl MidStateHkdf {
         }
     }
 
-    fn hmac_key(&self, key: &OkmBlock) -> HmacKey {
-        let known = self.known(key.as_ref()).map(|known| known.key);
-        known.unwrap_or_else(|| HmacKey::new(self.digest, key.as_ref()))
+    fn hmac_key(&self, key: &[u8]) -> HmacKey {
+        match self.known(key) {
+            Some(Known::Key(key)) => key,
+            _ => HmacKey::new(self.digest, key),
+        }
     }
 
     fn extracted(&self, key: HmacKey) -> Box<dyn HkdfExpander> {
-        let values = match self.digest {
-            Digest::Sha384 => Values::Group(OnceLock::new()),
-            Digest::Sha256 | Digest::Sha512 => Values::Nothing,
-        };
-        Box::new(Expander { key, values })
+        Box::new(match self.digest {
+            Digest::Sha384 => Expander::Group(key, OnceLock::new()),
+            Digest::Sha256 | Digest::Sha512 => Expander::Key(key),
+        })
     }
 }
 
 impl Hkdf for MidStateHkdf {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
         let Some(salt) = salt else {
-            let constants = self.lasting().constants();
-            return Box::new(Expander {
-                key: constants.early.clone(),
-                values: Values::Constants(constants),
-            });
+            return Box::new(Expander::Early(self.lasting().constants()));
         };
-        if let Some(key) = self.known(salt).and_then(|known| known.extracted) {
-            return self.extracted(key);
+        match self.known(salt) {
+            Some(Known::Extracted(key)) => self.extracted(key),
+            _ => self.extract_from_secret(Some(salt), &ZEROS[..self.digest.len()]),
         }
-        self.extract_from_secret(Some(salt), &ZEROS[..self.digest.len()])
     }
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
@@ -170,17 +160,19 @@ impl Hkdf for MidStateHkdf {
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        let (key, traffic) = match self.known(okm.as_ref()) {
-            Some(known) => (known.key, known.traffic),
-            None => (HmacKey::new(self.digest, okm.as_ref()), None),
-        };
-        let values = traffic.map_or(Values::Nothing, Values::Traffic);
-        Box::new(Expander { key, values })
+        let secret = okm.as_ref();
+        Box::new(match (self.known(secret), secret.try_into()) {
+            (Some(Known::Traffic(traffic)), Ok(secret)) => {
+                Expander::Traffic(Wiped::new(secret), traffic)
+            }
+            (Some(Known::Key(key)), _) => Expander::Key(key),
+            _ => Expander::Key(HmacKey::new(self.digest, secret)),
+        })
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
-        let mut tag = Zeroizing::new([0; MAX_DIGEST_LEN]);
-        self.hmac_key(key).sign(&[message], &mut *tag);
+        let mut tag = Wiped::<MAX_DIGEST_LEN>::ZEROS;
+        self.hmac_key(key.as_ref()).sign(&[message], &mut *tag);
         Tag::new(&tag[..self.digest.len()])
     }
 }
@@ -197,10 +189,10 @@ impl HkdfExpander for Expander {
             output.copy_from_slice(value);
             return Ok(());
         }
-        let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
+        let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
         for (number, chunk) in (1..=255u8).zip(output.chunks_mut(len)) {
             let previous = if number == 1 { 0 } else { len };
-            let before = *block;
+            let before = block.clone();
             self.sign(&before[..previous], info, number, &mut block);
             chunk.copy_from_slice(&block[..chunk.len()]);
         }
@@ -211,13 +203,17 @@ impl HkdfExpander for Expander {
         if let Some(value) = self.known(info) {
             return OkmBlock::new(value);
         }
-        let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
+        let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
         self.sign(&[], info, 1, &mut block);
         OkmBlock::new(&block[..self.hash_len()])
     }
 
     fn hash_len(&self) -> usize {
-        self.key.digest().len()
+        match self {
+            Self::Key(key) | Self::Group(key, _) => key.digest().len(),
+            Self::Early(constants) => constants.early.digest().len(),
+            Self::Traffic(..) => ahead::LEN,
+        }
     }
 }
 
@@ -225,15 +221,15 @@ impl Expander {
     /// What `info` asks for, if it need not be computed, or is the first of a group.
     fn known(&self, info: &[&[u8]]) -> Option<&[u8]> {
         let label = Label::parse(info)?;
-        match &self.values {
-            Values::Nothing => None,
-            Values::Constants(constants) => constants.find(&label, self.hash_len()),
-            Values::Traffic(traffic) => traffic.find(&label),
-            Values::Group(group) => {
+        match self {
+            Self::Key(_) => None,
+            Self::Early(constants) => constants.find(&label, self.hash_len()),
+            Self::Traffic(_, traffic) => traffic.find(&label),
+            Self::Group(key, group) => {
                 if group.get().is_none() {
                     let empty = HKDF_SHA384.constants().empty.first_chunk()?;
                     // Set by now: another thread was faster, with the same values.
-                    let _ = group.set(Box::new(ahead::derive(&self.key, &label, empty)?));
+                    let _ = group.set(Box::new(ahead::derive(key, &label, empty)?));
                 }
                 group.get()?.find(&label)
             }
@@ -242,16 +238,23 @@ impl Expander {
 
     /// T(number) of RFC 5869, section 2.3.
     fn sign(&self, previous: &[u8], info: &[&[u8]], number: u8, out: &mut [u8; MAX_DIGEST_LEN]) {
+        let key = match self {
+            Self::Key(key) | Self::Group(key, _) => key,
+            Self::Early(constants) => &constants.early,
+            Self::Traffic(secret, _) => &HmacKey::new(Digest::Sha384, &secret[..]),
+        };
         let number = [number];
         if info.len() > MAX_PARTS {
-            let info = Zeroizing::new(info.concat());
-            return self.key.sign(&[previous, &info, &number], out);
+            let mut all = vec![previous];
+            all.extend(info);
+            all.push(&number);
+            return key.sign(&all, out);
         }
         let mut parts: [&[u8]; MAX_PARTS + 2] = [&[]; MAX_PARTS + 2];
         parts[0] = previous;
         parts[1..=info.len()].copy_from_slice(info);
         parts[info.len() + 1] = &number;
-        self.key.sign(&parts[..info.len() + 2], out);
+        key.sign(&parts[..info.len() + 2], out);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
+use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::HmacKey;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::ahead::LEN;
 
@@ -13,23 +13,23 @@ const CAPACITY: usize = 384;
 
 /// What is known of a secret.
 #[derive(Clone)]
-pub(super) struct Known {
-    /// With the secret for its key.
-    pub(super) key: HmacKey,
+pub(super) enum Known {
+    /// The HMAC key that it is.
+    Key(HmacKey),
     /// Of a traffic secret.
-    pub(super) traffic: Option<Traffic>,
+    Traffic(Traffic),
     /// Of a salt: HMAC key of what HKDF-Extract makes of it and zeros.
-    pub(super) extracted: Option<HmacKey>,
+    Extracted(HmacKey),
 }
 
 /// HKDF-Expand-Label of a traffic secret.
-#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub(super) struct Traffic {
     /// AES-256-GCM's key.
-    pub(super) key: [u8; 32],
-    pub(super) iv: [u8; 12],
+    pub(super) key: Wiped<32>,
+    pub(super) iv: Wiped<12>,
     /// Of a handshake's.
-    pub(super) finished: Option<[u8; LEN]>,
+    pub(super) finished: Option<Wiped<LEN>>,
 }
 
 struct Store {
@@ -43,7 +43,7 @@ struct Store {
 }
 
 struct Entry {
-    secret: Zeroizing<[u8; LEN]>,
+    secret: Wiped<LEN>,
     /// How often it will be asked for.
     uses: usize,
     known: Known,
@@ -85,7 +85,7 @@ impl Store {
 
     fn put(&mut self, secret: &[u8; LEN], uses: usize, known: Known) {
         let entry = Some(Entry {
-            secret: Zeroizing::new(*secret),
+            secret: Wiped::new(*secret),
             uses,
             known,
         });
@@ -139,11 +139,7 @@ mod tests {
     use super::*;
 
     fn known(byte: u8) -> Known {
-        Known {
-            key: HmacKey::new(Digest::Sha384, &[byte]),
-            traffic: None,
-            extracted: None,
-        }
+        Known::Key(HmacKey::new(Digest::Sha384, &[byte]))
     }
 
     fn secret(number: usize) -> [u8; LEN] {
