@@ -61,14 +61,14 @@
 //! without branches or indices that depend on a limb. Key set-up is the same arithmetic in one
 //! lane. How many keys and blocks there are and how long, and whether a result was right, is public.
 //!
-//! `src/timing.rs` looks for leaks statistically; its head has the command. With
-//! 10^6 measurements each on a Zen 5 core, a window of the exponentiation with fixed key bits (0, 5,
-//! 15) or a fixed message, against random ones, gave |t| of at most 2.1, as two equal classes did; a
-//! seeded leak gave 350 with 20,000. Whole RSA-2048 operations, one key and message against random
-//! ones, gave 2.05 with 100,000 measurements.
-//! **With 10^6 whole operations it was 5.91, above the threshold of 4.5**, on a core that other work
-//! disturbed: whether that is a leak or the disturbance is open, and is to be found out before the
-//! kernel is called free of leaks. One thing does show: a base of 0 in all lanes (t = 30 to 47), by the processor and not by the
+//! `src/timing.rs` looks for leaks statistically; its head has the command. Fixed inputs against
+//! random ones, 10^6 measurements each on a Zen 5 core, where |t| above 4.5 is a leak: a window of the
+//! exponentiation gave at most 2.1 for key bits (0, 5, 15) and for a message, as two equal
+//! classes did; whole RSA-2048 operations gave 1.9 for one key in all lanes and 1.5 for one message. A
+//! seeded leak gave 350 with 20,000. Keys lie in the same eight places for that: with the two
+//! classes' keys at places of their own |t| was 6, which tells where a key lies, not what it is.
+//!
+//! One thing does show: a base of 0 in all lanes (t = 30 to 47), by the processor and not by the
 //! instructions, which are the same. No message is 0, and none is 0 modulo a prime but by
 //! whoever knows the prime.
 //!

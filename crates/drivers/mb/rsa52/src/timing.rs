@@ -109,7 +109,7 @@ fn select(mask: u64, random: Line, fixed: Line) -> Line {
 /// What is random in one class and fixed in the other; the rest is random in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Varied {
-    /// The key's digits in the window; this one in all lanes when fixed.
+    /// The key's digits in the window, this one in all lanes when fixed; or the whole key.
     KeyBits(u64),
     /// The number that is raised.
     Message,
@@ -225,50 +225,85 @@ fn a_leak_is_found() {
     assert!(t > 10.0, "the search is blind: t = {t}");
 }
 
-/// Keys: one in all lanes against others; messages: one against random ones. RSA-2048, all of it.
-/// 20,000 measurements, or as many as `RSA52_MEASUREMENTS` says: 10^6 take ten minutes.
+/// Whole RSA-2048 operations: one key in all lanes against others, one message against others, and
+/// nothing fixed, to see what the search brings in. Each is measured 20,000 times, or as often as
+/// `RSA52_MEASUREMENTS` says: 10^6 take nine minutes.
 #[test]
 #[ignore = "measures for minutes; wants a quiet core"]
 fn an_operation_takes_the_same_time_for_all_keys_and_messages() {
-    const POOL: usize = 32;
     let Some(cpu) = cpu() else { return };
     let count = match std::env::var("RSA52_MEASUREMENTS") {
         Ok(count) => count.parse().expect("RSA52_MEASUREMENTS is a number"),
         Err(_) => 20_000,
     };
-    // Half of the pool is one key: as many copies as there are others, so that the caches cannot tell.
-    let others: Vec<_> = (0..POOL).map(|_| openssl_key(2048)).collect();
-    let copies = (0..POOL).map(|_| private_key(&others[0].0));
-    let pool: Vec<PrivateKey> = copies
-        .chain(others.iter().map(|(key, _)| private_key(key)))
-        .collect();
+    for varied in [Varied::KeyBits(0), Varied::Message, Varied::Nothing] {
+        eprint!("{varied:?}: ");
+        let t = search_operation(cpu, count, varied);
+        assert!(t < THRESHOLD, "a leak: t = {t}");
+    }
+}
+
+/// Keys are copied to the same eight places before every operation: at places of their own, caches
+/// tell them apart.
+fn search_operation(cpu: Cpu, count: usize, varied: Varied) -> f64 {
     struct State {
         lanes: RsaLanes,
-        chosen: [usize; LANES],
+        keys: [PrivateKey; LANES],
         blocks: [[u8; 256]; LANES],
         out: [[u8; 256]; LANES],
     }
+    let fixed = openssl_key(2048);
+    let others: Vec<PrivateKey> = (0..32).map(|_| openssl_key(2048).1).collect();
     let state = State {
         lanes: RsaLanes::new(cpu),
-        chosen: [0; LANES],
+        keys: std::array::from_fn(|_| private_key(&fixed.0)),
         blocks: [[0; 256]; LANES],
         out: [[0; 256]; LANES],
     };
-    let t = search(
+    search(
         count,
         state,
         |state, random, mask| {
-            for (chosen, block) in state.chosen.iter_mut().zip(&mut state.blocks) {
-                *chosen = random.next() as usize % POOL + POOL * (mask & 1) as usize;
-                block[1..].fill_with(|| random.next() as u8 & mask as u8 | 1);
+            let (of_keys, of_blocks) = match varied {
+                Varied::Nothing => (u64::MAX, u64::MAX),
+                Varied::KeyBits(_) => (mask, u64::MAX),
+                Varied::Message | Varied::MessageOrZero => (u64::MAX, mask),
+            };
+            for (key, block) in state.keys.iter_mut().zip(&mut state.blocks) {
+                let other = &others[random.next() as usize % others.len()];
+                copy_selected(key, of_keys, other, &fixed.1);
+                block[1..].fill_with(|| random.next() as u8 & of_blocks as u8 | 1);
             }
         },
         |state| {
-            let keys = state.chosen.map(|chosen| &pool[chosen]);
+            let keys = state.keys.each_ref();
             let blocks = state.blocks.each_ref().map(|block| &block[..]);
             let mut out = state.out.each_mut().map(|out| &mut out[..]);
             state.lanes.private(&keys, &blocks, &mut out);
         },
-    );
-    assert!(t < THRESHOLD, "a leak: t = {t}");
+    )
+}
+
+/// Makes `key` the key `random` where the mask is all ones, else `fixed`; reads both.
+fn copy_selected(key: &mut PrivateKey, mask: u64, random: &PrivateKey, fixed: &PrivateKey) {
+    let copy = |to: &mut u64, random: u64, fixed: u64| *to = random & mask | fixed & !mask;
+    let copy_all = |to: &mut [u64], random: &[u64], fixed: &[u64]| {
+        for ((to, random), fixed) in to.iter_mut().zip(random).zip(fixed) {
+            copy(to, *random, *fixed);
+        }
+    };
+    for (to, random, fixed) in [
+        (&mut key.p, &random.p, &fixed.p),
+        (&mut key.q, &random.q, &fixed.q),
+    ] {
+        copy(&mut to.k0, random.k0, fixed.k0);
+        copy_all(&mut to.modulus, &random.modulus, &fixed.modulus);
+        copy_all(&mut to.r2, &random.r2, &fixed.r2);
+        copy_all(&mut to.r3, &random.r3, &fixed.r3);
+        copy_all(&mut to.exponent, &random.exponent, &fixed.exponent);
+    }
+    copy_all(&mut key.qinv, &random.qinv, &fixed.qinv);
+    copy_all(&mut key.n, &random.n, &fixed.n);
+    copy(&mut key.n_k0, random.n_k0, fixed.n_k0);
+    copy_all(&mut key.n_r2, &random.n_r2, &fixed.n_r2);
 }
