@@ -75,8 +75,14 @@ void shim_set_rsa(struct rte_crypto_op* op, void* session, struct shim_bytes fro
     op->asym->rsa.op_type = RTE_CRYPTO_ASYM_OP_SIGN;
     op->asym->rsa.message = param(from);
     op->asym->rsa.sign = param(to);
+    shim_set_rsa_padding(op, RTE_CRYPTO_RSA_PADDING_NONE);
+}
+
+void shim_set_rsa_padding(struct rte_crypto_op* op, int padding) {
 #if RTE_VERSION < RTE_VERSION_NUM(24, 11, 0, 0)
-    op->asym->rsa.padding.type = RTE_CRYPTO_RSA_PADDING_NONE;
+    op->asym->rsa.padding.type = padding;
+#else
+    (void)op, (void)padding;
 #endif
 }
 
@@ -85,8 +91,6 @@ void shim_set_modexp(struct rte_crypto_op* op, void* session, struct shim_bytes 
     op->asym->modex.base = param(from);
     op->asym->modex.result = param(to);
 }
-
-size_t shim_rsa_written(const struct rte_crypto_op* op) { return op->asym->rsa.sign.length; }
 
 size_t shim_modexp_written(const struct rte_crypto_op* op) { return op->asym->modex.result.length; }
 

@@ -54,8 +54,10 @@ int shim_modexp_session(uint8_t device, struct rte_mempool* pool, struct shim_by
 /* Make `op` one that is not processed yet: without padding, to the power of the private exponent. */
 void shim_set_rsa(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to);
 void shim_set_modexp(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to);
+/* Asks for a padding, a constant of enum rte_crypto_rsa_padding_type; nothing from 24.11 on, where the
+ * session has it. */
+void shim_set_rsa_padding(struct rte_crypto_op* op, int padding);
 /* Bytes that the device wrote. */
-size_t shim_rsa_written(const struct rte_crypto_op* op);
 size_t shim_modexp_written(const struct rte_crypto_op* op);
 
 /* For pipelines. */

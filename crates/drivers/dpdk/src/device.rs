@@ -9,13 +9,16 @@ use std::thread::{self, ThreadId};
 use spinlane_cryptodev::{Capabilities, Device, DeviceError, OpKind, QueuePair, QueuePairConfig};
 use thiserror::Error;
 
-use crate::ffi::{self, DeviceId, QueuePairs, RawQueuePair};
+use crate::ffi::{self, DeviceId, QueuePairs, RawQueuePair, Running};
 use crate::queue_pair::DpdkQueuePair;
 use crate::sessions::Sessions;
 use crate::{Eal, NAME, Spec};
 
 /// Devices that DPDK numbers (RTE_CRYPTO_MAX_DEVS), and so instances of one driver.
 const MAX_DEVICES: usize = 64;
+
+/// Queue pairs of a virtual device that is not asked for more, DPDK's own default.
+const DEFAULT_QUEUE_PAIRS: u16 = 8;
 
 const RSA_KINDS: [OpKind; 3] = [OpKind::Rsa2048, OpKind::Rsa3072, OpKind::Rsa4096];
 
@@ -80,7 +83,8 @@ impl RsaBy {
 
 /// A crypto device of DPDK's. All threads may open queue pairs on one, as many as it has.
 ///
-/// Dropped after its queue pairs, it is stopped, closed, and unplugged if it was plugged in.
+/// Dropped after its queue pairs, it is stopped, and waits for the next that wants such a device: it is
+/// closed in [`Eal::cleanup`]. (Unplugged, crypto_openssl would leave rings behind, in the next one's way.)
 #[derive(Clone)]
 pub struct DpdkDevice(Arc<Opened>);
 
@@ -98,22 +102,28 @@ pub(crate) struct Opened {
     users: Mutex<Vec<ThreadId>>,
     /// Memory that the device may write to was given up: it stays open.
     keep: AtomicBool,
-    /// Plugged in by us, and to be unplugged.
-    vdev: Option<CString>,
-    /// Ours to stop and close.
-    owned: bool,
+    /// Ours to stop; `None` if it is an application's.
+    plugged: Option<Plugged>,
     eal: Eal,
 }
 
 impl DpdkDevice {
     /// Plugs in the virtual device (or finds the card) that `spec` names, configures and starts it.
-    /// Virtual devices of the same name get a number each.
+    /// Virtual devices of the same name get a number each. One that was dropped is used again.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(eal: &Eal, spec: &Spec) -> Result<Self, OpenError> {
-        let _turn = turn();
-        let plugged = Plugged::new(eal, spec)?;
+        let mut parked = parked();
+        let plugged = Plugged::find(eal, spec, &mut parked)?;
+        let opened = Self::configure(eal, spec, plugged.clone());
+        if opened.is_err() {
+            parked.push(plugged);
+        }
+        opened
+    }
+
+    fn configure(eal: &Eal, spec: &Spec, plugged: Plugged) -> Result<Self, OpenError> {
         let refused = |step| {
             move |error| OpenError::Refused {
                 name: spec.name.clone(),
@@ -123,7 +133,12 @@ impl DpdkDevice {
         };
         let id = plugged.id;
         let most = id.max_queue_pairs();
-        let count = spec.queue_pairs.unwrap_or(most);
+        let usual = if spec.is_pci() {
+            most
+        } else {
+            DEFAULT_QUEUE_PAIRS
+        };
+        let count = spec.queue_pairs.unwrap_or(usual);
         if count > most {
             return Err(OpenError::QueuePairs {
                 name: spec.name.clone(),
@@ -148,8 +163,7 @@ impl DpdkDevice {
             queue_pairs: Arc::new(QueuePairs::new(id, free)),
             users: Mutex::new(Vec::new()),
             keep: AtomicBool::new(false),
-            vdev: plugged.into_vdev(),
-            owned: true,
+            plugged: Some(plugged),
             eal: eal.clone(),
         })))
     }
@@ -174,8 +188,7 @@ impl DpdkDevice {
             queue_pairs: Arc::new(QueuePairs::new(id, free)),
             users: Mutex::new(Vec::new()),
             keep: AtomicBool::new(false),
-            vdev: None,
-            owned: false,
+            plugged: None,
             eal: eal.clone(),
         })))
     }
@@ -187,10 +200,10 @@ impl DpdkDevice {
     /// [`OpenError::Refused`] if other threads have queue pairs of it, which DPDK would pull away
     /// under them, or if the device is not ours.
     pub fn stop(&self) -> Result<(), OpenError> {
-        let _turn = turn();
+        let _turn = parked();
         let users = self.0.users();
         let here = thread::current().id();
-        if !self.0.owned || users.iter().any(|user| *user != here) {
+        if self.0.plugged.is_none() || users.iter().any(|user| *user != here) {
             return Err(self.0.refused("stopped", "others use it".to_owned()));
         }
         self.0.id.stop();
@@ -202,7 +215,7 @@ impl DpdkDevice {
     /// # Errors
     /// [`OpenError::Refused`].
     pub fn start(&self) -> Result<(), OpenError> {
-        let _turn = turn();
+        let _turn = parked();
         let started = self.0.id.start();
         started.map_err(|error| self.0.refused("started", ffi::error_text(error)))
     }
@@ -235,7 +248,7 @@ impl Device for DpdkDevice {
     /// (half of that where RSA takes two exponentiations): [`QueuePair::capacity`] tells.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
-        let _turn = turn();
+        let _turn = parked();
         let unavailable = |missing, remedy| DeviceError::Unavailable {
             device: NAME,
             missing,
@@ -317,27 +330,35 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if !self.owned || self.keep.load(Ordering::Relaxed) {
-            return;
-        }
-        let _turn = turn();
-        self.id.stop();
-        let closed = self.id.close();
-        let unplugged = match &self.vdev {
-            Some(name) => self.eal.running().unplug(c"vdev", name),
-            None => Ok(()),
-        };
-        if let Err(error) = closed.and(unplugged) {
-            let error = ffi::error_text(error);
-            tracing::error!(device = self.name, "cannot be closed: {error}");
+        if let (Some(plugged), false) = (self.plugged.take(), self.keep.load(Ordering::Relaxed)) {
+            let mut parked = parked();
+            self.id.stop();
+            parked.push(plugged);
         }
     }
 }
 
-/// One thread at a time brings devices and takes them away: DPDK's lists of them have no lock.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Devices of ours that nobody uses, stopped. Also whose turn it is: one thread at a time brings
+/// devices, configures and stops them, since DPDK's lists of them have no lock.
+fn parked() -> MutexGuard<'static, Vec<Plugged>> {
+    static PARKED: Mutex<Vec<Plugged>> = Mutex::new(Vec::new());
+    // A push or a removal that panics leaves the list whole.
+    PARKED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Closes and unplugs what nobody uses, before EAL goes.
+pub(crate) fn close_parked(running: &Running) {
+    for Plugged { id, vdev, name, .. } in parked().drain(..) {
+        let closed = id.close();
+        let unplugged = vdev.map_or(Ok(()), |vdev| running.unplug(c"vdev", &vdev));
+        if let Err(error) = closed.and(unplugged) {
+            tracing::warn!(
+                device = name,
+                "cannot be closed: {}",
+                ffi::error_text(error)
+            );
+        }
+    }
 }
 
 /// What the device offers, and by which of its ops.
@@ -356,76 +377,87 @@ fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities)> {
     (halves != Capabilities::NONE).then_some((RsaBy::Modexp, halves))
 }
 
-/// A device that was found, and is unplugged again unless it is kept.
+/// A device that we brought, or found on the bus.
+#[derive(Clone)]
 struct Plugged {
+    /// As in its spec.
+    name: String,
+    socket_id: Option<u8>,
     id: DeviceId,
+    /// What DPDK calls it, if it is virtual.
     vdev: Option<CString>,
-    eal: Eal,
 }
 
 impl Plugged {
-    fn new(eal: &Eal, spec: &Spec) -> Result<Self, OpenError> {
-        let not_found = |reason: String| OpenError::NotFound {
+    fn find(eal: &Eal, spec: &Spec, parked: &mut Vec<Self>) -> Result<Self, OpenError> {
+        let queue_pairs = spec.queue_pairs.unwrap_or(DEFAULT_QUEUE_PAIRS);
+        let fits = |other: &Self| {
+            other.name == spec.name
+                && other.socket_id == spec.socket_id
+                && (spec.is_pci() || other.id.max_queue_pairs() >= queue_pairs)
+        };
+        if let Some(index) = parked.iter().position(fits) {
+            return Ok(parked.swap_remove(index));
+        }
+        let found = match spec.is_pci() {
+            true => card(eal, spec).map(|id| (id, None)),
+            false => plug(eal, spec, queue_pairs).map(|(id, name)| (id, Some(name))),
+        };
+        let (id, vdev) = found.map_err(|reason| OpenError::NotFound {
             name: spec.name.clone(),
             reason,
-        };
-        let c_string =
-            |text: String| CString::new(text).map_err(|_| not_found("a zero byte".to_owned()));
-        let running = eal.running();
-        if spec.is_pci() {
-            let name = c_string(spec.name.clone())?;
-            let found = || {
-                ["", "_qat_asym", "_asym"].iter().find_map(|suffix| {
-                    let name = CString::new(format!("{}{suffix}", spec.name)).ok()?;
-                    DeviceId::find(running, &name)
-                })
-            };
-            if found().is_none() {
-                let plugged = running.plug(c"pci", &name, c"");
-                plugged.map_err(|error| not_found(ffi::error_text(error)))?;
-            }
-            let id = found().ok_or_else(|| not_found("it brings no crypto device".to_owned()))?;
-            let (vdev, eal) = (None, eal.clone());
-            return Ok(Self { id, vdev, eal });
-        }
-        // A driver may ignore what it does not know, or all of it: `Spec` has let nothing else through.
-        let queue_pairs = spec
-            .queue_pairs
-            .map(|count| format!("max_nb_queue_pairs={count}"));
-        let socket = spec.socket_id.map(|id| format!("socket_id={id}"));
-        let args: Vec<_> = queue_pairs.into_iter().chain(socket).collect();
-        let args = c_string(args.join(","))?;
-        for number in 0..MAX_DEVICES {
-            let name = match number {
-                0 => spec.name.clone(),
-                number => format!("{}_{number}", spec.name),
-            };
-            let name = c_string(name)?;
-            if DeviceId::find(running, &name).is_some() {
-                continue;
-            }
-            let plugged = running.plug(c"vdev", &name, &args);
-            plugged.map_err(|error| not_found(ffi::error_text(error)))?;
-            let id = DeviceId::find(running, &name);
-            let id = id.ok_or_else(|| not_found("it brings no crypto device".to_owned()))?;
-            let (vdev, eal) = (Some(name), eal.clone());
-            return Ok(Self { id, vdev, eal });
-        }
-        Err(not_found("there are too many of them".to_owned()))
-    }
-
-    /// It stays; its name, if it is to be unplugged.
-    fn into_vdev(mut self) -> Option<CString> {
-        self.vdev.take()
+        })?;
+        Ok(Self {
+            name: spec.name.clone(),
+            socket_id: spec.socket_id,
+            id,
+            vdev,
+        })
     }
 }
 
-impl Drop for Plugged {
-    fn drop(&mut self) {
-        if let Some(name) = &self.vdev {
-            // Nothing better can be done about a device that cannot go either.
-            let _ = self.id.close();
-            let _ = self.eal.running().unplug(c"vdev", name);
-        }
+/// The asymmetric device of the card at a PCI address.
+fn card(eal: &Eal, spec: &Spec) -> Result<DeviceId, String> {
+    let running = eal.running();
+    let found = || {
+        ["", "_qat_asym", "_asym"].iter().find_map(|suffix| {
+            let name = CString::new(format!("{}{suffix}", spec.name)).ok()?;
+            DeviceId::find(running, &name)
+        })
+    };
+    if found().is_none() {
+        let plugged = running.plug(c"pci", &c_string(&spec.name)?, c"");
+        plugged.map_err(ffi::error_text)?;
     }
+    found().ok_or_else(|| "it brings no crypto device".to_owned())
+}
+
+/// A new virtual device, and what DPDK calls it.
+fn plug(eal: &Eal, spec: &Spec, queue_pairs: u16) -> Result<(DeviceId, CString), String> {
+    let running = eal.running();
+    // A driver may ignore what it does not know, or all of it: `Spec` lets nothing else through.
+    let mut args = format!(
+        "max_nb_queue_pairs={}",
+        queue_pairs.max(DEFAULT_QUEUE_PAIRS)
+    );
+    if let Some(id) = spec.socket_id {
+        args += &format!(",socket_id={id}");
+    }
+    let numbered = (1..MAX_DEVICES).map(|number| format!("{}_{number}", spec.name));
+    for name in std::iter::once(spec.name.clone()).chain(numbered) {
+        let name = c_string(&name)?;
+        if DeviceId::find(running, &name).is_some() {
+            continue;
+        }
+        let plugged = running.plug(c"vdev", &name, &c_string(&args)?);
+        plugged.map_err(ffi::error_text)?;
+        let id = DeviceId::find(running, &name);
+        let id = id.ok_or_else(|| "it brings no crypto device".to_owned())?;
+        return Ok((id, name));
+    }
+    Err("there are too many of them".to_owned())
+}
+
+fn c_string(text: &str) -> Result<CString, String> {
+    CString::new(text).map_err(|_| "a zero byte in its name".to_owned())
 }

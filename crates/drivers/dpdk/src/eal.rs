@@ -186,6 +186,9 @@ impl Eal {
     pub fn cleanup(self) -> Result<(), EalError> {
         let mut state = state();
         drop(self);
+        if let State::Running(running) = &*state {
+            crate::device::close_parked(running);
+        }
         let State::Running(running) = std::mem::replace(&mut *state, State::CleanedUp) else {
             return Err(EalError::CleanedUp);
         };

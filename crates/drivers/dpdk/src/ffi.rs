@@ -13,6 +13,8 @@ mod session;
 
 pub use adopt::HandedOver;
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
+#[cfg(test)]
+pub(crate) use ops::Spoil;
 pub(crate) use ops::{AREA_LEN, BURST, Finished, RawQueuePair, Submitted};
 pub use process::HeapStats;
 pub(crate) use process::{Running, allowed_cores};

@@ -174,7 +174,13 @@ impl DpdkQueuePair {
         }
         let index = self.sessions.take(op.key()?)?;
         match self.sessions.get(index)? {
-            KeySession::Rsa(session) => self.raw.stage_rsa(slot, session, op.input()),
+            KeySession::Rsa(session) => {
+                self.raw.stage_rsa(slot, session, op.input());
+                #[cfg(test)]
+                if let Some(how) = tests::spoil(op, session) {
+                    self.raw.spoil(how);
+                }
+            }
             KeySession::Crt(crt) => {
                 let (base_p, base_q) = crt.bases(op.input());
                 self.raw.stage_modexp(2 * slot, &crt.p.session, &base_p);
@@ -259,6 +265,8 @@ impl DpdkQueuePair {
             }
             None => return,
         }
+        #[cfg(test)]
+        tests::corrupt(op);
         if cpu::result_is_right(op) {
             op.status = OpStatus::Success;
         } else {

@@ -12,7 +12,7 @@ pub struct Spec {
     /// A virtual device, whose name begins with its driver's (`crypto_openssl`), or the PCI address of a
     /// card (`0000:3d:01.0`).
     pub name: String,
-    /// Queue pairs, at most one per polling thread; by default as many as the device has.
+    /// Queue pairs, at most one per polling thread; by default as many as the device has (a virtual one 8).
     pub queue_pairs: Option<u16>,
     /// Descriptors of each queue pair's ring; default 1024. It holds one op less.
     pub descriptors: u32,

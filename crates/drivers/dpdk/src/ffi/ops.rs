@@ -68,6 +68,17 @@ pub(crate) struct Finished {
     pub(crate) success: bool,
 }
 
+/// What is wrong with an op.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spoil {
+    NoSession,
+    /// With the session that is right.
+    Length(*mut std::ffi::c_void),
+    NotBelow,
+    Padding,
+}
+
 /// A queue pair of a device, which nobody else uses, and its ops.
 pub(crate) struct RawQueuePair {
     device: u8,
@@ -295,6 +306,29 @@ impl RawQueuePair {
             let index = unsafe { index_of(op) };
             self.states[index as usize] = State::Idle;
             each(index);
+        }
+    }
+
+    /// Makes the op that was staged last one that no device can run.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self, how: Spoil) {
+        let op = *self.staged.back().expect("an op is staged");
+        // SAFETY: staged, so ours; every change leaves operands that lie in the op.
+        unsafe {
+            let area = &mut *op.byte_add(AREA_AT).cast::<Area>();
+            let place = |data: *mut u8, length| sys::shim_bytes {
+                data,
+                iova: sys::shim_op_iova(op, data.cast()),
+                length,
+            };
+            let to = place(area.output.as_mut_ptr(), AREA_LEN);
+            let from = |length| place(area.input.as_ptr().cast_mut(), length);
+            match how {
+                Spoil::NoSession => sys::shim_set_rsa(op, ptr::null_mut(), from(256), to),
+                Spoil::Length(session) => sys::shim_set_rsa(op, session, from(10), to),
+                Spoil::NotBelow => area.input.fill(0xff),
+                Spoil::Padding => sys::shim_set_rsa_padding(op, 99),
+            }
         }
     }
 

@@ -140,7 +140,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn as_ptr(&self) -> *mut c_void {
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
         self.session.as_ptr()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::{Key, Op, OpBurst, QueuePair, Request, Token};
+use spinlane_cryptodev::{Key, Op, OpBurst, QueuePair, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
 
 /// EAL, which all tests of a process share.
@@ -14,6 +14,14 @@ pub fn eal() -> Eal {
 /// A fresh virtual device.
 pub fn open(spec: &str) -> DpdkDevice {
     DpdkDevice::open(&eal(), &spec.parse().unwrap()).unwrap()
+}
+
+/// Room for `capacity` ops.
+pub fn capacity(capacity: usize) -> QueuePairConfig {
+    QueuePairConfig {
+        capacity,
+        ..QueuePairConfig::default()
+    }
 }
 
 /// An op named `seed` on a block made of it.
