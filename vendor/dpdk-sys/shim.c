@@ -64,6 +64,21 @@ int shim_modexp_session(uint8_t device, struct rte_mempool* pool, struct shim_by
     return rte_cryptodev_asym_session_create(device, &xform, pool, session);
 }
 
+void* shim_null_session(uint8_t device, struct rte_mempool* pool) {
+    struct rte_crypto_sym_xform xform;
+    memset(&xform, 0, sizeof xform);
+    xform.type = RTE_CRYPTO_SYM_XFORM_CIPHER;
+    xform.cipher.op = RTE_CRYPTO_CIPHER_OP_ENCRYPT;
+    xform.cipher.algo = RTE_CRYPTO_CIPHER_NULL;
+    return rte_cryptodev_sym_session_create(device, &xform, pool);
+}
+
+void shim_set_null(struct rte_crypto_op* op, void* session) {
+    __rte_crypto_op_reset(op, RTE_CRYPTO_OP_TYPE_SYMMETRIC);
+    op->sess_type = RTE_CRYPTO_OP_WITH_SESSION;
+    op->sym->session = session;
+}
+
 static void reset(struct rte_crypto_op* op, void* session) {
     __rte_crypto_op_reset(op, RTE_CRYPTO_OP_TYPE_ASYMMETRIC);
     op->sess_type = RTE_CRYPTO_OP_WITH_SESSION;

@@ -51,6 +51,11 @@ int shim_rsa_session(uint8_t device, struct rte_mempool* pool, const struct shim
 int shim_modexp_session(uint8_t device, struct rte_mempool* pool, struct shim_bytes modulus,
                         struct shim_bytes exponent, void** session);
 
+/* A session of the NULL cipher, null if there is none; an op with it, without packet: crypto_null touches
+ * none. */
+void* shim_null_session(uint8_t device, struct rte_mempool* pool);
+void shim_set_null(struct rte_crypto_op* op, void* session);
+
 /* Make `op` one that is not processed yet: without padding, to the power of the private exponent. */
 void shim_set_rsa(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to);
 void shim_set_modexp(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to);

@@ -69,6 +69,9 @@ pub(crate) enum RsaBy {
     Rsa,
     /// As an exponentiation for each prime.
     Modexp,
+    /// Not at all.
+    #[cfg(feature = "null")]
+    Null,
 }
 
 impl RsaBy {
@@ -77,6 +80,8 @@ impl RsaBy {
         match self {
             Self::Rsa => 1,
             Self::Modexp => 2,
+            #[cfg(feature = "null")]
+            Self::Null => 1,
         }
     }
 }
@@ -372,6 +377,10 @@ fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities)> {
     let rsa = those(&|bytes| id.takes_quintuples() && id.has_rsa(bytes));
     if rsa != Capabilities::NONE && !modexp {
         return Some((RsaBy::Rsa, rsa));
+    }
+    #[cfg(feature = "null")]
+    if id.name().starts_with("crypto_null") {
+        return Some((RsaBy::Null, Capabilities::ALL));
     }
     let halves = those(&|bytes| id.has_modexp(bytes / 2));
     (halves != Capabilities::NONE).then_some((RsaBy::Modexp, halves))

@@ -9,6 +9,8 @@ mod adopt;
 mod device;
 mod ops;
 mod process;
+#[cfg(feature = "null")]
+mod raw_loop;
 mod session;
 
 pub use adopt::HandedOver;
@@ -18,6 +20,10 @@ pub(crate) use ops::Spoil;
 pub(crate) use ops::{AREA_LEN, BURST, Finished, RawQueuePair, Submitted};
 pub use process::HeapStats;
 pub(crate) use process::{Running, allowed_cores};
+#[cfg(feature = "null")]
+pub use raw_loop::RawLoop;
+#[cfg(feature = "null")]
+pub(crate) use session::NullSession;
 pub(crate) use session::{RsaNumbers, Session, SessionPool};
 
 use std::ffi::{CStr, CString, c_int};

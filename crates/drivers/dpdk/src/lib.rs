@@ -57,6 +57,8 @@ mod spec;
 
 pub use device::{DpdkDevice, OpenError};
 pub use eal::{Eal, EalConfig, EalError};
+#[cfg(feature = "null")]
+pub use ffi::RawLoop;
 pub use ffi::{HandedOver, HeapStats};
 pub use queue_pair::BUDGET_US;
 pub use spec::Spec;

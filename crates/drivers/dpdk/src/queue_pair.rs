@@ -29,18 +29,24 @@ struct Slot {
     op: Option<Box<Op>>,
     session: SessionIndex,
     /// DPDK's ops that are not back.
-    pending: usize,
+    pending: u32,
     failed: bool,
 }
 
 /// ```text
 ///  enqueue ─▶ waiting ─▶ slots, staged ─▶ device ─▶ copied, checked ─▶ done
-///                │             │ refused for good           ▲
-///                └─ no session ┴─▶ finished, failed ────────┘
+///                │             │ refused for good                      ▲
+///                └─ no session ┴─▶ finished ───────────────────────────┘
 /// ```
-/// Slot i has DPDK's op i, or 2i and 2i + 1 where RSA takes two exponentiations.
+/// Slot i has DPDK's op i, or 2i and 2i + 1 where RSA takes two exponentiations. What fails at the
+/// device's door is in `finished` until the next dequeue.
 pub(crate) struct DpdkQueuePair {
     capacity: usize,
+    /// Slot i has DPDK's ops from i << shift on.
+    shift: u32,
+    /// Whether to bound a call's work: the driver computes here.
+    computes_here: bool,
+    capabilities: Capabilities,
     waiting: VecDeque<Box<Op>>,
     /// Failed before they reached the device, or at its door.
     finished: VecDeque<Box<Op>>,
@@ -80,6 +86,9 @@ impl DpdkQueuePair {
         let capacity = device.capacity(config);
         Self {
             capacity,
+            shift: device.by().parts().trailing_zeros(),
+            computes_here: !device.is_hardware(),
+            capabilities: device.capabilities(),
             waiting: VecDeque::with_capacity(capacity),
             finished: VecDeque::with_capacity(capacity),
             slots: std::iter::repeat_with(Slot::default)
@@ -95,11 +104,6 @@ impl DpdkQueuePair {
             raw,
             device,
         }
-    }
-
-    /// DPDK's ops per op of ours.
-    fn parts(&self) -> usize {
-        self.device.by().parts()
     }
 
     /// Stages what waits, and hands it to the device; returns how many of DPDK's ops it took.
@@ -124,7 +128,8 @@ impl DpdkQueuePair {
                     taken += count;
                     self.stopped = false;
                     self.counts.rejected += 1;
-                    self.part_back(index, false);
+                    let ended = self.part_back(index, false);
+                    self.finished.extend(ended);
                 }
                 Submitted::Stopped => {
                     self.found_stopped();
@@ -142,7 +147,7 @@ impl DpdkQueuePair {
             let (Some(next), Some(&slot)) = (self.waiting.front(), self.free.last()) else {
                 return;
             };
-            if !self.device.is_hardware() {
+            if self.computes_here {
                 let cost_us = cpu::cost_us(next.kind());
                 if *budget_us < cost_us && *budget_us < BUDGET_US {
                     return;
@@ -158,7 +163,7 @@ impl DpdkQueuePair {
                     self.slots[slot as usize] = Slot {
                         op: Some(op),
                         session,
-                        pending: self.parts(),
+                        pending: 1 << self.shift,
                         failed: false,
                     };
                 }
@@ -169,7 +174,7 @@ impl DpdkQueuePair {
 
     /// Stages the parts of `op` for `slot`; `None` if the device does not serve it.
     fn fill(&mut self, slot: u32, op: &Op) -> Option<SessionIndex> {
-        if !self.device.capabilities().has(op.kind()) {
+        if !self.capabilities.has(op.kind()) {
             return None;
         }
         let index = self.sessions.take(op.key()?)?;
@@ -181,6 +186,8 @@ impl DpdkQueuePair {
                     self.raw.spoil(how);
                 }
             }
+            #[cfg(feature = "null")]
+            KeySession::Null(session) => self.raw.stage_null(slot, session, op.input()),
             KeySession::Crt(crt) => {
                 let (base_p, base_q) = crt.bases(op.input());
                 self.raw.stage_modexp(2 * slot, &crt.p.session, &base_p);
@@ -203,26 +210,25 @@ impl DpdkQueuePair {
 
     /// What has not reached the device fails.
     fn fail_all(&mut self) {
-        let Self { raw, slots, .. } = self;
         let mut back = Vec::new();
-        raw.unstage(|index| back.push(index));
-        debug_assert!(back.len() <= slots.len() * self.device.by().parts());
+        self.raw.unstage(|index| back.push(index));
         for index in back {
-            self.part_back(index, false);
+            let ended = self.part_back(index, false);
+            self.finished.extend(ended);
         }
         while let Some(op) = self.waiting.pop_front() {
             self.fail(op);
         }
     }
 
-    /// DPDK's op `index` is back. The last of its slot ends our op, which joins `finished`.
-    fn part_back(&mut self, index: u32, success: bool) {
-        let slot = index / self.parts() as u32;
+    /// DPDK's op `index` is back. The last of its slot ends our op, if anybody wants it still.
+    fn part_back(&mut self, index: u32, success: bool) -> Option<Box<Op>> {
+        let slot = index >> self.shift;
         let entry = &mut self.slots[slot as usize];
         entry.pending -= 1;
         entry.failed |= !success;
         if entry.pending > 0 {
-            return;
+            return None;
         }
         let Slot {
             op,
@@ -230,23 +236,27 @@ impl DpdkQueuePair {
             failed,
             ..
         } = std::mem::take(entry);
-        match op {
-            Some(mut op) => {
+        let mut len = crate::ffi::AREA_LEN;
+        let mut op = op;
+        match &mut op {
+            Some(op) => {
                 op.status = OpStatus::Error;
                 if !failed {
-                    self.read_result(slot, session, &mut op);
+                    self.read_result(slot, session, op);
                 }
-                self.wipe(slot, op.input().len());
-                self.finished.push_back(op);
+                len = op.input().len().max(op.output().len());
             }
             None => {
                 self.counts.late += 1;
                 self.in_flight -= 1;
-                self.wipe(slot, crate::ffi::AREA_LEN);
             }
+        }
+        for index in slot << self.shift..(slot + 1) << self.shift {
+            self.raw.wipe(index, len);
         }
         self.sessions.give_back(session);
         self.free.push(slot);
+        op
     }
 
     /// Copies the result to `op` and lets it out if it is right.
@@ -255,6 +265,12 @@ impl DpdkQueuePair {
         match self.sessions.get(session) {
             Some(KeySession::Rsa(_)) => {
                 op.buffers().1.copy_from_slice(self.raw.output(slot, len));
+            }
+            #[cfg(feature = "null")]
+            Some(KeySession::Null(_)) => {
+                op.buffers().1.copy_from_slice(self.raw.output(slot, len));
+                op.status = OpStatus::Success; // there is nothing to check
+                return;
             }
             Some(KeySession::Crt(crt)) => {
                 let half = |index| {
@@ -275,29 +291,28 @@ impl DpdkQueuePair {
         }
     }
 
-    fn wipe(&mut self, slot: u32, len: usize) {
-        let parts = self.parts() as u32;
-        for index in slot * parts..(slot + 1) * parts {
-            self.raw.wipe(index, len);
-        }
-    }
-
-    /// Takes back what the device has finished, as far as `max` ops of ours may come of it.
-    fn collect(&mut self, max: usize) {
-        let mut done = [Finished::default(); BURST];
-        while !self.stopped && self.raw.with_device() > 0 && self.finished.len() < max {
-            let room = (max - self.finished.len()).min(BURST);
-            let Some(count) = self.raw.collect(room, &mut done) else {
+    /// Adds to `done` what the device has finished, `max` ops of ours at most; returns how many.
+    fn collect(&mut self, done: &mut OpBurst, max: usize) -> usize {
+        let mut parts = [Finished::default(); BURST];
+        let mut given = 0;
+        while !self.stopped && self.raw.with_device() > 0 && given < max {
+            let room = (max - given).min(BURST);
+            let Some(count) = self.raw.collect(room, &mut parts) else {
                 self.found_stopped();
-                return;
+                break;
             };
-            for part in &done[..count] {
-                self.part_back(part.index, part.success);
+            for part in &parts[..count] {
+                if let Some(op) = self.part_back(part.index, part.success) {
+                    self.stats.failed += u64::from(op.status != OpStatus::Success);
+                    done.push_back(op);
+                    given += 1;
+                }
             }
             if count < room {
-                return;
+                break;
             }
         }
+        given
     }
 }
 
@@ -326,15 +341,15 @@ impl QueuePair for DpdkQueuePair {
     }
 
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
-        self.collect(max);
-        // What a driver computes as it is given ops is there at once.
-        if self.submit() > 0 {
-            self.collect(max);
-        }
-        let given = self.finished.len().min(max);
+        let mut given = self.finished.len().min(max);
         for op in self.finished.drain(..given) {
             self.stats.failed += u64::from(op.status != OpStatus::Success);
             done.push_back(op);
+        }
+        given += self.collect(done, max - given);
+        // What a driver computes as it is given ops is there at once.
+        if self.submit() > 0 && given < max {
+            given += self.collect(done, max - given);
         }
         self.in_flight -= given;
         self.stats.dequeued += given as u64;
@@ -377,8 +392,7 @@ impl Drop for DpdkQueuePair {
         self.reset();
         let until = Instant::now() + LAST_WAIT;
         while self.raw.with_device() > 0 && !self.stopped && Instant::now() < until {
-            self.collect(self.capacity);
-            self.finished.clear();
+            self.collect(&mut OpBurst::new(), self.capacity);
         }
         if self.raw.with_device() > 0 {
             tracing::error!(

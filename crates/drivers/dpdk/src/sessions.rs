@@ -18,6 +18,9 @@ pub(crate) enum KeySession {
     Rsa(Session),
     /// Its halves, by two modular exponentiations.
     Crt(Box<Crt>),
+    /// None of it.
+    #[cfg(feature = "null")]
+    Null(crate::ffi::NullSession),
 }
 
 struct Entry {
@@ -46,7 +49,12 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn new(running: &Running, device: DeviceId, by: RsaBy) -> Result<Self, i32> {
         // Two per key by modexp.
-        let pool = SessionPool::new(running, 2 * MAX_KEYS as u32, device.socket(running))?;
+        let socket = device.socket(running);
+        let pool = match by {
+            RsaBy::Rsa | RsaBy::Modexp => SessionPool::new(running, 2 * MAX_KEYS as u32, socket)?,
+            #[cfg(feature = "null")]
+            RsaBy::Null => SessionPool::symmetric(running, MAX_KEYS as u32, socket)?,
+        };
         Ok(Self {
             device,
             by,
@@ -116,9 +124,6 @@ impl Sessions {
     /// Lets go of idle sessions whose keys are gone, then makes one in a free place, or in the place
     /// of the one that was used least lately.
     fn create(&mut self, key: &Arc<Key>) -> Option<usize> {
-        let Key::Rsa(rsa) = &**key else {
-            return None;
-        };
         for entry in &mut self.entries {
             entry.take_if(|entry| entry.in_flight == 0 && entry.key.strong_count() == 0);
         }
@@ -132,11 +137,11 @@ impl Sessions {
             None => self.least_lately_used()?,
         };
         self.entries[index] = None;
-        let session = match self.make(rsa) {
+        let session = match self.make(key) {
             Ok(session) => session,
             Err(error) => {
                 tracing::warn!(
-                    bits = rsa.bits(),
+                    key = key.name(),
                     "the DPDK device takes no session for a key: {}",
                     crate::ffi::error_text(error)
                 );
@@ -165,8 +170,21 @@ impl Sessions {
         idle.min().map(|(_, index)| index)
     }
 
-    fn make(&self, key: &RsaKey) -> Result<KeySession, i32> {
+    fn make(&self, key: &Key) -> Result<KeySession, i32> {
+        #[cfg(feature = "null")]
+        if self.by == RsaBy::Null {
+            return Ok(KeySession::Null(self.pool.null(self.device)?));
+        }
+        match key {
+            Key::Rsa(key) => self.make_rsa(key),
+            _ => Err(libc::ENOTSUP),
+        }
+    }
+
+    fn make_rsa(&self, key: &RsaKey) -> Result<KeySession, i32> {
         match self.by {
+            #[cfg(feature = "null")]
+            RsaBy::Null => Err(libc::ENOTSUP),
             RsaBy::Rsa => {
                 let [p, q] = [key.p_limbs(), key.q_limbs()].map(big_endian);
                 let [dp, dq] = [key.dp_limbs(), key.dq_limbs()].map(big_endian);

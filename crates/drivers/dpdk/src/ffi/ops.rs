@@ -19,6 +19,8 @@ use super::{QueuePairId, QueuePairs, Running, Session, errno, unique_name};
 
 /// Ops per call of the driver.
 pub(crate) const BURST: usize = 32;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Bytes of the longest operand or result.
 pub(crate) const AREA_LEN: usize = 512;
 
@@ -181,6 +183,18 @@ impl RawQueuePair {
         });
     }
 
+    /// Stages op `index` to do nothing.
+    ///
+    /// # Panics
+    /// As for [`RawQueuePair::stage_rsa`].
+    #[cfg(feature = "null")]
+    pub(crate) fn stage_null(&mut self, index: u32, session: &super::NullSession, input: &[u8]) {
+        self.stage(index, input, |op, _, _| {
+            // SAFETY: the op is ours.
+            unsafe { sys::shim_set_null(op, session.as_ptr()) }
+        });
+    }
+
     fn stage(
         &mut self,
         index: u32,
@@ -295,8 +309,11 @@ impl RawQueuePair {
         let op = self.idle(index);
         // SAFETY: the op is idle, so that nobody else has a reference to its area.
         let area = unsafe { &mut *area_of(op) };
-        area.input[..len].fill(0);
-        area.output[..len].fill(0);
+        // By whole lines, which need no call of memset.
+        let lines = len.div_ceil(LINE);
+        for place in [&mut area.input, &mut area.output] {
+            place.as_chunks_mut().0[..lines].fill([0; LINE]);
+        }
     }
 
     /// Takes all staged ops back; `each` learns their indices.
@@ -307,6 +324,18 @@ impl RawQueuePair {
             self.states[index as usize] = State::Idle;
             each(index);
         }
+    }
+
+    /// Its ops, all idle, for who calls DPDK without this type.
+    #[cfg(feature = "null")]
+    pub(super) fn pointers(&self) -> Vec<*mut sys::rte_crypto_op> {
+        self.ops.iter().map(|op| op.as_ptr()).collect()
+    }
+
+    /// Numbers of its device and itself.
+    #[cfg(feature = "null")]
+    pub(super) fn numbers(&self) -> (u8, u16) {
+        (self.device, self.queue_pair)
     }
 
     /// Makes the op that was staged last one that no device can run.

@@ -131,6 +131,61 @@ impl Drop for SessionPool {
     }
 }
 
+#[cfg(feature = "null")]
+impl SessionPool {
+    /// Room for `count` symmetric sessions.
+    ///
+    /// # Errors
+    /// `rte_errno`.
+    pub(crate) fn symmetric(running: &Running, count: u32, socket: i32) -> Result<Self, i32> {
+        let name = unique_name("session");
+        // SAFETY: the name is copied; EAL runs. DPDK keeps the size of the largest device's session.
+        let pool = unsafe {
+            sys::rte_cryptodev_sym_session_pool_create(name.as_ptr(), count, 512, 0, 0, socket)
+        };
+        let pool = NonNull::new(pool).ok_or_else(errno)?;
+        let running = running.clone();
+        Ok(Self {
+            pool,
+            running,
+            leaked: false,
+        })
+    }
+
+    /// A session that does nothing, from a pool of symmetric ones.
+    ///
+    /// # Errors
+    /// `rte_errno`.
+    pub(crate) fn null(&self, device: DeviceId) -> Result<NullSession, i32> {
+        // SAFETY: the device exists; the pool is one of symmetric sessions or the call fails.
+        let session = unsafe { sys::shim_null_session(device.id, self.pool.as_ptr()) };
+        let session = NonNull::new(session).ok_or_else(errno)?;
+        Ok(NullSession { session, device })
+    }
+}
+
+/// A session of the NULL cipher.
+#[cfg(feature = "null")]
+pub(crate) struct NullSession {
+    session: NonNull<c_void>,
+    device: DeviceId,
+}
+
+#[cfg(feature = "null")]
+impl NullSession {
+    pub(super) fn as_ptr(&self) -> *mut c_void {
+        self.session.as_ptr()
+    }
+}
+
+#[cfg(feature = "null")]
+impl Drop for NullSession {
+    fn drop(&mut self) {
+        // SAFETY: ours, of this device, and no op with it is left in the device.
+        unsafe { sys::rte_cryptodev_sym_session_free(self.device.id, self.session.as_ptr()) };
+    }
+}
+
 /// A session of one device, used by one queue pair alone: drivers change it as they run ops.
 pub(crate) struct Session {
     session: NonNull<c_void>,
