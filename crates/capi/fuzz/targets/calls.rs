@@ -203,6 +203,7 @@ unsafe fn start(slot: usize, null: bool) {
         return;
     }
     let ctx = if null { ptr::null_mut() } else { ctx };
+    let fresh = job.is_null();
     // As long as libssl's. Longer ones live on the heap, and are lost with a job that is abandoned.
     let size = if null { 0 } else { 48 };
     let mut args = [7_u8; 48];
@@ -222,11 +223,12 @@ unsafe fn start(slot: usize, null: bool) {
     if outcome != ASYNC_ERR {
         with(|program| {
             program.jobs[slot] = job;
-            program.under[slot] = if job.is_null() || ctx.is_null() {
-                SLOTS
-            } else {
-                slot
-            };
+            // A job stays under the context that it was started under.
+            if job.is_null() {
+                program.under[slot] = SLOTS;
+            } else if fresh && !ctx.is_null() {
+                program.under[slot] = slot;
+            }
         });
     }
 }
