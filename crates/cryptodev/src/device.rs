@@ -124,6 +124,12 @@ pub trait QueuePair {
     /// several flushes to run them all, with a dequeue between them.
     fn flush(&mut self);
 
+    /// Whether ops may wait in it for company until a [`flush`](Self::flush); otherwise there is no
+    /// need to call that.
+    fn batches(&self) -> bool {
+        true
+    }
+
     /// What it counted so far.
     fn stats(&self) -> DeviceStats;
 

@@ -103,6 +103,8 @@ pub(crate) struct Channel {
     queue_pair: Box<dyn QueuePair>,
     /// It cannot keep an op: see [`QueuePair::is_inline`].
     is_inline: bool,
+    /// See [`QueuePair::batches`].
+    batches: bool,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Ops with the device or in the software queue.
@@ -170,6 +172,7 @@ impl Channel {
             idle_flushes: 0,
             latency,
             is_inline,
+            batches: queue_pair.batches(),
             queue_pair,
         }
     }
@@ -184,8 +187,8 @@ impl Channel {
     }
 
     /// Whether the device may hold something that waits for company.
-    pub(crate) fn has_work(&self) -> bool {
-        self.waiting != 0 || self.health.is_probing()
+    pub(crate) fn may_flush(&self) -> bool {
+        self.batches && (self.waiting != 0 || self.health.is_probing())
     }
 
     /// Submits `request` for `job`, which awaits the token from here on; `None` when full. A

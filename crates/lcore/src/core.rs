@@ -354,7 +354,7 @@ impl Inner {
     fn flush(&self) -> bool {
         let mut flushed = false;
         for channel in self.channels.borrow_mut().iter_mut() {
-            if channel.has_work() {
+            if channel.may_flush() {
                 channel.flush();
                 flushed = true;
             }

@@ -5,10 +5,10 @@ mod support;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use spinlane_cryptodev::OpKind;
+use spinlane_cryptodev::{Capabilities, OpKind};
 use spinlane_job::{self as job, Progress, Status};
 use spinlane_lcore::{Config, Conn, Lcore, NoPoll, Polled};
-use support::{Bench, Session};
+use support::{Bench, Handle, Session, TestClock, without_fallback};
 
 #[test]
 fn an_empty_lcore_polls_in_vain() {
@@ -50,6 +50,24 @@ fn no_flush_while_there_is_other_work() {
     let _another = bench.in_flight(1);
     assert!(!bench.poll().flushed, "a submission");
     assert!(bench.poll().flushed);
+}
+
+#[test]
+fn no_flush_of_a_device_that_does_not_batch() {
+    let clock = TestClock::default();
+    let device = Handle::new(8, Capabilities::ALL, &clock);
+    device.never_batch();
+    let bench = Bench::with(without_fallback(), device, clock);
+    let session = bench.in_flight(0);
+    for _ in 0..3 {
+        assert_eq!(bench.poll(), Polled::default());
+    }
+    let stats = bench.lcore.stats();
+    assert_eq!((stats.empty_polls, stats.channels[0].idle_flushes), (3, 0));
+    assert_eq!(bench.device.flushes(), 0);
+    bench.device.release(1);
+    assert_eq!(bench.poll().completed, 1);
+    assert_eq!(session.callbacks(), [Status::OK]);
 }
 
 #[test]

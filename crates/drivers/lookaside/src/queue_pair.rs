@@ -116,6 +116,10 @@ impl QueuePair for LookasideQueuePair {
     /// Nothing: a crypto core runs what waits when it has nothing else to do.
     fn flush(&mut self) {}
 
+    fn batches(&self) -> bool {
+        false
+    }
+
     fn stats(&self) -> DeviceStats {
         let mut stats = self.stats;
         for link in &self.links {

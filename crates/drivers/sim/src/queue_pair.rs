@@ -324,6 +324,10 @@ impl QueuePair for SimQueuePair {
         }
     }
 
+    fn batches(&self) -> bool {
+        self.inner.batches()
+    }
+
     fn stats(&self) -> DeviceStats {
         let inner = self.inner.stats();
         DeviceStats {

@@ -52,6 +52,8 @@ struct Inner {
     /// Computes as a device should.
     computes: Cell<bool>,
     inline: Cell<bool>,
+    /// Whether a flush is of any use.
+    batches: Cell<bool>,
     resets: Cell<usize>,
     /// The first thousand.
     tokens: RefCell<Vec<Token>>,
@@ -86,6 +88,7 @@ impl Handle {
             next_status: Cell::new(OpStatus::Success),
             computes: Cell::new(false),
             inline: Cell::new(false),
+            batches: Cell::new(true),
             resets: Cell::new(0),
             tokens: RefCell::new(Vec::with_capacity(1000)),
             clock: clock.clone(),
@@ -136,6 +139,11 @@ impl Handle {
     /// Says of itself that it computes on the poll core's stack. Before it is added.
     pub fn be_inline(&self) {
         self.0.inline.set(true);
+    }
+
+    /// Ops never wait in it for a flush. Before it is added.
+    pub fn never_batch(&self) {
+        self.0.batches.set(false);
     }
 
     /// Takes what is held out of the device.
@@ -255,6 +263,10 @@ impl QueuePair for TestPair {
 
     fn is_inline(&self) -> bool {
         self.0.inline.get()
+    }
+
+    fn batches(&self) -> bool {
+        self.0.batches.get()
     }
 
     fn reset(&mut self) {
