@@ -7,6 +7,7 @@ use std::process::Command;
 
 use spinlane_tests::identity::self_signed;
 use spinlane_tests::program::{TempDir, cores, has, run, spinlane};
+use spinlane_tests::proxy::Proxy;
 
 /// Starts a proxy that is expected to fail; returns what it says.
 fn complaint(args: &[&str]) -> String {
@@ -99,6 +100,16 @@ fn values_that_mean_nothing() {
         &["--self-signed", "dsa"],
         &["--self-signed", "p256, rsa2048"],
     );
+}
+
+#[test]
+fn a_core_that_is_to_serve_and_to_compute() {
+    let core = cores()[0].to_string();
+    let device = format!("lookaside:soft@{core},sleep_us=50");
+    let proxy = Proxy::start(&["--cores", &core, "--device", &device]);
+    let warning = format!("core {core} is one of --cores and a crypto core");
+    proxy.wait_until("a warning", |proxy| proxy.log().contains(&warning));
+    proxy.stop();
 }
 
 #[test]

@@ -85,6 +85,10 @@ pub trait Device: Send + Sync {
     fn name(&self) -> &str;
     /// What it offers.
     fn capabilities(&self) -> Capabilities;
+    /// Cores that it keeps busy itself; none, by default.
+    fn cores(&self) -> Vec<usize> {
+        Vec::new()
+    }
     /// Opens a queue pair, to be used by the calling thread alone.
     ///
     /// # Errors

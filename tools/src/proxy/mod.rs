@@ -69,6 +69,12 @@ pub fn run(args: &Args) -> Result<()> {
     let metrics = args.metrics_address()?.map(Metrics::bind).transpose()?;
     let device = spinlane::device::open(&args.device)
         .with_context(|| format!("--device {}", args.device))?;
+    for core in device.cores().iter().filter(|core| cores.contains(core)) {
+        tracing::warn!(
+            "core {core} is one of --cores and a crypto core of --device: each slows the other down; \
+             give them a core each"
+        );
+    }
     let lasting = Lasting::new(args)?;
     let context = TlsContext::new(args, &lasting)?;
     let (address, listeners) = listener::bind(address, cores.len())?;

@@ -64,6 +64,10 @@ impl Device for LookasideDevice {
         self.capabilities
     }
 
+    fn cores(&self) -> Vec<usize> {
+        self.cores.iter().map(|core| core.core).collect()
+    }
+
     /// `max_delay_ns` means nothing here: a crypto core runs partial batches when it has
     /// nothing else to do, and at the latest after that of [`Settings::inner`].
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {

@@ -80,6 +80,10 @@ impl Device for SimDevice {
         self.inner.capabilities()
     }
 
+    fn cores(&self) -> Vec<usize> {
+        self.inner.cores()
+    }
+
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
         let inner = self.inner.queue_pair(config)?;
