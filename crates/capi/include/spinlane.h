@@ -171,6 +171,13 @@ struct spinlane_stats {
 /* Fills *stats as far as stats->size, which the caller sets, goes. */
 int spinlane_lcore_stats(const spinlane_lcore *lcore, struct spinlane_stats *stats);
 
+/*
+ * Sets the size in bytes of the stacks that the calling thread's jobs run on, 16 KiB to 1 GiB; 64 KiB
+ * unless set. A job that overflows its stack ends the process with a line that says so. Fails while a
+ * job of the thread runs or is paused.
+ */
+int spinlane_set_stack_size(size_t bytes);
+
 /* ---- libssl ---------------------------------------------------------------------------------- */
 
 /*

@@ -16,6 +16,9 @@ use crate::stats::Stats;
 /// How long a free waits for ops in flight.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// Sizes of a job's stack: from what libssl's handshake touches, to what nobody means.
+const STACK_SIZES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 30;
+
 thread_local! {
     /// Its address is this thread's name.
     static THREAD: u8 = const { 0 };
@@ -278,4 +281,22 @@ fn named(conn: *mut c_void) -> Conn {
 
 fn pointer(conn: Conn) -> *mut c_void {
     ptr::with_exposed_provenance_mut(conn.0 as usize)
+}
+
+/// Sets the stack size, in bytes, of the calling thread's jobs.
+#[unsafe(no_mangle)]
+pub extern "C" fn spinlane_set_stack_size(bytes: usize) -> c_int {
+    check(|| {
+        if !STACK_SIZES.contains(&bytes) {
+            return Err(failure(format!(
+                "a stack of {bytes} bytes; give 16384 to 1073741824"
+            )));
+        }
+        if !spinlane::job::set_stack_size(bytes) {
+            return Err(failure(
+                "a job of this thread runs or is paused; set the size before the first one starts",
+            ));
+        }
+        Ok(())
+    })
 }

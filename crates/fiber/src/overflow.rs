@@ -15,7 +15,8 @@ use crate::stack::{self, GUARD_SIZE, Stack, page_size};
 static PREVIOUS: OnceLock<sigaction> = OnceLock::new();
 
 /// From now on an overflow of a fiber's stack ends the process with a line on
-/// standard error that names the pool, instead of a bare segmentation fault:
+/// standard error that names the pool and its [`remedy`](crate::PoolConfig::remedy),
+/// instead of a bare segmentation fault:
 ///
 /// ```text
 /// spinlane: stack overflow: fiber stack of pool 'jobs' (65536 bytes) exhausted; raise PoolConfig::stack_size
@@ -103,7 +104,9 @@ fn report(stack: &Stack) {
     line.push(stack.shared().name.as_bytes());
     line.push(b"' (");
     line.push_number(stack.usable_size());
-    line.push(b" bytes) exhausted; raise PoolConfig::stack_size\n");
+    line.push(b" bytes) exhausted; ");
+    line.push(stack.shared().remedy.as_bytes());
+    line.push(b"\n");
     // SAFETY: a live buffer. If standard error is closed nobody hears of it.
     unsafe { libc::write(libc::STDERR_FILENO, line.bytes.as_ptr().cast(), line.len) };
 }

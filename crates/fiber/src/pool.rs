@@ -16,6 +16,8 @@ pub struct PoolConfig {
     pub stack_size: usize,
     /// Stacks at once, idle and leaked ones included; 0 sets no limit.
     pub max: usize,
+    /// What the report of an overflow tells to do.
+    pub remedy: &'static str,
 }
 
 impl Default for PoolConfig {
@@ -25,6 +27,7 @@ impl Default for PoolConfig {
             name: "fibers",
             stack_size: 64 * 1024,
             max: 0,
+            remedy: "raise PoolConfig::stack_size",
         }
     }
 }
@@ -46,6 +49,7 @@ pub struct PoolStats {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: &'static str,
+    pub(crate) remedy: &'static str,
     /// Usable bytes of each stack, whole pages.
     pub(crate) stack_size: usize,
     in_use: Cell<usize>,
@@ -103,6 +107,7 @@ impl StackPool {
             idle: Vec::new(),
             shared: Rc::new(Shared {
                 name: config.name,
+                remedy: config.remedy,
                 stack_size: config
                     .stack_size
                     .max(1)

@@ -214,6 +214,7 @@ fn a_closure_too_large_for_its_stack_is_refused() {
         name: "small",
         stack_size: 4096,
         max: 0,
+        ..PoolConfig::default()
     });
     let stack = pool.take().unwrap();
     let large = [1u8; 4096];
@@ -239,6 +240,7 @@ fn deep_recursion_above_the_guard_is_fine() {
         name: "deep",
         stack_size: size,
         max: 0,
+        ..PoolConfig::default()
     });
     let depth = if cfg!(spinlane_asan) { 2_000 } else { 10_000 };
     let fiber = Fiber::new(pool.take().unwrap(), move || {
@@ -256,6 +258,7 @@ fn ten_thousand_fibers_live_at_once() {
         name: "many",
         stack_size: 16 * 1024,
         max: COUNT,
+        ..PoolConfig::default()
     });
     let sum = Rc::new(Cell::new(0));
     let mut fibers: Vec<Fiber> = (0..COUNT)

@@ -20,6 +20,7 @@ fn pool() -> StackPool {
         name: "jobs",
         stack_size: 64 * 1024,
         max: 0,
+        remedy: "give it more",
     })
 }
 
@@ -95,7 +96,7 @@ fn run(case: &str) -> (Output, String) {
 }
 
 const REPORT: &str = "spinlane: stack overflow: fiber stack of pool 'jobs' (65536 bytes) \
-                      exhausted; raise PoolConfig::stack_size\n";
+                      exhausted; give it more\n";
 
 #[test]
 fn an_overflow_is_reported_by_the_name_of_its_pool() {

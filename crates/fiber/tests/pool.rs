@@ -9,6 +9,7 @@ fn pool(max: usize) -> StackPool {
         name: "test",
         stack_size: 32 * 1024,
         max,
+        ..PoolConfig::default()
     })
 }
 
@@ -24,6 +25,7 @@ fn the_size_is_in_whole_pages() {
         name: "odd",
         stack_size: 10_000,
         max: 0,
+        ..PoolConfig::default()
     });
     assert_eq!(pool.stack_size(), 12 * 1024);
     assert_eq!(pool.take().unwrap().usable_size(), 12 * 1024);
@@ -66,6 +68,7 @@ fn memory_that_cannot_be_had_is_an_error() {
             name: "vast",
             stack_size,
             max: 0,
+            ..PoolConfig::default()
         });
         let error = pool.take().unwrap_err();
         assert!(

@@ -99,6 +99,7 @@ fn new_stack_pool(stack_size: usize) -> StackPool {
         name: "jobs",
         stack_size,
         max: 0,
+        remedy: "raise it by spinlane_set_stack_size (C) or spinlane_job::set_stack_size (Rust)",
     })
 }
 

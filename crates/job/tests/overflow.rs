@@ -26,8 +26,7 @@ fn is_reported_by_name() {
         .expect("the test runs itself");
     assert!(!child.status.success());
     let report = String::from_utf8_lossy(&child.stderr).into_owned();
-    assert!(
-        report.contains("stack overflow") && report.contains("'jobs'"),
-        "{report}"
-    );
+    for part in ["stack overflow", "'jobs'", "spinlane_set_stack_size"] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
 }

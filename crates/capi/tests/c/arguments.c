@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <openssl/async.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <spinlane.h>
@@ -60,6 +61,35 @@ static void nulls(void)
     SAYS("ctx is NULL");
     MUST(spinlane_ssl_ctx_use_private_key_file(NULL, NULL) == 0);
     spinlane_ssl_free(NULL);
+}
+
+/* More than the 64 KiB that there are by default. */
+static int uses_a_lot(void *arg)
+{
+    volatile char frame[200000];
+
+    (void)arg;
+    frame[0] = 1;
+    ASYNC_pause_job();
+    return frame[0];
+}
+
+static void stacks(void)
+{
+    ASYNC_JOB *job = NULL;
+    ASYNC_WAIT_CTX *ctx = ASYNC_WAIT_CTX_new();
+    int ret;
+
+    MUST(spinlane_set_stack_size(0) == 0);
+    SAYS("give 16384 to");
+    MUST(spinlane_set_stack_size((size_t)-1) == 0);
+    MUST(spinlane_set_stack_size(1 << 20) == 1);
+    MUST(ASYNC_start_job(&job, ctx, &ret, uses_a_lot, NULL, 0) == ASYNC_PAUSE);
+    MUST(spinlane_set_stack_size(1 << 20) == 0);
+    SAYS("a job of this thread runs or is paused");
+    MUST(ASYNC_start_job(&job, ctx, &ret, uses_a_lot, NULL, 0) == ASYNC_FINISH && ret == 1);
+    MUST(spinlane_set_stack_size(1 << 16) == 1);
+    ASYNC_WAIT_CTX_free(ctx);
 }
 
 static void keys(void)
@@ -141,6 +171,7 @@ int main(void)
     MUST(*spinlane_last_error() == '\0');
     MUST(spinlane_verify_binding() == 1);
     nulls();
+    stacks();
     keys();
     lcores();
     return 0;
