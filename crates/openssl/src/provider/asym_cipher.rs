@@ -6,13 +6,13 @@ use std::ptr;
 
 use libc::size_t;
 
-use super::context::ContextRef;
+use super::context::param_lists;
 use super::counters::{Delegated, count_delegated};
 use super::decryption::Decryption;
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
-use super::held;
+use super::held::{self, Dup, borrow, borrow_mut};
 use super::inner::KeyCtx;
 use super::key::{self, Operand};
 use super::output::Output;
@@ -21,8 +21,8 @@ use super::params::Params;
 /// The cipher's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 12] = [
     dispatch::asym_cipher_newctx(newctx),
-    dispatch::asym_cipher_freectx(freectx),
-    dispatch::asym_cipher_dupctx(dupctx),
+    dispatch::asym_cipher_freectx(held::free::<Cipher>),
+    dispatch::asym_cipher_dupctx(held::dup::<Cipher>),
     dispatch::asym_cipher_encrypt_init(encrypt_init),
     dispatch::asym_cipher_encrypt(encrypt),
     dispatch::asym_cipher_decrypt_init(decrypt_init),
@@ -42,7 +42,7 @@ enum Cipher {
     Decryption(Decryption),
 }
 
-impl Cipher {
+impl Dup for Cipher {
     fn dup(&self) -> Option<Self> {
         Some(match self {
             Self::Empty => Self::Empty,
@@ -50,7 +50,9 @@ impl Cipher {
             Self::Decryption(decryption) => Self::Decryption(decryption.dup()?),
         })
     }
+}
 
+impl Cipher {
     fn start_encryption(key: Operand, params: Params<'_>) -> Option<Self> {
         let ctx = key.inner_ctx()?;
         // SAFETY: live context; the array is handed on as it came.
@@ -63,28 +65,15 @@ impl Cipher {
     }
 }
 
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here
+/// and have not been freed, one call at a time, key data of our RSA key manager, and
+/// buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || held::give(Some(Cipher::Empty)))
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
-/// [`dupctx`] gave out and that have not been freed, one call at a time, key data of our RSA key
-/// manager, and buffers and parameter arrays of the lengths it says.
-unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<Cipher>(ctx) }
-}
-
-unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `freectx`.
-        let copy = unsafe { ctx.cast::<Cipher>().as_ref() }.and_then(Cipher::dup);
-        held::give(copy)
-    })
-}
-
 /// # Safety
-/// See [`freectx`].
+/// See [`newctx`].
 unsafe fn start(
     ctx: *mut c_void,
     key: *mut c_void,
@@ -95,7 +84,7 @@ unsafe fn start(
         // SAFETY: by the caller's promise.
         let (cipher, key, params) = unsafe {
             (
-                ctx.cast::<Cipher>().as_mut(),
+                borrow_mut::<Cipher>(ctx),
                 key::operand(key),
                 Params::new(params),
             )
@@ -117,7 +106,7 @@ unsafe extern "C" fn encrypt_init(
     key: *mut c_void,
     params: *const OSSL_PARAM,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `newctx`.
     unsafe { start(ctx, key, params, Cipher::start_encryption) }
 }
 
@@ -126,7 +115,7 @@ unsafe extern "C" fn decrypt_init(
     key: *mut c_void,
     params: *const OSSL_PARAM,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `newctx`.
     unsafe { start(ctx, key, params, Cipher::start_decryption) }
 }
 
@@ -139,13 +128,9 @@ unsafe extern "C" fn encrypt(
     input_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (cipher, output) = unsafe {
-            (
-                ctx.cast::<Cipher>().as_ref(),
-                Output::new(out, out_len, out_size),
-            )
-        };
+        // SAFETY: see `newctx`.
+        let (cipher, output) =
+            unsafe { (borrow::<Cipher>(ctx), Output::new(out, out_len, out_size)) };
         let (Some(Cipher::Encryption(ctx)), Some(output)) = (cipher, output) else {
             return false;
         };
@@ -167,10 +152,10 @@ unsafe extern "C" fn decrypt(
     input_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         let (cipher, output, input) = unsafe {
             (
-                ctx.cast::<Cipher>().as_ref(),
+                borrow::<Cipher>(ctx),
                 Output::new(out, out_len, out_size),
                 ffi::bytes(input, input_len),
             )
@@ -184,13 +169,13 @@ unsafe extern "C" fn decrypt(
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        match unsafe { ctx.cast::<Cipher>().as_ref() } {
+        // SAFETY: see `newctx`.
+        match unsafe { borrow::<Cipher>(ctx) } {
             // SAFETY: live context; the array is handed on as it came.
             Some(Cipher::Encryption(ctx)) => unsafe {
                 openssl_sys::EVP_PKEY_CTX_get_params(ctx.as_ptr(), params) > 0
             },
-            // SAFETY: see `freectx`.
+            // SAFETY: see `newctx`.
             Some(Cipher::Decryption(decryption)) => unsafe { decryption.get(params) },
             _ => false,
         }
@@ -199,8 +184,8 @@ unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -
 
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (cipher, params) = unsafe { (ctx.cast::<Cipher>().as_mut(), Params::new(params)) };
+        // SAFETY: see `newctx`.
+        let (cipher, params) = unsafe { (borrow_mut::<Cipher>(ctx), Params::new(params)) };
         match cipher {
             Some(Cipher::Encryption(ctx)) => ctx.set(params),
             Some(Cipher::Decryption(decryption)) => decryption.set(params),
@@ -209,18 +194,7 @@ unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM)
     })
 }
 
-unsafe extern "C" fn gettable_ctx_params(
-    _ctx: *mut c_void,
-    provctx: *mut c_void,
-) -> *const OSSL_PARAM {
-    // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_cipher.gettable)
-}
-
-unsafe extern "C" fn settable_ctx_params(
-    _ctx: *mut c_void,
-    provctx: *mut c_void,
-) -> *const OSSL_PARAM {
-    // SAFETY: as above.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.rsa_cipher.settable)
+param_lists! {
+    gettable_ctx_params(_ctx) = rsa_cipher.gettable;
+    settable_ctx_params(_ctx) = rsa_cipher.settable;
 }

@@ -97,3 +97,18 @@ const _: () = {
     const fn sync<T: Sync>() {}
     sync::<Context>();
 };
+
+/// Functions that hand out a list of parameters of [`Tables`]: `name(arguments before) = field.list;`.
+macro_rules! param_lists {
+    ($($name:ident($($before:ident)?) = $tables:ident.$list:ident;)*) => {$(
+        unsafe extern "C" fn $name(
+            $($before: *mut std::ffi::c_void,)?
+            provctx: *mut std::ffi::c_void,
+        ) -> *const $crate::provider::ffi::OSSL_PARAM {
+            // SAFETY: libcrypto passes what our init function gave out.
+            unsafe { $crate::provider::context::ContextRef::new(provctx) }
+                .map_or(std::ptr::null(), |context| context.$tables.$list)
+        }
+    )*};
+}
+pub(super) use param_lists;

@@ -21,6 +21,7 @@ use super::error::{Quiet, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_PARAM};
 use super::inner::{Key, KeyCtx};
 use super::key::Operand;
+use super::keymgmt::KeyData;
 use super::names;
 use super::params::{self, Param, Params};
 
@@ -283,126 +284,6 @@ impl EcKey {
         })
     }
 
-    pub fn has(&self, selection: c_int) -> bool {
-        let Some(content) = &self.content else {
-            return false;
-        };
-        (selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 || content.has_private())
-            && (selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY == 0 || content.has_public())
-    }
-
-    pub fn matches(&self, other: &Self, selection: c_int) -> bool {
-        let pair = selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR != 0;
-        if let (Some(this), Some(other)) = (self.native(), other.native())
-            && (!pair || this.public.is_some() && other.public.is_some())
-        {
-            return this.curve == other.curve && (!pair || this.public == other.public);
-        }
-        let (Some(this), Some(other)) = (self.inner(), other.inner()) else {
-            return false;
-        };
-        // SAFETY: both keys live.
-        unsafe {
-            if pair {
-                openssl_sys::EVP_PKEY_eq(this.as_ptr(), other.as_ptr()) == 1
-            } else {
-                openssl_sys::EVP_PKEY_parameters_eq(this.as_ptr(), other.as_ptr()) == 1
-            }
-        }
-    }
-
-    pub fn validate(&self, selection: c_int, quick: bool) -> bool {
-        let parts = selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
-        if let Some(native) = self.native()
-            && parts & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0
-        {
-            // A native point is on its curve: it was looked at when it came.
-            return parts == 0 || native.public.is_some();
-        }
-        let Some(key) = self.inner() else {
-            return false;
-        };
-        KeyCtx::new(&self.context.inner, key).is_some_and(|ctx| ctx.check(selection, quick))
-    }
-
-    /// Takes in the key that `params` describe.
-    pub fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
-        if !params.have_values() {
-            return false;
-        }
-        let content = match Native::from_params(selection, params) {
-            Some(native) => Content::native(native, false),
-            None => match self.context.inner.import(c"EC", selection, params) {
-                Some(inner) => Content::foreign(inner, false),
-                None => return false,
-            },
-        };
-        // As the default provider would, were it asked: a private part out of range is refused.
-        if content.has_private()
-            && matches!(content.form, Form::Native(_))
-            && content.device().is_none()
-        {
-            raise(format_args!(
-                "EC: the private key is not in 1..n; make a new one"
-            ));
-            return false;
-        }
-        self.content = Some(content);
-        true
-    }
-
-    /// # Safety
-    /// `callback` takes `arg`.
-    pub unsafe fn export(
-        &self,
-        selection: c_int,
-        callback: OSSL_CALLBACK,
-        arg: *mut std::ffi::c_void,
-    ) -> bool {
-        let Some(content) = self.content() else {
-            return false;
-        };
-        let private = selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0;
-        // No error is raised: libcrypto tries this for signatures before it asks us to sign.
-        if private && content.has_private() && !content.exportable {
-            return false;
-        }
-        match &content.form {
-            // SAFETY: a parameter array that its end stops; callback and argument as they came.
-            Form::Native(native) => native.with_params(selection, |array| unsafe {
-                callback(array.as_ptr(), arg) == 1
-            }),
-            Form::Foreign { .. } => content.inner.get().is_some_and(|inner| {
-                // SAFETY: live key; callback and argument as they came.
-                unsafe { ffi::EVP_PKEY_export(inner.as_ptr(), selection, callback, arg) == 1 }
-            }),
-        }
-    }
-
-    /// Answers a request for parameters.
-    ///
-    /// # Safety
-    /// `params` is the caller's array.
-    pub unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
-        let Some(content) = self.content() else {
-            return false;
-        };
-        // SAFETY: by the caller's promise.
-        let wanted = unsafe { Params::new(params) };
-        if !content.exportable && wanted.find(names::PRIV).is_some() {
-            return false;
-        }
-        if let Form::Native(native) = &content.form
-            && wanted.iter().all(|param| native.knows(param.key()))
-        {
-            return wanted.iter().all(|param| native.answer(param));
-        }
-        content.inner(self.context).is_some_and(|inner| {
-            // SAFETY: live key; the array is handed on as it came.
-            unsafe { openssl_sys::EVP_PKEY_get_params(inner.as_ptr(), params) == 1 }
-        })
-    }
-
     /// Takes in parameters: a peer's public key, or how the key is encoded.
     pub fn set(&mut self, params: Params<'_>) -> bool {
         if !params.have_values() {
@@ -439,9 +320,131 @@ impl EcKey {
         }
         set
     }
+}
+
+impl KeyData for EcKey {
+    fn has(&self, selection: c_int) -> bool {
+        let Some(content) = &self.content else {
+            return false;
+        };
+        (selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 || content.has_private())
+            && (selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY == 0 || content.has_public())
+    }
+
+    fn matches(&self, other: &Self, selection: c_int) -> bool {
+        let pair = selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR != 0;
+        if let (Some(this), Some(other)) = (self.native(), other.native())
+            && (!pair || this.public.is_some() && other.public.is_some())
+        {
+            return this.curve == other.curve && (!pair || this.public == other.public);
+        }
+        let (Some(this), Some(other)) = (self.inner(), other.inner()) else {
+            return false;
+        };
+        // SAFETY: both keys live.
+        unsafe {
+            if pair {
+                openssl_sys::EVP_PKEY_eq(this.as_ptr(), other.as_ptr()) == 1
+            } else {
+                openssl_sys::EVP_PKEY_parameters_eq(this.as_ptr(), other.as_ptr()) == 1
+            }
+        }
+    }
+
+    fn validate(&self, selection: c_int, quick: bool) -> bool {
+        let parts = selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
+        if let Some(native) = self.native()
+            && parts & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0
+        {
+            // A native point is on its curve: it was looked at when it came.
+            return parts == 0 || native.public.is_some();
+        }
+        let Some(key) = self.inner() else {
+            return false;
+        };
+        KeyCtx::new(&self.context.inner, key).is_some_and(|ctx| ctx.check(selection, quick))
+    }
+
+    /// Takes in the key that `params` describe.
+    fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
+        if !params.have_values() {
+            return false;
+        }
+        let content = match Native::from_params(selection, params) {
+            Some(native) => Content::native(native, false),
+            None => match self.context.inner.import(c"EC", selection, params) {
+                Some(inner) => Content::foreign(inner, false),
+                None => return false,
+            },
+        };
+        // As the default provider would, were it asked: a private part out of range is refused.
+        if content.has_private()
+            && matches!(content.form, Form::Native(_))
+            && content.device().is_none()
+        {
+            raise(format_args!(
+                "EC: the private key is not in 1..n; make a new one"
+            ));
+            return false;
+        }
+        self.content = Some(content);
+        true
+    }
+
+    /// # Safety
+    /// `callback` takes `arg`.
+    unsafe fn export(
+        &self,
+        selection: c_int,
+        callback: OSSL_CALLBACK,
+        arg: *mut std::ffi::c_void,
+    ) -> bool {
+        let Some(content) = self.content() else {
+            return false;
+        };
+        let private = selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0;
+        // No error is raised: libcrypto tries this for signatures before it asks us to sign.
+        if private && content.has_private() && !content.exportable {
+            return false;
+        }
+        match &content.form {
+            // SAFETY: a parameter array that its end stops; callback and argument as they came.
+            Form::Native(native) => native.with_params(selection, |array| unsafe {
+                callback(array.as_ptr(), arg) == 1
+            }),
+            Form::Foreign { .. } => content.inner.get().is_some_and(|inner| {
+                // SAFETY: live key; callback and argument as they came.
+                unsafe { ffi::EVP_PKEY_export(inner.as_ptr(), selection, callback, arg) == 1 }
+            }),
+        }
+    }
+
+    /// Answers a request for parameters.
+    ///
+    /// # Safety
+    /// `params` is the caller's array.
+    unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
+        let Some(content) = self.content() else {
+            return false;
+        };
+        // SAFETY: by the caller's promise.
+        let wanted = unsafe { Params::new(params) };
+        if !content.exportable && wanted.find(names::PRIV).is_some() {
+            return false;
+        }
+        if let Form::Native(native) = &content.form
+            && wanted.iter().all(|param| native.knows(param.key()))
+        {
+            return wanted.iter().all(|param| native.answer(param));
+        }
+        content.inner(self.context).is_some_and(|inner| {
+            // SAFETY: live key; the array is handed on as it came.
+            unsafe { openssl_sys::EVP_PKEY_get_params(inner.as_ptr(), params) == 1 }
+        })
+    }
 
     /// A copy of what `selection` selects.
-    pub fn dup(&self, selection: c_int) -> Option<Self> {
+    fn dup(&self, selection: c_int) -> Option<Self> {
         let _quiet = Quiet::new();
         let Some(content) = &self.content else {
             return Some(Self::new(self.context));

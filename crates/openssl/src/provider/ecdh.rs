@@ -8,15 +8,15 @@ use std::ptr;
 
 use libc::size_t;
 
-use super::context::ContextRef;
+use super::context::param_lists;
 use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::ec_key::EcKey;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
-use super::held;
+use super::held::{self, Dup, borrow, borrow_mut};
 use super::inner::KeyCtx;
-use super::key_ec;
+use super::keymgmt::KeyData;
 use super::output::Output;
 use super::params::Params;
 
@@ -26,8 +26,8 @@ pub(super) static TABLE: [OSSL_DISPATCH; 11] = [
     dispatch::keyexch_init(init),
     dispatch::keyexch_set_peer(set_peer),
     dispatch::keyexch_derive(derive),
-    dispatch::keyexch_dupctx(dupctx),
-    dispatch::keyexch_freectx(freectx),
+    dispatch::keyexch_dupctx(held::dup::<Exchange>),
+    dispatch::keyexch_freectx(held::free::<Exchange>),
     dispatch::keyexch_set_ctx_params(set_ctx_params),
     dispatch::keyexch_settable_ctx_params(settable_ctx_params),
     dispatch::keyexch_get_ctx_params(get_ctx_params),
@@ -45,7 +45,7 @@ struct Exchange {
     delegate: Option<KeyCtx>,
 }
 
-impl Exchange {
+impl Dup for Exchange {
     fn dup(&self) -> Option<Self> {
         let delegate = match &self.delegate {
             None => None,
@@ -57,7 +57,9 @@ impl Exchange {
             delegate,
         })
     }
+}
 
+impl Exchange {
     fn start(&mut self, own: EcKey, params: Params<'_>) -> bool {
         let native = own.native().is_some();
         *self = Self {
@@ -140,33 +142,20 @@ fn derive_native(own: &EcKey, peer: &EcKey, output: Output) -> bool {
     })
 }
 
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here
+/// and have not been freed, one call at a time, key data of our EC key manager, and
+/// buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || held::give(Some(Exchange::default())))
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
-/// [`dupctx`] gave out and that have not been freed, one call at a time, key data of our EC key
-/// manager, and buffers and parameter arrays of the lengths it says.
-unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<Exchange>(ctx) }
-}
-
-unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `freectx`.
-        let copy = unsafe { ctx.cast::<Exchange>().as_ref() }.and_then(Exchange::dup);
-        held::give(copy)
-    })
-}
-
 unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         let (ctx, key, params) = unsafe {
             (
-                ctx.cast::<Exchange>().as_mut(),
-                key_ec::borrow(key),
+                borrow_mut::<Exchange>(ctx),
+                borrow::<EcKey>(key),
                 Params::new(params),
             )
         };
@@ -183,8 +172,8 @@ unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, params: *const OSS
 
 unsafe extern "C" fn set_peer(ctx: *mut c_void, key: *mut c_void) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), key_ec::borrow(key)) };
+        // SAFETY: see `newctx`.
+        let (ctx, key) = unsafe { (borrow_mut::<Exchange>(ctx), borrow::<EcKey>(key)) };
         let public = ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY;
         let (Some(ctx), Some(key)) = (ctx, key.filter(|key| key.has(public))) else {
             raise(format_args!(
@@ -204,10 +193,10 @@ unsafe extern "C" fn derive(
     out_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         let (ctx, output) = unsafe {
             (
-                ctx.cast::<Exchange>().as_ref(),
+                borrow::<Exchange>(ctx),
                 Output::new(secret, secret_len, out_len),
             )
         };
@@ -242,17 +231,16 @@ unsafe extern "C" fn derive(
 
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (ctx, params) = unsafe { (ctx.cast::<Exchange>().as_mut(), Params::new(params)) };
+        // SAFETY: see `newctx`.
+        let (ctx, params) = unsafe { (borrow_mut::<Exchange>(ctx), Params::new(params)) };
         ctx.is_some_and(|ctx| ctx.set(params))
     })
 }
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`; a copy is asked, so that asking does not delegate.
-        let Some(mut copy) = unsafe { ctx.cast::<Exchange>().as_ref() }.and_then(Exchange::dup)
-        else {
+        // SAFETY: see `newctx`; a copy is asked, so that asking does not delegate.
+        let Some(mut copy) = unsafe { borrow::<Exchange>(ctx) }.and_then(Exchange::dup) else {
             return false;
         };
         (copy.delegate.is_some() || copy.delegate())
@@ -263,18 +251,7 @@ unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -
     })
 }
 
-unsafe extern "C" fn gettable_ctx_params(
-    _ctx: *mut c_void,
-    provctx: *mut c_void,
-) -> *const OSSL_PARAM {
-    // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ecdh.gettable)
-}
-
-unsafe extern "C" fn settable_ctx_params(
-    _ctx: *mut c_void,
-    provctx: *mut c_void,
-) -> *const OSSL_PARAM {
-    // SAFETY: as above.
-    unsafe { ContextRef::new(provctx) }.map_or(ptr::null(), |context| context.ecdh.settable)
+param_lists! {
+    gettable_ctx_params(_ctx) = ecdh.gettable;
+    settable_ctx_params(_ctx) = ecdh.settable;
 }

@@ -11,12 +11,12 @@ use std::ptr;
 use libc::size_t;
 use spinlane_cryptodev::{MAX_INPUT, Request};
 
-use super::context::ContextRef;
+use super::context::param_lists;
 use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
-use super::held;
+use super::held::{self, Dup, borrow_mut};
 use super::inner::{DigestCtx, DigestInit};
 use super::key::{self, Operand};
 use super::names;
@@ -27,8 +27,8 @@ use super::params::Params;
 /// The functions of Ed25519 signatures.
 pub(super) static TABLE: [OSSL_DISPATCH; 12] = [
     dispatch::signature_newctx(newctx),
-    dispatch::signature_freectx(freectx),
-    dispatch::signature_dupctx(dupctx),
+    dispatch::signature_freectx(held::free::<Eddsa>),
+    dispatch::signature_dupctx(held::dup::<Eddsa>),
     dispatch::signature_digest_sign_init(digest_sign_init),
     dispatch::signature_digest_sign(digest_sign),
     dispatch::signature_digest_verify_init(digest_verify_init),
@@ -50,7 +50,7 @@ struct Eddsa {
     delegate: Option<DigestCtx>,
 }
 
-impl Eddsa {
+impl Dup for Eddsa {
     fn dup(&self) -> Option<Self> {
         let delegate = match &self.delegate {
             None => None,
@@ -61,7 +61,9 @@ impl Eddsa {
             delegate,
         })
     }
+}
 
+impl Eddsa {
     /// A context of the default provider, made by `init`.
     fn inner_ctx(&self, init: DigestInit, params: Params<'_>) -> Option<DigestCtx> {
         let key = self.key.as_ref()?;
@@ -160,35 +162,15 @@ impl Eddsa {
     }
 }
 
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here
+/// and have not been freed, one call at a time, key data of our Ed25519 key manager or null, and
+/// buffers and parameter arrays of the lengths it says.
 unsafe extern "C" fn newctx(_provctx: *mut c_void, _properties: *const c_char) -> *mut c_void {
     guard(ptr::null_mut(), || held::give(Some(Eddsa::default())))
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
-/// [`dupctx`] gave out and that have not been freed, one call at a time, key data of our Ed25519
-/// key manager or null, and buffers and parameter arrays of the lengths it says.
-unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<Eddsa>(ctx) }
-}
-
 /// # Safety
-/// See [`freectx`].
-unsafe fn eddsa<'a>(ctx: *mut c_void) -> Option<&'a mut Eddsa> {
-    // SAFETY: by the caller's promise; one call at a time, so the reference is unique.
-    unsafe { ctx.cast::<Eddsa>().as_mut() }
-}
-
-unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `freectx`.
-        let copy = unsafe { eddsa(ctx) }.and_then(|eddsa| eddsa.dup());
-        held::give(copy)
-    })
-}
-
-/// # Safety
-/// See [`freectx`].
+/// See [`newctx`].
 unsafe fn start(
     ctx: *mut c_void,
     digest: *const c_char,
@@ -200,7 +182,13 @@ unsafe fn start(
         // SAFETY: null or a C string that lives through the call.
         let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
         // SAFETY: by the caller's promise.
-        let (eddsa, key, params) = unsafe { (eddsa(ctx), key::operand(key), Params::new(params)) };
+        let (eddsa, key, params) = unsafe {
+            (
+                borrow_mut::<Eddsa>(ctx),
+                key::operand(key),
+                Params::new(params),
+            )
+        };
         let (Some(eddsa), Ok(key)) = (eddsa, key) else {
             return false;
         };
@@ -214,7 +202,7 @@ unsafe extern "C" fn digest_sign_init(
     key: *mut c_void,
     params: *const OSSL_PARAM,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `newctx`.
     unsafe { start(ctx, digest, key, params, None) }
 }
 
@@ -225,7 +213,7 @@ unsafe extern "C" fn digest_verify_init(
     params: *const OSSL_PARAM,
 ) -> c_int {
     let init = ffi::EVP_DigestVerifyInit_ex;
-    // SAFETY: see `freectx`.
+    // SAFETY: see `newctx`.
     unsafe { start(ctx, digest, key, params, Some(init)) }
 }
 
@@ -239,10 +227,10 @@ unsafe extern "C" fn digest_sign(
     tbs_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         let (eddsa, output, message) = unsafe {
             (
-                eddsa(ctx),
+                borrow_mut::<Eddsa>(ctx),
                 Output::new(sig, sig_len, sig_size),
                 ffi::bytes(tbs, tbs_len),
             )
@@ -261,11 +249,11 @@ unsafe extern "C" fn digest_verify(
     tbs_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         let Some(Eddsa {
             delegate: Some(ctx),
             ..
-        }) = (unsafe { eddsa(ctx) })
+        }) = (unsafe { borrow_mut::<Eddsa>(ctx) })
         else {
             return false;
         };
@@ -276,32 +264,21 @@ unsafe extern "C" fn digest_verify(
 }
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
-    // SAFETY: see `freectx`.
-    check(|| unsafe { eddsa(ctx).is_some_and(|eddsa| params.is_null() || eddsa.get(params)) })
+    // SAFETY: see `newctx`.
+    check(|| unsafe {
+        borrow_mut::<Eddsa>(ctx).is_some_and(|eddsa| params.is_null() || eddsa.get(params))
+    })
 }
 
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (eddsa, params) = unsafe { (eddsa(ctx), Params::new(params)) };
+        // SAFETY: see `newctx`.
+        let (eddsa, params) = unsafe { (borrow_mut::<Eddsa>(ctx), Params::new(params)) };
         eddsa.is_some_and(|eddsa| params.have_values() && eddsa.set(params))
     })
 }
 
-unsafe extern "C" fn gettable_ctx_params(
-    _ctx: *mut c_void,
-    provctx: *mut c_void,
-) -> *const OSSL_PARAM {
-    // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(ptr::null(), |context| context.ed25519_signature.gettable)
-}
-
-unsafe extern "C" fn settable_ctx_params(
-    _ctx: *mut c_void,
-    provctx: *mut c_void,
-) -> *const OSSL_PARAM {
-    // SAFETY: as above.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(ptr::null(), |context| context.ed25519_signature.settable)
+param_lists! {
+    gettable_ctx_params(_ctx) = ed25519_signature.gettable;
+    settable_ctx_params(_ctx) = ed25519_signature.settable;
 }

@@ -1,4 +1,8 @@
 //! Objects of ours that libcrypto holds: boxed, and known to it by a `void *`.
+//!
+//! Safety of all functions that get one: it is null, or [`give`] gave it out for a `T`, and it has not
+//! been freed. It stays so, and unchanged but by the one who borrows it mutably, while it is
+//! borrowed: libcrypto's callers are alone with a key while they change it, and with a context always.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -12,15 +16,44 @@ pub(super) fn give<T>(object: Option<T>) -> *mut c_void {
     })
 }
 
-/// Takes an object back and drops it. Null is allowed.
+/// The object, if there is one.
 ///
 /// # Safety
-/// `held` is null, or [`give`] gave it out for a `T`, and it has not been freed.
-pub(super) unsafe fn free<T>(held: *mut c_void) {
+/// See the module.
+pub(super) unsafe fn borrow<'a, T>(held: *const c_void) -> Option<&'a T> {
+    // SAFETY: by the caller's promise.
+    unsafe { held.cast::<T>().as_ref() }
+}
+
+/// The object, if there is one, to be changed.
+///
+/// # Safety
+/// See the module.
+pub(super) unsafe fn borrow_mut<'a, T>(held: *mut c_void) -> Option<&'a mut T> {
+    // SAFETY: by the caller's promise.
+    unsafe { held.cast::<T>().as_mut() }
+}
+
+/// Takes an object back and drops it: OSSL_FUNC_keymgmt_free, and freectx of every operation.
+pub(super) unsafe extern "C" fn free<T>(held: *mut c_void) {
     guard((), || {
         if !held.is_null() {
-            // SAFETY: by the caller's promise, the box of `give`.
+            // SAFETY: see the module; the box of `give`.
             drop(unsafe { Box::from_raw(held.cast::<T>()) });
         }
     });
+}
+
+/// A context that libcrypto may have copied.
+pub(super) trait Dup: Sized {
+    /// A copy; `None` if libcrypto is out of memory.
+    fn dup(&self) -> Option<Self>;
+}
+
+/// Gives a copy out: dupctx of every operation.
+pub(super) unsafe extern "C" fn dup<T: Dup>(held: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: see the module.
+        give(unsafe { borrow::<T>(held) }.and_then(T::dup))
+    })
 }

@@ -20,7 +20,7 @@ use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, EVP_KDF_CTX, OSSL_DISPATCH, OSSL_PARAM};
 use super::field::Field;
-use super::held;
+use super::held::{self, Dup, borrow, borrow_mut};
 use super::names;
 use super::params::{self, Param, Params, Table};
 use super::secret_cache::hmac_key;
@@ -28,8 +28,8 @@ use super::secret_cache::hmac_key;
 /// The derivation's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 10] = [
     dispatch::kdf_newctx(newctx),
-    dispatch::kdf_dupctx(dupctx),
-    dispatch::kdf_freectx(freectx),
+    dispatch::kdf_dupctx(held::dup::<Kdf>),
+    dispatch::kdf_freectx(held::free::<Kdf>),
     dispatch::kdf_reset(reset),
     dispatch::kdf_derive(derive),
     dispatch::kdf_set_ctx_params(set_ctx_params),
@@ -340,6 +340,15 @@ impl Kdf {
     }
 }
 
+impl Dup for Kdf {
+    fn dup(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here
+/// and have not been freed, one call at a time, and buffers and parameter arrays of the
+/// lengths it says.
 unsafe extern "C" fn newctx(provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {
         // SAFETY: libcrypto passes what our init function gave out.
@@ -348,26 +357,10 @@ unsafe extern "C" fn newctx(provctx: *mut c_void) -> *mut c_void {
     })
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
-/// [`dupctx`] gave out and that have not been freed, one call at a time, and buffers and
-/// parameter arrays of the lengths it says.
-unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<Kdf>(ctx) }
-}
-
-unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `freectx`.
-        let kdf = unsafe { ctx.cast::<Kdf>().as_ref() };
-        held::give(kdf.cloned())
-    })
-}
-
 unsafe extern "C" fn reset(ctx: *mut c_void) {
     guard((), || {
-        // SAFETY: see `freectx`.
-        if let Some(kdf) = unsafe { ctx.cast::<Kdf>().as_mut() } {
+        // SAFETY: see `newctx`.
+        if let Some(kdf) = unsafe { borrow_mut::<Kdf>(ctx) } {
             *kdf = Kdf::new(kdf.context);
         }
     });
@@ -380,11 +373,11 @@ unsafe extern "C" fn derive(
     params: *const OSSL_PARAM,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let Some(kdf) = (unsafe { ctx.cast::<Kdf>().as_mut() }) else {
+        // SAFETY: see `newctx`.
+        let Some(kdf) = (unsafe { borrow_mut::<Kdf>(ctx) }) else {
             return false;
         };
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         if !kdf.set(unsafe { Params::new(params) }) {
             return false;
         }
@@ -399,8 +392,8 @@ unsafe extern "C" fn derive(
 
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (kdf, params) = unsafe { (ctx.cast::<Kdf>().as_mut(), Params::new(params)) };
+        // SAFETY: see `newctx`.
+        let (kdf, params) = unsafe { (borrow_mut::<Kdf>(ctx), Params::new(params)) };
         kdf.is_some_and(|kdf| kdf.set(params))
     })
 }
@@ -426,8 +419,8 @@ unsafe extern "C" fn settable_ctx_params(
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (kdf, params) = unsafe { (ctx.cast::<Kdf>().as_ref(), Params::new(params)) };
+        // SAFETY: see `newctx`.
+        let (kdf, params) = unsafe { (borrow::<Kdf>(ctx), Params::new(params)) };
         let (Some(kdf), Some(size)) = (kdf, params.find(names::KDF_SIZE)) else {
             return false;
         };

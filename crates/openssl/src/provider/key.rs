@@ -12,10 +12,12 @@ use spinlane_cryptodev as cryptodev;
 use spinlane_cryptodev::KeyError;
 
 use super::context::ContextRef;
-use super::error::{Quiet, check, guard, raise};
-use super::ffi::{self, OSSL_CALLBACK, OSSL_PARAM};
-use super::held;
+use super::dispatch;
+use super::error::{Quiet, guard, raise};
+use super::ffi::{self, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
+use super::held::{self, borrow};
 use super::inner::{Key, KeyCtx};
+use super::keymgmt::{self, KeyData};
 use super::params::Params;
 
 /// Finds the key for devices in a key of the default provider: none if no device does its kind.
@@ -90,9 +92,11 @@ impl BoundKey {
         }
         content
     }
+}
 
+impl KeyData for BoundKey {
     /// Fills it with the key that `params` describe, if it is one for devices.
-    fn import(&self, selection: c_int, params: Params<'_>) -> bool {
+    fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
         let name = self.kind.name;
         // Asked first, as it costs least: libcrypto offers us every public key it verifies with.
         if !(self.kind.is_for_devices)(params) {
@@ -165,7 +169,36 @@ impl BoundKey {
             .is_some_and(|ctx| ctx.check(selection, quick))
     }
 
+    /// The public part only.
+    unsafe fn export(&self, selection: c_int, callback: OSSL_CALLBACK, arg: *mut c_void) -> bool {
+        // No error is raised: libcrypto tries this for every signature before it asks us to sign.
+        if selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0 {
+            return false;
+        }
+        self.content().is_some_and(|content| {
+            let key = content.operand.inner.as_ptr();
+            // SAFETY: live key; callback and argument are handed on as they came.
+            unsafe { ffi::EVP_PKEY_export(key, selection, callback, arg) == 1 }
+        })
+    }
+
+    /// Of the public part only.
+    unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
+        let Some(content) = self.content() else {
+            return false;
+        };
+        // SAFETY: by the caller's promise.
+        let wanted = unsafe { Params::new(params) };
+        let mut private = self.kind.private.iter();
+        !private.any(|name| wanted.find(name).is_some())
+            // SAFETY: live key; the array is handed on as it came.
+            && unsafe {
+                openssl_sys::EVP_PKEY_get_params(content.operand.inner.as_ptr(), params) == 1
+            }
+    }
+
     fn dup(&self, selection: c_int) -> Option<Self> {
+        let _quiet = Quiet::new();
         let copy = Self::new(self.context, self.kind);
         let Some(content) = self.content.get() else {
             return Some(copy);
@@ -194,22 +227,13 @@ impl BoundKey {
     }
 }
 
-/// The key data behind `key`.
-///
-/// # Safety
-/// `key` is null or came from [`into_raw`] and has not been freed; it stays so for `'a`.
-unsafe fn borrow<'a>(key: *const c_void) -> Option<&'a BoundKey> {
-    // SAFETY: by the caller's promise.
-    unsafe { key.cast::<BoundKey>().as_ref() }
-}
-
 /// What an operation needs of the key behind `key`.
 ///
 /// # Safety
 /// `key` is null or key data of one of our key managers of bound keys.
 pub(super) unsafe fn operand(key: *const c_void) -> Given {
     // SAFETY: by the caller's promise.
-    match unsafe { borrow(key) } {
+    match unsafe { borrow::<BoundKey>(key) } {
         None => Ok(None),
         Some(key) => match key.content() {
             Some(content) => Ok(Some(content.operand.clone())),
@@ -218,8 +242,27 @@ pub(super) unsafe fn operand(key: *const c_void) -> Given {
     }
 }
 
-fn into_raw(key: BoundKey) -> *mut c_void {
-    held::give(Some(key))
+/// The table of a key manager of bound keys, which differ in these functions.
+pub(super) const fn table(
+    new: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    types: unsafe extern "C" fn(c_int) -> *const OSSL_PARAM,
+    gettable_params: unsafe extern "C" fn(*mut c_void) -> *const OSSL_PARAM,
+) -> [OSSL_DISPATCH; 13] {
+    [
+        dispatch::keymgmt_new(new),
+        dispatch::keymgmt_free(held::free::<BoundKey>),
+        dispatch::keymgmt_has(keymgmt::has::<BoundKey>),
+        dispatch::keymgmt_match(keymgmt::matches::<BoundKey>),
+        dispatch::keymgmt_validate(keymgmt::validate::<BoundKey>),
+        dispatch::keymgmt_import(keymgmt::import::<BoundKey>),
+        dispatch::keymgmt_import_types(types),
+        dispatch::keymgmt_export(keymgmt::export::<BoundKey>),
+        dispatch::keymgmt_export_types(types),
+        dispatch::keymgmt_get_params(keymgmt::get_params::<BoundKey>),
+        dispatch::keymgmt_gettable_params(gettable_params),
+        dispatch::keymgmt_dup(keymgmt::dup::<BoundKey>),
+        dispatch::END,
+    ]
 }
 
 /// OSSL_FUNC_keymgmt_new for `kind`.
@@ -229,117 +272,7 @@ fn into_raw(key: BoundKey) -> *mut c_void {
 pub(super) unsafe fn new(provctx: *mut c_void, kind: &'static Kind) -> *mut c_void {
     guard(std::ptr::null_mut(), || {
         // SAFETY: by the caller's promise.
-        let Some(context) = (unsafe { ContextRef::new(provctx) }) else {
-            return std::ptr::null_mut();
-        };
-        into_raw(BoundKey::new(context, kind))
-    })
-}
-
-/// OSSL_FUNC_keymgmt_free. Safety of this and the functions below: libcrypto passes key data
-/// that [`new`] or [`dup`] gave out and that it has not freed, and parameter arrays as
-/// OSSL_PARAM(3) describes them.
-pub(super) unsafe extern "C" fn free(key: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<BoundKey>(key) }
-}
-
-/// OSSL_FUNC_keymgmt_has.
-pub(super) unsafe extern "C" fn has(key: *const c_void, selection: c_int) -> c_int {
-    // SAFETY: see `free`.
-    check(|| unsafe { borrow(key) }.is_some_and(|key| key.has(selection)))
-}
-
-/// OSSL_FUNC_keymgmt_match.
-pub(super) unsafe extern "C" fn matches(
-    a: *const c_void,
-    b: *const c_void,
-    selection: c_int,
-) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let (a, b) = unsafe { (borrow(a), borrow(b)) };
-        a.zip(b).is_some_and(|(a, b)| a.matches(b, selection))
-    })
-}
-
-/// OSSL_FUNC_keymgmt_validate.
-pub(super) unsafe extern "C" fn validate(
-    key: *const c_void,
-    selection: c_int,
-    kind: c_int,
-) -> c_int {
-    let quick = kind == ffi::OSSL_KEYMGMT_VALIDATE_QUICK_CHECK;
-    // SAFETY: see `free`.
-    check(|| unsafe { borrow(key) }.is_some_and(|key| key.validate(selection, quick)))
-}
-
-/// OSSL_FUNC_keymgmt_import.
-pub(super) unsafe extern "C" fn import(
-    key: *mut c_void,
-    selection: c_int,
-    params: *const OSSL_PARAM,
-) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let (key, params) = unsafe { (borrow(key), Params::new(params)) };
-        key.is_some_and(|key| key.import(selection, params))
-    })
-}
-
-/// OSSL_FUNC_keymgmt_export: the public part only.
-pub(super) unsafe extern "C" fn export(
-    key: *mut c_void,
-    selection: c_int,
-    callback: Option<OSSL_CALLBACK>,
-    arg: *mut c_void,
-) -> c_int {
-    check(|| {
-        // No error is raised: libcrypto tries this for every signature before it asks us to sign.
-        if selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0 {
-            return false;
-        }
-        // SAFETY: see `free`.
-        let (Some(key), Some(callback)) = (unsafe { borrow(key) }, callback) else {
-            return false;
-        };
-        let Some(content) = key.content() else {
-            return false;
-        };
-        // SAFETY: live key; callback and argument are handed on as they came.
-        unsafe {
-            ffi::EVP_PKEY_export(content.operand.inner.as_ptr(), selection, callback, arg) == 1
-        }
-    })
-}
-
-/// OSSL_FUNC_keymgmt_get_params: of the public part only.
-pub(super) unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let (key, wanted) = unsafe { (borrow(key), Params::new(params)) };
-        let Some((key, content)) = key.and_then(|key| Some((key, key.content()?))) else {
-            return false;
-        };
-        if key
-            .kind
-            .private
-            .iter()
-            .any(|name| wanted.find(name).is_some())
-        {
-            return false;
-        }
-        // SAFETY: live key; the array is handed on as it came.
-        unsafe { openssl_sys::EVP_PKEY_get_params(content.operand.inner.as_ptr(), params) == 1 }
-    })
-}
-
-/// OSSL_FUNC_keymgmt_dup.
-pub(super) unsafe extern "C" fn dup(key: *const c_void, selection: c_int) -> *mut c_void {
-    guard(std::ptr::null_mut(), || {
-        let _quiet = Quiet::new();
-        // SAFETY: see `free`.
-        let copy = unsafe { borrow(key) }.and_then(|key| key.dup(selection));
-        copy.map_or(std::ptr::null_mut(), into_raw)
+        let context = unsafe { ContextRef::new(provctx) };
+        held::give(context.map(|context| BoundKey::new(context, kind)))
     })
 }

@@ -5,8 +5,7 @@ use std::ffi::{c_int, c_void};
 use spinlane_cryptodev as cryptodev;
 use spinlane_cryptodev::{Ed25519Key, KeyError};
 
-use super::context::ContextRef;
-use super::dispatch;
+use super::context::param_lists;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::Key;
 use super::key::{self, Kind};
@@ -14,21 +13,7 @@ use super::names;
 use super::params::{Params, Table};
 
 /// The key manager's functions.
-pub(super) static TABLE: [OSSL_DISPATCH; 13] = [
-    dispatch::keymgmt_new(new),
-    dispatch::keymgmt_free(key::free),
-    dispatch::keymgmt_has(key::has),
-    dispatch::keymgmt_match(key::matches),
-    dispatch::keymgmt_validate(key::validate),
-    dispatch::keymgmt_import(key::import),
-    dispatch::keymgmt_import_types(types),
-    dispatch::keymgmt_export(key::export),
-    dispatch::keymgmt_export_types(types),
-    dispatch::keymgmt_get_params(key::get_params),
-    dispatch::keymgmt_gettable_params(gettable_params),
-    dispatch::keymgmt_dup(key::dup),
-    dispatch::END,
-];
+pub(super) static TABLE: [OSSL_DISPATCH; 13] = key::table(new, types, gettable_params);
 
 /// What Ed25519 keys have of their own.
 static KIND: Kind = Kind {
@@ -61,10 +46,8 @@ unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
     unsafe { key::new(provctx, &KIND) }
 }
 
-unsafe extern "C" fn gettable_params(provctx: *mut c_void) -> *const OSSL_PARAM {
-    // SAFETY: libcrypto passes what our init function gave out.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(std::ptr::null(), |context| context.ed25519_key.gettable)
+param_lists! {
+    gettable_params() = ed25519_key.gettable;
 }
 
 unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {

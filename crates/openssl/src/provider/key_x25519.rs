@@ -12,7 +12,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
-use super::held;
+use super::held::{self, borrow_mut};
+use super::keymgmt::{self, KeyData};
 use super::names;
 use super::offload::offload;
 use super::params::{self, Params, Table};
@@ -20,19 +21,19 @@ use super::params::{self, Params, Table};
 /// The key manager's functions.
 pub(super) static TABLE: [OSSL_DISPATCH; 20] = [
     dispatch::keymgmt_new(new),
-    dispatch::keymgmt_free(free),
-    dispatch::keymgmt_has(has),
-    dispatch::keymgmt_match(matches),
-    dispatch::keymgmt_validate(validate),
-    dispatch::keymgmt_import(import),
+    dispatch::keymgmt_free(held::free::<X25519Key>),
+    dispatch::keymgmt_has(keymgmt::has::<X25519Key>),
+    dispatch::keymgmt_match(keymgmt::matches::<X25519Key>),
+    dispatch::keymgmt_validate(keymgmt::validate::<X25519Key>),
+    dispatch::keymgmt_import(keymgmt::import::<X25519Key>),
     dispatch::keymgmt_import_types(types),
-    dispatch::keymgmt_export(export),
+    dispatch::keymgmt_export(keymgmt::export::<X25519Key>),
     dispatch::keymgmt_export_types(types),
-    dispatch::keymgmt_get_params(get_params),
+    dispatch::keymgmt_get_params(keymgmt::get_params::<X25519Key>),
     dispatch::keymgmt_gettable_params(gettable_params),
     dispatch::keymgmt_set_params(set_params),
     dispatch::keymgmt_settable_params(settable_params),
-    dispatch::keymgmt_dup(dup),
+    dispatch::keymgmt_dup(keymgmt::dup::<X25519Key>),
     dispatch::keymgmt_gen_init(gen_init),
     dispatch::keymgmt_gen_set_params(gen_set_params),
     dispatch::keymgmt_gen_settable_params(gen_settable_params),
@@ -59,16 +60,6 @@ impl Drop for X25519Key {
 }
 
 impl X25519Key {
-    /// The key data behind `key`.
-    ///
-    /// # Safety
-    /// `key` is null or was given out by this key manager and has not been freed; it stays so,
-    /// unchanged, for `'a`.
-    pub unsafe fn borrow<'a>(key: *const c_void) -> Option<&'a Self> {
-        // SAFETY: by the caller's promise.
-        unsafe { key.cast::<Self>().as_ref() }
-    }
-
     /// The public key, if there is one.
     pub fn public(&self) -> Option<&[u8; LEN]> {
         self.public.as_ref()
@@ -79,15 +70,6 @@ impl X25519Key {
         self.private.as_ref()
     }
 
-    fn into_raw(self) -> *mut c_void {
-        held::give(Some(self))
-    }
-
-    fn has(&self, selection: c_int) -> bool {
-        (selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY == 0 || self.public.is_some())
-            && (selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 || self.private.is_some())
-    }
-
     fn generate() -> Option<Self> {
         let mut private = Zeroizing::new([0; LEN]);
         random::fill(&mut *private);
@@ -95,6 +77,48 @@ impl X25519Key {
             public: Some(public_of(&private)?),
             private: Some(*private),
         })
+    }
+
+    fn answer(&self, params: Params<'_>) -> bool {
+        params.iter().all(|param| {
+            let key = param.key();
+            if key == names::BITS {
+                param.set_int(BITS)
+            } else if key == names::SECURITY_BITS {
+                param.set_int(SECURITY_BITS)
+            } else if key == names::MAX_SIZE {
+                param.set_int(LEN as c_int)
+            } else if key == names::PUB || key == names::ENCODED_PUB {
+                self.public.is_none_or(|public| param.set_octets(&public))
+            } else if key == names::PRIV {
+                self.private
+                    .as_ref()
+                    .is_none_or(|private| param.set_octets(private))
+            } else {
+                true
+            }
+        })
+    }
+}
+
+impl KeyData for X25519Key {
+    fn has(&self, selection: c_int) -> bool {
+        (selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY == 0 || self.public.is_some())
+            && (selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 || self.private.is_some())
+    }
+
+    /// The public key determines the private one.
+    fn matches(&self, other: &Self, selection: c_int) -> bool {
+        selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0
+            || (self.public.is_some() && self.public == other.public)
+    }
+
+    /// Every 32 bytes are a public key; low-order points show in the derivation (RFC 7748, section 6.1).
+    fn validate(&self, selection: c_int, _quick: bool) -> bool {
+        let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
+        self.has(selection)
+            && (selection & pair != pair
+                || self.private.as_ref().and_then(public_of) == self.public)
     }
 
     fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
@@ -123,7 +147,7 @@ impl X25519Key {
         self.public.is_some()
     }
 
-    fn export(&self, selection: c_int, callback: OSSL_CALLBACK, arg: *mut c_void) -> bool {
+    unsafe fn export(&self, selection: c_int, callback: OSSL_CALLBACK, arg: *mut c_void) -> bool {
         let mut array = [const { params::end() }; 3];
         let mut used = 0;
         let wanted = [
@@ -148,24 +172,16 @@ impl X25519Key {
         used > 0 && unsafe { callback(array.as_ptr(), arg) == 1 }
     }
 
-    fn answer(&self, params: Params<'_>) -> bool {
-        params.iter().all(|param| {
-            let key = param.key();
-            if key == names::BITS {
-                param.set_int(BITS)
-            } else if key == names::SECURITY_BITS {
-                param.set_int(SECURITY_BITS)
-            } else if key == names::MAX_SIZE {
-                param.set_int(LEN as c_int)
-            } else if key == names::PUB || key == names::ENCODED_PUB {
-                self.public.is_none_or(|public| param.set_octets(&public))
-            } else if key == names::PRIV {
-                self.private
-                    .as_ref()
-                    .is_none_or(|private| param.set_octets(private))
-            } else {
-                true
-            }
+    unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
+        // SAFETY: by the caller's promise.
+        self.answer(unsafe { Params::new(params) })
+    }
+
+    fn dup(&self, selection: c_int) -> Option<Self> {
+        let selected = |bit, part: &Option<[u8; LEN]>| part.filter(|_| selection & bit != 0);
+        Some(Self {
+            public: selected(ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY, &self.public),
+            private: selected(ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY, &self.private),
         })
     }
 }
@@ -175,71 +191,10 @@ fn public_of(private: &[u8; LEN]) -> Option<[u8; LEN]> {
     offload(&Request::x25519_keygen(private), &mut public).then_some(public)
 }
 
-unsafe extern "C" fn new(_provctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || X25519Key::default().into_raw())
-}
-
 /// Safety of this and the functions below: libcrypto passes key data that this key manager gave
 /// out and that has not been freed, and parameter arrays as OSSL_PARAM(3) describes them.
-unsafe extern "C" fn free(key: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<X25519Key>(key) }
-}
-
-unsafe extern "C" fn has(key: *const c_void, selection: c_int) -> c_int {
-    // SAFETY: see `free`.
-    check(|| unsafe { X25519Key::borrow(key) }.is_some_and(|key| key.has(selection)))
-}
-
-unsafe extern "C" fn matches(a: *const c_void, b: *const c_void, selection: c_int) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let (Some(a), Some(b)) = (unsafe { (X25519Key::borrow(a), X25519Key::borrow(b)) }) else {
-            return false;
-        };
-        // The public key determines the private one.
-        selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0
-            || (a.public.is_some() && a.public == b.public)
-    })
-}
-
-/// Every 32 bytes are a public key; low-order points show in the derivation (RFC 7748, section 6.1).
-unsafe extern "C" fn validate(key: *const c_void, selection: c_int, _kind: c_int) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let Some(key) = (unsafe { X25519Key::borrow(key) }) else {
-            return false;
-        };
-        let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
-        key.has(selection)
-            && (selection & pair != pair || key.private.as_ref().and_then(public_of) == key.public)
-    })
-}
-
-unsafe extern "C" fn import(
-    key: *mut c_void,
-    selection: c_int,
-    params: *const OSSL_PARAM,
-) -> c_int {
-    check(|| {
-        // SAFETY: see `free`; the caller is alone with the key.
-        let (key, params) = unsafe { (key.cast::<X25519Key>().as_mut(), Params::new(params)) };
-        key.is_some_and(|key| key.import(selection, params))
-    })
-}
-
-unsafe extern "C" fn export(
-    key: *mut c_void,
-    selection: c_int,
-    callback: Option<OSSL_CALLBACK>,
-    arg: *mut c_void,
-) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let key = unsafe { X25519Key::borrow(key) };
-        key.zip(callback)
-            .is_some_and(|(key, callback)| key.export(selection, callback, arg))
-    })
+unsafe extern "C" fn new(_provctx: *mut c_void) -> *mut c_void {
+    guard(ptr::null_mut(), || held::give(Some(X25519Key::default())))
 }
 
 unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
@@ -253,14 +208,6 @@ unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {
     } else {
         PAIR.as_ptr()
     }
-}
-
-unsafe extern "C" fn get_params(key: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
-    check(|| {
-        // SAFETY: see `free`.
-        let (key, params) = unsafe { (X25519Key::borrow(key), Params::new(params)) };
-        key.is_some_and(|key| key.answer(params))
-    })
 }
 
 unsafe extern "C" fn gettable_params(_provctx: *mut c_void) -> *const OSSL_PARAM {
@@ -278,8 +225,8 @@ unsafe extern "C" fn gettable_params(_provctx: *mut c_void) -> *const OSSL_PARAM
 
 unsafe extern "C" fn set_params(key: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `free`; the caller is alone with the key.
-        let (key, params) = unsafe { (key.cast::<X25519Key>().as_mut(), Params::new(params)) };
+        // SAFETY: see `new`; the caller is alone with the key.
+        let (key, params) = unsafe { (borrow_mut::<X25519Key>(key), Params::new(params)) };
         let Some(key) = key else { return false };
         let Some(encoded) = params.find(names::ENCODED_PUB) else {
             return true;
@@ -303,21 +250,6 @@ unsafe extern "C" fn settable_params(_provctx: *mut c_void) -> *const OSSL_PARAM
     SETTABLE.as_ptr()
 }
 
-unsafe extern "C" fn dup(key: *const c_void, selection: c_int) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `free`.
-        let Some(key) = (unsafe { X25519Key::borrow(key) }) else {
-            return ptr::null_mut();
-        };
-        let selected = |bit, part: &Option<[u8; LEN]>| part.filter(|_| selection & bit != 0);
-        X25519Key {
-            public: selected(ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY, &key.public),
-            private: selected(ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY, &key.private),
-        }
-        .into_raw()
-    })
-}
-
 /// What a generation context must know: the selection. The pointer itself carries it, so that no
 /// memory is needed; bit 16 keeps it from being null.
 const GEN_TAG: usize = 1 << 16;
@@ -331,7 +263,7 @@ unsafe extern "C" fn gen_init(
         let ctx = ptr::without_provenance_mut(
             GEN_TAG | (selection & ffi::OSSL_KEYMGMT_SELECT_ALL) as usize,
         );
-        // SAFETY: see `free`.
+        // SAFETY: see `new`.
         if unsafe { gen_set_params(ctx, params) } == 1 {
             ctx
         } else {
@@ -342,7 +274,7 @@ unsafe extern "C" fn gen_init(
 
 unsafe extern "C" fn gen_set_params(_ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `free`.
+        // SAFETY: see `new`.
         let Some(group) = (unsafe { Params::new(params) }).find(names::GROUP) else {
             return true;
         };
@@ -380,7 +312,7 @@ unsafe extern "C" fn generate(
         } else {
             Some(X25519Key::default())
         };
-        key.map_or(ptr::null_mut(), X25519Key::into_raw)
+        held::give(key)
     })
 }
 

@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{OSSL_DISPATCH, OSSL_PARAM};
-use super::held;
+use super::held::{self, Dup, borrow, borrow_mut};
 use super::key_x25519::X25519Key;
 use super::offload::offload;
 use super::output::Output;
@@ -24,8 +24,8 @@ pub(super) static TABLE: [OSSL_DISPATCH; 7] = [
     dispatch::keyexch_init(init),
     dispatch::keyexch_set_peer(set_peer),
     dispatch::keyexch_derive(derive),
-    dispatch::keyexch_dupctx(dupctx),
-    dispatch::keyexch_freectx(freectx),
+    dispatch::keyexch_dupctx(held::dup::<Exchange>),
+    dispatch::keyexch_freectx(held::free::<Exchange>),
     dispatch::END,
 ];
 
@@ -43,30 +43,22 @@ impl Drop for Exchange {
     }
 }
 
+impl Dup for Exchange {
+    fn dup(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here
+/// and have not been freed, one call at a time, and key data of our X25519 key manager.
 unsafe extern "C" fn newctx(_provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || held::give(Some(Exchange::default())))
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that [`newctx`] or
-/// [`dupctx`] gave out and that have not been freed, one call at a time, and key data of our
-/// X25519 key manager.
-unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<Exchange>(ctx) }
-}
-
-unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `freectx`.
-        let ctx = unsafe { ctx.cast::<Exchange>().as_ref() };
-        held::give(ctx.cloned())
-    })
-}
-
 unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, _params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), X25519Key::borrow(key)) };
+        // SAFETY: see `newctx`.
+        let (ctx, key) = unsafe { (borrow_mut::<Exchange>(ctx), borrow::<X25519Key>(key)) };
         let (Some(ctx), Some(private)) = (ctx, key.and_then(X25519Key::private)) else {
             raise(format_args!(
                 "X25519: the own key has no private part; generate one"
@@ -80,8 +72,8 @@ unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, _params: *const OS
 
 unsafe extern "C" fn set_peer(ctx: *mut c_void, key: *mut c_void) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (ctx, key) = unsafe { (ctx.cast::<Exchange>().as_mut(), X25519Key::borrow(key)) };
+        // SAFETY: see `newctx`.
+        let (ctx, key) = unsafe { (borrow_mut::<Exchange>(ctx), borrow::<X25519Key>(key)) };
         let (Some(ctx), Some(public)) = (ctx, key.and_then(X25519Key::public)) else {
             raise(format_args!(
                 "X25519: the peer's key has no public part; set it"
@@ -101,8 +93,8 @@ unsafe extern "C" fn derive(
     out_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`. Copied, so that no borrow of the context lives over a pause.
-        let Some(Exchange { private, peer }) = (unsafe { ctx.cast::<Exchange>().as_ref() }) else {
+        // SAFETY: see `newctx`. Copied, so that no borrow of the context lives over a pause.
+        let Some(Exchange { private, peer }) = (unsafe { borrow::<Exchange>(ctx) }) else {
             return false;
         };
         let (Some(private), Some(peer)) = (private.map(Zeroizing::new), *peer) else {
@@ -111,7 +103,7 @@ unsafe extern "C" fn derive(
             ));
             return false;
         };
-        // SAFETY: see `freectx`.
+        // SAFETY: see `newctx`.
         let output = unsafe { Output::new(secret, secret_len, out_len) };
         output.is_some_and(|output| {
             output.produce("secret", LEN, |shared| {

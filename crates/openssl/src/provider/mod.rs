@@ -55,6 +55,7 @@ mod key_ed25519;
 mod key_rsa;
 mod key_x25519;
 mod keyexch;
+mod keymgmt;
 mod load;
 mod names;
 mod offload;

@@ -6,12 +6,12 @@ use std::ptr;
 use libc::size_t;
 use spinlane_cryptodev::MAX_OUTPUT;
 
-use super::context::ContextRef;
+use super::context::param_lists;
 use super::counters::{Delegated, count_delegated};
 use super::dispatch;
 use super::error::{check, guard};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
-use super::held;
+use super::held::{self, borrow_mut};
 use super::key::{self, Operand};
 use super::key_ec;
 use super::output::Output;
@@ -39,8 +39,8 @@ const fn table(
 ) -> [OSSL_DISPATCH; 22] {
     [
         new,
-        dispatch::signature_freectx(freectx),
-        dispatch::signature_dupctx(dupctx),
+        dispatch::signature_freectx(held::free::<Signer>),
+        dispatch::signature_dupctx(held::dup::<Signer>),
         dispatch::signature_sign_init(sign_init),
         dispatch::signature_sign(sign),
         dispatch::signature_verify_init(verify_init),
@@ -63,6 +63,9 @@ const fn table(
     ]
 }
 
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here
+/// and have not been freed, one call at a time, key data of the algorithm's key manager or null, and
+/// buffers and parameter arrays of the lengths it says.
 fn new(algorithm: Algorithm) -> *mut c_void {
     guard(ptr::null_mut(), || held::give(Some(Signer::new(algorithm))))
 }
@@ -75,33 +78,10 @@ unsafe extern "C" fn new_ecdsa(_provctx: *mut c_void, _properties: *const c_char
     new(Algorithm::Ec)
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that a `newctx` or
-/// [`dupctx`] gave out and that have not been freed, one call at a time, key data of the
-/// algorithm's key manager or null, and buffers and parameter arrays of the lengths it says.
-unsafe extern "C" fn freectx(ctx: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { held::free::<Signer>(ctx) }
-}
-
-/// # Safety
-/// See [`freectx`].
-unsafe fn signer<'a>(ctx: *mut c_void) -> Option<&'a mut Signer> {
-    // SAFETY: by the caller's promise; one call at a time, so the reference is unique.
-    unsafe { ctx.cast::<Signer>().as_mut() }
-}
-
-unsafe extern "C" fn dupctx(ctx: *mut c_void) -> *mut c_void {
-    guard(ptr::null_mut(), || {
-        // SAFETY: see `freectx`.
-        let copy = unsafe { signer(ctx) }.and_then(|signer| signer.dup());
-        held::give(copy)
-    })
-}
-
 /// Runs an init function.
 ///
 /// # Safety
-/// See [`freectx`].
+/// See [`new`].
 unsafe fn start(
     ctx: *mut c_void,
     key: *mut c_void,
@@ -110,7 +90,8 @@ unsafe fn start(
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let (Some(signer), params) = (unsafe { (signer(ctx), Params::new(params)) }) else {
+        let (Some(signer), params) = (unsafe { (borrow_mut::<Signer>(ctx), Params::new(params)) })
+        else {
             return false;
         };
         // SAFETY: by the caller's promise.
@@ -129,7 +110,7 @@ unsafe extern "C" fn sign_init(
     key: *mut c_void,
     params: *const OSSL_PARAM,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe { start(ctx, key, params, Signer::start_sign) }
 }
 
@@ -139,7 +120,7 @@ unsafe extern "C" fn verify_init(
     params: *const OSSL_PARAM,
 ) -> c_int {
     let init = ffi::EVP_PKEY_verify_init_ex;
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         start(ctx, key, params, |signer, key, params| {
             signer.start_delegated(key, params, init)
@@ -153,7 +134,7 @@ unsafe extern "C" fn verify_recover_init(
     params: *const OSSL_PARAM,
 ) -> c_int {
     let init = ffi::EVP_PKEY_verify_recover_init_ex;
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         start(ctx, key, params, |signer, key, params| {
             signer.start_delegated(key, params, init)
@@ -169,7 +150,7 @@ unsafe extern "C" fn digest_sign_init(
 ) -> c_int {
     // SAFETY: null or a C string that lives through the call.
     let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         start(ctx, key, params, |signer, key, params| {
             signer.start_digest_sign(digest, key, params)
@@ -185,7 +166,7 @@ unsafe extern "C" fn digest_verify_init(
 ) -> c_int {
     // SAFETY: null or a C string that lives through the call.
     let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         start(ctx, key, params, |signer, key, params| {
             signer.start_digest_verify(digest, key, params)
@@ -196,7 +177,7 @@ unsafe extern "C" fn digest_verify_init(
 /// Signs by `body`.
 ///
 /// # Safety
-/// See [`freectx`].
+/// See [`new`].
 unsafe fn produce(
     ctx: *mut c_void,
     output: Option<Output>,
@@ -204,7 +185,7 @@ unsafe fn produce(
 ) -> c_int {
     check(|| {
         // SAFETY: by the caller's promise.
-        let (Some(signer), Some(output)) = (unsafe { signer(ctx) }, output) else {
+        let (Some(signer), Some(output)) = (unsafe { borrow_mut::<Signer>(ctx) }, output) else {
             return false;
         };
         let signer = &*signer;
@@ -223,7 +204,7 @@ unsafe extern "C" fn sign(
     tbs: *const c_uchar,
     tbs_len: size_t,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         let hash = ffi::bytes(tbs, tbs_len);
         let output = Output::new(sig, sig_len, sig_size);
@@ -237,8 +218,8 @@ unsafe extern "C" fn digest_sign_update(
     len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (signer, data) = unsafe { (signer(ctx), ffi::bytes(data, len)) };
+        // SAFETY: see `new`.
+        let (signer, data) = unsafe { (borrow_mut::<Signer>(ctx), ffi::bytes(data, len)) };
         signer.is_some_and(|signer| signer.update(data))
     })
 }
@@ -250,7 +231,7 @@ unsafe extern "C" fn digest_sign_final(
     sig_len: *mut size_t,
     sig_size: size_t,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe { digest_sign_rest(ctx, Output::new(sig, sig_len, sig_size), &[]) }
 }
 
@@ -263,7 +244,7 @@ unsafe extern "C" fn digest_sign(
     tbs: *const c_uchar,
     tbs_len: size_t,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         let output = Output::new(sig, sig_len, sig_size);
         digest_sign_rest(ctx, output, ffi::bytes(tbs, tbs_len))
@@ -271,10 +252,11 @@ unsafe extern "C" fn digest_sign(
 }
 
 /// # Safety
-/// See [`freectx`].
+/// See [`new`].
 unsafe fn digest_sign_rest(ctx: *mut c_void, output: Option<Output>, rest: &[u8]) -> c_int {
     // SAFETY: by the caller's promise.
-    let delegate = unsafe { signer(ctx) }.and_then(|signer| signer.message_delegate());
+    let delegate =
+        unsafe { borrow_mut::<Signer>(ctx) }.and_then(|signer| signer.message_delegate());
     let Some(delegate) = delegate else {
         // SAFETY: by the caller's promise.
         return unsafe { produce(ctx, output, |signer, out| signer.sign_message(rest, out)) };
@@ -303,8 +285,8 @@ unsafe extern "C" fn verify(
     tbs_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else {
+        // SAFETY: see `new`.
+        let Some(signer) = (unsafe { borrow_mut::<Signer>(ctx) }) else {
             return false;
         };
         let Some(delegate) = signer.hash_delegate() else {
@@ -325,11 +307,11 @@ unsafe extern "C" fn verify_recover(
     sig_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else {
+        // SAFETY: see `new`.
+        let Some(signer) = (unsafe { borrow_mut::<Signer>(ctx) }) else {
             return false;
         };
-        // SAFETY: see `freectx`.
+        // SAFETY: see `new`.
         let output = unsafe { Output::new(out, out_len, out_size) };
         let (Some(delegate), Some(output)) = (signer.hash_delegate(), output) else {
             return false;
@@ -348,8 +330,8 @@ unsafe extern "C" fn digest_verify_update(
     len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else {
+        // SAFETY: see `new`.
+        let Some(signer) = (unsafe { borrow_mut::<Signer>(ctx) }) else {
             return false;
         };
         let Some(delegate) = signer.message_delegate() else {
@@ -366,8 +348,8 @@ unsafe extern "C" fn digest_verify_final(
     sig_len: size_t,
 ) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let Some(signer) = (unsafe { signer(ctx) }) else {
+        // SAFETY: see `new`.
+        let Some(signer) = (unsafe { borrow_mut::<Signer>(ctx) }) else {
             return false;
         };
         let Some(delegate) = signer.message_delegate() else {
@@ -386,7 +368,7 @@ unsafe extern "C" fn digest_verify(
     tbs: *const c_uchar,
     tbs_len: size_t,
 ) -> c_int {
-    // SAFETY: see `freectx`.
+    // SAFETY: see `new`.
     unsafe {
         if digest_verify_update(ctx, tbs, tbs_len) != 1 {
             return 0;
@@ -396,39 +378,24 @@ unsafe extern "C" fn digest_verify(
 }
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {
-    // SAFETY: see `freectx`.
-    check(|| unsafe { signer(ctx) }.is_some_and(|signer| params.is_null() || signer.get(params)))
+    check(|| {
+        // SAFETY: see `new`.
+        unsafe { borrow_mut::<Signer>(ctx) }
+            .is_some_and(|signer| params.is_null() || signer.get(params))
+    })
 }
 
 unsafe extern "C" fn set_ctx_params(ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int {
     check(|| {
-        // SAFETY: see `freectx`.
-        let (signer, params) = unsafe { (signer(ctx), Params::new(params)) };
+        // SAFETY: see `new`.
+        let (signer, params) = unsafe { (borrow_mut::<Signer>(ctx), Params::new(params)) };
         signer.is_some_and(|signer| signer.set(params))
     })
 }
 
-/// Safety of this and the functions below: libcrypto passes what our init function gave out.
-unsafe extern "C" fn rsa_gettable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
-    // SAFETY: see above.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(ptr::null(), |context| context.rsa_signature.gettable)
-}
-
-unsafe extern "C" fn rsa_settable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
-    // SAFETY: see `rsa_gettable`.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(ptr::null(), |context| context.rsa_signature.settable)
-}
-
-unsafe extern "C" fn ecdsa_gettable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
-    // SAFETY: see `rsa_gettable`.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(ptr::null(), |context| context.ecdsa_signature.gettable)
-}
-
-unsafe extern "C" fn ecdsa_settable(_ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM {
-    // SAFETY: see `rsa_gettable`.
-    unsafe { ContextRef::new(provctx) }
-        .map_or(ptr::null(), |context| context.ecdsa_signature.settable)
+param_lists! {
+    rsa_gettable(_ctx) = rsa_signature.gettable;
+    rsa_settable(_ctx) = rsa_signature.settable;
+    ecdsa_gettable(_ctx) = ecdsa_signature.gettable;
+    ecdsa_settable(_ctx) = ecdsa_signature.settable;
 }

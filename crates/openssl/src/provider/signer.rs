@@ -17,6 +17,7 @@ use super::counters::{Delegated, count_delegated};
 use super::digests::{digest_by_name, digest_name};
 use super::error::raise;
 use super::ffi::{self, EVP_PKEY_CTX, OSSL_PARAM};
+use super::held::Dup;
 use super::inner::{DigestCtx, DigestInit, KeyCtx};
 use super::key::Operand;
 use super::names;
@@ -68,6 +69,24 @@ struct Hash {
     len: usize,
 }
 
+impl Dup for Signer {
+    fn dup(&self) -> Option<Self> {
+        let delegate = match &self.delegate {
+            None => None,
+            Some(Delegate::Hash(ctx)) => Some(Delegate::Hash(ctx.dup()?)),
+            Some(Delegate::Message(ctx)) => Some(Delegate::Message(ctx.dup()?)),
+        };
+        let (key, hasher) = (self.key.clone(), self.hasher.clone());
+        Some(Self {
+            algorithm: self.algorithm,
+            key,
+            settings: self.settings,
+            hasher,
+            delegate,
+        })
+    }
+}
+
 impl Signer {
     pub fn new(algorithm: Algorithm) -> Self {
         let settings = Settings {
@@ -87,23 +106,6 @@ impl Signer {
     /// What it signs by.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
-    }
-
-    /// A copy in the same state.
-    pub fn dup(&self) -> Option<Self> {
-        let delegate = match &self.delegate {
-            None => None,
-            Some(Delegate::Hash(ctx)) => Some(Delegate::Hash(ctx.dup()?)),
-            Some(Delegate::Message(ctx)) => Some(Delegate::Message(ctx.dup()?)),
-        };
-        let (key, hasher) = (self.key.clone(), self.hasher.clone());
-        Some(Self {
-            algorithm: self.algorithm,
-            key,
-            settings: self.settings,
-            hasher,
-            delegate,
-        })
     }
 
     /// Makes it a signature of hashes. `key` is `None` to go on with the same.
