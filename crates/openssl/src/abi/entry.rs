@@ -23,6 +23,31 @@ use spinlane_job::{Job, WaitCtx, pause};
 
 use super::job::{JobFn, start_job};
 
+/// What both ways say of themselves.
+macro_rules! pause_job_doc {
+    () => {
+        "ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
+resumed, and at once outside a job or while pausing is blocked."
+    };
+}
+macro_rules! start_job_doc {
+    () => {
+        "ASYNC_start_job(3): starts `func` with a copy of `size` bytes at `args` as a job under
+`wait_ctx`, or, where `*job` is a paused job, resumes that.
+
+Returns [`ASYNC_FINISH`](crate::abi::ASYNC_FINISH) with the function's result in `*ret` and
+`*job` NULL, [`ASYNC_PAUSE`](crate::abi::ASYNC_PAUSE) with the job in `*job`,
+[`ASYNC_NO_JOBS`](crate::abi::ASYNC_NO_JOBS), or [`ASYNC_ERR`](crate::abi::ASYNC_ERR) with an
+entry in the error queue: a NULL, a job of another thread, a job that is not paused, a start
+from within a job.
+
+# Safety
+`job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
+stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
+`size` bytes; `func` may be called with a copy of them."
+    };
+}
+
 extern "C" fn pause_job() -> c_int {
     pause();
     1
@@ -72,8 +97,7 @@ mod short_way {
         };
     }
 
-    /// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
-    /// resumed, and at once outside a job or while pausing is blocked.
+    #[doc = pause_job_doc!()]
     #[unsafe(no_mangle)]
     #[unsafe(naked)]
     pub extern "C" fn ASYNC_pause_job() -> c_int {
@@ -113,19 +137,7 @@ mod short_way {
         )
     }
 
-    /// ASYNC_start_job(3): starts `func` with a copy of `size` bytes at `args` as a job under
-    /// `wait_ctx`, or, where `*job` is a paused job, resumes that.
-    ///
-    /// Returns [`ASYNC_FINISH`](crate::abi::ASYNC_FINISH) with the function's result in `*ret` and
-    /// `*job` NULL, [`ASYNC_PAUSE`](crate::abi::ASYNC_PAUSE) with the job in `*job`,
-    /// [`ASYNC_NO_JOBS`](crate::abi::ASYNC_NO_JOBS), or [`ASYNC_ERR`](crate::abi::ASYNC_ERR) with an
-    /// entry in the error queue: a NULL, a job of another thread, a job that is not paused, a start
-    /// from within a job.
-    ///
-    /// # Safety
-    /// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
-    /// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
-    /// `size` bytes; `func` may be called with a copy of them.
+    #[doc = start_job_doc!()]
     #[unsafe(no_mangle)]
     #[unsafe(naked)]
     pub unsafe extern "C" fn ASYNC_start_job(
@@ -245,19 +257,13 @@ pub use long_way::{ASYNC_pause_job, ASYNC_start_job};
 mod long_way {
     use super::*;
 
-    /// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
-    /// resumed, and at once outside a job or while pausing is blocked.
+    #[doc = pause_job_doc!()]
     #[unsafe(no_mangle)]
     pub extern "C" fn ASYNC_pause_job() -> c_int {
         pause_job()
     }
 
-    /// ASYNC_start_job(3): starts or resumes a job.
-    ///
-    /// # Safety
-    /// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
-    /// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
-    /// `size` bytes; `func` may be called with a copy of them.
+    #[doc = start_job_doc!()]
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn ASYNC_start_job(
         job: *mut *mut Job,
