@@ -2,10 +2,11 @@
 //! whichever a job is paused by, it may be resumed by either.
 
 use std::backtrace::Backtrace;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
+use spinlane_fiber::{Fiber, PoolConfig, StackPool, State};
 use spinlane_job::Job;
 use spinlane_openssl::abi::*;
 
@@ -90,6 +91,61 @@ fn a_cancelled_resume_takes_the_long_way() {
         (ASYNC_FINISH, 0)
     );
     assert_eq!(SEEN.take(), [false, true]);
+}
+
+unsafe extern "C" fn pauses_once(_: *mut c_void) -> c_int {
+    ASYNC_pause_job();
+    7
+}
+
+#[test]
+fn a_pause_on_a_fiber_of_the_jobs_own_does_nothing() {
+    unsafe extern "C" fn has_a_fiber(_: *mut c_void) -> c_int {
+        let mut pool = StackPool::new(PoolConfig::default());
+        let fiber = Fiber::new(pool.take().expect("a stack"), || {
+            assert_eq!(ASYNC_pause_job(), 1);
+        });
+        c_int::from(fiber.resume() == State::Returned)
+    }
+    let mut job = ptr::null_mut();
+    assert_eq!(step(&mut job, has_a_fiber), (ASYNC_FINISH, 1));
+}
+
+#[test]
+fn a_paused_job_with_nowhere_to_put_its_result_stays_paused() {
+    let mut job = ptr::null_mut();
+    assert_eq!(step(&mut job, pauses_once), (ASYNC_PAUSE, -1));
+    let (no_ctx, no_ret, no_args) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: NULLs are what is tested.
+    let outcome =
+        unsafe { ASYNC_start_job(&mut job, no_ctx, no_ret, Some(pauses_once), no_args, 0) };
+    assert_eq!(outcome, ASYNC_ERR);
+    assert_eq!(step(&mut job, pauses_once), (ASYNC_FINISH, 7));
+}
+
+#[test]
+fn a_job_that_has_finished_is_not_resumed() {
+    let mut job = ptr::null_mut();
+    assert_eq!(step(&mut job, pauses_once), (ASYNC_PAUSE, -1));
+    // It stays in the pool of this thread.
+    let mut finished = job;
+    assert_eq!(step(&mut job, pauses_once), (ASYNC_FINISH, 7));
+    assert_eq!(step(&mut finished, pauses_once), (ASYNC_ERR, -1));
+}
+
+#[test]
+fn a_paused_job_is_not_resumed_from_within_another() {
+    thread_local!(static PAUSED: Cell<*mut Job> = const { Cell::new(ptr::null_mut()) });
+    unsafe extern "C" fn resumes_another(_: *mut c_void) -> c_int {
+        let mut another = PAUSED.get();
+        step(&mut another, pauses_once).0
+    }
+    let mut paused = ptr::null_mut();
+    assert_eq!(step(&mut paused, pauses_once), (ASYNC_PAUSE, -1));
+    PAUSED.set(paused);
+    let mut job = ptr::null_mut();
+    assert_eq!(step(&mut job, resumes_another), (ASYNC_FINISH, ASYNC_ERR));
+    assert_eq!(step(&mut paused, pauses_once), (ASYNC_FINISH, 7));
 }
 
 #[test]
