@@ -32,8 +32,12 @@
 //!
 //! # Which ops
 //! RSA-2048, RSA-3072 and RSA-4096, where the device signs by keys in quintuple (CRT) format, or
-//! raises to powers. All else is refused by [`Device::capabilities`], and lcores compute it themselves:
-//! no driver of 22.11 that runs without a card offers an elliptic curve.
+//! raises to powers modulo half their length; nothing else, so that lcores compute it themselves. Elliptic
+//! curves are not bound: DPDK 22.11 has no driver that offers one and runs without a card.
+//!
+//! # In an application of DPDK's
+//! [`Eal::adopt`] and [`HandedOver`] take what is there already: see `examples/pipeline.rs`, which has
+//! a main of its own and polls Spinlane on EAL's lcores.
 //!
 //! # Not verified
 //! There was no card to try. What only Intel QAT can show:
