@@ -1,6 +1,7 @@
 //! Crypto devices of DPDK: `rte_cryptodev` queue pairs, software (`crypto_openssl`) and cards alike.
 //!
-//! ```no_run
+#![cfg_attr(feature = "dpdk", doc = "```no_run")]
+#![cfg_attr(not(feature = "dpdk"), doc = "```ignore")]
 //! use spinlane_cryptodev::{Device, QueuePairConfig};
 //! use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
 //!
@@ -16,7 +17,7 @@
 //! # Invariants
 //! - DPDK is called in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: a software driver
 //!   computes as it is given ops, and a fiber's stack is no place for that.
-//! - A driver that computes on the caller's core is given about [`BUDGET_US`] of work per call, or one op;
+//! - A driver that computes on the caller's core is given about `BUDGET_US` of work per call, or one op;
 //!   a card as many as it takes.
 //! - Never more ops in flight than a ring of n descriptors holds, which is n - 1.
 //! - An op that the device refuses for good ends with an error, and those behind it go on.
@@ -36,7 +37,7 @@
 //! curves are not bound: DPDK 22.11 has no driver that offers one and runs without a card.
 //!
 //! # In an application of DPDK's
-//! [`Eal::adopt`] and [`HandedOver`] take what is there already: see `examples/pipeline.rs`, which has
+//! `Eal::adopt` and `HandedOver` take what is there already: see `examples/pipeline.rs`, which has
 //! a main of its own and polls Spinlane on EAL's lcores.
 //!
 //! # Not verified
@@ -49,6 +50,7 @@
 //! - DPDK 23.11 and 24.11 (see `dpdk-sys`).
 
 #![deny(unsafe_code)]
+// Empty without it; so is dpdk-sys.
 #![cfg(feature = "dpdk")]
 
 mod crt;
