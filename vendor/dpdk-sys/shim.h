@@ -13,6 +13,8 @@
 #include <rte_mbuf.h>
 #include <rte_version.h>
 
+#include "shim_aead.h"
+
 /* The first bytes of struct rte_crypto_op, which has them in unnamed unions. */
 struct shim_op_head {
     uint8_t type;

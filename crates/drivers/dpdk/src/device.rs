@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-use spinlane_cryptodev::{Capabilities, Device, DeviceError, OpKind, QueuePair, QueuePairConfig};
+use spinlane_cryptodev::{
+    Capabilities, Device, DeviceError, OpKind, QueuePair, QueuePairConfig, aead as contract,
+};
 use thiserror::Error;
 
+use crate::aead;
 use crate::ffi::{self, DeviceId, QueuePairs, RawQueuePair, Running};
 use crate::queue_pair::DpdkQueuePair;
 use crate::sessions::Sessions;
@@ -55,7 +58,7 @@ pub enum OpenError {
         most: u16,
     },
     /// It serves nothing that there are ops for.
-    #[error("device dpdk:{name} offers no RSA by CRT keys and no modular exponentiation")]
+    #[error("device dpdk:{name} offers no RSA by CRT keys, no modular exponentiation and no AEAD")]
     Useless {
         /// The device's name.
         name: String,
@@ -100,6 +103,7 @@ pub(crate) struct Opened {
     id: DeviceId,
     by: RsaBy,
     capabilities: Capabilities,
+    aead: aead::Abilities,
     is_hardware: bool,
     descriptors: u32,
     queue_pairs: Arc<QueuePairs>,
@@ -150,9 +154,10 @@ impl DpdkDevice {
                 most,
             });
         }
-        let (by, capabilities) = abilities(id, spec.modexp).ok_or(OpenError::Useless {
-            name: spec.name.clone(),
-        })?;
+        let (by, capabilities, aead) =
+            abilities(id, spec.modexp).ok_or_else(|| OpenError::Useless {
+                name: spec.name.clone(),
+            })?;
         let socket = id.socket(eal.running());
         let free = id
             .configure(count, spec.descriptors, socket)
@@ -163,6 +168,7 @@ impl DpdkDevice {
             id,
             by,
             capabilities,
+            aead,
             is_hardware: id.is_hardware(),
             descriptors: spec.descriptors,
             queue_pairs: Arc::new(QueuePairs::new(id, free)),
@@ -181,13 +187,14 @@ impl DpdkDevice {
     pub fn adopt(eal: &Eal, queue_pairs: crate::HandedOver) -> Result<Self, OpenError> {
         let (id, descriptors, free) = queue_pairs.into_parts();
         let name = id.name();
-        let (by, capabilities) =
+        let (by, capabilities, aead) =
             abilities(id, false).ok_or_else(|| OpenError::Useless { name: name.clone() })?;
         Ok(Self(Arc::new(Opened {
             name: format!("{NAME}:{name}"),
             id,
             by,
             capabilities,
+            aead,
             is_hardware: id.is_hardware(),
             descriptors,
             queue_pairs: Arc::new(QueuePairs::new(id, free)),
@@ -225,6 +232,10 @@ impl DpdkDevice {
         started.map_err(|error| self.0.refused("started", ffi::error_text(error)))
     }
 
+    pub(crate) fn opened(&self) -> &Arc<Opened> {
+        &self.0
+    }
+
     /// Queue pairs that can still be opened.
     pub fn free_queue_pairs(&self) -> usize {
         self.0.queue_pairs.free()
@@ -253,32 +264,30 @@ impl Device for DpdkDevice {
     /// (half of that where RSA takes two exponentiations): [`QueuePair::capacity`] tells.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
-        let _turn = parked();
-        let unavailable = |missing, remedy| DeviceError::Unavailable {
-            device: NAME,
-            missing,
-            remedy,
-        };
-        let running = self.0.eal.running();
-        running
-            .register_thread()
-            .map_err(|_| unavailable("a free lcore", "use fewer threads"))?;
-        let memory = || unavailable("memory", "give EAL more, by hugepages or memory_mib");
-        let sessions = Sessions::new(running, self.0.id, self.0.by).map_err(|_| memory())?;
+        if self.0.capabilities == Capabilities::NONE {
+            return Err(unavailable("RSA", "use the device for AEAD alone"));
+        }
+        let sessions = |running: &Running| Sessions::new(running, self.0.id, self.0.by);
         let ops = self.0.capacity(config) * self.0.by.parts();
         let ops = u16::try_from(ops).unwrap_or(u16::MAX);
-        let raw = RawQueuePair::new(running, &self.0.queue_pairs, ops).map_err(|error| {
-            error.map_or(
-                unavailable(
-                    "a free queue pair",
-                    "use fewer threads, or give the device more by queue_pairs=N",
-                ),
-                |_| memory(),
-            )
+        let (sessions, raw) = self.0.open_queue_pair(sessions, |running, home| {
+            RawQueuePair::new(running, home, ops)
         })?;
-        self.0.users().push(thread::current().id());
         let device = Arc::clone(&self.0);
         Ok(Box::new(DpdkQueuePair::new(device, raw, sessions, config)))
+    }
+
+    fn aead(&self) -> Option<&dyn contract::Device> {
+        let offers = self.0.aead.capabilities() != contract::Capabilities::NONE;
+        offers.then_some(self)
+    }
+}
+
+fn unavailable(missing: &'static str, remedy: &'static str) -> DeviceError {
+    DeviceError::Unavailable {
+        device: NAME,
+        missing,
+        remedy,
     }
 }
 
@@ -299,10 +308,54 @@ impl Opened {
         self.is_hardware
     }
 
+    pub(crate) fn aead(&self) -> &aead::Abilities {
+        &self.aead
+    }
+
+    pub(crate) fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        self.eal.running()
+    }
+
+    /// Makes the sessions of a queue pair and the queue pair, for the calling thread, which becomes an
+    /// lcore of DPDK's.
+    pub(crate) fn open_queue_pair<S, Q>(
+        &self,
+        sessions: impl FnOnce(&Running) -> Result<S, i32>,
+        queue_pair: impl FnOnce(&Running, &Arc<QueuePairs>) -> Result<Q, Option<i32>>,
+    ) -> Result<(S, Q), DeviceError> {
+        let _turn = parked();
+        let running = self.eal.running();
+        running
+            .register_thread()
+            .map_err(|_| unavailable("a free lcore", "use fewer threads"))?;
+        let memory = || unavailable("memory", "give EAL more, by hugepages or memory_mib");
+        let sessions = sessions(running).map_err(|_| memory())?;
+        let queue_pair = queue_pair(running, &self.queue_pairs).map_err(|error| {
+            error.map_or(
+                unavailable(
+                    "a free queue pair",
+                    "use fewer threads, or give the device more by queue_pairs=N",
+                ),
+                |_| memory(),
+            )
+        })?;
+        self.users().push(thread::current().id());
+        Ok((sessions, queue_pair))
+    }
+
     /// Ops in flight at most on a queue pair opened so.
     pub(crate) fn capacity(&self, config: QueuePairConfig) -> usize {
-        let ring = (self.descriptors as usize - 1) / self.by.parts();
+        let ring = self.ring() / self.by.parts();
         config.capacity.min(ring).max(1)
+    }
+
+    /// DPDK's ops that a ring holds.
+    pub(crate) fn ring(&self) -> usize {
+        self.descriptors as usize - 1
     }
 
     /// It must stay open for ever.
@@ -366,8 +419,9 @@ pub(crate) fn close_parked(running: &Running) {
     }
 }
 
-/// What the device offers, and by which of its ops.
-fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities)> {
+/// What the device offers, and by which of its ops it computes RSA; `None` if that is nothing.
+fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities, aead::Abilities)> {
+    let aead = aead::Abilities::of(id);
     let those = |has: &dyn Fn(u16) -> bool| {
         let kinds = RSA_KINDS.into_iter();
         kinds
@@ -376,14 +430,16 @@ fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities)> {
     };
     let rsa = those(&|bytes| id.takes_quintuples() && id.has_rsa(bytes));
     if rsa != Capabilities::NONE && !modexp {
-        return Some((RsaBy::Rsa, rsa));
+        return Some((RsaBy::Rsa, rsa, aead));
     }
     #[cfg(feature = "null")]
     if id.name().starts_with("crypto_null") {
-        return Some((RsaBy::Null, Capabilities::ALL));
+        return Some((RsaBy::Null, Capabilities::ALL, aead));
     }
     let halves = those(&|bytes| id.has_modexp(bytes / 2));
-    (halves != Capabilities::NONE).then_some((RsaBy::Modexp, halves))
+    let useful =
+        halves != Capabilities::NONE || aead.capabilities() != contract::Capabilities::NONE;
+    useful.then_some((RsaBy::Modexp, halves, aead))
 }
 
 /// A device that we brought, or found on the bus.

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod adopt;
+mod aead;
 mod device;
 mod ops;
 mod process;
@@ -14,6 +15,7 @@ mod raw_loop;
 mod session;
 
 pub use adopt::HandedOver;
+pub(crate) use aead::{AeadSession, AeadSessionPool, DmaMemory, Ended, RawAead, takes};
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
 #[cfg(test)]
 pub(crate) use ops::Spoil;

@@ -53,6 +53,7 @@
 // Empty without it; so is dpdk-sys.
 #![cfg(feature = "dpdk")]
 
+mod aead;
 mod crt;
 mod device;
 mod eal;

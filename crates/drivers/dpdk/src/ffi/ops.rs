@@ -24,8 +24,8 @@ const LINE: usize = 64;
 /// Bytes of the longest operand or result.
 pub(crate) const AREA_LEN: usize = 512;
 
-const SUCCESS: u8 = sys::RTE_CRYPTO_OP_STATUS_SUCCESS as u8;
-const NOT_PROCESSED: u8 = sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED as u8;
+pub(super) const SUCCESS: u8 = sys::RTE_CRYPTO_OP_STATUS_SUCCESS as u8;
+pub(super) const NOT_PROCESSED: u8 = sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED as u8;
 
 /// Our part of an op.
 #[repr(C, align(64))]
@@ -387,7 +387,7 @@ impl Drop for RawQueuePair {
 }
 
 /// A pool of ops, all of which are back when it goes.
-struct Pool(NonNull<sys::rte_mempool>);
+pub(super) struct Pool(pub(super) NonNull<sys::rte_mempool>);
 
 impl Drop for Pool {
     fn drop(&mut self) {
@@ -413,7 +413,7 @@ unsafe fn index_of(op: *mut sys::rte_crypto_op) -> u32 {
 
 /// # Safety
 /// `op` is one of ours, and not with the device, while the result lives.
-unsafe fn head_of<'a>(op: *mut sys::rte_crypto_op) -> &'a mut sys::shim_op_head {
+pub(super) unsafe fn head_of<'a>(op: *mut sys::rte_crypto_op) -> &'a mut sys::shim_op_head {
     // SAFETY: an op starts so, as the shim checks when it is compiled.
     unsafe { &mut *op.cast() }
 }

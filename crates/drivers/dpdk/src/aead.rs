@@ -1,0 +1,353 @@
+//! The queue pair for bulk data: our ops on their way into DPDK's and back, where they lie.
+
+mod sessions;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spinlane_cryptodev::aead::{
+    Algorithm, Buffer, Burst, Capabilities, Device, MAX_AAD, Op, QueuePair, Status,
+};
+use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
+
+use self::sessions::Sessions;
+use crate::device::Opened;
+use crate::ffi::{DeviceId, DmaMemory, Ended, RawAead, takes};
+use crate::{BUDGET_US, DpdkDevice, NAME};
+
+/// How long a queue pair that is dropped waits for the device to give its ops back.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Dequeues in a row that may bring nothing, before a driver that computes here counts as having
+/// kept an op.
+const MAX_EMPTY: usize = 8;
+
+/// What a device offers: for each algorithm the lengths of associated data that it takes, a bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Abilities([u128; Algorithm::COUNT]);
+
+impl Abilities {
+    pub(crate) fn of(device: DeviceId) -> Self {
+        Self(Algorithm::ALL.map(|algorithm| {
+            let lengths = (0..=MAX_AAD).filter(|&len| takes(device, algorithm, len));
+            lengths.fold(0, |bits, len| bits | 1 << len)
+        }))
+    }
+
+    /// Those with the associated data of TLS 1.3, of 1.2, and of ESP.
+    pub(crate) fn capabilities(self) -> Capabilities {
+        let useful = |&algorithm: &Algorithm| {
+            [5, 8, 12, 13]
+                .into_iter()
+                .all(|len| self.has(algorithm, len))
+        };
+        let algorithms = Algorithm::ALL.into_iter().filter(useful);
+        algorithms.fold(Capabilities::NONE, Capabilities::with)
+    }
+
+    fn has(self, algorithm: Algorithm, aad_len: usize) -> bool {
+        self.0[algorithm.index()] & (1 << aad_len) != 0
+    }
+}
+
+impl Device for DpdkDevice {
+    fn aead_capabilities(&self) -> Capabilities {
+        self.opened().aead().capabilities()
+    }
+
+    fn aead_queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
+        config.check(NAME)?;
+        let device = Arc::clone(self.opened());
+        let capacity = config.capacity.min(device.ring()).max(1);
+        let ops = u16::try_from(capacity).unwrap_or(u16::MAX);
+        let (sessions, raw) = device.open_queue_pair(
+            |running| Sessions::new(running, device.id()),
+            |running, home| RawAead::new(running, home, ops),
+        )?;
+        Ok(Box::new(AeadQueuePair {
+            capacity,
+            is_hardware: device.is_hardware(),
+            abilities: *device.aead(),
+            finished: Burst::with_capacity(capacity),
+            in_flight: 0,
+            stopped: false,
+            stats: DeviceStats::default(),
+            counts: Counts::default(),
+            raw,
+            sessions,
+            device,
+        }))
+    }
+}
+
+/// ```text
+///  enqueue ─┬─▶ staged ─▶ device ─┬─▶ finished ─▶ dequeue
+///           ╰── not served ───────╯
+/// ```
+/// A driver that computes on the caller's core never has an op between two calls: what a dequeue hands it, it
+/// takes back. So it loses nothing, and where it is stopped, what is staged goes back as it came.
+struct AeadQueuePair {
+    capacity: usize,
+    is_hardware: bool,
+    abilities: Abilities,
+    finished: Burst,
+    in_flight: usize,
+    /// The device takes nothing and gives nothing until it is started again.
+    stopped: bool,
+    stats: DeviceStats,
+    counts: Counts,
+    /// Dropped before the sessions that its ops use.
+    raw: RawAead,
+    sessions: Sessions,
+    /// Dropped last: the device outlives all that is in it.
+    device: Arc<Opened>,
+}
+
+/// What [`QueuePair::xstats`] tells.
+#[derive(Default)]
+struct Counts {
+    /// Ops given back undone: their associated data is of a length that the device does not take, say.
+    not_served: u64,
+    /// Ops given back undone because a card cannot reach their buffer.
+    not_dma: u64,
+    /// Ops that the device refused for good.
+    rejected: u64,
+    /// Bursts that it took nothing of, for lack of room.
+    full: u64,
+    /// Times it was found stopped.
+    stopped: u64,
+}
+
+impl AeadQueuePair {
+    /// Stages `op`, or finishes it.
+    fn stage(&mut self, mut op: Box<Op>) {
+        if op.parts().is_none() {
+            op.fail(Status::Error);
+            return self.finished.push_back(op);
+        }
+        let iova = op.buffer().io_address();
+        if self.is_hardware && iova.is_none() {
+            self.counts.not_dma += 1;
+            return self.finished.push_back(op);
+        }
+        let has = |algorithm| self.abilities.has(algorithm, op.aad().len());
+        let session = match op.algorithm() {
+            Some(algorithm) if has(algorithm) => self.sessions.take(&op),
+            _ => None,
+        };
+        let Some((session, number)) = session else {
+            self.counts.not_served += 1;
+            return self.finished.push_back(op);
+        };
+        if let Err(op) = self.raw.stage(op, session, number, iova) {
+            self.sessions.give_back(number);
+            self.finished.push_back(op);
+        }
+    }
+
+    /// Hands at most `max` staged ops to the device, and of a driver that computes here no more than it has time
+    /// for in one call; returns how many it took.
+    fn submit(&mut self, max: usize) -> usize {
+        let (mut taken, mut budget_ns) = (0, BUDGET_US * 1000);
+        while taken < max && self.raw.staged() > 0 {
+            let count = self.affordable(max - taken, &mut budget_ns);
+            if count == 0 && taken > 0 {
+                break;
+            }
+            let Self {
+                raw,
+                finished,
+                sessions,
+                counts,
+                ..
+            } = self;
+            let rejected = counts.rejected;
+            let submitted = raw.submit(count.max(1), |op, session| {
+                counts.rejected += 1;
+                sessions.give_back(session);
+                finished.push_back(op);
+            });
+            let Some(accepted) = submitted else {
+                self.found_stopped();
+                break;
+            };
+            self.stopped = false;
+            taken += accepted;
+            if accepted < count && self.counts.rejected == rejected {
+                self.counts.full += u64::from(accepted == 0);
+                break;
+            }
+        }
+        taken
+    }
+
+    /// How many ops of at most `max` are to be given to the device at once.
+    fn affordable(&self, max: usize, budget_ns: &mut u32) -> usize {
+        let max = max.min(self.raw.staged());
+        if self.is_hardware {
+            return max;
+        }
+        // Records of one burst are mostly of one length; that of the first is taken for all.
+        let cost_ns = cpu::aead_cost_ns(self.raw.next_len().unwrap_or(0));
+        let count = max.min((*budget_ns / cost_ns) as usize);
+        *budget_ns -= count as u32 * cost_ns;
+        count
+    }
+
+    fn found_stopped(&mut self) {
+        self.counts.stopped += u64::from(!self.stopped);
+        self.stopped = true;
+        self.unstage();
+    }
+
+    /// What is staged goes back as it came.
+    fn unstage(&mut self) {
+        let Self {
+            raw,
+            finished,
+            sessions,
+            ..
+        } = self;
+        raw.unstage(|op, session| {
+            sessions.give_back(session);
+            finished.push_back(op);
+        });
+    }
+
+    /// Takes back what the device has finished, until `finished` has `max`; returns how many.
+    fn collect(&mut self, max: usize) -> usize {
+        let room = max.saturating_sub(self.finished.len());
+        let Self {
+            raw,
+            finished,
+            sessions,
+            ..
+        } = self;
+        let collected = raw.collect(room, |mut op, session, ended| {
+            sessions.give_back(session);
+            match ended {
+                Ended::Success => op.status = Status::Success,
+                // Some drivers leave what they decrypted.
+                Ended::AuthFailed => op.fail(Status::AuthFailed),
+                Ended::Failed => op.fail(Status::Error),
+                Ended::Refused => {}
+            }
+            finished.push_back(op);
+        });
+        if collected.is_none() {
+            self.found_stopped();
+        }
+        collected.unwrap_or(0)
+    }
+
+    /// [`AeadQueuePair::collect`] until a driver that computes here has nothing left.
+    fn collect_all(&mut self) {
+        let mut empty = 0;
+        while self.raw.with_device() > 0 && !self.stopped && empty < MAX_EMPTY {
+            empty = match self.collect(usize::MAX) {
+                0 => empty + 1,
+                _ => 0,
+            };
+        }
+    }
+}
+
+impl QueuePair for AeadQueuePair {
+    fn name(&self) -> &str {
+        self.device.name()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.abilities.capabilities()
+    }
+
+    /// Of DPDK's heap for a card, where it can reach it; any memory does for a driver that computes here.
+    fn buffer(&self, len: usize) -> Result<Buffer, DeviceError> {
+        if !self.is_hardware {
+            return Ok(Buffer::heap(len)?);
+        }
+        let memory = DmaMemory::new(self.device.running(), len);
+        let memory = memory.ok_or(DeviceError::NoMemory { device: NAME, len })?;
+        Ok(Buffer::of_device(Box::new(memory))?)
+    }
+
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
+        let taken = ops.len().min(self.capacity - self.in_flight);
+        for op in ops.drain(..taken) {
+            self.stage(op);
+        }
+        self.in_flight += taken;
+        self.stats.enqueued += taken as u64;
+        taken
+    }
+
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {
+        self.submit(max);
+        if self.is_hardware {
+            while self.finished.len() < max && self.collect(max) > 0 {}
+        } else {
+            self.collect_all();
+        }
+        let given = self.finished.len().min(max);
+        for op in self.finished.drain(..given) {
+            self.stats.failed += u64::from(op.status != Status::Success);
+            done.push_back(op);
+        }
+        self.in_flight -= given;
+        self.stats.dequeued += given as u64;
+        given
+    }
+
+    fn stats(&self) -> DeviceStats {
+        self.stats
+    }
+
+    fn is_inline(&self) -> bool {
+        !self.is_hardware
+    }
+
+    /// What the device has keeps its memory until it comes back.
+    fn reset(&mut self) {
+        self.unstage();
+        self.in_flight -= self.finished.len();
+        self.finished.clear();
+    }
+
+    fn xstats(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("sessions", u64::from(self.sessions.in_use())),
+            ("sessions_created", self.sessions.created()),
+            ("not_served", self.counts.not_served),
+            ("not_dma", self.counts.not_dma),
+            ("rejected", self.counts.rejected),
+            ("device_full", self.counts.full),
+            ("device_stopped", self.counts.stopped),
+        ]
+    }
+}
+
+impl Drop for AeadQueuePair {
+    /// Waits for what the device has. What it keeps all the same stays in memory for ever.
+    fn drop(&mut self) {
+        self.reset();
+        self.stopped = false;
+        let until = Instant::now() + LAST_WAIT;
+        while self.raw.with_device() > 0 && !self.stopped && Instant::now() < until {
+            self.collect(self.capacity);
+            self.finished.clear();
+        }
+        if self.raw.with_device() > 0 {
+            tracing::error!(
+                device = self.device.name(),
+                ops = self.raw.with_device(),
+                "the device has kept ops; their memory, its sessions and this queue pair are lost"
+            );
+            self.sessions.leak();
+            self.device.keep();
+        }
+        self.device.closed();
+    }
+}
