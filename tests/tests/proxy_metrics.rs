@@ -132,7 +132,7 @@ fn counters_are_scraped_and_add_up() {
     );
     assert!(sum(&samples, "ops_in_flight_peak", &[]) >= 1.0);
     assert!(sum(&samples, "polls_total", &[]) > sum(&samples, "callbacks_total", &[]));
-    for op in ["ecdsa-p256", "x25519-keygen", "x25519-derive"] {
+    for op in ["ecdsa-p256", "x25519-exchange"] {
         let device = device.split(',').next().unwrap();
         let labels = [("op", op), ("device", device), ("queue_pair", "0")];
         let of = |name| sum(&samples, name, &labels);

@@ -305,7 +305,7 @@ fn counters_are_printed_as_often_as_asked() {
     proxy.wait_until("counters of the handshake", |proxy| {
         let said = proxy.said();
         let last = said.rsplit("core ").next().unwrap_or("");
-        last.contains("0 open") && last.contains(" 1 responses") && last.contains("x25519-derive")
+        last.contains("0 open") && last.contains(" 1 responses") && last.contains("x25519-exchange")
     });
     proxy.wait_until("more of them", |proxy| {
         proxy.said().matches("connections   ").count() > 2

@@ -63,6 +63,9 @@ pub const fn cost_us(kind: OpKind) -> u32 {
         OpKind::EcdhP256Derive => 50,
         OpKind::EcdhP384Keygen => 60,
         OpKind::EcdhP384Derive => 150,
+        OpKind::X25519Exchange => 35,
+        OpKind::EcdhP256Exchange => 60,
+        OpKind::EcdhP384Exchange => 210,
     }
 }
 
@@ -134,8 +137,41 @@ fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> 
             };
             status(aws_lc::x25519(private, peer, secret), OpStatus::Invalid)
         }
+        (OpKind::X25519Exchange, _) => {
+            let parts = [OpKind::X25519Keygen, OpKind::X25519Derive];
+            exchange(parts, input, 32, output)
+        }
+        (OpKind::EcdhP256Exchange, _) => {
+            let parts = [OpKind::EcdhP256Keygen, OpKind::EcdhP256Derive];
+            exchange(parts, input, 32, output)
+        }
+        (OpKind::EcdhP384Exchange, _) => {
+            let parts = [OpKind::EcdhP384Keygen, OpKind::EcdhP384Derive];
+            exchange(parts, input, 48, output)
+        }
         // An op that no request has filled.
         _ => OpStatus::Invalid,
+    }
+}
+
+/// A public key and a secret, each as an op of its own makes them, of the private scalar that is
+/// the first `scalar_len` bytes of `input`.
+fn exchange(
+    [keygen, derive]: [OpKind; 2],
+    input: &[u8],
+    scalar_len: usize,
+    output: &mut [u8],
+) -> OpStatus {
+    let split = (
+        input.get(..scalar_len),
+        output.split_at_mut_checked(keygen.output_len()),
+    );
+    let (Some(private), Some((public, secret))) = split else {
+        return OpStatus::Invalid;
+    };
+    match compute(keygen, None, private, public) {
+        OpStatus::Success => compute(derive, None, input, secret),
+        status => status,
     }
 }
 

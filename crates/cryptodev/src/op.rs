@@ -47,11 +47,20 @@ pub enum OpKind {
     /// ECDH shared secret on P-384: private scalar and peer's point (145 bytes) in, 48 bytes out.
     /// A peer that is not on the curve is [`OpStatus::Invalid`].
     EcdhP384Derive,
+    /// What a key exchange's second party asks for, at once: [`OpKind::X25519Keygen`] and
+    /// [`OpKind::X25519Derive`]. Private scalar and peer's public key (64 bytes) in, public key and secret
+    /// (64 bytes) out.
+    X25519Exchange,
+    /// The same on P-256: private scalar and peer's point (97 bytes) in, point and secret (97 bytes) out.
+    EcdhP256Exchange,
+    /// The same on P-384: private scalar and peer's point (145 bytes) in, point and secret (145
+    /// bytes) out.
+    EcdhP384Exchange,
 }
 
 impl OpKind {
     /// Every kind, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Rsa2048,
         Self::Rsa3072,
         Self::Rsa4096,
@@ -64,6 +73,9 @@ impl OpKind {
         Self::EcdhP256Derive,
         Self::EcdhP384Keygen,
         Self::EcdhP384Derive,
+        Self::X25519Exchange,
+        Self::EcdhP256Exchange,
+        Self::EcdhP384Exchange,
     ];
 
     /// How many kinds there are.
@@ -89,6 +101,9 @@ impl OpKind {
             Self::EcdhP256Derive => "ecdh-p256-derive",
             Self::EcdhP384Keygen => "ecdh-p384-keygen",
             Self::EcdhP384Derive => "ecdh-p384-derive",
+            Self::X25519Exchange => "x25519-exchange",
+            Self::EcdhP256Exchange => "ecdh-p256-exchange",
+            Self::EcdhP384Exchange => "ecdh-p384-exchange",
         }
     }
 
@@ -106,9 +121,9 @@ impl OpKind {
             Self::EcdsaP256 | Self::X25519Keygen | Self::EcdhP256Keygen => 32,
             Self::EcdsaP384 | Self::EcdhP384Keygen => 48,
             Self::Ed25519 => MAX_INPUT,
-            Self::X25519Derive => 64,
-            Self::EcdhP256Derive => 32 + 65,
-            Self::EcdhP384Derive => 48 + 97,
+            Self::X25519Derive | Self::X25519Exchange => 64,
+            Self::EcdhP256Derive | Self::EcdhP256Exchange => 32 + 65,
+            Self::EcdhP384Derive | Self::EcdhP384Exchange => 48 + 97,
         }
     }
 
@@ -124,6 +139,9 @@ impl OpKind {
             Self::EcdhP256Keygen => 65,
             Self::EcdhP384Keygen => 97,
             Self::EcdhP384Derive => 48,
+            Self::X25519Exchange => 32 + 32,
+            Self::EcdhP256Exchange => 65 + 32,
+            Self::EcdhP384Exchange => 97 + 48,
         }
     }
 }
@@ -309,6 +327,29 @@ impl<'a> Request<'a> {
         Self::ecdh::<P384>(OpKind::EcdhP384Derive, private, peer)
     }
 
+    /// [`Request::ecdh_p256_keygen`] and [`Request::ecdh_p256_derive`] at once: the point, then the
+    /// secret.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ecdh_p256_exchange(
+        private: &'a [u8; 32],
+        peer: &'a [u8; 65],
+    ) -> Result<Self, RequestError> {
+        Self::ecdh::<P256>(OpKind::EcdhP256Exchange, private, peer)
+    }
+
+    /// [`Request::ecdh_p256_exchange`] on P-384.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ecdh_p384_exchange(
+        private: &'a [u8; 48],
+        peer: &'a [u8; 97],
+    ) -> Result<Self, RequestError> {
+        Self::ecdh::<P384>(OpKind::EcdhP384Exchange, private, peer)
+    }
+
     fn ecdh<C: Curve>(
         kind: OpKind,
         private: &'a [u8],
@@ -342,6 +383,15 @@ impl<'a> Request<'a> {
             key: None,
             input: private,
             more: peer,
+        }
+    }
+
+    /// [`Request::x25519_keygen`] and [`Request::x25519_derive`] at once: the public key, then the
+    /// secret.
+    pub fn x25519_exchange(private: &'a [u8; 32], peer: &'a [u8; 32]) -> Self {
+        Self {
+            kind: OpKind::X25519Exchange,
+            ..Self::x25519_derive(private, peer)
         }
     }
 

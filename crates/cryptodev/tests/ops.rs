@@ -301,10 +301,58 @@ fn one_of_each() -> Vec<Box<Op>> {
         Request::ecdh_p256_derive(&[6; 32], &peer256),
         Request::ecdh_p384_keygen(&[5; 48]),
         Request::ecdh_p384_derive(&[6; 48], &peer384),
+        Ok(Request::x25519_exchange(&[6; 32], &[9; 32])),
+        Request::ecdh_p256_exchange(&[6; 32], &peer256),
+        Request::ecdh_p384_exchange(&[6; 48], &peer384),
     ];
     ops.extend(exchanges.map(|request| run(&request.expect("in range"))));
     assert_eq!(ops.len(), OpKind::COUNT);
     ops
+}
+
+/// And only if both are successful.
+#[test]
+fn an_exchange_is_a_key_pair_and_a_secret() {
+    let (Key::EcP256(p256), Key::EcP384(p384)) = (&*p256(1), &*p384(1)) else {
+        panic!("EC keys")
+    };
+    let (peer256, peer384) = (p256.public_key(), p384.public_key());
+    let (mut off256, mut off384) = (peer256, peer384);
+    off256[64] ^= 1;
+    off384[96] ^= 1;
+    for (exchange, keygen, derive) in [
+        (
+            Ok(Request::x25519_exchange(&[6; 32], &[9; 32])),
+            Ok(Request::x25519_keygen(&[6; 32])),
+            Ok(Request::x25519_derive(&[6; 32], &[9; 32])),
+        ),
+        (
+            Request::ecdh_p256_exchange(&[6; 32], &peer256),
+            Request::ecdh_p256_keygen(&[6; 32]),
+            Request::ecdh_p256_derive(&[6; 32], &peer256),
+        ),
+        (
+            Request::ecdh_p384_exchange(&[6; 48], &peer384),
+            Request::ecdh_p384_keygen(&[6; 48]),
+            Request::ecdh_p384_derive(&[6; 48], &peer384),
+        ),
+    ] {
+        let [exchange, keygen, derive] =
+            [exchange, keygen, derive].map(|request| run(&request.expect("in range")));
+        assert_eq!(
+            exchange.output(),
+            [keygen.output(), derive.output()].concat()
+        );
+    }
+    for bad in [
+        Ok(Request::x25519_exchange(&[6; 32], &[0; 32])),
+        Request::ecdh_p256_exchange(&[6; 32], &off256),
+        Request::ecdh_p384_exchange(&[6; 48], &off384),
+    ] {
+        let op = run(&bad.expect("in range"));
+        assert_eq!(op.status, OpStatus::Invalid, "{op:?}");
+        assert!(op.output().iter().all(|byte| *byte == 0), "{op:?}");
+    }
 }
 
 #[test]

@@ -55,8 +55,8 @@ fn every_pause_has_one_callback_and_a_status() {
         }
         assert_eq!(CALLS.get(), pauses);
     }
-    // Key pair, secret, signature.
-    assert_eq!(pauses, 3);
+    // Key pair and secret, signature.
+    assert_eq!(pauses, 2);
     assert!(!ends.server.is_paused() && ends.server.output_len() != 0);
 }
 

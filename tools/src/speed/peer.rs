@@ -120,13 +120,27 @@ impl<'a> Peer<'a> {
             OpKind::X25519Keygen => keygen(Id::X25519, None),
             OpKind::EcdhP256Keygen => keygen(Id::EC, Some(Nid::X9_62_PRIME256V1)),
             OpKind::EcdhP384Keygen => keygen(Id::EC, Some(Nid::SECP384R1)),
-            OpKind::X25519Derive | OpKind::EcdhP256Derive | OpKind::EcdhP384Derive => {
-                let mut deriver = Deriver::new(self.key)?;
-                deriver.set_peer(self.key)?;
-                deriver.derive(&mut [0; 48])?;
-                Ok(())
+            OpKind::X25519Derive | OpKind::EcdhP256Derive | OpKind::EcdhP384Derive => self.derive(),
+            OpKind::X25519Exchange => {
+                keygen(Id::X25519, None)?;
+                self.derive()
+            }
+            OpKind::EcdhP256Exchange => {
+                keygen(Id::EC, Some(Nid::X9_62_PRIME256V1))?;
+                self.derive()
+            }
+            OpKind::EcdhP384Exchange => {
+                keygen(Id::EC, Some(Nid::SECP384R1))?;
+                self.derive()
             }
         }
+    }
+
+    fn derive(&self) -> Result<()> {
+        let mut deriver = Deriver::new(self.key)?;
+        deriver.set_peer(self.key)?;
+        deriver.derive(&mut [0; 48])?;
+        Ok(())
     }
 
     fn sign(&self, padding: Option<Padding>) -> Result<()> {

@@ -51,16 +51,18 @@ impl KeyPair {
             OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
                 Self::rsa(kind.input_len() as u32 * 8)
             }
-            OpKind::EcdsaP256 | OpKind::EcdhP256Keygen | OpKind::EcdhP256Derive => {
-                Self::ec(Nid::X9_62_PRIME256V1, |scalar| {
-                    Ok(Key::EcP256(EcP256Key::from_scalar(scalar)?))
-                })
-            }
-            OpKind::EcdsaP384 | OpKind::EcdhP384Keygen | OpKind::EcdhP384Derive => {
-                Self::ec(Nid::SECP384R1, |scalar| {
-                    Ok(Key::EcP384(EcP384Key::from_scalar(scalar)?))
-                })
-            }
+            OpKind::EcdsaP256
+            | OpKind::EcdhP256Keygen
+            | OpKind::EcdhP256Derive
+            | OpKind::EcdhP256Exchange => Self::ec(Nid::X9_62_PRIME256V1, |scalar| {
+                Ok(Key::EcP256(EcP256Key::from_scalar(scalar)?))
+            }),
+            OpKind::EcdsaP384
+            | OpKind::EcdhP384Keygen
+            | OpKind::EcdhP384Derive
+            | OpKind::EcdhP384Exchange => Self::ec(Nid::SECP384R1, |scalar| {
+                Ok(Key::EcP384(EcP384Key::from_scalar(scalar)?))
+            }),
             OpKind::Ed25519 => {
                 let theirs = PKey::generate_ed25519()?;
                 let seed = theirs.raw_private_key()?;
@@ -70,7 +72,7 @@ impl KeyPair {
                     theirs,
                 })
             }
-            OpKind::X25519Keygen | OpKind::X25519Derive => Ok(Self {
+            OpKind::X25519Keygen | OpKind::X25519Derive | OpKind::X25519Exchange => Ok(Self {
                 ours: None,
                 theirs: PKey::generate_x25519()?,
             }),
@@ -116,8 +118,13 @@ pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
         .collect();
     match kind {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => input[0] = 0,
-        OpKind::X25519Derive => input[32..].copy_from_slice(&key.theirs.raw_public_key()?),
-        OpKind::EcdhP256Derive | OpKind::EcdhP384Derive => {
+        OpKind::X25519Derive | OpKind::X25519Exchange => {
+            input[32..].copy_from_slice(&key.theirs.raw_public_key()?);
+        }
+        OpKind::EcdhP256Derive
+        | OpKind::EcdhP384Derive
+        | OpKind::EcdhP256Exchange
+        | OpKind::EcdhP384Exchange => {
             let point = match key.ours.as_deref() {
                 Some(Key::EcP256(key)) => key.public_key().to_vec(),
                 Some(Key::EcP384(key)) => key.public_key().to_vec(),
@@ -278,6 +285,18 @@ fn request<'a>(kind: OpKind, key: &'a KeyPair, input: &'a [u8]) -> Result<Reques
             input.last_chunk().context("point")?,
         )?,
         OpKind::EcdhP384Derive => Request::ecdh_p384_derive(
+            input.first_chunk().context("scalar")?,
+            input.last_chunk().context("point")?,
+        )?,
+        OpKind::X25519Exchange => Request::x25519_exchange(
+            input.first_chunk().context("scalar")?,
+            input.last_chunk().context("point")?,
+        ),
+        OpKind::EcdhP256Exchange => Request::ecdh_p256_exchange(
+            input.first_chunk().context("scalar")?,
+            input.last_chunk().context("point")?,
+        )?,
+        OpKind::EcdhP384Exchange => Request::ecdh_p384_exchange(
             input.first_chunk().context("scalar")?,
             input.last_chunk().context("point")?,
         )?,

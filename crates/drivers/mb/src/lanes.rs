@@ -83,6 +83,9 @@ impl Lanes {
             OpKind::EcdhP256Derive => self.ecdh_derive::<P256>(kind, ops),
             OpKind::EcdhP384Keygen => self.ecdh_keygen::<P384>(kind, ops),
             OpKind::EcdhP384Derive => self.ecdh_derive::<P384>(kind, ops),
+            OpKind::X25519Exchange => self.x25519_exchange(ops),
+            OpKind::EcdhP256Exchange => self.ecdh_exchange::<P256>(kind, ops),
+            OpKind::EcdhP384Exchange => self.ecdh_exchange::<P384>(kind, ops),
         }
         if ops.len() < LANES {
             self.spare
@@ -116,8 +119,10 @@ pub(crate) fn serves(op: &Op) -> bool {
         | OpKind::EcdhP256Keygen
         | OpKind::EcdhP256Derive
         | OpKind::EcdhP384Keygen
-        | OpKind::EcdhP384Derive => true,
-        OpKind::X25519Derive => x25519::takes(op.input()),
+        | OpKind::EcdhP384Derive
+        | OpKind::EcdhP256Exchange
+        | OpKind::EcdhP384Exchange => true,
+        OpKind::X25519Derive | OpKind::X25519Exchange => x25519::takes(op.input()),
     }
 }
 
@@ -140,6 +145,11 @@ fn succeed(ops: &mut [Box<Op>], good: [bool; LANES]) {
     for (op, _) in ops.iter_mut().zip(good).filter(|(_, good)| *good) {
         op.status = OpStatus::Success;
     }
+}
+
+/// The lanes that are good in both of two steps.
+fn both(one: [bool; LANES], other: [bool; LANES]) -> [bool; LANES] {
+    std::array::from_fn(|lane| one[lane] && other[lane])
 }
 
 /// The operands of a batch, lane by lane.
@@ -166,6 +176,15 @@ impl<'a> Operands<'a> {
             (lanes.keys[lane], lanes.from[lane]) = first;
         }
         lanes
+    }
+
+    /// The outputs in two parts, the first of `len` bytes.
+    fn split(to: Outputs<'a>, len: usize) -> (Outputs<'a>, Outputs<'a>) {
+        let (mut heads, mut tails): (Outputs<'a>, Outputs<'a>) = Default::default();
+        for (lane, output) in to.into_iter().enumerate() {
+            (heads[lane], tails[lane]) = output.split_at_mut(len);
+        }
+        (heads, tails)
     }
 
     /// What `part` takes of every lane's key; `None` if it takes nothing of one.

@@ -173,10 +173,13 @@ impl QueuePair for MbQueuePair {
             OpKind::X25519Keygen.index(),
             OpKind::X25519Derive.index(),
             OpKind::EcdsaP256.index(),
+            OpKind::X25519Exchange.index(),
             OpKind::EcdhP256Derive.index(),
             OpKind::EcdhP384Keygen.index(),
+            OpKind::EcdhP256Exchange.index(),
             OpKind::EcdsaP384.index(),
             OpKind::EcdhP384Derive.index(),
+            OpKind::EcdhP384Exchange.index(),
             OpKind::Rsa2048.index(),
             SCALAR,
             OpKind::Rsa3072.index(),
@@ -213,6 +216,8 @@ const fn is_cheap(kind: OpKind) -> bool {
             | OpKind::X25519Derive
             | OpKind::EcdhP256Keygen
             | OpKind::EcdhP256Derive
+            | OpKind::X25519Exchange
+            | OpKind::EcdhP256Exchange
     )
 }
 
@@ -245,5 +250,7 @@ const fn min_fill(kind: OpKind) -> usize {
         OpKind::EcdhP256Derive => 3,
         OpKind::EcdhP384Keygen => 3,
         OpKind::EcdhP384Derive => 3,
+        // Both of their parts together.
+        OpKind::X25519Exchange | OpKind::EcdhP256Exchange | OpKind::EcdhP384Exchange => 3,
     }
 }

@@ -74,6 +74,9 @@ fn serves_every_kind() {
         Request::ecdh_p256_derive(&[1; 32], &peer256),
         Request::ecdh_p384_keygen(&[1; 48]),
         Request::ecdh_p384_derive(&[1; 48], &peer384),
+        Ok(Request::x25519_exchange(&[1; 32], &[9; 32])),
+        Request::ecdh_p256_exchange(&[1; 32], &peer256),
+        Request::ecdh_p384_exchange(&[1; 48], &peer384),
     ];
     ops.extend(
         (8..)

@@ -29,6 +29,12 @@ trait Ecdh: Curve {
         private: &'a Self::Scalar,
         peer: &'a Self::Point,
     ) -> Result<Request<'a>, RequestError>;
+
+    /// Both.
+    fn exchange<'a>(
+        private: &'a Self::Scalar,
+        peer: &'a Self::Point,
+    ) -> Result<Request<'a>, RequestError>;
 }
 
 impl Ecdh for P256 {
@@ -40,6 +46,13 @@ impl Ecdh for P256 {
 
     fn derive<'a>(private: &'a [u8; 32], peer: &'a [u8; 65]) -> Result<Request<'a>, RequestError> {
         Request::ecdh_p256_derive(private, peer)
+    }
+
+    fn exchange<'a>(
+        private: &'a [u8; 32],
+        peer: &'a [u8; 65],
+    ) -> Result<Request<'a>, RequestError> {
+        Request::ecdh_p256_exchange(private, peer)
     }
 }
 
@@ -53,7 +66,17 @@ impl Ecdh for P384 {
     fn derive<'a>(private: &'a [u8; 48], peer: &'a [u8; 97]) -> Result<Request<'a>, RequestError> {
         Request::ecdh_p384_derive(private, peer)
     }
+
+    fn exchange<'a>(
+        private: &'a [u8; 48],
+        peer: &'a [u8; 97],
+    ) -> Result<Request<'a>, RequestError> {
+        Request::ecdh_p384_exchange(private, peer)
+    }
 }
+
+/// Point and secret on P-384.
+const MAX_EXCHANGE: usize = 97 + 48;
 
 /// A key pair that waits for the peer's share.
 struct KeyPair<C: Ecdh> {
@@ -72,12 +95,7 @@ impl<C: Ecdh> KeyPair<C> {
     }
 
     fn derive(&self, share: &[u8]) -> Result<SharedSecret, Error> {
-        // Uncompressed points alone (RFC 8446, section 4.2.8.2).
-        let mut peer = C::Point::ZERO;
-        if share.len() != peer.as_ref().len() || share[0] != 4 {
-            return Err(INVALID_KEY_SHARE);
-        }
-        peer.as_mut().copy_from_slice(share);
+        let peer = point::<C>(share)?;
         let request = C::derive(&self.private, &peer).map_err(general)?;
         let mut secret = vec![0; self.private.as_ref().as_ref().len()];
         let done = offload(&request, &mut secret);
@@ -87,14 +105,32 @@ impl<C: Ecdh> KeyPair<C> {
         Ok(secret)
     }
 
-    fn exchange(peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
-        let pair = Self::generate()?;
+    /// The server's way in TLS 1.3: one op, and so one pause.
+    fn exchange(share: &[u8]) -> Result<CompletedKeyExchange, Error> {
+        let peer = point::<C>(share)?;
+        let mut private = Zeroizing::new(C::Scalar::ZERO);
+        random_scalar::<C>(&mut private);
+        let request = C::exchange(&private, &peer).map_err(general)?;
+        let mut both = Zeroizing::new([0; MAX_EXCHANGE]);
+        let both = &mut both[..request.kind().output_len()];
+        offload(&request, both).map_err(derive_error)?;
+        let (public, secret) = both.split_at(peer.as_ref().len());
         Ok(CompletedKeyExchange {
             group: C::NAMED_GROUP,
-            pub_key: pair.public.as_ref().to_vec(),
-            secret: pair.derive(peer)?,
+            pub_key: public.to_vec(),
+            secret: SharedSecret::from(secret),
         })
     }
+}
+
+/// A peer's share: uncompressed points alone (RFC 8446, section 4.2.8.2).
+fn point<C: Ecdh>(share: &[u8]) -> Result<C::Point, Error> {
+    let mut peer = C::Point::ZERO;
+    if share.len() != peer.as_ref().len() || share[0] != 4 {
+        return Err(INVALID_KEY_SHARE);
+    }
+    peer.as_mut().copy_from_slice(share);
+    Ok(peer)
 }
 
 impl<C: Ecdh> ActiveKeyExchange for KeyPair<C>

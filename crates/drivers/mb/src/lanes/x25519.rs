@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use spinlane_cryptodev::{Op, OpKind, OpStatus};
 
-use super::{Lanes, Operands, succeed};
+use super::{Lanes, Operands, both, succeed};
 
 /// Whether crypto_mb computes rightly with this peer.
 ///
@@ -40,6 +40,22 @@ impl Lanes {
         succeed(ops, status.ok_lanes());
         for (op, _) in ops.iter_mut().zip(zero).filter(|(_, zero)| *zero) {
             op.status = OpStatus::Invalid;
+        }
+    }
+
+    /// Both at once.
+    pub(super) fn x25519_exchange(&mut self, ops: &mut [Box<Op>]) {
+        let lanes = Operands::of(ops, &mut self.spare, OpKind::X25519Exchange);
+        let private = lanes.from.map(|input| &input[..32]);
+        let peer = lanes.from.map(|input| &input[32..]);
+        let (mut public, mut secret) = Operands::split(lanes.to, 32);
+        let keygen = self.cpu.x25519_public(&private, &mut public);
+        let derive = self.cpu.x25519(&private, &peer, &mut secret);
+        let zero = secret.map(|secret| is_zero(secret));
+        succeed(ops, both(keygen.ok_lanes(), derive.ok_lanes()));
+        for (op, _) in ops.iter_mut().zip(zero).filter(|(_, zero)| *zero) {
+            op.status = OpStatus::Invalid;
+            op.buffers().1.fill(0); // the public key
         }
     }
 }

@@ -79,6 +79,7 @@ fn ecdh_p256_op(kind: OpKind, token: u64, private: &[u8; 32]) -> Box<Op> {
     let peer = key.public_key();
     let request = match kind {
         OpKind::EcdhP256Keygen => Request::ecdh_p256_keygen(private),
+        OpKind::EcdhP256Exchange => Request::ecdh_p256_exchange(private, &peer),
         _ => Request::ecdh_p256_derive(private, &peer),
     };
     op(token, 0, &request.expect("in range"))
@@ -89,6 +90,7 @@ fn ecdh_p384_op(kind: OpKind, token: u64, private: &[u8; 48]) -> Box<Op> {
     let peer = key.public_key();
     let request = match kind {
         OpKind::EcdhP384Keygen => Request::ecdh_p384_keygen(private),
+        OpKind::EcdhP384Exchange => Request::ecdh_p384_exchange(private, &peer),
         _ => Request::ecdh_p384_derive(private, &peer),
     };
     op(token, 0, &request.expect("in range"))
@@ -110,6 +112,10 @@ fn ops_of(kind: OpKind, count: u64) -> OpBurst {
         OpKind::EcdsaP256 => ecdsa_op(token, &keys[token as usize % 2]),
         OpKind::X25519Keygen => keygen_op(token),
         OpKind::X25519Derive => derive_op(token),
+        OpKind::X25519Exchange => {
+            let private = [token as u8; 32];
+            op(token, 0, &Request::x25519_exchange(&private, &[9; 32]))
+        }
         OpKind::EcdsaP384 => {
             let digest = [token as u8 + 1; 48];
             let request = Request::ecdsa_p384(&keys[token as usize % 2], &digest);
@@ -122,10 +128,10 @@ fn ops_of(kind: OpKind, count: u64) -> OpBurst {
             let request = Request::ed25519(&keys[token as usize % 2], &message);
             op(token, 0, &request.expect("fits"))
         }
-        OpKind::EcdhP256Keygen | OpKind::EcdhP256Derive => {
+        OpKind::EcdhP256Keygen | OpKind::EcdhP256Derive | OpKind::EcdhP256Exchange => {
             ecdh_p256_op(kind, token, scalar(token).first_chunk().expect("48 bytes"))
         }
-        OpKind::EcdhP384Keygen | OpKind::EcdhP384Derive => {
+        OpKind::EcdhP384Keygen | OpKind::EcdhP384Derive | OpKind::EcdhP384Exchange => {
             ecdh_p384_op(kind, token, &scalar(token))
         }
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
@@ -178,6 +184,23 @@ fn assert_right(done: &Op) {
                     let (private, peer) = input.split_first_chunk().expect("145 bytes");
                     let request = Request::ecdh_p384_derive(private, peer.try_into().expect("97"));
                     op(0, 0, &request.expect("in range"))
+                }
+                OpKind::EcdhP256Exchange => {
+                    let (private, peer) = input.split_first_chunk().expect("97 bytes");
+                    let peer = peer.try_into().expect("65");
+                    let request = Request::ecdh_p256_exchange(private, peer);
+                    op(0, 0, &request.expect("in range"))
+                }
+                OpKind::EcdhP384Exchange => {
+                    let (private, peer) = input.split_first_chunk().expect("145 bytes");
+                    let peer = peer.try_into().expect("97");
+                    let request = Request::ecdh_p384_exchange(private, peer);
+                    op(0, 0, &request.expect("in range"))
+                }
+                OpKind::X25519Exchange => {
+                    let (private, peer) = input.split_first_chunk().expect("64 bytes");
+                    let peer = peer.try_into().expect("32 bytes");
+                    op(0, 0, &Request::x25519_exchange(private, peer))
                 }
                 OpKind::X25519Derive => {
                     let (private, peer) = input.split_first_chunk().expect("64 bytes");
@@ -419,6 +442,12 @@ fn a_result_that_stays_wrong_is_an_error_and_leaves_nothing() {
     assert_eq!((queue.stats().faults_caught, queue.stats().failed), (1, 1));
 }
 
+/// A point of X25519's with this order, which lanes serve.
+const ORDER_8: [u8; 32] = [
+    0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
+    0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+];
+
 /// The points of order 1, 2, 4 and 8, and what else reduces to them (cr.yp.to/ecdh.html).
 #[test]
 fn low_order_points_spoil_no_neighbour() {
@@ -433,15 +462,10 @@ fn low_order_points_spoil_no_neighbour() {
         point
     };
     let one = std::array::from_fn(|i| u8::from(i == 0));
-    let order_8 = [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
-        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
-        0xb8, 0x00,
-    ];
     let low = [
         [0; 32],
         one,
-        order_8,
+        ORDER_8,
         p_plus(0xec),
         p_plus(0xed),
         p_plus(0xee),
@@ -537,14 +561,23 @@ fn ecdh_agrees_with_the_cpu_on_any_scalars_and_points() {
 }
 
 #[test]
-fn a_peer_off_the_curve_spoils_no_neighbour() {
+fn a_bad_peer_spoils_no_neighbour() {
     let mut queue = open!(8, u64::MAX);
-    for kind in [OpKind::EcdhP256Derive, OpKind::EcdhP384Derive] {
+    for kind in [
+        OpKind::EcdhP256Derive,
+        OpKind::EcdhP384Derive,
+        OpKind::EcdhP256Exchange,
+        OpKind::EcdhP384Exchange,
+        OpKind::X25519Exchange,
+    ] {
         for place in [0, 5] {
             let mut ops = ops_of(kind, 8);
             let (off256, off384) = ([4; 65], [4; 97]);
             let request = match kind {
                 OpKind::EcdhP256Derive => Request::ecdh_p256_derive(&[9; 32], &off256),
+                OpKind::EcdhP256Exchange => Request::ecdh_p256_exchange(&[9; 32], &off256),
+                OpKind::EcdhP384Exchange => Request::ecdh_p384_exchange(&[9; 48], &off384),
+                OpKind::X25519Exchange => Ok(Request::x25519_exchange(&[9; 32], &ORDER_8)),
                 _ => Request::ecdh_p384_derive(&[9; 48], &off384),
             };
             ops[place] = op(place as u64, 0, &request.expect("in range"));
