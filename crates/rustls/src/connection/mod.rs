@@ -15,27 +15,26 @@
 //!   place ──▶ nothing     job ──▶ Machine                  paused; more input goes to `queued`
 //! ```
 
+mod agreed;
 mod buffer;
 mod machine;
+mod traffic;
+mod wire;
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::io;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{
-    ClientConfig, CommonState, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig,
-    SupportedCipherSuite,
-};
+use rustls::{ClientConfig, ServerConfig};
 use spinlane_job::{self as job, Callback, Job, Status, WaitCtx};
 use spinlane_lcore::{Conn, Lcore};
 
-use self::buffer::{Buffer, LARGE, SMALL};
-use self::machine::{Goal, Machine, Side, Step};
+use self::buffer::{Buffer, LARGE};
+use self::machine::{Machine, Side, Step};
 use crate::error::Error;
 
 /// Bytes of a peer's input that a connection holds at most unless [`Connection::set_max_input`]
@@ -244,227 +243,6 @@ impl Connection {
         self.error.clone().map_or(Ok(()), Err)
     }
 
-    /// Reads plain text: at most a record's.
-    ///
-    /// # Errors
-    /// As for [`Connection::handshake`].
-    pub fn read(&mut self, to: &mut [u8]) -> Result<Progress, Error> {
-        self.read_with(|plain| {
-            let count = to.len().min(plain.len());
-            to[..count].copy_from_slice(&plain[..count]);
-            count
-        })
-    }
-
-    /// Lends plain text, at most a record's, to `read`, which returns how much of it it took.
-    ///
-    /// # Errors
-    /// As for [`Connection::handshake`].
-    pub fn read_with(&mut self, read: impl FnOnce(&[u8]) -> usize) -> Result<Progress, Error> {
-        if self.handshake.is_some() {
-            match self.handshake()? {
-                Progress::Done(_) => {}
-                progress => return Ok(progress),
-            }
-        }
-        self.fail_again()?;
-        let mut read = Some(read);
-        let mut once = |text: &[u8]| read.take().map_or(0, |read| read(text));
-        let done = self.with_machine(|machine| {
-            if !machine.plain.is_empty() {
-                let count = once(machine.plain.unread());
-                machine.plain.consume(count);
-                return Ok(Progress::Done(count));
-            }
-            let mut goal = Goal::Read {
-                read: &mut once,
-                taken: None,
-            };
-            let step = machine.read(&mut goal)?;
-            Ok(match (step, goal) {
-                (
-                    _,
-                    Goal::Read {
-                        taken: Some(count), ..
-                    },
-                ) => Progress::Done(count),
-                (Step::WantInput, _) => Progress::WantInput,
-                (Step::WantOutput, _) => Progress::WantOutput,
-                (Step::Done, _) => Progress::Closed,
-            })
-        });
-        done.unwrap_or(Err(Error::Lost))
-            .or_else(|error| self.fail(error))
-    }
-
-    /// Writes plain text: takes at most a record's, and says how much it took.
-    ///
-    /// # Errors
-    /// As for [`Connection::handshake`].
-    pub fn write(&mut self, from: &[u8]) -> Result<Progress, Error> {
-        if from.is_empty() {
-            return Ok(Progress::Done(0));
-        }
-        let mut goal = Goal::Data { from, taken: 0 };
-        let step = self.run(&mut goal)?;
-        Ok(match (step, goal) {
-            (Progress::Done(_), Goal::Data { taken, .. }) => Progress::Done(taken),
-            (progress, _) => progress,
-        })
-    }
-
-    /// Writes plain text as [`Connection::write`] does, but puts the ciphertext of one record into
-    /// `to` (which should have room for `from` and 64 bytes) rather than into the output, which
-    /// must have left. Also returns how many bytes of `to` it filled.
-    ///
-    /// # Errors
-    /// As for [`Connection::handshake`].
-    pub fn write_into(&mut self, from: &[u8], to: &mut [u8]) -> Result<(Progress, usize), Error> {
-        if from.is_empty() {
-            return Ok((Progress::Done(0), 0));
-        }
-        let mut goal = Goal::DataInto {
-            from,
-            to,
-            taken: 0,
-            filled: 0,
-        };
-        let step = self.run(&mut goal)?;
-        Ok(match (step, goal) {
-            (Progress::Done(_), Goal::DataInto { taken, filled, .. }) => {
-                (Progress::Done(taken), filled)
-            }
-            (progress, _) => (progress, 0),
-        })
-    }
-
-    /// Says to the peer that no more will be written (close_notify). Reading goes on. Does nothing
-    /// before the handshake is done.
-    pub fn shutdown(&mut self) {
-        if self.handshake.is_none() && self.error.is_none() {
-            // An error means that there is nobody to tell; the next call says so.
-            let _ = self.run(&mut Goal::CloseNotify { done: false });
-        }
-    }
-
-    /// Writes, once the handshake is done.
-    fn run(&mut self, goal: &mut Goal<'_>) -> Result<Progress, Error> {
-        self.fail_again()?;
-        if self.handshake.is_some() {
-            match self.handshake()? {
-                Progress::Done(_) => {}
-                progress => return Ok(progress),
-            }
-        }
-        let step = self.with_machine(|machine| machine.write(goal));
-        match step.unwrap_or(Err(Error::Lost)) {
-            Ok(Step::Done) => Ok(Progress::Done(0)),
-            Ok(Step::WantOutput) => Ok(Progress::WantOutput),
-            // Both sides have closed.
-            Ok(Step::WantInput) => Ok(Progress::Closed),
-            Err(error) => self.fail(error),
-        }
-    }
-
-    /// Takes the peer's bytes: `read` gets the room there is and returns how much it filled.
-    /// Returns what `read` returned, 0 if there is no room.
-    ///
-    /// # Errors
-    /// What `read` fails with.
-    pub fn read_input(
-        &mut self,
-        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let limit = self.limit;
-        let first = if self.is_established() { LARGE } else { SMALL };
-        let take = |input: &mut Buffer| {
-            let room = input.room_below(limit, first);
-            if room.is_empty() {
-                return Ok(0);
-            }
-            let result = read(room);
-            input.commit(*result.as_ref().unwrap_or(&0));
-            result
-        };
-        match self.place.take() {
-            Some(mut machine) => {
-                let result = if machine.plain.is_empty() {
-                    take(&mut machine.input)
-                } else {
-                    Ok(0)
-                };
-                self.place.set(Some(machine));
-                result
-            }
-            None => take(&mut self.queued),
-        }
-    }
-
-    /// Whether [`Connection::read_input`] has room: not while plain text waits to be read.
-    pub fn has_input_room(&self) -> bool {
-        let limit = self.limit;
-        let room =
-            self.with_machine(|machine| machine.plain.is_empty() && machine.input.len() < limit);
-        room.unwrap_or(self.queued.len() < limit)
-    }
-
-    /// Takes as many of `bytes`, which the peer sent, as there is room for; returns how many.
-    pub fn push_input(&mut self, bytes: &[u8]) -> usize {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            let rest = &bytes[taken..];
-            let pushed = self.read_input(|room| {
-                let count = room.len().min(rest.len());
-                room[..count].copy_from_slice(&rest[..count]);
-                Ok(count)
-            });
-            match pushed {
-                Ok(count) if count != 0 => taken += count,
-                _ => break,
-            }
-        }
-        taken
-    }
-
-    /// Hands what is to be sent to `write`, which returns how much it took. Returns that, 0 if
-    /// there is nothing to send.
-    ///
-    /// # Errors
-    /// What `write` fails with.
-    pub fn write_output(
-        &mut self,
-        write: impl FnOnce(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let written = self.with_machine(|machine| {
-            if machine.output.is_empty() {
-                return Ok(0);
-            }
-            let count = write(machine.output.unread())?;
-            machine.output.consume(count);
-            Ok(count)
-        });
-        written.unwrap_or(Ok(0))
-    }
-
-    /// Bytes to be sent; 0 while paused.
-    pub fn output_len(&self) -> usize {
-        self.with_machine(|machine| machine.output.len())
-            .unwrap_or(0)
-    }
-
-    /// Bytes of the peer's not yet processed, but for those that a paused job has.
-    pub fn input_len(&self) -> usize {
-        self.with_machine(|machine| machine.input.len())
-            .unwrap_or(0)
-            + self.queued.len()
-    }
-
-    /// Plain text decrypted already, in bytes.
-    pub fn pending(&self) -> usize {
-        self.with_machine(|machine| machine.plain.len())
-            .unwrap_or(0)
-    }
-
     /// Whether the handshake is paused on a job.
     pub fn is_paused(&self) -> bool {
         self.handshake
@@ -482,53 +260,12 @@ impl Connection {
         self.with_machine(|machine| machine.closed).unwrap_or(false)
     }
 
-    /// Version, once agreed on.
-    pub fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.with_common(CommonState::protocol_version).flatten()
-    }
-
-    /// Cipher suite, once agreed on.
-    pub fn cipher_suite(&self) -> Option<SupportedCipherSuite> {
-        self.with_common(CommonState::negotiated_cipher_suite)
-            .flatten()
-    }
-
-    /// Key exchange group, once agreed on; none in a resumption without one.
-    pub fn group(&self) -> Option<NamedGroup> {
-        let group = |common: &CommonState| common.negotiated_key_exchange_group();
-        self.with_common(|common| group(common).map(|group| group.name()))
-            .flatten()
-    }
-
-    /// Protocol chosen by ALPN.
-    pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
-        self.with_common(|common| common.alpn_protocol().map(<[u8]>::to_vec))
-            .flatten()
-    }
-
-    /// The peer's certificates, if it has presented some.
-    pub fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
-        self.with_common(|common| common.peer_certificates().map(<[_]>::to_vec))
-            .flatten()
-    }
-
-    /// Whether the handshake resumed a session.
-    pub fn session_reused(&self) -> bool {
-        let kind = self.with_common(CommonState::handshake_kind).flatten();
-        kind == Some(HandshakeKind::Resumed)
-    }
-
     /// Input that came while a job was paused goes behind what the job had.
     fn join_input(&mut self) {
         if !self.queued.is_empty() {
             let mut queued = std::mem::take(&mut self.queued);
             self.with_machine(|machine| machine.input.append(&mut queued));
         }
-    }
-
-    fn with_common<T>(&self, visit: impl FnOnce(&CommonState) -> T) -> Option<T> {
-        self.with_machine(|machine| machine.side.common().map(visit))
-            .flatten()
     }
 
     /// Visits the state, unless a paused job has it.

@@ -1,0 +1,107 @@
+//! Ciphertext: the peer's bytes in, bytes for the peer out.
+
+use std::io;
+
+use super::Connection;
+use super::buffer::{Buffer, LARGE, SMALL};
+
+impl Connection {
+    /// Takes the peer's bytes: `read` gets the room there is and returns how much it filled.
+    /// Returns what `read` returned, 0 if there is no room.
+    ///
+    /// # Errors
+    /// What `read` fails with.
+    pub fn read_input(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let limit = self.limit;
+        let first = if self.is_established() { LARGE } else { SMALL };
+        let take = |input: &mut Buffer| {
+            let room = input.room_below(limit, first);
+            if room.is_empty() {
+                return Ok(0);
+            }
+            let result = read(room);
+            input.commit(*result.as_ref().unwrap_or(&0));
+            result
+        };
+        match self.place.take() {
+            Some(mut machine) => {
+                let result = if machine.plain.is_empty() {
+                    take(&mut machine.input)
+                } else {
+                    Ok(0)
+                };
+                self.place.set(Some(machine));
+                result
+            }
+            None => take(&mut self.queued),
+        }
+    }
+
+    /// Whether [`Connection::read_input`] has room: not while plain text waits to be read.
+    pub fn has_input_room(&self) -> bool {
+        let limit = self.limit;
+        let room =
+            self.with_machine(|machine| machine.plain.is_empty() && machine.input.len() < limit);
+        room.unwrap_or(self.queued.len() < limit)
+    }
+
+    /// Takes as many of `bytes`, which the peer sent, as there is room for; returns how many.
+    pub fn push_input(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let rest = &bytes[taken..];
+            let pushed = self.read_input(|room| {
+                let count = room.len().min(rest.len());
+                room[..count].copy_from_slice(&rest[..count]);
+                Ok(count)
+            });
+            match pushed {
+                Ok(count) if count != 0 => taken += count,
+                _ => break,
+            }
+        }
+        taken
+    }
+
+    /// Hands what is to be sent to `write`, which returns how much it took. Returns that, 0 if
+    /// there is nothing to send.
+    ///
+    /// # Errors
+    /// What `write` fails with.
+    pub fn write_output(
+        &mut self,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let written = self.with_machine(|machine| {
+            if machine.output.is_empty() {
+                return Ok(0);
+            }
+            let count = write(machine.output.unread())?;
+            machine.output.consume(count);
+            Ok(count)
+        });
+        written.unwrap_or(Ok(0))
+    }
+
+    /// Bytes to be sent; 0 while paused.
+    pub fn output_len(&self) -> usize {
+        self.with_machine(|machine| machine.output.len())
+            .unwrap_or(0)
+    }
+
+    /// Bytes of the peer's not yet processed, but for those that a paused job has.
+    pub fn input_len(&self) -> usize {
+        self.with_machine(|machine| machine.input.len())
+            .unwrap_or(0)
+            + self.queued.len()
+    }
+
+    /// Plain text decrypted already, in bytes.
+    pub fn pending(&self) -> usize {
+        self.with_machine(|machine| machine.plain.len())
+            .unwrap_or(0)
+    }
+}
