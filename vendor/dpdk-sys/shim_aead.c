@@ -77,4 +77,4 @@ void shim_aead_set(struct rte_crypto_op* op, void* session, const struct shim_ae
     op->sym->aead.digest.phys_addr = work->buffer_iova + end;
 }
 
-uint32_t shim_aead_index(const struct rte_crypto_op* op) { return area_of(op)->index; }
+size_t shim_aead_index_at(void) { return AREA_AT + offsetof(struct area, index); }

@@ -41,7 +41,7 @@ uint16_t shim_sym_op_alloc(struct rte_mempool* pool, struct rte_crypto_op** ops,
 void shim_aead_init(struct rte_crypto_op* op, uint32_t index);
 /* Makes `op` one that is not processed yet. The nonce and the associated data are copied. */
 void shim_aead_set(struct rte_crypto_op* op, void* session, const struct shim_aead_work* work);
-/* What shim_aead_init was told. */
-uint32_t shim_aead_index(const struct rte_crypto_op* op);
+/* How many bytes behind the start of an op the number lies that shim_aead_init was told. */
+size_t shim_aead_index_at(void);
 
 #endif

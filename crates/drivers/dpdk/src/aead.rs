@@ -213,16 +213,15 @@ impl AeadQueuePair {
         });
     }
 
-    /// Takes back what the device has finished, until `finished` has `max`; returns how many.
-    fn collect(&mut self, max: usize) -> usize {
-        let room = max.saturating_sub(self.finished.len());
+    /// Takes back what the device has finished, at most `max` ops, to the back of `done`; returns how many.
+    fn collect(&mut self, done: &mut Burst, max: usize) -> usize {
         let Self {
             raw,
-            finished,
             sessions,
+            stats,
             ..
         } = self;
-        let collected = raw.collect(room, |mut op, session, ended| {
+        let collected = raw.collect(max, |mut op, session, ended| {
             sessions.give_back(session);
             match ended {
                 Ended::Success => op.status = Status::Success,
@@ -231,7 +230,8 @@ impl AeadQueuePair {
                 Ended::Failed => op.fail(Status::Error),
                 Ended::Refused => {}
             }
-            finished.push_back(op);
+            stats.failed += u64::from(op.status != Status::Success);
+            done.push_back(op);
         });
         if collected.is_none() {
             self.found_stopped();
@@ -239,15 +239,27 @@ impl AeadQueuePair {
         collected.unwrap_or(0)
     }
 
-    /// [`AeadQueuePair::collect`] until a driver that computes here has nothing left.
-    fn collect_all(&mut self) {
-        let mut empty = 0;
-        while self.raw.with_device() > 0 && !self.stopped && empty < MAX_EMPTY {
-            empty = match self.collect(usize::MAX) {
-                0 => empty + 1,
-                _ => 0,
-            };
+    /// [`AeadQueuePair::collect`] until there are `max`, a card has finished nothing more, or a driver that
+    /// computes here has nothing left.
+    fn collect_all(&mut self, done: &mut Burst, max: usize) -> usize {
+        let (mut given, mut empty) = (0, 0);
+        let patience = if self.is_hardware { 1 } else { MAX_EMPTY };
+        while given < max && self.raw.with_device() > 0 && !self.stopped && empty < patience {
+            let count = self.collect(done, max - given);
+            given += count;
+            empty = if count == 0 { empty + 1 } else { 0 };
         }
+        given
+    }
+
+    /// Moves at most `max` ops that never reached the device, or not its core, to `done`; returns how many.
+    fn give_finished(&mut self, done: &mut Burst, max: usize) -> usize {
+        let given = self.finished.len().min(max);
+        for op in self.finished.drain(..given) {
+            self.stats.failed += u64::from(op.status != Status::Success);
+            done.push_back(op);
+        }
+        given
     }
 }
 
@@ -275,9 +287,13 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
-        let taken = ops.len().min(self.capacity - self.in_flight);
-        for op in ops.drain(..taken) {
+        let room = self.capacity - self.in_flight;
+        let mut taken = 0;
+        while taken < room
+            && let Some(op) = ops.pop_front()
+        {
             self.stage(op);
+            taken += 1;
         }
         self.in_flight += taken;
         self.stats.enqueued += taken as u64;
@@ -285,16 +301,16 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {
-        self.submit(max);
-        if self.is_hardware {
-            while self.finished.len() < max && self.collect(max) > 0 {}
+        // What a driver that computes here has kept after all comes before more.
+        let kept = if self.is_hardware {
+            0
         } else {
-            self.collect_all();
-        }
-        let given = self.finished.len().min(max);
-        for op in self.finished.drain(..given) {
-            self.stats.failed += u64::from(op.status != Status::Success);
-            done.push_back(op);
+            self.raw.with_device()
+        };
+        self.submit(max.saturating_sub(kept));
+        let mut given = self.collect_all(done, max);
+        if !self.finished.is_empty() {
+            given += self.give_finished(done, max - given);
         }
         self.in_flight -= given;
         self.stats.dequeued += given as u64;
@@ -335,9 +351,9 @@ impl Drop for AeadQueuePair {
         self.reset();
         self.stopped = false;
         let until = Instant::now() + LAST_WAIT;
+        let mut late = Burst::new();
         while self.raw.with_device() > 0 && !self.stopped && Instant::now() < until {
-            self.collect(self.capacity);
-            self.finished.clear();
+            self.collect(&mut late, self.capacity);
         }
         if self.raw.with_device() > 0 {
             tracing::error!(

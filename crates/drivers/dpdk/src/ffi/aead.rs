@@ -60,6 +60,10 @@ pub(crate) struct RawAead {
     held: ManuallyDrop<Box<[Held]>>,
     free: Vec<u32>,
     staged: Vec<*mut sys::rte_crypto_op>,
+    /// What the device gave back last; read no further than it wrote.
+    returned: Box<[*mut sys::rte_crypto_op; BURST]>,
+    /// Where in an object its number lies.
+    index_at: usize,
     with_device: usize,
 }
 
@@ -112,6 +116,9 @@ impl RawAead {
             // The lowest on top: few ops keep to little memory.
             free: (0..u32::from(count)).rev().collect(),
             staged: Vec::with_capacity(objects.len()),
+            returned: Box::new([ptr::null_mut(); BURST]),
+            // SAFETY: returns a constant.
+            index_at: unsafe { sys::shim_aead_index_at() },
             with_device: 0,
             objects,
         })
@@ -130,8 +137,8 @@ impl RawAead {
     /// The first staged op's bytes of data.
     pub(crate) fn next_len(&self) -> Option<usize> {
         let &next = self.staged.first()?;
-        // SAFETY: a staged object is ours; its index is below the number of objects.
-        let index = unsafe { sys::shim_aead_index(next) };
+        // SAFETY: a staged object is ours.
+        let index = unsafe { self.index_of(next) };
         let op = self.held[index as usize].op.as_ref()?;
         Some(op.data_range().len())
     }
@@ -203,7 +210,11 @@ impl RawAead {
             return None;
         }
         self.with_device += taken;
-        self.staged.drain(..taken);
+        if taken == self.staged.len() {
+            self.staged.clear();
+        } else {
+            self.staged.drain(..taken);
+        }
         if let (true, Some(&next)) = (taken < count, self.staged.first())
             // SAFETY: not taken, it is still ours.
             && !matches!(unsafe { head_of(next).status }, SUCCESS | NOT_PROCESSED)
@@ -221,16 +232,17 @@ impl RawAead {
         max: usize,
         mut each: impl FnMut(Box<aead::Op>, u32, Ended),
     ) -> Option<usize> {
-        let mut objects = [ptr::null_mut(); BURST];
         let max = max.min(BURST) as u16;
         // SAFETY: room for `max` objects; see `submit`.
         let count = unsafe {
-            sys::shim_dequeue_burst(self.device, self.queue_pair, objects.as_mut_ptr(), max)
+            let objects = self.returned.as_mut_ptr();
+            sys::shim_dequeue_burst(self.device, self.queue_pair, objects, max)
         };
         if count == 0 && errno() == libc::ENOTSUP {
             return None;
         }
-        for &object in &objects[..usize::from(count.min(max))] {
+        for place in 0..usize::from(count.min(max)) {
+            let object = self.returned[place];
             // SAFETY: the device gives back what it was given, which is ours again.
             let ended = match u32::from(unsafe { head_of(object).status }) {
                 sys::RTE_CRYPTO_OP_STATUS_SUCCESS => Ended::Success,
@@ -251,10 +263,17 @@ impl RawAead {
         }
     }
 
+    /// # Safety
+    /// `object` is one of ours.
+    unsafe fn index_of(&self, object: *mut sys::rte_crypto_op) -> u32 {
+        // SAFETY: shim_aead_init wrote it there once, and no device does.
+        unsafe { object.byte_add(self.index_at).cast::<u32>().read() }
+    }
+
     /// The op that `object` stands for leaves; the object is idle.
     fn release(&mut self, object: *mut sys::rte_crypto_op, to: impl FnOnce(Box<aead::Op>, u32)) {
         // SAFETY: the object is one of ours and not the device's.
-        let index = unsafe { sys::shim_aead_index(object) };
+        let index = unsafe { self.index_of(object) };
         let held = &mut self.held[index as usize];
         let session = held.session;
         if let Some(op) = held.op.take() {
