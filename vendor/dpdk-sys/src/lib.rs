@@ -14,8 +14,8 @@
 //! | | status | what differs |
 //! |---|---|---|
 //! | 22.11 | in use, tested | RSA padding stands in the op |
-//! | 23.11 | not tried | as 22.11 for all that is bound (EC keys moved to the session; none is bound) |
-//! | 24.11 | not tried | RSA padding stands in the session's transform, `d` and `qt` side by side |
+//! | 23.11 | compiles against its headers, not run | as 22.11 for all that is bound (EC keys moved to the session; none is bound) |
+//! | 24.11 | compiles against its headers, not run | RSA padding stands in the session's transform, `d` and `qt` side by side |
 //!
 //! `shim.c` takes the right one by `RTE_VERSION`; nothing in Rust sees these structures. An older
 //! release than 22.11 is refused at build time, a newer one than 24.11 warned of.

@@ -27,8 +27,8 @@
 //!   fails is an error of the device (counted in `faults_caught`), and its bytes are wiped.
 //! - Padding is never the device's: cards have no other than none.
 //! - EAL is initialised once per process, and outlives every device, which outlive their queue pairs.
-//! - After the first op of a key a burst allocates nothing, except what a driver does: `crypto_openssl`
-//!   allocates numbers per op.
+//! - After the first op of a key a burst allocates nothing, except what a driver does (`crypto_openssl`
+//!   allocates numbers per op), and two short operands where RSA takes two exponentiations.
 //! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else.
 //!
 //! # Which ops
