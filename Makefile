@@ -49,13 +49,15 @@ test-openssl4: setup ## Run what speaks to OpenSSL against OpenSSL 4.0, which is
 	tools/setup/openssl4.sh
 	$(OPENSSL4) cargo test --target-dir target/openssl4 --package spinlane-openssl --package spinlane-capi
 
+# Afterwards, inputs that add nothing are thrown away.
 fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolchain).
 	$(FUZZ) cargo +nightly build --release --manifest-path crates/capi/fuzz/Cargo.toml \
 		--target $(NIGHTLY_TARGET) --target-dir target/fuzz
 	crates/capi/fuzz/seed.sh target/fuzz/corpus
-	for target in calls keys params; do \
-		target/fuzz/$(NIGHTLY_TARGET)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 \
-			-artifact_prefix=target/fuzz/ target/fuzz/corpus/$$target || exit 1; \
+	cd target/fuzz && for target in calls keys params; do \
+		run=$(NIGHTLY_TARGET)/release/$$target all=corpus/$$target few=corpus/$$target.few; \
+		$$run -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 $$all && \
+			rm -rf $$few && mkdir $$few && $$run -merge=1 $$few $$all && rm -rf $$all && mv $$few $$all || exit 1; \
 	done
 
 bench: setup ## Criterion benches, then whole handshakes.
