@@ -179,7 +179,7 @@ fn what_is_opened_and_dropped_leaves_nothing_behind() {
         }
     };
     // Other tests of this process allocate meanwhile: as many rounds as it takes them to end.
-    for _ in 0..200 {
+    for _ in 0..2000 {
         let before = eal().heap_stats(0).unwrap();
         round();
         if eal().heap_stats(0).unwrap() == before {
