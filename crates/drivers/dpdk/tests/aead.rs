@@ -10,8 +10,8 @@ use spinlane_cryptodev::aead::{
     Algorithm, Buffer, Burst, Direction, Key, MAX_AAD, Op, QueuePair, Request, Status, TAG_LEN,
 };
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig, Token, cpu};
-use spinlane_driver_dpdk::{DpdkDevice, OpenError};
-use support::{eal, open};
+use spinlane_driver_dpdk::DpdkDevice;
+use support::open;
 
 /// Drivers, and something that each of them has.
 const DRIVERS: [(&str, Algorithm); 4] = [
@@ -290,12 +290,4 @@ fn a_queue_pair_for_rsa_of_a_device_that_only_seals_is_refused() {
         "{error}"
     );
     assert!(open("crypto_openssl").aead().is_some());
-}
-
-// With that feature, which is for measuring, crypto_null passes for one.
-#[cfg(not(feature = "null"))]
-#[test]
-fn a_device_that_does_neither_is_refused() {
-    let error = DpdkDevice::open(&eal(), &"crypto_null".parse().expect("a spec"));
-    assert!(matches!(error, Err(OpenError::Useless { .. })), "{error:?}");
 }
