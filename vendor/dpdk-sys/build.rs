@@ -38,7 +38,8 @@ mod link {
         rte_lcore_count|rte_get_(main_lcore|next_lcore)|rte_socket_id|rte_strerror|rte_version|rte_cryptodev_.*|\
         rte_crypto_op_pool_create|rte_mempool_(free|avail_count|in_use_count)|rte_(z?malloc|free)|\
         rte_malloc_(get_socket_stats|virt2iova)|rte_pktmbuf_pool_create|rte_eth_dev_.*|rte_eth_[rt]x_queue_setup";
-    const CONSTANTS: &str = "RTE_CRYPTO.*|SHIM_.*|RTE_MAX_LCORE|LCORE_ID_ANY|SOCKET_ID_ANY|RTE_VER.*";
+    const CONSTANTS: &str =
+        "RTE_CRYPTO.*|SHIM_.*|RTE_MAX_LCORE|LCORE_ID_ANY|SOCKET_ID_ANY|RTE_VER.*";
     const TYPES: &str = "rte_crypto.*|rte_cryptodev.*|shim_.*";
 
     pub fn link() -> Result<(), String> {
@@ -52,9 +53,7 @@ mod link {
         let flags: Vec<&str> = flags.split_whitespace().collect();
 
         let mut build = cc::Build::new();
-        build
-            .files(["shim.c", "shim_aead.c"])
-            .warnings(false);
+        build.files(["shim.c", "shim_aead.c"]).warnings(false);
         flags.iter().for_each(|flag| {
             build.flag(flag);
         });
