@@ -258,6 +258,24 @@ fn a_job_cancelled_in_the_same_poll_has_no_callback_though_its_wait_context_live
 }
 
 #[test]
+fn who_is_resumed_before_its_callback_has_none_for_what_it_has_read() {
+    let bench = Bench::new(2);
+    let first = bench.in_flight(0);
+    let second = support::Session::new(&bench.lcore, 1);
+    second.start(2);
+    let resumed = Rc::clone(&second);
+    *first.on_callback.borrow_mut() = Some(Box::new(move || resumed.resume()));
+    bench.device.release(2);
+    bench.poll();
+    assert_eq!(second.callbacks(), [], "its second op is not done");
+    bench.device.release(1);
+    bench.poll();
+    assert_eq!(second.callbacks(), [Status::OK]);
+    second.resume();
+    assert_eq!(second.result(), Some(Ok(())));
+}
+
+#[test]
 fn a_callback_may_abandon_another_connection_of_the_same_poll() {
     let bench = Bench::new(2);
     let sessions = [bench.in_flight(0), bench.in_flight(1)];

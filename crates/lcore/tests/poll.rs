@@ -174,6 +174,7 @@ fn a_slow_callback_is_counted_and_a_slow_device_is_not_taken_for_one() {
 #[test]
 fn latency_is_that_from_submission_to_completion_device_time_included() {
     let bench = Bench::new(4);
+    bench.clock.advance(1_000_000);
     let _session = bench.in_flight(0);
     bench.clock.advance(30_000);
     bench.device.dequeue_takes_ns(70_000);
