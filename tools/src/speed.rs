@@ -186,7 +186,7 @@ fn measure(args: &Args, core: usize, mut report: impl FnMut(Report) -> Result<()
         within("--size", size, 0..=aead::MAX_SIZE)?;
     }
     let keys = Keys::default();
-    for device in devices(&args.device)? {
+    for device in devices(&specs(&args.device))? {
         for algorithm in algorithms(&*device, &args.algorithm)? {
             match algorithm {
                 Algorithm::Op(kind) => {
@@ -206,6 +206,25 @@ fn measure(args: &Args, core: usize, mut report: impl FnMut(Report) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The specs of a list that was split at its commas, some of which stand within specs: a part that begins
+/// with `NAME=` is an option of the spec before it.
+fn specs(parts: &[String]) -> Vec<String> {
+    let mut specs: Vec<String> = Vec::new();
+    for part in parts {
+        let is_option = part
+            .split_once('=')
+            .is_some_and(|(name, _)| !name.contains(':'));
+        match specs.last_mut() {
+            Some(spec) if is_option => {
+                spec.push(',');
+                spec.push_str(part);
+            }
+            _ => specs.push(part.clone()),
+        }
+    }
+    specs
 }
 
 /// The devices named, or all that can be opened.
@@ -408,6 +427,21 @@ mod tests {
             (kinds.to_vec(), vec![64, 1024, 16384])
         );
         assert_eq!((args.burst, args.core), (vec![4], Some(1)));
+    }
+
+    #[test]
+    fn options_with_commas_stay_with_their_device() {
+        let list = "sim:7,lose=0.01,latency=tail:50us-2ms:mb,mb:blinding=on,dpdk:crypto_null,descriptors=64,soft";
+        let args = parse(&format!("--device {list}")).unwrap();
+        assert_eq!(
+            specs(&args.device),
+            [
+                "sim:7,lose=0.01,latency=tail:50us-2ms:mb",
+                "mb:blinding=on",
+                "dpdk:crypto_null,descriptors=64",
+                "soft",
+            ]
+        );
     }
 
     #[test]
