@@ -1,9 +1,10 @@
 //! The queue pair for bulk data.
 
-use spinlane_cryptodev::aead::{Burst, Capabilities, Device, QueuePair, Status};
+use spinlane_cryptodev::aead::{Burst, Capabilities, Device, Op, QueuePair, Status};
 use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
 
-use crate::{BUDGET_US, NAME, SoftDevice};
+use crate::line::Line;
+use crate::{NAME, SoftDevice};
 
 impl Device for SoftDevice {
     fn aead_capabilities(&self) -> Capabilities {
@@ -12,19 +13,11 @@ impl Device for SoftDevice {
 
     fn aead_queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
-        Ok(Box::new(AeadQueuePair {
-            capacity: config.capacity,
-            waiting: Burst::with_capacity(config.capacity),
-            stats: DeviceStats::default(),
-        }))
+        Ok(Box::new(AeadQueuePair(Line::new(config.capacity))))
     }
 }
 
-struct AeadQueuePair {
-    capacity: usize,
-    waiting: Burst,
-    stats: DeviceStats,
-}
+struct AeadQueuePair(Line<Op>);
 
 impl QueuePair for AeadQueuePair {
     fn name(&self) -> &str {
@@ -32,7 +25,7 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn capacity(&self) -> usize {
-        self.capacity
+        self.0.capacity()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -40,36 +33,19 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
-        let taken = ops.len().min(self.capacity - self.waiting.len());
-        self.waiting.extend(ops.drain(..taken));
-        self.stats.enqueued += taken as u64;
-        taken
+        self.0.enqueue(ops)
     }
 
     fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {
-        let (mut given, mut spent_ns) = (0, 0);
-        while given < max {
-            let Some(next) = self.waiting.front() else {
-                break;
-            };
-            spent_ns += cpu::aead_cost_ns(next.data_range().len());
-            if given > 0 && spent_ns > BUDGET_US * 1000 {
-                break;
-            }
-            let Some(mut op) = self.waiting.pop_front() else {
-                break;
-            };
-            cpu::run_aead(&mut op);
-            self.stats.failed += u64::from(op.status != Status::Success);
-            done.push_back(op);
-            given += 1;
-        }
-        self.stats.dequeued += given as u64;
-        given
+        let cost_ns = |op: &Op| cpu::aead_cost_ns(op.data_range().len());
+        self.0.dequeue(done, max, cost_ns, |op| {
+            cpu::run_aead(op);
+            op.status == Status::Success
+        })
     }
 
     fn stats(&self) -> DeviceStats {
-        self.stats
+        self.0.stats()
     }
 
     fn is_inline(&self) -> bool {

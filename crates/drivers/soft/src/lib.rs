@@ -27,13 +27,14 @@
 #![forbid(unsafe_code)]
 
 mod aead;
-
-use std::collections::VecDeque;
+mod line;
 
 use spinlane_cryptodev::{
     Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
     QueuePairConfig, aead as contract, cpu,
 };
+
+use crate::line::Line;
 
 /// Its name in a device spec.
 pub const NAME: &str = "soft";
@@ -65,11 +66,7 @@ impl Device for SoftDevice {
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
-        Ok(Box::new(SoftQueuePair {
-            capacity: config.capacity,
-            waiting: VecDeque::with_capacity(config.capacity),
-            stats: DeviceStats::default(),
-        }))
+        Ok(Box::new(SoftQueuePair(Line::new(config.capacity))))
     }
 
     fn aead(&self) -> Option<&dyn contract::Device> {
@@ -77,11 +74,7 @@ impl Device for SoftDevice {
     }
 }
 
-struct SoftQueuePair {
-    capacity: usize,
-    waiting: VecDeque<Box<Op>>,
-    stats: DeviceStats,
-}
+struct SoftQueuePair(Line<Op>);
 
 impl QueuePair for SoftQueuePair {
     fn name(&self) -> &str {
@@ -89,7 +82,7 @@ impl QueuePair for SoftQueuePair {
     }
 
     fn capacity(&self) -> usize {
-        self.capacity
+        self.0.capacity()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -97,38 +90,21 @@ impl QueuePair for SoftQueuePair {
     }
 
     fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
-        let taken = ops.len().min(self.capacity - self.waiting.len());
-        self.waiting.extend(ops.drain(..taken));
-        self.stats.enqueued += taken as u64;
-        taken
+        self.0.enqueue(ops)
     }
 
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
-        let (mut given, mut spent_us) = (0, 0);
-        while given < max {
-            let Some(next) = self.waiting.front() else {
-                break;
-            };
-            spent_us += cpu::cost_us(next.kind());
-            if given > 0 && spent_us > BUDGET_US {
-                break;
-            }
-            let Some(mut op) = self.waiting.pop_front() else {
-                break;
-            };
-            cpu::run(&mut op);
-            self.stats.failed += u64::from(op.status != OpStatus::Success);
-            done.push_back(op);
-            given += 1;
-        }
-        self.stats.dequeued += given as u64;
-        given
+        let cost_ns = |op: &Op| cpu::cost_us(op.kind()) * 1000;
+        self.0.dequeue(done, max, cost_ns, |op| {
+            cpu::run(op);
+            op.status == OpStatus::Success
+        })
     }
 
     fn flush(&mut self) {}
 
     fn stats(&self) -> DeviceStats {
-        self.stats
+        self.0.stats()
     }
 
     fn is_inline(&self) -> bool {
