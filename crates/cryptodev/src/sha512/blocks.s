@@ -40,7 +40,9 @@
 .endm
 
 // Two words: W(t) = W(t-16) + s0(W(t-15)) + W(t-7) + s1(W(t-2)). x0 to x7 are W(t-16) to W(t-1).
-.macro SPINLANE_SHA512_TWO_WORDS x0, x1, x4, x5, x7, t
+// Nothing where `schedule` is 0.
+.macro SPINLANE_SHA512_TWO_WORDS schedule, x0, x1, x4, x5, x7, t
+.if \schedule
     vpalignr xmm8, \x1, \x0, 8
     vpalignr xmm9, \x5, \x4, 8
     vprorq xmm10, xmm8, 1
@@ -56,6 +58,35 @@
     vpaddq \x0, \x0, xmm12
     vpaddq xmm9, \x0, [rdi + 8*(\t)]
     vmovdqa [rsp + 8*(\t)], xmm9
+.endif
+.endm
+
+// Sixteen rounds, and in their shade the next sixteen words, where `schedule` is 1.
+.macro SPINLANE_SHA512_SIXTEEN schedule
+    SPINLANE_SHA512_STEP r8, r9, r10, r11, r12, r13, r14, r15, 0
+    SPINLANE_SHA512_STEP r15, r8, r9, r10, r11, r12, r13, r14, 1
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm0, xmm1, xmm4, xmm5, xmm7, 0
+    SPINLANE_SHA512_STEP r14, r15, r8, r9, r10, r11, r12, r13, 2
+    SPINLANE_SHA512_STEP r13, r14, r15, r8, r9, r10, r11, r12, 3
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm1, xmm2, xmm5, xmm6, xmm0, 2
+    SPINLANE_SHA512_STEP r12, r13, r14, r15, r8, r9, r10, r11, 4
+    SPINLANE_SHA512_STEP r11, r12, r13, r14, r15, r8, r9, r10, 5
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm2, xmm3, xmm6, xmm7, xmm1, 4
+    SPINLANE_SHA512_STEP r10, r11, r12, r13, r14, r15, r8, r9, 6
+    SPINLANE_SHA512_STEP r9, r10, r11, r12, r13, r14, r15, r8, 7
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm3, xmm4, xmm7, xmm0, xmm2, 6
+    SPINLANE_SHA512_STEP r8, r9, r10, r11, r12, r13, r14, r15, 8
+    SPINLANE_SHA512_STEP r15, r8, r9, r10, r11, r12, r13, r14, 9
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm4, xmm5, xmm0, xmm1, xmm3, 8
+    SPINLANE_SHA512_STEP r14, r15, r8, r9, r10, r11, r12, r13, 10
+    SPINLANE_SHA512_STEP r13, r14, r15, r8, r9, r10, r11, r12, 11
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm5, xmm6, xmm1, xmm2, xmm4, 10
+    SPINLANE_SHA512_STEP r12, r13, r14, r15, r8, r9, r10, r11, 12
+    SPINLANE_SHA512_STEP r11, r12, r13, r14, r15, r8, r9, r10, 13
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm6, xmm7, xmm2, xmm3, xmm5, 12
+    SPINLANE_SHA512_STEP r10, r11, r12, r13, r14, r15, r8, r9, 14
+    SPINLANE_SHA512_STEP r9, r10, r11, r12, r13, r14, r15, r8, 15
+    SPINLANE_SHA512_TWO_WORDS \schedule, xmm7, xmm0, xmm3, xmm4, xmm6, 14
 .endm
 
     .text
@@ -97,48 +128,10 @@ spinlane_sha512_blocks:
     mov esi, 4
 2:
     add rdi, 128
-    SPINLANE_SHA512_STEP r8, r9, r10, r11, r12, r13, r14, r15, 0
-    SPINLANE_SHA512_STEP r15, r8, r9, r10, r11, r12, r13, r14, 1
-    SPINLANE_SHA512_TWO_WORDS xmm0, xmm1, xmm4, xmm5, xmm7, 0
-    SPINLANE_SHA512_STEP r14, r15, r8, r9, r10, r11, r12, r13, 2
-    SPINLANE_SHA512_STEP r13, r14, r15, r8, r9, r10, r11, r12, 3
-    SPINLANE_SHA512_TWO_WORDS xmm1, xmm2, xmm5, xmm6, xmm0, 2
-    SPINLANE_SHA512_STEP r12, r13, r14, r15, r8, r9, r10, r11, 4
-    SPINLANE_SHA512_STEP r11, r12, r13, r14, r15, r8, r9, r10, 5
-    SPINLANE_SHA512_TWO_WORDS xmm2, xmm3, xmm6, xmm7, xmm1, 4
-    SPINLANE_SHA512_STEP r10, r11, r12, r13, r14, r15, r8, r9, 6
-    SPINLANE_SHA512_STEP r9, r10, r11, r12, r13, r14, r15, r8, 7
-    SPINLANE_SHA512_TWO_WORDS xmm3, xmm4, xmm7, xmm0, xmm2, 6
-    SPINLANE_SHA512_STEP r8, r9, r10, r11, r12, r13, r14, r15, 8
-    SPINLANE_SHA512_STEP r15, r8, r9, r10, r11, r12, r13, r14, 9
-    SPINLANE_SHA512_TWO_WORDS xmm4, xmm5, xmm0, xmm1, xmm3, 8
-    SPINLANE_SHA512_STEP r14, r15, r8, r9, r10, r11, r12, r13, 10
-    SPINLANE_SHA512_STEP r13, r14, r15, r8, r9, r10, r11, r12, 11
-    SPINLANE_SHA512_TWO_WORDS xmm5, xmm6, xmm1, xmm2, xmm4, 10
-    SPINLANE_SHA512_STEP r12, r13, r14, r15, r8, r9, r10, r11, 12
-    SPINLANE_SHA512_STEP r11, r12, r13, r14, r15, r8, r9, r10, 13
-    SPINLANE_SHA512_TWO_WORDS xmm6, xmm7, xmm2, xmm3, xmm5, 12
-    SPINLANE_SHA512_STEP r10, r11, r12, r13, r14, r15, r8, r9, 14
-    SPINLANE_SHA512_STEP r9, r10, r11, r12, r13, r14, r15, r8, 15
-    SPINLANE_SHA512_TWO_WORDS xmm7, xmm0, xmm3, xmm4, xmm6, 14
+    SPINLANE_SHA512_SIXTEEN 1
     dec esi
     jnz 2b
-    SPINLANE_SHA512_STEP r8, r9, r10, r11, r12, r13, r14, r15, 0
-    SPINLANE_SHA512_STEP r15, r8, r9, r10, r11, r12, r13, r14, 1
-    SPINLANE_SHA512_STEP r14, r15, r8, r9, r10, r11, r12, r13, 2
-    SPINLANE_SHA512_STEP r13, r14, r15, r8, r9, r10, r11, r12, 3
-    SPINLANE_SHA512_STEP r12, r13, r14, r15, r8, r9, r10, r11, 4
-    SPINLANE_SHA512_STEP r11, r12, r13, r14, r15, r8, r9, r10, 5
-    SPINLANE_SHA512_STEP r10, r11, r12, r13, r14, r15, r8, r9, 6
-    SPINLANE_SHA512_STEP r9, r10, r11, r12, r13, r14, r15, r8, 7
-    SPINLANE_SHA512_STEP r8, r9, r10, r11, r12, r13, r14, r15, 8
-    SPINLANE_SHA512_STEP r15, r8, r9, r10, r11, r12, r13, r14, 9
-    SPINLANE_SHA512_STEP r14, r15, r8, r9, r10, r11, r12, r13, 10
-    SPINLANE_SHA512_STEP r13, r14, r15, r8, r9, r10, r11, r12, 11
-    SPINLANE_SHA512_STEP r12, r13, r14, r15, r8, r9, r10, r11, 12
-    SPINLANE_SHA512_STEP r11, r12, r13, r14, r15, r8, r9, r10, 13
-    SPINLANE_SHA512_STEP r10, r11, r12, r13, r14, r15, r8, r9, 14
-    SPINLANE_SHA512_STEP r9, r10, r11, r12, r13, r14, r15, r8, 15
+    SPINLANE_SHA512_SIXTEEN 0
     mov rdi, [rsp + 128]
     add r8, [rdi + 0]
     mov [rdi + 0], r8
