@@ -9,6 +9,7 @@ mod adopt;
 mod aead;
 mod device;
 mod ops;
+mod pair;
 mod process;
 #[cfg(feature = "null")]
 mod raw_loop;

@@ -16,14 +16,15 @@ pub(crate) use memory::DmaMemory;
 pub(crate) use session::{AeadSession, AeadSessionPool, takes};
 
 use std::mem::ManuallyDrop;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::Arc;
 
 use dpdk_sys as sys;
 use spinlane_cryptodev::aead;
 
-use super::ops::{NOT_PROCESSED, Pool, SUCCESS, head_of};
-use super::{QueuePairId, QueuePairs, Running, errno, unique_name};
+use super::ops::{NOT_PROCESSED, SUCCESS, head_of};
+use super::pair::{Objects, RawPair};
+use super::{QueuePairs, Running};
 
 /// Ops per call of the driver.
 const BURST: usize = 64;
@@ -49,14 +50,7 @@ struct Held {
 
 /// A queue pair of a device, which nobody else uses, its objects, and the ops that they stand for.
 pub(crate) struct RawAead {
-    device: u8,
-    queue_pair: u16,
-    /// Taken when this is dropped.
-    id: Option<QueuePairId>,
-    home: Arc<QueuePairs>,
-    _running: Running,
-    pool: ManuallyDrop<Pool>,
-    objects: Box<[NonNull<sys::rte_crypto_op>]>,
+    pair: RawPair,
     held: ManuallyDrop<Box<[Held]>>,
     free: Vec<u32>,
     staged: Vec<*mut sys::rte_crypto_op>,
@@ -64,7 +58,6 @@ pub(crate) struct RawAead {
     returned: Box<[*mut sys::rte_crypto_op; BURST]>,
     /// Where in an object its number lies.
     index_at: usize,
-    with_device: usize,
 }
 
 impl RawAead {
@@ -77,56 +70,36 @@ impl RawAead {
         home: &Arc<QueuePairs>,
         count: u16,
     ) -> Result<Self, Option<i32>> {
-        let name = unique_name("aead");
-        // SAFETY: the name is copied; EAL runs.
-        let pool = unsafe {
-            sys::rte_crypto_op_pool_create(
-                name.as_ptr(),
-                sys::RTE_CRYPTO_OP_TYPE_SYMMETRIC,
-                u32::from(count),
-                0,
-                sys::shim_aead_private(),
-                home.device().socket(running),
-            )
+        let objects = Objects {
+            name: "aead",
+            kind: sys::RTE_CRYPTO_OP_TYPE_SYMMETRIC,
+            // SAFETY: returns a constant.
+            private_len: unsafe { sys::shim_aead_private() },
+            alloc: sys::shim_sym_op_alloc,
+            count,
         };
-        let pool = Pool(NonNull::new(pool).ok_or_else(|| Some(errno()))?);
-        let mut taken = vec![ptr::null_mut(); usize::from(count)];
-        // SAFETY: the pool has `count` objects, and `taken` room for them.
-        let got = unsafe { sys::shim_sym_op_alloc(pool.0.as_ptr(), taken.as_mut_ptr(), count) };
-        let objects: Box<[_]> = taken.into_iter().filter_map(NonNull::new).collect();
-        if got != count || objects.len() != usize::from(count) {
-            return Err(Some(libc::ENOMEM));
-        }
-        for (index, object) in (0..).zip(&objects) {
+        let pair = RawPair::new(running, home, &objects, |object, index| {
             // SAFETY: the object is ours, with the private data that it takes.
             unsafe { sys::shim_aead_init(object.as_ptr(), index) }
-        }
-        let id = home.take().ok_or(None)?;
+        })?;
         let held: Box<[Held]> = std::iter::repeat_with(Held::default)
-            .take(objects.len())
+            .take(usize::from(count))
             .collect();
         Ok(Self {
-            device: id.device.id,
-            queue_pair: id.index,
-            id: Some(id),
-            home: Arc::clone(home),
-            _running: running.clone(),
-            pool: ManuallyDrop::new(pool),
+            pair,
             held: ManuallyDrop::new(held),
             // The lowest on top: few ops keep to little memory.
             free: (0..u32::from(count)).rev().collect(),
-            staged: Vec::with_capacity(objects.len()),
+            staged: Vec::with_capacity(usize::from(count)),
             returned: Box::new([ptr::null_mut(); BURST]),
             // SAFETY: returns a constant.
             index_at: unsafe { sys::shim_aead_index_at() },
-            with_device: 0,
-            objects,
         })
     }
 
     /// Ops that the device has.
     pub(crate) fn with_device(&self) -> usize {
-        self.with_device
+        self.pair.with_device()
     }
 
     /// Ops that wait to be submitted.
@@ -177,7 +150,7 @@ impl RawAead {
             nonce: op.nonce().as_ptr(),
             aad: aad.as_ptr(),
         };
-        let object = self.objects[index as usize].as_ptr();
+        let object = self.pair.objects()[index as usize].as_ptr();
         // SAFETY: the object is idle, and so ours. The buffer has `range` and a tag behind it, at most
         // 65,535 bytes in all, at an address that does not change while the op lies in `held`; nobody
         // borrows from the op until it is taken out of there. Nonce and associated data, of which there is
@@ -195,21 +168,8 @@ impl RawAead {
         mut refused: impl FnMut(Box<aead::Op>, u32),
     ) -> Option<usize> {
         let count = self.staged.len().min(max).min(BURST);
-        // SAFETY: `count` objects, ours until the device takes them; the queue pair is set up, and nobody
-        // else uses it (what `id` stands for).
-        let taken = unsafe {
-            sys::shim_enqueue_burst(
-                self.device,
-                self.queue_pair,
-                self.staged.as_mut_ptr(),
-                count as u16,
-            )
-        };
-        let taken = usize::from(taken).min(count);
-        if taken == 0 && count > 0 && errno() == libc::ENOTSUP {
-            return None;
-        }
-        self.with_device += taken;
+        // SAFETY: staged objects are ours until the device takes them, and set.
+        let taken = unsafe { self.pair.enqueue(&mut self.staged[..count]) }?;
         if taken == self.staged.len() {
             self.staged.clear();
         } else {
@@ -232,16 +192,8 @@ impl RawAead {
         max: usize,
         mut each: impl FnMut(Box<aead::Op>, u32, Ended),
     ) -> Option<usize> {
-        let max = max.min(BURST) as u16;
-        // SAFETY: room for `max` objects; see `submit`.
-        let count = unsafe {
-            let objects = self.returned.as_mut_ptr();
-            sys::shim_dequeue_burst(self.device, self.queue_pair, objects, max)
-        };
-        if count == 0 && errno() == libc::ENOTSUP {
-            return None;
-        }
-        for place in 0..usize::from(count.min(max)) {
+        let count = self.pair.dequeue(&mut self.returned[..max.min(BURST)])?;
+        for place in 0..count {
             let object = self.returned[place];
             // SAFETY: the device gives back what it was given, which is ours again.
             let ended = match u32::from(unsafe { head_of(object).status }) {
@@ -252,8 +204,7 @@ impl RawAead {
             };
             self.release(object, |op, session| each(op, session, ended));
         }
-        self.with_device -= usize::from(count);
-        Some(usize::from(count))
+        Some(count)
     }
 
     /// Takes all staged ops back; `each` gets them and their sessions.
@@ -285,21 +236,10 @@ impl RawAead {
 
 impl Drop for RawAead {
     fn drop(&mut self) {
-        if self.with_device > 0 {
-            // The device may write to them still: objects and buffers stay, and nobody else gets the queue
-            // pair. Its owner says so aloud.
-            return;
-        }
-        let mut objects: Vec<_> = self.objects.iter().map(|object| object.as_ptr()).collect();
-        // SAFETY: every object is ours, and used no more.
-        unsafe { sys::shim_op_free(objects.as_mut_ptr(), objects.len() as u16) };
-        // SAFETY: each is dropped once, here.
-        unsafe {
-            ManuallyDrop::drop(&mut self.pool);
-            ManuallyDrop::drop(&mut self.held);
-        }
-        if let Some(id) = self.id.take() {
-            self.home.put(id);
+        // What the device has kept it may write to still: the buffers stay, as the objects do.
+        if self.pair.with_device() == 0 {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.held) };
         }
     }
 }

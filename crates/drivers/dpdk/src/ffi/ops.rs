@@ -9,13 +9,13 @@
 //! only its state here says so: no function touches the memory of one that the device has.
 
 use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
 
-use super::{QueuePairId, QueuePairs, Running, Session, errno, unique_name};
+use super::pair::{Objects, RawPair};
+use super::{QueuePairs, Running, Session};
 
 /// Ops per call of the driver.
 pub(crate) const BURST: usize = 32;
@@ -83,17 +83,9 @@ pub(crate) enum Spoil {
 
 /// A queue pair of a device, which nobody else uses, and its ops.
 pub(crate) struct RawQueuePair {
-    device: u8,
-    queue_pair: u16,
-    /// Taken when this is dropped.
-    id: Option<QueuePairId>,
-    home: Arc<QueuePairs>,
-    _running: Running,
-    pool: ManuallyDrop<Pool>,
-    ops: Box<[NonNull<sys::rte_crypto_op>]>,
+    pair: RawPair,
     states: Box<[State]>,
     staged: VecDeque<*mut sys::rte_crypto_op>,
-    with_device: usize,
 }
 
 impl RawQueuePair {
@@ -106,53 +98,32 @@ impl RawQueuePair {
         home: &Arc<QueuePairs>,
         count: u16,
     ) -> Result<Self, Option<i32>> {
-        let name = unique_name("op");
-        // SAFETY: the name is copied; EAL runs.
-        let pool = unsafe {
-            sys::rte_crypto_op_pool_create(
-                name.as_ptr(),
-                sys::RTE_CRYPTO_OP_TYPE_UNDEFINED,
-                u32::from(count),
-                0,
-                PRIVATE_LEN,
-                home.device().socket(running),
-            )
+        let objects = Objects {
+            name: "op",
+            kind: sys::RTE_CRYPTO_OP_TYPE_UNDEFINED,
+            private_len: PRIVATE_LEN,
+            alloc: sys::shim_op_alloc,
+            count,
         };
-        let pool = Pool(NonNull::new(pool).ok_or_else(|| Some(errno()))?);
-        let mut taken = vec![ptr::null_mut(); usize::from(count)];
-        // SAFETY: the pool has `count` ops, and `taken` room for them.
-        let got = unsafe { sys::shim_op_alloc(pool.0.as_ptr(), taken.as_mut_ptr(), count) };
-        let ops: Box<[_]> = taken.into_iter().filter_map(NonNull::new).collect();
-        if got != count || ops.len() != usize::from(count) {
-            return Err(Some(libc::ENOMEM));
-        }
-        for (index, op) in (0..).zip(&ops) {
+        let pair = RawPair::new(running, home, &objects, |op, index| {
             let area = Area {
                 index,
                 input: [0; AREA_LEN],
                 output: [0; AREA_LEN],
             };
             // SAFETY: the op is ours, and its private data has room for an aligned area.
-            unsafe { area_of(*op).write(area) };
-        }
-        let id = home.take().ok_or(None)?;
+            unsafe { area_of(op).write(area) };
+        })?;
         Ok(Self {
-            device: id.device.id,
-            queue_pair: id.index,
-            id: Some(id),
-            home: Arc::clone(home),
-            _running: running.clone(),
-            pool: ManuallyDrop::new(pool),
-            states: vec![State::Idle; ops.len()].into(),
-            staged: VecDeque::with_capacity(ops.len()),
-            with_device: 0,
-            ops,
+            states: vec![State::Idle; usize::from(count)].into(),
+            staged: VecDeque::with_capacity(usize::from(count)),
+            pair,
         })
     }
 
     /// Ops that the device has.
     pub(crate) fn with_device(&self) -> usize {
-        self.with_device
+        self.pair.with_device()
     }
 
     /// Ops that wait to be submitted.
@@ -228,26 +199,15 @@ impl RawQueuePair {
             // SAFETY: a staged op is ours.
             unsafe { head_of(*op).status = NOT_PROCESSED }
         }
-        // SAFETY: `count` ops, ours until the device takes them; the queue pair is set up, and nobody
-        // else uses it (what `id` stands for). `count` is at most BURST.
-        let taken = unsafe {
-            sys::shim_enqueue_burst(
-                self.device,
-                self.queue_pair,
-                front.as_mut_ptr(),
-                count as u16,
-            )
-        };
-        let taken = usize::from(taken).min(count);
-        if taken == 0 && count > 0 && errno() == libc::ENOTSUP {
+        // SAFETY: staged ops are ours until the device takes them, and set.
+        let Some(taken) = (unsafe { self.pair.enqueue(&mut front[..count]) }) else {
             return Submitted::Stopped;
-        }
+        };
         for op in self.staged.drain(..taken) {
             // SAFETY: only `index` is read, which no device writes.
             let index = unsafe { index_of(op) };
             self.states[index as usize] = State::Device;
         }
-        self.with_device += taken;
         if let (true, Some(&next)) = (taken < count, self.staged.front())
             // SAFETY: refused, it is still ours.
             && !matches!(unsafe { head_of(next).status }, SUCCESS | NOT_PROCESSED)
@@ -264,20 +224,13 @@ impl RawQueuePair {
     /// Takes at most `max` ops back, one burst at most; `None` if the device is stopped.
     pub(crate) fn collect(&mut self, max: usize, done: &mut [Finished; BURST]) -> Option<usize> {
         let mut ops = [ptr::null_mut(); BURST];
-        let max = max.min(BURST) as u16;
-        // SAFETY: room for `max` ops; see `submit`.
-        let count =
-            unsafe { sys::shim_dequeue_burst(self.device, self.queue_pair, ops.as_mut_ptr(), max) };
-        if count == 0 && errno() == libc::ENOTSUP {
-            return None;
-        }
-        for (&op, done) in ops.iter().zip(&mut *done).take(usize::from(count)) {
+        let count = self.pair.dequeue(&mut ops[..max.min(BURST)])?;
+        for (&op, done) in ops.iter().zip(&mut *done).take(count) {
             // SAFETY: the device gives back what it was given, which is ours again.
             (done.index, done.success) = unsafe { (index_of(op), head_of(op).status == SUCCESS) };
             self.states[done.index as usize] = State::Idle;
         }
-        self.with_device -= usize::from(count);
-        Some(usize::from(count))
+        Some(count)
     }
 
     /// The result of op `index` in `len` bytes; meaningful after a success.
@@ -329,13 +282,13 @@ impl RawQueuePair {
     /// Its ops, all idle, for who calls DPDK without this type.
     #[cfg(feature = "null")]
     pub(super) fn pointers(&self) -> Vec<*mut sys::rte_crypto_op> {
-        self.ops.iter().map(|op| op.as_ptr()).collect()
+        self.pair.objects().iter().map(|op| op.as_ptr()).collect()
     }
 
     /// Numbers of its device and itself.
     #[cfg(feature = "null")]
     pub(super) fn numbers(&self) -> (u8, u16) {
-        (self.device, self.queue_pair)
+        self.pair.numbers()
     }
 
     /// Makes the op that was staged last one that no device can run.
@@ -364,35 +317,7 @@ impl RawQueuePair {
     fn idle(&self, index: u32) -> NonNull<sys::rte_crypto_op> {
         let index = index as usize;
         assert!(self.states[index] == State::Idle, "op {index} is in use");
-        self.ops[index]
-    }
-}
-
-impl Drop for RawQueuePair {
-    fn drop(&mut self) {
-        if self.with_device > 0 {
-            // The device may write to them still: their memory stays, and nobody else gets the queue
-            // pair. Its owner says so aloud.
-            return;
-        }
-        let mut ops: Vec<_> = self.ops.iter().map(|op| op.as_ptr()).collect();
-        // SAFETY: every op is ours, and used no more.
-        unsafe { sys::shim_op_free(ops.as_mut_ptr(), ops.len() as u16) };
-        // SAFETY: dropped once, here.
-        unsafe { ManuallyDrop::drop(&mut self.pool) };
-        if let Some(id) = self.id.take() {
-            self.home.put(id);
-        }
-    }
-}
-
-/// A pool of ops, all of which are back when it goes.
-pub(super) struct Pool(pub(super) NonNull<sys::rte_mempool>);
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // SAFETY: ours; nobody has an op of it.
-        unsafe { sys::rte_mempool_free(self.0.as_ptr()) }
+        self.pair.objects()[index]
     }
 }
 
