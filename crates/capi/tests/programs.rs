@@ -6,7 +6,7 @@ mod support;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -163,31 +163,39 @@ impl Running {
         running
     }
 
+    /// Ends it; what it logged. Nothing at a second call.
     fn stop(&mut self) -> String {
-        // SAFETY: a signal to our own child, which has not been waited for.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        let Some(log) = self.log.take() else {
+            return String::new();
+        };
+        if let Ok(None) = self.child.try_wait() {
+            // SAFETY: a signal to our own child, which has not been waited for.
+            unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        }
         let _ = self.child.wait();
-        self.log
-            .take()
-            .map(|log| log.join().unwrap())
-            .unwrap_or_default()
+        log.join().unwrap()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop();
+        let log = self.stop();
+        if std::thread::panicking() {
+            eprintln!("{log}");
+        }
     }
 }
 
 /// A port that nobody listens on, another at each call. Below those that the kernel gives to clients
 /// (32768 and above, ip_local_port_range in ip(7)), one of which might take it before the server does.
+/// It is tried by connecting: a listener of ours would live on in the child that another test is just
+/// starting, until that child's exec, and be taken for the server.
 fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + (std::process::id() % 10_000) as u16;
     loop {
         let port = first + TRIED.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
