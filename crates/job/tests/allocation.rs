@@ -2,35 +2,14 @@
 //! Without the test harness, since the allocator counts for all threads, and the harness's main thread
 //! allocates when it likes.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::System;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use spinlane_job::{self as job, Job, WaitCtx, init_thread, pool_stats};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        LIVE_BYTES.fetch_add(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn round(ctx: &Rc<WaitCtx>, paused: &mut Vec<Rc<Job>>, jobs: usize) {
     for _ in 0..jobs {
@@ -53,7 +32,7 @@ fn round(ctx: &Rc<WaitCtx>, paused: &mut Vec<Rc<Job>>, jobs: usize) {
 
 /// Bytes still allocated after a thread that ran `jobs` jobs has ended.
 fn left_by_thread(jobs: usize) -> isize {
-    let before = LIVE_BYTES.load(Relaxed);
+    let region = Region::new(ALLOCATOR);
     std::thread::spawn(move || {
         init_thread(jobs, jobs).unwrap();
         round(&WaitCtx::new(), &mut Vec::new(), jobs);
@@ -61,7 +40,8 @@ fn left_by_thread(jobs: usize) -> isize {
     })
     .join()
     .unwrap();
-    LIVE_BYTES.load(Relaxed) - before
+    let change = region.change();
+    change.bytes_allocated as isize - change.bytes_deallocated as isize
 }
 
 fn mappings() -> usize {
@@ -75,15 +55,11 @@ fn main() {
     let ctx = WaitCtx::new();
     let mut paused = Vec::with_capacity(64);
     round(&ctx, &mut paused, 64);
-    let before = ALLOCATIONS.load(Relaxed);
+    let region = Region::new(ALLOCATOR);
     for _ in 0..100 {
         round(&ctx, &mut paused, 64);
     }
-    assert_eq!(
-        ALLOCATIONS.load(Relaxed) - before,
-        0,
-        "allocations after warm-up"
-    );
+    assert_eq!(region.change().allocations, 0, "allocations after warm-up");
 
     left_by_thread(2);
     let mapped = mappings();

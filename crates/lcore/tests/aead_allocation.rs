@@ -3,36 +3,10 @@
 #[path = "support/aead.rs"]
 mod device;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocation_counter::measure;
 use device::{Fate, Handle, fill, key};
 use spinlane_cryptodev::aead::{Algorithm, Burst, Direction, Status};
 use spinlane_lcore::{Config, HealthConfig, Lcore};
-
-struct Counting;
-
-thread_local! {
-    /// Of this thread: the harness's own allocates when it likes.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn nothing_is_allocated_per_op_after_warm_up() {
@@ -67,9 +41,8 @@ fn nothing_is_allocated_per_op_after_warm_up() {
         };
         let fates = [Fate::Right, Fate::Undone];
         (0..4).for_each(|number| turn(fates[number % 2]));
-        let before = ALLOCATIONS.get();
-        (0..1000).for_each(|number| turn(fates[number % 2]));
-        assert_eq!(ALLOCATIONS.get() - before, 0, "inline: {inline}");
+        let allocated = measure(|| (0..1000).for_each(|number| turn(fates[number % 2])));
+        assert_eq!(allocated.count_total, 0, "inline: {inline}");
         let counts = lcore.stats().aead.remove(0).counts;
         assert!(counts.completed > 0 && counts.fallback > 0 && counts.refused > 0);
     }

@@ -2,36 +2,11 @@
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::rc::Rc;
 
+use allocation_counter::measure;
 use spinlane_cryptodev::OpStatus;
 use support::{Bench, Session};
-
-struct Counting;
-
-thread_local! {
-    /// Of this thread: the harness's own allocates when it likes.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Runs every session's job of two ops to its end; every fifth is closed in flight, every
 /// seventh abandoned.
@@ -63,30 +38,22 @@ fn round(bench: &Bench, sessions: &[Rc<Session>]) {
 
 #[test]
 fn nothing_is_allocated_per_op_after_warm_up() {
-    let before = ALLOCATIONS.get();
-    drop(std::hint::black_box(Box::new(1)));
-    assert_eq!(ALLOCATIONS.get() - before, 1, "allocations are counted");
-
     let bench = Bench::new(8);
     bench.device.release(1 << 40);
     let sessions = bench.sessions(40);
     for session in &sessions {
         session.records.set(false);
     }
-    for turn in 0..10 {
-        bench
-            .device
-            .answer_with([OpStatus::Success, OpStatus::Error][turn % 2]);
-        round(&bench, &sessions);
-    }
-    let before = ALLOCATIONS.get();
-    for turn in 0..1000 {
-        bench
-            .device
-            .answer_with([OpStatus::Success, OpStatus::Error][turn % 2]);
-        round(&bench, &sessions);
-    }
-    assert_eq!(ALLOCATIONS.get() - before, 0, "allocations after warm-up");
+    let turns = |count| {
+        for turn in 0..count {
+            let status = [OpStatus::Success, OpStatus::Error][turn % 2];
+            bench.device.answer_with(status);
+            round(&bench, &sessions);
+        }
+    };
+    turns(10);
+    let allocated = measure(|| turns(1000));
+    assert_eq!(allocated.count_total, 0, "allocations after warm-up");
     let channel = bench.lcore.stats().channels.remove(0);
     let counts = channel.counts;
     assert!(counts.completed > 0 && counts.refused > 0);

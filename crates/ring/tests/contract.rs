@@ -2,40 +2,12 @@
 //! dropping, and no allocation.
 #![cfg(not(loom))]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use allocation_counter::measure;
 use spinlane_ring::{Burst, CapacityError, Consumer, Full, MAX_CAPACITY, Producer, ring};
-
-/// The system's allocator, counting this thread's calls.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; the counter is a
-// constant-initialised thread-local without a destructor, so it allocates
-// nothing itself.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.set(CALLS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        CALLS.set(CALLS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_capacity_that_is_no_power_of_two_names_the_one_that_is() {
@@ -170,16 +142,17 @@ fn nothing_is_allocated_after_creation() {
     let (mut producer, mut consumer) = ring(8).unwrap();
     let mut burst = VecDeque::with_capacity(32);
     let mut popped = VecDeque::with_capacity(32);
-    let before = CALLS.get();
-    for round in 0..1000 {
-        burst.extend(round..round + 10);
-        producer.push_burst(&mut burst);
-        popped.extend(consumer.pop_burst(3));
-        popped.extend(consumer.pop());
-        let _ = producer.push(round);
-        popped.extend(consumer.pop_burst(32));
-        burst.clear();
-        popped.clear();
-    }
-    assert_eq!(CALLS.get(), before);
+    let allocated = measure(|| {
+        for round in 0..1000 {
+            burst.extend(round..round + 10);
+            producer.push_burst(&mut burst);
+            popped.extend(consumer.pop_burst(3));
+            popped.extend(consumer.pop());
+            let _ = producer.push(round);
+            popped.extend(consumer.pop_burst(32));
+            burst.clear();
+            popped.clear();
+        }
+    });
+    assert_eq!(allocated.count_total, 0);
 }

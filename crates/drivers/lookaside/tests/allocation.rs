@@ -3,33 +3,15 @@
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::alloc::System;
 
 use spinlane_cryptodev::{OpBurst, OpStatus};
 use spinlane_driver_soft::SoftDevice;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{NOW_NS, on_strings, open, ops, settings, wait_until};
 
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
     // X25519 by aws-lc, the one inner device that allocates nothing anywhere.
@@ -53,7 +35,7 @@ fn main() {
         }
     };
     rounds(20);
-    let before = ALLOCATIONS.load(Relaxed);
+    let region = Region::new(ALLOCATOR);
     rounds(200);
-    assert_eq!(ALLOCATIONS.load(Relaxed), before);
+    assert_eq!(region.change().allocations, 0);
 }

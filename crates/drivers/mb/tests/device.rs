@@ -1,41 +1,14 @@
 //! The device by its public face: settings, threads, allocations.
 
-#![allow(unsafe_code)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::thread;
 
+use allocation_counter::measure;
 use spinlane_cryptodev::test_keys::{der, p256, rsa};
 use spinlane_cryptodev::{
     Capabilities, Device, DeviceError, Key, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig,
     Request, Token,
 };
 use spinlane_driver_mb::{MbDevice, Options};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting per thread.
-struct Counting;
-
-// SAFETY: passes every call on to the system's allocator, unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// The device, or `None` where the machine has no lanes: the test says so and ends.
 fn device() -> Option<MbDevice> {
@@ -159,8 +132,6 @@ fn bursts_allocate_nothing_once_warm() {
         std::mem::swap(&mut ops, &mut done);
     };
     round();
-    let before = ALLOCATIONS.get();
-    round();
-    round();
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    let allocated = measure(|| (0..2).for_each(|_| round()));
+    assert_eq!(allocated.count_total, 0);
 }
