@@ -70,6 +70,14 @@ impl Eddsa {
         DigestCtx::start(&key.context.inner, &key.inner, init, None, params)
     }
 
+    /// The default provider's context of this operation, or one that signs, which is put in `fresh`.
+    fn signing_ctx<'a>(&'a self, fresh: &'a mut Option<DigestCtx>) -> Option<&'a DigestCtx> {
+        if self.delegate.is_none() {
+            *fresh = self.inner_ctx(ffi::EVP_DigestSignInit_ex, Params::NONE);
+        }
+        self.delegate.as_ref().or(fresh.as_ref())
+    }
+
     /// Begins an operation with `key`, or with the last one; `init` is the default provider's way to
     /// begin it, if it does it.
     fn start(
@@ -125,16 +133,9 @@ impl Eddsa {
                 offload(&request, &mut signature[..SIGNATURE_LEN]).then_some(SIGNATURE_LEN)
             });
         }
-        let fresh;
-        let ctx = match &self.delegate {
-            Some(ctx) => ctx,
-            None => {
-                let Some(ctx) = self.inner_ctx(ffi::EVP_DigestSignInit_ex, Params::NONE) else {
-                    return false;
-                };
-                fresh = ctx;
-                &fresh
-            }
+        let mut fresh = None;
+        let Some(ctx) = self.signing_ctx(&mut fresh) else {
+            return false;
         };
         count_delegated(Delegated::Sign);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
@@ -146,16 +147,9 @@ impl Eddsa {
     /// # Safety
     /// `params` is the caller's parameter array.
     unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
-        let fresh;
-        let ctx = match &self.delegate {
-            Some(ctx) => ctx,
-            None => {
-                let Some(ctx) = self.inner_ctx(ffi::EVP_DigestSignInit_ex, Params::NONE) else {
-                    return false;
-                };
-                fresh = ctx;
-                &fresh
-            }
+        let mut fresh = None;
+        let Some(ctx) = self.signing_ctx(&mut fresh) else {
+            return false;
         };
         // SAFETY: live context; the array is handed on as it came.
         unsafe { openssl_sys::EVP_PKEY_CTX_get_params(ctx.key_ctx(), params) > 0 }
