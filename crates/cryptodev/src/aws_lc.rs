@@ -22,7 +22,7 @@ pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
 pub(crate) use ed25519::Ed25519;
 pub use fork::{fork_generation, watch_forks};
 pub(crate) use rsa::{Rsa, RsaFault};
-pub(crate) use sha::{Sha256, sha512_compress};
+pub(crate) use sha::{sha256_compress, sha512_compress};
 
 /// Fills `out` with random bytes from aws-lc's generator, which is safe across fork.
 pub(crate) fn random(out: &mut [u8]) {

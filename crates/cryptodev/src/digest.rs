@@ -9,17 +9,13 @@ mod hmac;
 
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
-use crate::aws_lc::Sha256;
-use crate::sha512::{self, Sha512};
+use crate::sha2::{SHA256_START, Sha256};
+use crate::sha512::{SHA384_START, SHA512_START, Sha512};
 
 pub use hmac::HmacKey;
 
 /// Longest digest in bytes.
 pub const MAX_DIGEST_LEN: usize = 64;
-/// Longest block in bytes.
-const MAX_BLOCK_LEN: usize = 128;
 
 /// A digest algorithm of FIPS 180-4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,41 +76,15 @@ enum Running {
     Sha512(Sha512),
 }
 
-/// A digest's state between two blocks.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-enum MidState {
-    Sha256([u32; 8]),
-    Sha512(sha512::State),
-}
-
 impl Hasher {
     /// A fresh one.
     pub fn new(digest: Digest) -> Self {
         let running = match digest {
-            Digest::Sha256 => Running::Sha256(Sha256::new()),
-            Digest::Sha384 => Running::Sha512(Sha512::after(sha512::SHA384_START, 0)),
-            Digest::Sha512 => Running::Sha512(Sha512::after(sha512::SHA512_START, 0)),
+            Digest::Sha256 => Running::Sha256(Sha256::after(SHA256_START, 0)),
+            Digest::Sha384 => Running::Sha512(Sha512::after(SHA384_START, 0)),
+            Digest::Sha512 => Running::Sha512(Sha512::after(SHA512_START, 0)),
         };
         Self { digest, running }
-    }
-
-    /// One that has taken in the one block that led to `state`, a state of `digest`.
-    fn after_block(digest: Digest, state: &MidState) -> Self {
-        let running = match state {
-            MidState::Sha256(state) => Running::Sha256(Sha256::after_block(*state)),
-            MidState::Sha512(state) => {
-                Running::Sha512(Sha512::after(*state, sha512::BLOCK_LEN as u64))
-            }
-        };
-        Self { digest, running }
-    }
-
-    /// The state; nothing may have been taken in but whole blocks.
-    fn mid_state(&self) -> MidState {
-        match &self.running {
-            Running::Sha256(sha) => MidState::Sha256(sha.state()),
-            Running::Sha512(sha) => MidState::Sha512(sha.state()),
-        }
     }
 
     /// Its algorithm.

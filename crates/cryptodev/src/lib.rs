@@ -41,6 +41,7 @@ mod key;
 mod op;
 pub mod padding;
 pub mod random;
+mod sha2;
 mod sha512;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;

@@ -9,7 +9,7 @@
 
 mod kernel;
 
-use crate::aws_lc::cleanse;
+use crate::sha2::{self, Sha2, Word};
 
 pub(crate) use kernel::Lanes;
 
@@ -17,11 +17,9 @@ pub(crate) use kernel::Lanes;
 pub(crate) const BLOCK_LEN: usize = 128;
 /// Blocks that a [`Batch`] compresses at once.
 pub(crate) const LANES: usize = 8;
-/// Bytes in which a message's length is put behind it.
-const LENGTH_LEN: usize = 16;
 
 /// A state between two blocks.
-pub(crate) type State = [u64; 8];
+pub(crate) type State = sha2::State<u64>;
 
 /// Where SHA-384 starts (section 5.3.4).
 pub(crate) const SHA384_START: State = [
@@ -47,124 +45,17 @@ pub(crate) const SHA512_START: State = [
     0x5be0_cd19_137e_2179,
 ];
 
-/// A running hash. Wiped on drop.
-#[derive(Clone)]
-pub(crate) struct Sha512 {
-    state: State,
-    /// The bytes of a block that is not full yet.
-    block: [u8; BLOCK_LEN],
-    /// Bytes taken in.
-    len: u64,
-}
+/// SHA-512, and SHA-384 by its start.
+pub(crate) type Sha512 = Sha2<u64, BLOCK_LEN>;
 
-impl Sha512 {
-    /// One that has taken in the `len` bytes, whole blocks, that led to `state`.
-    pub(crate) fn after(state: State, len: u64) -> Self {
-        Self {
-            state,
-            block: [0; BLOCK_LEN],
-            len,
-        }
+impl Word<BLOCK_LEN> for u64 {
+    fn compress(state: &mut State, blocks: &[[u8; BLOCK_LEN]]) {
+        kernel::compress(state, blocks);
     }
 
-    /// Bytes of the block that is not full yet.
-    fn filled(&self) -> usize {
-        (self.len % BLOCK_LEN as u64) as usize
+    fn write(self, out: &mut [u8]) {
+        out.copy_from_slice(&self.to_be_bytes()[..out.len()]);
     }
-
-    /// Takes in `data`.
-    pub(crate) fn update(&mut self, mut data: &[u8]) {
-        let filled = self.filled();
-        self.len += data.len() as u64;
-        if filled != 0 {
-            let (head, rest) = data.split_at(data.len().min(BLOCK_LEN - filled));
-            self.block[filled..][..head.len()].copy_from_slice(head);
-            if filled + head.len() < BLOCK_LEN {
-                return;
-            }
-            kernel::compress(&mut self.state, &[self.block]);
-            data = rest;
-        }
-        let (blocks, rest) = data.as_chunks();
-        kernel::compress(&mut self.state, blocks);
-        self.block[..rest.len()].copy_from_slice(rest);
-    }
-
-    /// The state; nothing may have been taken in but whole blocks.
-    pub(crate) fn state(&self) -> State {
-        self.state
-    }
-
-    /// Writes as much of the hash as `out` takes, at most 64 bytes.
-    pub(crate) fn finish(&mut self, out: &mut [u8]) {
-        let filled = self.filled();
-        if !pad(&mut self.block, filled, self.len) {
-            kernel::compress(&mut self.state, &[self.block]);
-            self.block = [0; BLOCK_LEN];
-            put_length(&mut self.block, self.len);
-        }
-        kernel::compress(&mut self.state, &[self.block]);
-        write_state(&self.state, out);
-    }
-}
-
-impl Drop for Sha512 {
-    fn drop(&mut self) {
-        kernel::cleanse_words(&mut self.state);
-        cleanse(&mut self.block);
-    }
-}
-
-/// Writes as much of `state` as `out` takes, at most 64 bytes.
-pub(crate) fn write_state(state: &State, out: &mut [u8]) {
-    for (bytes, word) in out.chunks_mut(8).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes()[..bytes.len()]);
-    }
-}
-
-/// Makes `block` the one that ends a message of one block before and `rest` (section 5.1.2).
-/// False: they do not fit one.
-pub(crate) fn last_block(rest: &[u8], block: &mut [u8; BLOCK_LEN]) -> bool {
-    let Some(place) = block.get_mut(..rest.len()) else {
-        return false;
-    };
-    place.copy_from_slice(rest);
-    end_message(block, rest.len())
-}
-
-/// Ends a message of one block before and the `filled` first bytes of `block`. False: they do not
-/// fit one.
-pub(crate) fn end_message(block: &mut [u8; BLOCK_LEN], filled: usize) -> bool {
-    pad(block, filled, (BLOCK_LEN + filled) as u64)
-}
-
-/// Writes as much of the hash as `out` takes, at most 64 bytes: that of `state` after `block`, a
-/// message's last.
-pub(crate) fn finish_block(state: &State, block: &[u8; BLOCK_LEN], out: &mut [u8]) {
-    let mut state = *state;
-    kernel::compress(&mut state, std::slice::from_ref(block));
-    write_state(&state, out);
-    kernel::cleanse_words(&mut state);
-}
-
-/// Pads a block of `filled` bytes, the last of a message of `len`. False: the length did not fit,
-/// and belongs into another block.
-fn pad(block: &mut [u8; BLOCK_LEN], filled: usize, len: u64) -> bool {
-    let Some((end, rest)) = block[filled..].split_first_mut() else {
-        return false;
-    };
-    *end = 0x80;
-    rest.fill(0);
-    let fits = rest.len() >= LENGTH_LEN;
-    if fits {
-        put_length(block, len);
-    }
-    fits
-}
-
-fn put_length(block: &mut [u8; BLOCK_LEN], len: u64) {
-    let bits = u128::from(len) * 8;
-    block[BLOCK_LEN - LENGTH_LEN..].copy_from_slice(&bits.to_be_bytes());
 }
 
 /// Up to [`LANES`] states and a block for each. Wiped on drop.

@@ -1,19 +1,6 @@
-//! SHA-256 with its state inline, and SHA-512's compression function.
+//! The compression functions of SHA-256 and SHA-512.
 
 use aws_lc_sys as sys;
-
-/// A running SHA-256. Wiped on drop.
-#[derive(Clone)]
-pub(crate) struct Sha256(sys::SHA256_CTX);
-
-const SHA256_ZERO: sys::SHA256_CTX = sys::SHA256_CTX {
-    h: [0; 8],
-    Nl: 0,
-    Nh: 0,
-    data: [0; 64],
-    num: 0,
-    md_len: 0,
-};
 
 const SHA512_ZERO: sys::SHA512_CTX = sys::SHA512_CTX {
     h: [0; 8],
@@ -24,51 +11,15 @@ const SHA512_ZERO: sys::SHA512_CTX = sys::SHA512_CTX {
     md_len: 0,
 };
 
-impl Sha256 {
-    /// A fresh state.
-    pub(crate) fn new() -> Self {
-        let mut state = SHA256_ZERO;
-        // SAFETY: the context is ours; the function only writes it, and always returns 1.
-        unsafe { sys::SHA256_Init(&raw mut state) };
-        Self(state)
-    }
-
-    /// One that has taken in the one block that led to `state`.
-    pub(crate) fn after_block(state: [u32; 8]) -> Self {
-        let mut sha = Self::new();
-        (sha.0.h, sha.0.Nl) = (state, 8 * 64);
-        sha
-    }
-
-    /// The state; nothing may have been taken in but whole blocks.
-    pub(crate) fn state(&self) -> [u32; 8] {
-        self.0.h
-    }
-
-    /// Takes in `data`.
-    pub(crate) fn update(&mut self, data: &[u8]) {
-        // SAFETY: `new` initialised the state; `data` is valid for its length. Always returns 1.
-        unsafe { sys::SHA256_Update(&raw mut self.0, data.as_ptr().cast(), data.len()) };
-    }
-
-    /// Writes the digest to the first bytes of `out` and ends this state's use.
-    ///
-    /// # Panics
-    /// If `out` is shorter than the digest.
-    pub(crate) fn finish(&mut self, out: &mut [u8]) {
-        let out = &mut out[..32];
-        // SAFETY: `new` initialised the state; the function writes the 32 bytes that `out` was
-        // sliced to, and always returns 1.
-        unsafe { sys::SHA256_Final(out.as_mut_ptr(), &raw mut self.0) };
-    }
-}
-
-impl Drop for Sha256 {
-    fn drop(&mut self) {
-        let state = &mut self.0;
-        // SAFETY: the context is plain integers, for which all zeros is a value, and the
-        // pointer and length are those of a live one.
-        unsafe { sys::OPENSSL_cleanse((&raw mut *state).cast(), size_of_val(state)) };
+/// Takes `blocks` into a state of SHA-256.
+pub(crate) fn sha256_compress(state: &mut [u32; 8], blocks: &[[u8; 64]]) {
+    // Its assembly's loops end after a block, not before.
+    if !blocks.is_empty() {
+        // SAFETY: the function reads as many blocks as it is told that there are, at any alignment,
+        // and changes the state alone.
+        unsafe {
+            sys::SHA256_TransformBlocks(state.as_mut_ptr(), blocks.as_ptr().cast(), blocks.len());
+        }
     }
 }
 
@@ -81,6 +32,7 @@ pub(crate) fn sha512_compress(state: &mut [u64; 8], blocks: &[[u8; 128]]) {
         unsafe { sys::SHA512_Transform(&raw mut context, block.as_ptr()) };
     }
     *state = context.h;
-    // SAFETY: as for `Sha256`'s drop.
+    // SAFETY: the context is plain integers, for which all zeros is a value, and the pointer and
+    // length are those of a live one.
     unsafe { sys::OPENSSL_cleanse((&raw mut context).cast(), size_of_val(&context)) };
 }

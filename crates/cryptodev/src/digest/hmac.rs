@@ -2,20 +2,30 @@
 
 use std::fmt;
 
-use super::{Digest, Hasher, MAX_BLOCK_LEN, MAX_DIGEST_LEN, MidState};
-use crate::aws_lc::cleanse;
-use crate::sha512::{
-    BLOCK_LEN, Batch, LANES, Lanes, SHA384_START, SHA512_START, end_message, finish_block,
-    last_block, write_state,
-};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{Digest, MAX_DIGEST_LEN};
+use crate::sha2::{SHA256_START, Sha2, State, Word, end_message, finish_block, write_state};
+use crate::sha512::{self, Batch, LANES, Lanes, SHA384_START, SHA512_START};
 use crate::wiped::Wiped;
+
+/// Bytes of SHA-512's block.
+const LONG_BLOCK: usize = sha512::BLOCK_LEN;
 
 /// An HMAC key (RFC 2104), kept as the two digest states that already took it in. Wiped on drop.
 #[derive(Clone)]
 pub struct HmacKey {
     digest: Digest,
-    inner: MidState,
-    outer: MidState,
+    states: States,
+}
+
+/// States that have taken in one block: the inner hash's, the outer's.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+enum States {
+    /// SHA-256's.
+    Short(State<u32>, State<u32>),
+    /// SHA-384's and SHA-512's.
+    Long(State<u64>, State<u64>),
 }
 
 impl HmacKey {
@@ -30,44 +40,35 @@ impl HmacKey {
     pub fn each<const N: usize>(digest: Digest, keys: [&[u8]; N]) -> [Self; N] {
         const { assert!(2 * N <= LANES) };
         let start = match digest {
-            Digest::Sha256 => None,
-            Digest::Sha384 => Some(&SHA384_START),
-            Digest::Sha512 => Some(&SHA512_START),
+            Digest::Sha256 => return keys.map(|key| Self::one(digest, key)),
+            Digest::Sha384 => &SHA384_START,
+            Digest::Sha512 => &SHA512_START,
         };
-        let short = keys.iter().all(|key| key.len() <= BLOCK_LEN);
-        match start.zip(Lanes::detect()) {
-            Some((start, lanes)) if short => {
-                let states = in_lanes(lanes, start, keys);
-                states.map(|(inner, outer)| Self {
-                    digest,
-                    inner,
-                    outer,
-                })
+        let short = keys.iter().all(|key| key.len() <= LONG_BLOCK);
+        match Lanes::detect() {
+            Some(lanes) if short => {
+                in_lanes(lanes, start, keys).map(|states| Self { digest, states })
             }
             _ => keys.map(|key| Self::one(digest, key)),
         }
     }
 
     fn one(digest: Digest, key: &[u8]) -> Self {
-        let mut block = Wiped::<MAX_BLOCK_LEN>::ZEROS;
-        let block = &mut block[..digest.block_len()];
-        if key.len() > block.len() {
-            digest.hash(&[key], block);
-        } else {
-            block[..key.len()].copy_from_slice(key);
-        }
-        let mut after = |pad| {
-            let mut hasher = Hasher::new(digest);
-            block.iter_mut().for_each(|byte| *byte ^= pad);
-            hasher.update(block);
-            hasher.mid_state()
+        let states = match digest {
+            Digest::Sha256 => {
+                let (inner, outer) = key_states(digest, &SHA256_START, key);
+                States::Short(inner, outer)
+            }
+            Digest::Sha384 => {
+                let (inner, outer) = key_states(digest, &SHA384_START, key);
+                States::Long(inner, outer)
+            }
+            Digest::Sha512 => {
+                let (inner, outer) = key_states(digest, &SHA512_START, key);
+                States::Long(inner, outer)
+            }
         };
-        let inner = after(0x36);
-        Self {
-            digest,
-            inner,
-            outer: after(0x36 ^ 0x5c),
-        }
+        Self { digest, states }
     }
 
     /// Its digest.
@@ -82,39 +83,10 @@ impl HmacKey {
     /// If `out` is shorter than that.
     pub fn sign(&self, parts: &[&[u8]], out: &mut [u8]) {
         let out = &mut out[..self.digest.len()];
-        if self.sign_short(parts, out) {
-            return;
+        match &self.states {
+            States::Short(inner, outer) => sign(inner, outer, parts, out),
+            States::Long(inner, outer) => sign(inner, outer, parts, out),
         }
-        let mut inner = Hasher::after_block(self.digest, &self.inner);
-        parts.iter().for_each(|part| inner.update(part));
-        inner.finish(out);
-        let mut outer = Hasher::after_block(self.digest, &self.outer);
-        outer.update(out);
-        cleanse(out);
-        outer.finish(out);
-    }
-
-    /// The same over what fits the last block of a SHA-384 or SHA-512. False: it is none such.
-    fn sign_short(&self, parts: &[&[u8]], out: &mut [u8]) -> bool {
-        let (MidState::Sha512(inner), MidState::Sha512(outer)) = (&self.inner, &self.outer) else {
-            return false;
-        };
-        let (mut block, mut filled) = (Wiped::<BLOCK_LEN>::ZEROS, 0);
-        for part in parts {
-            let Some(place) = block.get_mut(filled..filled + part.len()) else {
-                return false;
-            };
-            place.copy_from_slice(part);
-            filled += part.len();
-        }
-        if !end_message(&mut block, filled) {
-            return false;
-        }
-        finish_block(inner, &block, out);
-        block[..out.len()].copy_from_slice(out);
-        end_message(&mut block, out.len());
-        finish_block(outer, &block, out);
-        true
     }
 
     /// HMACs of up to eight messages, each under its key and in the first [`Digest::len`] bytes
@@ -141,12 +113,12 @@ impl HmacKey {
         tags: &mut [Wiped<MAX_DIGEST_LEN>],
     ) -> bool {
         let mut batch = Batch::new();
-        let mut block = Wiped::<BLOCK_LEN>::ZEROS;
+        let mut block = Wiped::<LONG_BLOCK>::ZEROS;
         for (lane, (key, message)) in ops.iter().enumerate() {
-            let MidState::Sha512(inner) = &key.inner else {
+            let States::Long(inner, _) = &key.states else {
                 return false;
             };
-            if !last_block(message, &mut block) {
+            if !last_block(&[message], &mut block) {
                 return false;
             }
             batch.set(lane, inner, &block);
@@ -155,10 +127,10 @@ impl HmacKey {
         for (lane, ((key, _), tag)) in ops.iter().zip(&mut *tags).enumerate() {
             let tag = &mut tag[..key.digest.len()];
             write_state(&batch.state(lane), tag);
-            let MidState::Sha512(outer) = &key.outer else {
+            let States::Long(_, outer) = &key.states else {
                 return false;
             };
-            last_block(tag, &mut block);
+            last_block(&[tag], &mut block);
             batch.set(lane, outer, &block);
         }
         batch.run(lanes);
@@ -178,14 +150,64 @@ impl fmt::Debug for HmacKey {
     }
 }
 
+/// Inner and outer state of a key.
+fn key_states<W: Word<BLOCK>, const BLOCK: usize>(
+    digest: Digest,
+    start: &State<W>,
+    key: &[u8],
+) -> (State<W>, State<W>) {
+    let mut block = Wiped::<BLOCK>::ZEROS;
+    match block.get_mut(..key.len()) {
+        Some(place) => place.copy_from_slice(key),
+        None => digest.hash(&[key], &mut block[..]),
+    }
+    let mut after = |pad| {
+        block.iter_mut().for_each(|byte| *byte ^= pad);
+        let mut state = *start;
+        W::compress(&mut state, std::slice::from_ref(&block));
+        state
+    };
+    (after(0x36), after(0x36 ^ 0x5c))
+}
+
+/// The HMAC of `parts`, by the states of its key.
+fn sign<W: Word<BLOCK>, const BLOCK: usize>(
+    inner: &State<W>,
+    outer: &State<W>,
+    parts: &[&[u8]],
+    out: &mut [u8],
+) {
+    let mut block = Wiped::<BLOCK>::ZEROS;
+    if last_block(parts, &mut block) {
+        finish_block(inner, &block, out);
+    } else {
+        let mut inner = Sha2::after(*inner, BLOCK as u64);
+        parts.iter().for_each(|part| inner.update(part));
+        inner.finish(out);
+    }
+    // No longer than half a block: it fits.
+    last_block(&[out], &mut block);
+    finish_block(outer, &block, out);
+}
+
+/// Makes `block` the one that ends a message of one block before and `parts`. False: they do not
+/// fit one.
+fn last_block<const BLOCK: usize>(parts: &[&[u8]], block: &mut [u8; BLOCK]) -> bool {
+    let mut filled = 0;
+    for part in parts {
+        let Some(place) = block.get_mut(filled..filled + part.len()) else {
+            return false;
+        };
+        place.copy_from_slice(part);
+        filled += part.len();
+    }
+    end_message(block, filled)
+}
+
 /// Inner and outer state of each key, none of which is longer than a block.
-fn in_lanes<const N: usize>(
-    lanes: Lanes,
-    start: &[u64; 8],
-    keys: [&[u8]; N],
-) -> [(MidState, MidState); N] {
+fn in_lanes<const N: usize>(lanes: Lanes, start: &[u64; 8], keys: [&[u8]; N]) -> [States; N] {
     let mut batch = Batch::new();
-    let mut block = Wiped::<BLOCK_LEN>::ZEROS;
+    let mut block = Wiped::<LONG_BLOCK>::ZEROS;
     for (index, key) in keys.into_iter().enumerate() {
         for (lane, pad) in [(2 * index, 0x36), (2 * index + 1, 0x5c)] {
             block.fill(pad);
@@ -197,8 +219,5 @@ fn in_lanes<const N: usize>(
         }
     }
     batch.run(lanes);
-    std::array::from_fn(|index| {
-        let state = |lane| MidState::Sha512(batch.state(lane));
-        (state(2 * index), state(2 * index + 1))
-    })
+    std::array::from_fn(|index| States::Long(batch.state(2 * index), batch.state(2 * index + 1)))
 }
