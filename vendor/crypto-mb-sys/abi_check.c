@@ -46,5 +46,4 @@ SAME(mbx_nistp384_ecdh_mb8, mbx_status (*)(int8u**, limbs, limbs, limbs, limbs, 
 SAME(mbx_ed25519_sign_mb8,
      mbx_status (*)(ed25519_sign_component**, ed25519_sign_component**, in, const int32u*,
                     const ed25519_private_key* const*, const ed25519_public_key* const*));
-SAME(mbx_x25519_public_key_mb8, mbx_status (*)(out, in));
 SAME(mbx_x25519_mb8, mbx_status (*)(out, in, in));

@@ -152,8 +152,6 @@ unsafe extern "C" {
         public: *const *const [u8; 32],
     ) -> Status;
 
-    /// X25519 public keys; 32 bytes each.
-    pub fn mbx_x25519_public_key_mb8(public: *const *mut u8, private: *const *const u8) -> Status;
     /// X25519 shared secrets; 32 bytes each.
     pub fn mbx_x25519_mb8(
         secret: *const *mut u8,

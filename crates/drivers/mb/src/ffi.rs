@@ -1,4 +1,5 @@
-//! The one module that speaks C: crypto_mb behind safe functions of eight lanes.
+//! The one module that speaks C: crypto_mb, and kernels of our own, behind safe functions of eight
+//! lanes.
 //!
 //! Every function here takes all eight lanes filled. A [`Cpu`] is the proof that the
 //! processor has the instructions they use.
@@ -7,6 +8,7 @@
 
 mod ec;
 mod ed25519;
+pub(crate) mod edwards;
 
 use crypto_mb_sys as sys;
 
@@ -48,20 +50,6 @@ impl Cpu {
         self.0
     }
 
-    /// X25519 public keys of eight private scalars, 32 bytes each.
-    ///
-    /// # Panics
-    /// If a length differs.
-    pub(crate) fn x25519_public(self, private: &Inputs<'_>, public: &mut Outputs<'_>) -> Status {
-        check_len(private, 32);
-        check_len(public, 32);
-        // SAFETY: this CPU runs the code (self). All operands have 32 bytes (check_len) and
-        // outlive the call; outputs overlap nothing.
-        Status(unsafe {
-            sys::mbx_x25519_public_key_mb8(write_ptrs(public).as_ptr(), read_ptrs(private).as_ptr())
-        })
-    }
-
     /// X25519 shared secrets of eight private scalars and peers' public keys, 32 bytes each.
     ///
     /// # Panics
@@ -75,7 +63,8 @@ impl Cpu {
         check_len(private, 32);
         check_len(peer, 32);
         check_len(secret, 32);
-        // SAFETY: as in `x25519_public`.
+        // SAFETY: this CPU runs the code (self). All operands have 32 bytes (check_len) and
+        // outlive the call; outputs overlap nothing.
         Status(unsafe {
             sys::mbx_x25519_mb8(
                 write_ptrs(secret).as_ptr(),

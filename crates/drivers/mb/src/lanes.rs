@@ -18,6 +18,7 @@ use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_OUTPUT, Op, OpKind, OpSt
 use spinlane_rsa52::RsaLanes;
 use zeroize::Zeroize;
 
+use crate::base25519::Base;
 use crate::ffi::{Cpu, Inputs, LANES, Outputs};
 use crate::nonce::NonceMaker;
 
@@ -28,6 +29,7 @@ type Rooms = [[u8; MAX_OUTPUT]; LANES];
 pub(crate) struct Lanes {
     cpu: Cpu,
     rsa: RsaLanes,
+    x25519_base: Base,
     /// Outputs of lanes without an op.
     spare: Box<Rooms>,
     nonces_p256: NonceMaker<P256>,
@@ -42,6 +44,7 @@ impl Lanes {
         Self {
             cpu,
             rsa: RsaLanes::new(cpu.for_rsa()),
+            x25519_base: Base::new(cpu),
             spare: Box::new([[0; MAX_OUTPUT]; LANES]),
             nonces_p256: NonceMaker::new(),
             nonces_p384: NonceMaker::new(),

@@ -1,5 +1,5 @@
 //! Crypto device that runs eight ops at a time in AVX-512 IFMA lanes: RSA by the kernels of
-//! `spinlane-rsa52`, all else by Intel's crypto_mb.
+//! `spinlane-rsa52`, X25519 public keys by those of `base25519`, all else by Intel's crypto_mb.
 //!
 //! A batch costs the same for one op as for eight. So it runs when it is full, when its oldest
 //! op has waited long enough, or when the poll core has nothing better to do; and where too few
@@ -19,14 +19,17 @@
 //!   and an ECDH scalar into limbs. Intermediate secrets are wiped after every batch.
 //! - Keys are imported before there is a device: so an RSA key's first batch computes its
 //!   Montgomery constants, some 100 microseconds per key; they live and are wiped with the key.
-//! - Allocates nothing else after a queue pair is opened, except what aws-lc does for single ops.
-//! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else. (With the feature
-//!   `peer` also in that: crypto_mb's own RSA, to measure against.)
+//! - Allocates nothing else after a queue pair is opened, except what aws-lc does for single ops. The
+//!   first of a process computes the table of `base25519`, 60 KB.
+//! - Unsafe code lives in `ffi`, the one module that speaks C and calls assembly, and nowhere else.
+//!   (With the feature `peer` also in that: crypto_mb's own RSA, to measure against.)
 
 #![deny(unsafe_code)]
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod absent;
+#[cfg(target_arch = "x86_64")]
+mod base25519;
 #[cfg(target_arch = "x86_64")]
 mod device;
 #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use spinlane_cryptodev::{Op, OpKind, OpStatus};
 
-use super::{Lanes, Operands, both, succeed};
+use super::{Lanes, Operands, succeed};
+use crate::ffi::LANES;
 
 /// Whether crypto_mb computes rightly with this peer.
 ///
@@ -25,8 +26,8 @@ pub(super) fn takes(input: &[u8]) -> bool {
 impl Lanes {
     pub(super) fn x25519_keygen(&mut self, ops: &mut [Box<Op>]) {
         let mut lanes = Operands::of(ops, &mut self.spare, OpKind::X25519Keygen);
-        let status = self.cpu.x25519_public(&lanes.from, &mut lanes.to);
-        succeed(ops, status.ok_lanes());
+        self.x25519_base.public(&lanes.from, &mut lanes.to);
+        succeed(ops, [true; LANES]);
     }
 
     /// A peer's point of low order makes the secret zero; that lane alone is invalid (RFC 7748,
@@ -49,10 +50,10 @@ impl Lanes {
         let private = lanes.from.map(|input| &input[..32]);
         let peer = lanes.from.map(|input| &input[32..]);
         let (mut public, mut secret) = Operands::split(lanes.to, 32);
-        let keygen = self.cpu.x25519_public(&private, &mut public);
-        let derive = self.cpu.x25519(&private, &peer, &mut secret);
+        self.x25519_base.public(&private, &mut public);
+        let status = self.cpu.x25519(&private, &peer, &mut secret);
         let zero = secret.map(|secret| is_zero(secret));
-        succeed(ops, both(keygen.ok_lanes(), derive.ok_lanes()));
+        succeed(ops, status.ok_lanes());
         for (op, _) in ops.iter_mut().zip(zero).filter(|(_, zero)| *zero) {
             op.status = OpStatus::Invalid;
             op.buffers().1.fill(0); // the public key
