@@ -38,7 +38,7 @@ int shim_errno(void);
 /* rte_lcore_id() of the calling thread. */
 unsigned shim_lcore_id(void);
 
-/* With rte_errno cleared before: a burst of 0 with ENOTSUP is a stopped device's. */
+/* A burst of 0 with ENOTSUP in rte_errno is a stopped device's: it stands there for no other reason. */
 uint16_t shim_enqueue_burst(uint8_t device, uint16_t queue_pair, struct rte_crypto_op** ops, uint16_t count);
 uint16_t shim_dequeue_burst(uint8_t device, uint16_t queue_pair, struct rte_crypto_op** ops, uint16_t count);
 

@@ -2,23 +2,46 @@
 
 #include <string.h>
 
-/* Behind the op, in its private data. The packet buffer is never freed by a driver, so that it needs no pool
- * of its own. */
-struct area {
-    struct rte_mbuf mbuf;
-    uint8_t nonce[16];
-    uint8_t aad[SHIM_AEAD_MAX_AAD];
-    uint32_t index;
-} __rte_cache_aligned;
-
-/* Objects of a pool start at a cache line. */
-#define AREA_AT RTE_CACHE_LINE_ROUNDUP(sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op))
-#define NONCE_AT (AREA_AT + offsetof(struct area, nonce))
-
-static struct area* area_of(const struct rte_crypto_op* op) { return RTE_PTR_ADD(op, AREA_AT); }
+#define SYM_AT sizeof(struct rte_crypto_op)
+#define SAME(at, type, field, ours)                                                                               \
+    _Static_assert((at) + offsetof(struct type, field) == offsetof(struct shim_aead_object, ours) &&              \
+                       sizeof(((struct type*)0)->field) == sizeof(((struct shim_aead_object*)0)->ours),           \
+                   #field " of struct " #type " is not where it was")
+#define OP(field, ours) SAME(0, rte_crypto_op, field, ours)
+#define SYM(field, ours) SAME(SYM_AT, rte_crypto_sym_op, field, ours)
+#define MBUF(field, ours) SAME(offsetof(struct shim_aead_object, packet), rte_mbuf, field, packet.ours)
+OP(type, type);
+OP(status, status);
+OP(sess_type, session_type);
+OP(mempool, pool);
+OP(phys_addr, iova);
+SYM(m_src, from);
+SYM(m_dst, to);
+SYM(session, session);
+SYM(aead.data.offset, start);
+SYM(aead.data.length, length);
+SYM(aead.digest.data, tag);
+SYM(aead.digest.phys_addr, tag_iova);
+SYM(aead.aad.data, aad);
+SYM(aead.aad.phys_addr, aad_iova);
+MBUF(buf_addr, data);
+MBUF(data_off, data_offset);
+MBUF(refcnt, references);
+MBUF(nb_segs, segments);
+MBUF(port, port);
+MBUF(ol_flags, offloads);
+MBUF(packet_type, type);
+MBUF(pkt_len, length);
+MBUF(data_len, segment_length);
+MBUF(buf_len, buffer_length);
+#if SHIM_PACKET_HAS_IOVA
+MBUF(buf_iova, iova);
+#endif
+_Static_assert(sizeof(struct rte_mbuf) == sizeof(struct shim_packet), "a packet buffer has another size");
+_Static_assert(SYM_AT + sizeof(struct rte_crypto_sym_op) <= offsetof(struct shim_aead_object, owner), "ours is theirs");
 
 uint16_t shim_aead_private(void) {
-    return AREA_AT + sizeof(struct area) - sizeof(struct rte_crypto_op) - sizeof(struct rte_crypto_sym_op);
+    return sizeof(struct shim_aead_object) - sizeof(struct rte_crypto_op) - sizeof(struct rte_crypto_sym_op);
 }
 
 int shim_aead_takes(uint8_t device, const struct shim_aead_key* key) {
@@ -36,7 +59,7 @@ void* shim_aead_session(uint8_t device, struct rte_mempool* pool, const struct s
     xform.aead.algo = key->algorithm;
     xform.aead.key.data = key->secret;
     xform.aead.key.length = key->secret_length;
-    xform.aead.iv.offset = NONCE_AT;
+    xform.aead.iv.offset = offsetof(struct shim_aead_object, nonce);
     xform.aead.iv.length = SHIM_AEAD_NONCE;
     xform.aead.digest_length = SHIM_AEAD_TAG;
     xform.aead.aad_length = key->aad_length;
@@ -48,33 +71,13 @@ uint16_t shim_sym_op_alloc(struct rte_mempool* pool, struct rte_crypto_op** ops,
     return rte_crypto_op_bulk_alloc(pool, RTE_CRYPTO_OP_TYPE_SYMMETRIC, ops, count);
 }
 
-void shim_aead_init(struct rte_crypto_op* op, uint32_t index) {
-    struct area* area = area_of(op);
-    memset(area, 0, sizeof *area);
-    area->index = index;
-    area->mbuf.nb_segs = 1;
-    rte_mbuf_refcnt_set(&area->mbuf, 1);
+void shim_aead_init(struct shim_aead_object* object) {
+    struct rte_crypto_op* op = (struct rte_crypto_op*)object;
+    struct rte_mbuf* packet = (struct rte_mbuf*)&object->packet;
+    memset((uint8_t*)object + SYM_AT, 0, sizeof *object - SYM_AT);
     __rte_crypto_op_reset(op, RTE_CRYPTO_OP_TYPE_SYMMETRIC);
     op->sess_type = RTE_CRYPTO_OP_WITH_SESSION;
-    op->sym->m_src = &area->mbuf;
-    op->sym->aead.aad.data = area->aad;
-    op->sym->aead.aad.phys_addr = op->phys_addr + AREA_AT + offsetof(struct area, aad);
+    op->sym->m_src = packet;
+    packet->nb_segs = 1;
+    rte_mbuf_refcnt_set(packet, 1);
 }
-
-void shim_aead_set(struct rte_crypto_op* op, void* session, const struct shim_aead_work* work) {
-    struct area* area = area_of(op);
-    uint16_t end = work->start + work->length;
-    area->mbuf.buf_addr = work->buffer;
-    rte_mbuf_iova_set(&area->mbuf, work->buffer_iova);
-    area->mbuf.buf_len = area->mbuf.data_len = area->mbuf.pkt_len = end + SHIM_AEAD_TAG;
-    memcpy(area->nonce, work->nonce, SHIM_AEAD_NONCE);
-    memcpy(area->aad, work->aad, work->aad_length);
-    op->status = RTE_CRYPTO_OP_STATUS_NOT_PROCESSED;
-    op->sym->session = session;
-    op->sym->aead.data.offset = work->start;
-    op->sym->aead.data.length = work->length;
-    op->sym->aead.digest.data = work->buffer + end;
-    op->sym->aead.digest.phys_addr = work->buffer_iova + end;
-}
-
-size_t shim_aead_index_at(void) { return AREA_AT + offsetof(struct area, index); }

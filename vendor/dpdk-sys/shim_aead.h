@@ -13,22 +13,55 @@ struct shim_aead_key {
     uint16_t aad_length;
 };
 
-/* Where an op works: `length` bytes from `start` on, and the tag behind them. */
-struct shim_aead_work {
-    uint8_t* buffer;
-    rte_iova_t buffer_iova;
-    uint16_t start, length;
-    uint16_t aad_length;
-    const uint8_t* nonce;
-    const uint8_t* aad;
-};
-
 /* Bytes of a nonce and of a tag, and most bytes of associated data. */
 #define SHIM_AEAD_NONCE 12
 #define SHIM_AEAD_TAG 16
 #define SHIM_AEAD_MAX_AAD 64
 
-/* Bytes of private data that an op needs. */
+/* The packet buffer of an object: the first cache line of struct rte_mbuf, field by field, and room for the
+ * rest. It is never freed by a driver, so that it needs no pool of its own. */
+struct shim_packet {
+    uint8_t* data;
+    uint64_t iova; /* only where SHIM_PACKET_HAS_IOVA says so */
+    uint16_t data_offset, references, segments, port;
+    uint64_t offloads;
+    uint32_t type, length;
+    uint16_t segment_length, vlan;
+    uint32_t hash[2];
+    uint16_t vlan_outer, buffer_length;
+    void* pool;
+    uint64_t rest[8];
+} __rte_cache_aligned;
+
+#if (defined RTE_IOVA_IN_MBUF && RTE_IOVA_IN_MBUF) || (defined RTE_IOVA_AS_PA && RTE_IOVA_AS_PA)
+#define SHIM_PACKET_HAS_IOVA 1
+#else
+#define SHIM_PACKET_HAS_IOVA 0
+#endif
+
+/* An object of a pool of symmetric ops: struct rte_crypto_op and struct rte_crypto_sym_op field by field, whose
+ * unnamed unions bindgen calls otherwise in every release, and what is ours behind them. That all of it lies
+ * where DPDK has it is checked when shim_aead.c is compiled. Objects start at a cache line. */
+struct shim_aead_object {
+    uint8_t type, status, session_type, rest[5];
+    struct rte_mempool* pool;
+    rte_iova_t iova; /* of the object */
+    struct shim_packet *from, *to;
+    void* session;
+    uint32_t start, length; /* of the data, in the packet */
+    uint8_t* tag;
+    rte_iova_t tag_iova;
+    uint8_t* aad;
+    rte_iova_t aad_iova;
+    /* Ours. */
+    void* owner;
+    uint8_t nonce[16];
+    uint32_t number;
+    struct shim_packet packet;
+    uint8_t aad_copy[SHIM_AEAD_MAX_AAD];
+};
+
+/* Bytes of private data that an object needs. */
 uint16_t shim_aead_private(void);
 /* Whether the device has the algorithm with such a key and such associated data. */
 int shim_aead_takes(uint8_t device, const struct shim_aead_key* key);
@@ -37,11 +70,8 @@ void* shim_aead_session(uint8_t device, struct rte_mempool* pool, const struct s
 
 /* All `count` of a pool made for symmetric ops, or none; returns how many. */
 uint16_t shim_sym_op_alloc(struct rte_mempool* pool, struct rte_crypto_op** ops, uint16_t count);
-/* Once per op, which is of a pool made for symmetric ones with that private data. */
-void shim_aead_init(struct rte_crypto_op* op, uint32_t index);
-/* Makes `op` one that is not processed yet. The nonce and the associated data are copied. */
-void shim_aead_set(struct rte_crypto_op* op, void* session, const struct shim_aead_work* work);
-/* How many bytes behind the start of an op the number lies that shim_aead_init was told. */
-size_t shim_aead_index_at(void);
+/* Once per object, of a pool made for symmetric ops with that private data: sets all that every op has the
+ * same. */
+void shim_aead_init(struct shim_aead_object* object);
 
 #endif

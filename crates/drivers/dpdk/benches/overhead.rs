@@ -2,9 +2,10 @@
 //!
 //! Rounds of the two take turns on one pinned core; figures are medians over the rounds. "raw" fills,
 //! enqueues and dequeues a burst by DPDK's own functions (an application does no less). "driver" does so by
-//! `enqueue_burst` and `dequeue_burst`: with the session's look-up, both copies of operands and result,
-//! their wiping and the counters; without the check of the result, there being none. Ops are prepared and
-//! given back outside the time that is measured for neither. Run:
+//! `enqueue_burst` and `dequeue_burst`: with the session's look-up, taking the ops and giving them back, and the
+//! counters. There is no result to check, and, as for every driver that computes on the caller's core, nothing to
+//! copy: the device works on the ops themselves. Since crypto_null computes nothing, it is given all at once. Ops
+//! are prepared outside the time that is measured. Run:
 //! `cargo bench -p spinlane-driver-dpdk --features null`, on a core of its own by `taskset -c`.
 
 use std::hint::black_box;

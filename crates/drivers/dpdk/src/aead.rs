@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Burst, Capabilities, Device, MAX_AAD, Op, QueuePair, Status,
+    Algorithm, Buffer, Burst, Capabilities, Device, Key, MAX_AAD, Op, QueuePair, Status,
 };
 use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
 
 use self::sessions::Sessions;
 use crate::device::Opened;
-use crate::ffi::{DeviceId, DmaMemory, Ended, RawAead, takes};
+use crate::ffi::{BURST, DeviceId, DmaMemory, Ended, Handover, RawAead, takes};
 use crate::{BUDGET_US, DpdkDevice, NAME};
 
 /// How long a queue pair that is dropped waits for the device to give its ops back.
@@ -119,22 +119,40 @@ struct Counts {
 
 impl AeadQueuePair {
     /// Stages `op`, or finishes it.
-    fn stage(&mut self, mut op: Box<Op>) {
+    #[inline]
+    fn stage(&mut self, op: Box<Op>) {
+        if op.status == Status::NotProcessed
+            && !self.is_hardware
+            && let Some(key) = op.key()
+            && let Some((number, session)) = self.sessions.take(key, &op)
+        {
+            if let Err(op) = self.raw.stage(op, session, number, None) {
+                self.sessions.give_back(number);
+                self.finished.push_back(op);
+            }
+            return;
+        }
+        self.stage_first(op);
+    }
+
+    /// [`AeadQueuePair::stage`] where there may be no session yet, or the device is a card.
+    #[cold]
+    fn stage_first(&mut self, mut op: Box<Op>) {
         if op.parts().is_none() {
             op.fail(Status::Error);
             return self.finished.push_back(op);
         }
-        let iova = op.buffer().io_address();
+        let iova = op.buffer().io_address().filter(|_| self.is_hardware);
         if self.is_hardware && iova.is_none() {
             self.counts.not_dma += 1;
             return self.finished.push_back(op);
         }
-        let has = |algorithm| self.abilities.has(algorithm, op.aad().len());
-        let session = match op.algorithm() {
-            Some(algorithm) if has(algorithm) => self.sessions.take(&op),
-            _ => None,
+        let has = |key: &&Arc<Key>| self.abilities.has(key.algorithm(), op.aad().len());
+        let session = match op.key().filter(has) {
+            Some(key) => self.sessions.take_or_make(key, &op),
+            None => None,
         };
-        let Some((session, number)) = session else {
+        let Some((number, session)) = session else {
             self.counts.not_served += 1;
             return self.finished.push_back(op);
         };
@@ -146,6 +164,7 @@ impl AeadQueuePair {
 
     /// Hands at most `max` staged ops to the device, and of a driver that computes here no more than it has time
     /// for in one call; returns how many it took.
+    #[inline]
     fn submit(&mut self, max: usize) -> usize {
         let (mut taken, mut budget_ns) = (0, BUDGET_US * 1000);
         while taken < max && self.raw.staged() > 0 {
@@ -157,38 +176,49 @@ impl AeadQueuePair {
                 raw,
                 finished,
                 sessions,
-                counts,
                 ..
             } = self;
-            let rejected = counts.rejected;
-            let submitted = raw.submit(count.max(1), |op, session| {
-                counts.rejected += 1;
-                sessions.give_back(session);
+            let submitted = raw.submit(count.max(1), |op, number| {
+                sessions.give_back(number);
                 finished.push_back(op);
             });
-            let Some(accepted) = submitted else {
-                self.found_stopped();
-                break;
-            };
-            self.stopped = false;
-            taken += accepted;
-            if accepted < count && self.counts.rejected == rejected {
-                self.counts.full += u64::from(accepted == 0);
-                break;
+            match submitted {
+                Handover::Accepted(accepted) => {
+                    self.stopped = false;
+                    taken += accepted;
+                    if accepted == 0 {
+                        self.counts.full += 1;
+                        break;
+                    }
+                }
+                Handover::Rejected(accepted) => {
+                    self.stopped = false;
+                    self.counts.rejected += 1;
+                    taken += accepted;
+                }
+                Handover::Stopped => {
+                    self.found_stopped();
+                    break;
+                }
             }
         }
         taken
     }
 
     /// How many ops of at most `max` are to be given to the device at once.
+    #[inline]
     fn affordable(&self, max: usize, budget_ns: &mut u32) -> usize {
-        let max = max.min(self.raw.staged());
+        let max = max.min(self.raw.staged()).min(BURST);
         if self.is_hardware {
             return max;
         }
         // Records of one burst are mostly of one length; that of the first is taken for all.
         let cost_ns = cpu::aead_cost_ns(self.raw.next_len().unwrap_or(0));
-        let count = max.min((*budget_ns / cost_ns) as usize);
+        let count = if max as u32 * cost_ns <= *budget_ns {
+            max // mostly, and without a division
+        } else {
+            (*budget_ns / cost_ns) as usize
+        };
         *budget_ns -= count as u32 * cost_ns;
         count
     }
@@ -221,16 +251,14 @@ impl AeadQueuePair {
             stats,
             ..
         } = self;
-        let collected = raw.collect(max, |mut op, session, ended| {
-            sessions.give_back(session);
-            match ended {
-                Ended::Success => op.status = Status::Success,
-                // Some drivers leave what they decrypted.
-                Ended::AuthFailed => op.fail(Status::AuthFailed),
-                Ended::Failed => op.fail(Status::Error),
-                Ended::Refused => {}
+        let collected = raw.collect(max, |mut op, number, ended| {
+            sessions.give_back(number);
+            if ended == Ended::Success {
+                op.status = Status::Success;
+            } else {
+                end_badly(&mut op, ended);
+                stats.failed += 1;
             }
-            stats.failed += u64::from(op.status != Status::Success);
             done.push_back(op);
         });
         if collected.is_none() {
@@ -260,6 +288,16 @@ impl AeadQueuePair {
             done.push_back(op);
         }
         given
+    }
+}
+
+#[cold]
+fn end_badly(op: &mut Op, ended: Ended) {
+    match ended {
+        // Some drivers leave what they decrypted.
+        Ended::AuthFailed => op.fail(Status::AuthFailed),
+        Ended::Failed => op.fail(Status::Error),
+        Ended::Success | Ended::Refused => {}
     }
 }
 

@@ -87,6 +87,15 @@ impl RsaBy {
             Self::Null => 1,
         }
     }
+
+    /// Whether that takes any time.
+    fn computes(self) -> bool {
+        match self {
+            Self::Rsa | Self::Modexp => true,
+            #[cfg(feature = "null")]
+            Self::Null => false,
+        }
+    }
 }
 
 /// A crypto device of DPDK's. All threads may open queue pairs on one, as many as it has.
@@ -268,10 +277,9 @@ impl Device for DpdkDevice {
             return Err(unavailable("RSA", "use the device for AEAD alone"));
         }
         let sessions = |running: &Running| Sessions::new(running, self.0.id, self.0.by);
-        let ops = self.0.capacity(config) * self.0.by.parts();
-        let ops = u16::try_from(ops).unwrap_or(u16::MAX);
+        let (ops, parts) = (self.0.capacity(config), self.0.by.parts());
         let (sessions, raw) = self.0.open_queue_pair(sessions, |running, home| {
-            RawQueuePair::new(running, home, ops)
+            RawQueuePair::new(running, home, ops, parts)
         })?;
         let device = Arc::clone(&self.0);
         Ok(Box::new(DpdkQueuePair::new(device, raw, sessions, config)))
@@ -300,12 +308,13 @@ impl Opened {
         self.capabilities
     }
 
-    pub(crate) fn by(&self) -> RsaBy {
-        self.by
-    }
-
     pub(crate) fn is_hardware(&self) -> bool {
         self.is_hardware
+    }
+
+    /// Whether private-key ops cost the calling core time.
+    pub(crate) fn computes_here(&self) -> bool {
+        !self.is_hardware && self.by.computes()
     }
 
     pub(crate) fn aead(&self) -> &aead::Abilities {

@@ -16,11 +16,12 @@ mod raw_loop;
 mod session;
 
 pub use adopt::HandedOver;
-pub(crate) use aead::{AeadSession, AeadSessionPool, DmaMemory, Ended, RawAead, takes};
+pub(crate) use aead::{AeadSession, AeadSessionPool, DmaMemory, Ended, Handover, RawAead, takes};
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
 #[cfg(test)]
 pub(crate) use ops::Spoil;
-pub(crate) use ops::{AREA_LEN, BURST, Finished, RawQueuePair, Submitted};
+pub(crate) use ops::{Back, RawQueuePair, Submitted, Work};
+pub(crate) use pair::BURST;
 pub use process::HeapStats;
 pub(crate) use process::{Running, allowed_cores};
 #[cfg(feature = "null")]

@@ -11,9 +11,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An op is copied into memory of DPDK's (which a card can read), handed over in the device's bursts
-//! from `dequeue_burst` and `flush`, and copied back when it is done. Bulk data (`DpdkDevice` as an
-//! `aead::Device`) is not copied: DPDK's op points to the buffer of ours.
+//! An op is handed over in the device's bursts, from `dequeue_burst` and `flush`. The queue pair owns it until the
+//! device has given it back: a driver that computes on the caller's core works on the op itself. For a card,
+//! operands and result are copied through memory of DPDK's, which it can reach. Bulk data (`DpdkDevice` as an
+//! `aead::Device`) is not even copied for a card: its buffers come from there.
 //!
 //! # Invariants
 //! - DPDK is called in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: a software driver
@@ -29,6 +30,7 @@
 //!   fails is an error of the device (counted in `faults_caught`), and its bytes are wiped.
 //! - Padding is never the device's: cards have no other than none.
 //! - EAL is initialised once per process, and outlives every device, which outlive their queue pairs.
+//! - What a device has kept for ever stays in memory for ever, as do the sessions and the queue pair it is in.
 //! - After the first op of a key a burst allocates nothing, except what a driver does (`crypto_openssl`
 //!   allocates numbers per op), and two short operands where RSA takes two exponentiations.
 //! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else.
@@ -73,6 +75,7 @@ mod ffi;
 mod queue_pair;
 mod sessions;
 mod spec;
+mod table;
 
 pub use device::{DpdkDevice, OpenError};
 pub use eal::{Eal, EalConfig, EalError};

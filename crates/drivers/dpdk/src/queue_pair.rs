@@ -1,6 +1,5 @@
 //! The queue pair: our ops on their way into DPDK's and back.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +7,11 @@ use spinlane_cryptodev::{
     Capabilities, DeviceStats, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, cpu,
 };
 
+use crate::crt::Crt;
 use crate::device::Opened;
-use crate::ffi::{BURST, Finished, RawQueuePair, Submitted};
-use crate::sessions::{KeySession, SessionIndex, Sessions};
+use crate::ffi::{BURST, Back, RawQueuePair, Submitted, Work};
+use crate::sessions::{KeySession, Sessions};
+use crate::table::NoSession;
 
 #[cfg(test)]
 mod tests;
@@ -22,36 +23,22 @@ pub const BUDGET_US: u32 = 200;
 /// How long a queue pair that is dropped waits for the device to give its ops back.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// An op that the device has, or part of it.
-#[derive(Default)]
-struct Slot {
-    /// `None` if nobody wants it any more.
-    op: Option<Box<Op>>,
-    session: SessionIndex,
-    /// DPDK's ops that are not back.
-    pending: u32,
-    failed: bool,
-}
-
 /// ```text
-///  enqueue ─▶ waiting ─▶ slots, staged ─▶ device ─▶ copied, checked ─▶ done
-///                │             │ refused for good                      ▲
-///                └─ no session ┴─▶ finished ───────────────────────────┘
+///  enqueue ─┬──────────────▶ staged ─▶ device ─▶ checked ─▶ done
+///           │                 ▲ │ refused for good           ▲
+///           ╰─▶ waiting ──────╯ ╰────────▶ finished ─────────┤
+///                  ╰── no session ───────────╯───────────────╯
 /// ```
-/// Slot i has DPDK's op i, or 2i and 2i + 1 where RSA takes two exponentiations. What fails at the
-/// device's door is in `finished` until the next dequeue.
+/// Who finds its key's session is staged at once; who does not waits for the next call that may ask DPDK for one,
+/// and all behind it do. What fails at the device's door is in `finished` until the next dequeue.
 pub(crate) struct DpdkQueuePair {
     capacity: usize,
-    /// Slot i has DPDK's ops from i << shift on.
-    shift: u32,
     /// Whether to bound a call's work: the driver computes here.
     computes_here: bool,
     capabilities: Capabilities,
-    waiting: VecDeque<Box<Op>>,
+    waiting: OpBurst,
     /// Failed before they reached the device, or at its door.
-    finished: VecDeque<Box<Op>>,
-    slots: Box<[Slot]>,
-    free: Vec<u32>,
+    finished: OpBurst,
     in_flight: usize,
     /// The device takes nothing and gives nothing until it is started again.
     stopped: bool,
@@ -86,16 +73,10 @@ impl DpdkQueuePair {
         let capacity = device.capacity(config);
         Self {
             capacity,
-            shift: device.by().parts().trailing_zeros(),
-            computes_here: !device.is_hardware(),
+            computes_here: device.computes_here(),
             capabilities: device.capabilities(),
-            waiting: VecDeque::with_capacity(capacity),
-            finished: VecDeque::with_capacity(capacity),
-            slots: std::iter::repeat_with(Slot::default)
-                .take(capacity)
-                .collect(),
-            // The lowest on top: few ops keep to little memory.
-            free: (0..capacity as u32).rev().collect(),
+            waiting: OpBurst::with_capacity(capacity),
+            finished: OpBurst::with_capacity(capacity),
             in_flight: 0,
             stopped: false,
             stats: DeviceStats::default(),
@@ -106,16 +87,24 @@ impl DpdkQueuePair {
         }
     }
 
-    /// Stages what waits, and hands it to the device; returns how many of DPDK's ops it took.
+    /// Hands what waits to the device; returns how many objects of DPDK's it took.
     fn submit(&mut self) -> usize {
         let mut taken = 0;
         let mut budget_us = BUDGET_US;
         loop {
-            self.stage(&mut budget_us);
-            if self.raw.staged() == 0 {
+            self.stage_waiting();
+            let count = self.affordable(&mut budget_us);
+            if count == 0 {
                 return taken;
             }
-            match self.raw.submit(BURST) {
+            let finished = &mut self.finished;
+            let ended = &mut self.counts;
+            let (sessions, in_flight) = (&mut self.sessions, &mut self.in_flight);
+            let submitted = self.raw.submit(count, |back| {
+                sessions.give_back(back.session);
+                finished.extend(failed(back.op, back.given_up, ended, in_flight));
+            });
+            match submitted {
                 Submitted::Accepted(count) => {
                     taken += count;
                     if count == 0 {
@@ -123,13 +112,14 @@ impl DpdkQueuePair {
                         return taken;
                     }
                     self.stopped = false;
+                    if self.raw.staged() == 0 && self.waiting.is_empty() {
+                        return taken;
+                    }
                 }
-                Submitted::Rejected(count, index) => {
+                Submitted::Rejected(count) => {
                     taken += count;
                     self.stopped = false;
                     self.counts.rejected += 1;
-                    let ended = self.part_back(index, false);
-                    self.finished.extend(ended);
                 }
                 Submitted::Stopped => {
                     self.found_stopped();
@@ -140,61 +130,65 @@ impl DpdkQueuePair {
         }
     }
 
-    /// Fills DPDK's ops from those that wait: a burst, or what `budget_us` allows of a driver that
+    /// How many objects to give to the device at once: all, or what `budget_us` allows of a driver that
     /// computes here.
-    fn stage(&mut self, budget_us: &mut u32) {
-        while self.raw.staged() < BURST {
-            let (Some(next), Some(&slot)) = (self.waiting.front(), self.free.last()) else {
-                return;
-            };
-            if self.computes_here {
-                let cost_us = cpu::cost_us(next.kind());
-                if *budget_us < cost_us && *budget_us < BUDGET_US {
-                    return;
-                }
-                *budget_us = budget_us.saturating_sub(cost_us.max(1));
-            }
-            let Some(op) = self.waiting.pop_front() else {
-                return;
-            };
-            match self.fill(slot, &op) {
-                Some(session) => {
-                    self.free.pop();
-                    self.slots[slot as usize] = Slot {
-                        op: Some(op),
-                        session,
-                        pending: 1 << self.shift,
-                        failed: false,
-                    };
-                }
-                None => self.fail(op),
-            }
+    fn affordable(&self, budget_us: &mut u32) -> usize {
+        if !self.computes_here {
+            return self.raw.staged().min(BURST);
         }
+        let mut count = 0;
+        for kind in self.raw.staged_kinds().take(BURST) {
+            let cost_us = kind.map_or(0, cpu::cost_us);
+            if *budget_us < cost_us && *budget_us < BUDGET_US {
+                break;
+            }
+            *budget_us = budget_us.saturating_sub(cost_us);
+            count += 1;
+        }
+        count
     }
 
-    /// Stages the parts of `op` for `slot`; `None` if the device does not serve it.
-    fn fill(&mut self, slot: u32, op: &Op) -> Option<SessionIndex> {
-        if !self.capabilities.has(op.kind()) {
-            return None;
-        }
-        let index = self.sessions.take(op.key()?)?;
-        match self.sessions.get(index)? {
-            KeySession::Rsa(session) => {
-                self.raw.stage_rsa(slot, session, op.input());
-                #[cfg(test)]
-                if let Some(how) = tests::spoil(op, session) {
-                    self.raw.spoil(how);
+    /// Stages `op`, if its key's session is there; else it waits.
+    #[inline]
+    fn stage_or_wait(&mut self, op: Box<Op>) {
+        if self.waiting.is_empty()
+            && let Some((number, session)) = op.key().and_then(|key| self.sessions.take(key))
+        {
+            match stage(&mut self.raw, op, number, session) {
+                Ok(()) => return,
+                Err(op) => {
+                    self.sessions.give_back(number);
+                    return self.waiting.push_back(op);
                 }
             }
-            #[cfg(feature = "null")]
-            KeySession::Null(session) => self.raw.stage_null(slot, session, op.input()),
-            KeySession::Crt(crt) => {
-                let (base_p, base_q) = crt.bases(op.input());
-                self.raw.stage_modexp(2 * slot, &crt.p.session, &base_p);
-                self.raw.stage_modexp(2 * slot + 1, &crt.q.session, &base_q);
+        }
+        self.waiting.push_back(op);
+    }
+
+    /// Stages a burst of those that wait, and makes sessions for them. Who needs one for which there is no
+    /// room waits on.
+    fn stage_waiting(&mut self) {
+        while self.raw.staged() < BURST
+            && let Some(op) = self.waiting.pop_front()
+        {
+            let serves = self.capabilities.has(op.kind());
+            let Some(key) = op.key().filter(|_| serves) else {
+                self.fail(op);
+                continue;
+            };
+            let (number, session) = match self.sessions.take_or_make(key) {
+                Ok(taken) => taken,
+                Err(NoSession::Refused(_)) => {
+                    self.fail(op);
+                    continue;
+                }
+                Err(NoSession::Busy) => return self.waiting.push_front(op),
+            };
+            if let Err(op) = stage(&mut self.raw, op, number, session) {
+                self.sessions.give_back(number);
+                return self.waiting.push_front(op);
             }
         }
-        Some(index)
     }
 
     /// `op` ends here, with an error of the device.
@@ -210,109 +204,144 @@ impl DpdkQueuePair {
 
     /// What has not reached the device fails.
     fn fail_all(&mut self) {
-        let mut back = Vec::new();
-        self.raw.unstage(|index| back.push(index));
-        for index in back {
-            let ended = self.part_back(index, false);
-            self.finished.extend(ended);
-        }
+        let Self {
+            raw,
+            sessions,
+            finished,
+            counts,
+            in_flight,
+            ..
+        } = self;
+        raw.unstage(|back| {
+            sessions.give_back(back.session);
+            finished.extend(failed(back.op, back.given_up, counts, in_flight));
+        });
         while let Some(op) = self.waiting.pop_front() {
             self.fail(op);
         }
     }
 
-    /// DPDK's op `index` is back. The last of its slot ends our op, if anybody wants it still.
-    fn part_back(&mut self, index: u32, success: bool) -> Option<Box<Op>> {
-        let slot = index >> self.shift;
-        let entry = &mut self.slots[slot as usize];
-        entry.pending -= 1;
-        entry.failed |= !success;
-        if entry.pending > 0 {
-            return None;
-        }
-        let Slot {
-            op,
-            session,
-            failed,
-            ..
-        } = std::mem::take(entry);
-        let mut len = crate::ffi::AREA_LEN;
-        let mut op = op;
-        match &mut op {
-            Some(op) => {
-                op.status = OpStatus::Error;
-                if !failed {
-                    self.read_result(slot, session, op);
-                }
-                len = op.input().len().max(op.output().len());
-            }
-            None => {
-                self.counts.late += 1;
-                self.in_flight -= 1;
-            }
-        }
-        for index in slot << self.shift..(slot + 1) << self.shift {
-            self.raw.wipe(index, len);
-        }
-        self.sessions.give_back(session);
-        self.free.push(slot);
-        op
-    }
-
-    /// Copies the result to `op` and lets it out if it is right.
-    fn read_result(&mut self, slot: u32, session: SessionIndex, op: &mut Op) {
-        let len = op.output().len();
-        match self.sessions.get(session) {
-            Some(KeySession::Rsa(_)) => {
-                op.buffers().1.copy_from_slice(self.raw.output(slot, len));
-            }
-            #[cfg(feature = "null")]
-            Some(KeySession::Null(_)) => {
-                op.buffers().1.copy_from_slice(self.raw.output(slot, len));
-                op.status = OpStatus::Success; // there is nothing to check
-                return;
-            }
-            Some(KeySession::Crt(crt)) => {
-                let half = |index| {
-                    let written = self.raw.modexp_written(index).min(len / 2);
-                    self.raw.output(index, written)
-                };
-                crt.combine(half(2 * slot), half(2 * slot + 1), op.buffers().1);
-            }
-            None => return,
-        }
-        #[cfg(test)]
-        tests::corrupt(op);
-        if cpu::result_is_right(op) {
-            op.status = OpStatus::Success;
-        } else {
-            op.buffers().1.fill(0); // a faulty RSA result gives the key away
-            self.stats.faults_caught += 1;
-        }
-    }
-
     /// Adds to `done` what the device has finished, `max` ops of ours at most; returns how many.
     fn collect(&mut self, done: &mut OpBurst, max: usize) -> usize {
-        let mut parts = [Finished::default(); BURST];
+        let Self {
+            raw,
+            sessions,
+            stats,
+            counts,
+            in_flight,
+            stopped,
+            ..
+        } = self;
         let mut given = 0;
-        while !self.stopped && self.raw.with_device() > 0 && given < max {
+        while !*stopped && raw.with_device() > 0 && given < max {
             let room = (max - given).min(BURST);
-            let Some(count) = self.raw.collect(room, &mut parts) else {
-                self.found_stopped();
-                break;
-            };
-            for part in &parts[..count] {
-                if let Some(op) = self.part_back(part.index, part.success) {
-                    self.stats.failed += u64::from(op.status != OpStatus::Success);
-                    done.push_back(op);
-                    given += 1;
+            let collected = raw.collect(room, |mut back| {
+                let session = sessions.give_back(back.session);
+                if !back.success || back.given_up {
+                    match failed(back.op, back.given_up, counts, in_flight) {
+                        Some(op) => back.op = op,
+                        None => return,
+                    }
+                } else {
+                    read_result(&mut back, session, stats);
                 }
-            }
-            if count < room {
-                break;
+                stats.failed += u64::from(back.op.status != OpStatus::Success);
+                done.push_back(back.op);
+                given += 1;
+            });
+            match collected {
+                Some(count) if count == room => {}
+                Some(_) => break,
+                None => {
+                    counts.stopped += 1;
+                    *stopped = true;
+                }
             }
         }
         given
+    }
+}
+
+/// Stages the parts of `op`.
+#[inline(always)] // see `RawQueuePair::stage`
+fn stage(
+    raw: &mut RawQueuePair,
+    op: Box<Op>,
+    number: u32,
+    session: &KeySession,
+) -> Result<(), Box<Op>> {
+    match session {
+        KeySession::Rsa(session) => {
+            #[cfg(test)]
+            let how = tests::spoil(&op, session);
+            raw.stage(op, number, &Work::Rsa(session))?;
+            #[cfg(test)]
+            if let Some(how) = how {
+                raw.spoil(how);
+            }
+            Ok(())
+        }
+        #[cfg(feature = "null")]
+        KeySession::Null(session) => raw.stage(op, number, &Work::Null(session)),
+        KeySession::Crt(crt) => stage_halves(raw, op, number, crt),
+    }
+}
+
+#[cold]
+fn stage_halves(
+    raw: &mut RawQueuePair,
+    op: Box<Op>,
+    number: u32,
+    crt: &Crt,
+) -> Result<(), Box<Op>> {
+    let (base_p, base_q) = crt.bases(op.input());
+    let halves = [(&crt.p.session, &base_p[..]), (&crt.q.session, &base_q[..])];
+    raw.stage(op, number, &Work::Halves(halves))
+}
+
+/// The op of one that the device did not compute, with an error, or `None` if nobody wants it any more.
+#[cold]
+fn failed(
+    mut op: Box<Op>,
+    given_up: bool,
+    counts: &mut Counts,
+    in_flight: &mut usize,
+) -> Option<Box<Op>> {
+    if given_up {
+        counts.late += 1;
+        *in_flight -= 1;
+        return None;
+    }
+    op.buffers().1.fill(0); // whatever the device has written there
+    op.status = OpStatus::Error;
+    Some(op)
+}
+
+/// Puts the result into the op, and lets it out if it is right.
+#[inline]
+fn read_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut DeviceStats) {
+    #[cfg(feature = "null")]
+    if let Some(KeySession::Null(_)) = session {
+        back.op.status = OpStatus::Success; // there is nothing to check
+        return;
+    }
+    check_result(back, session, stats);
+}
+
+#[cold] // costs far more than a call
+fn check_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut DeviceStats) {
+    if let Some(KeySession::Crt(crt)) = session {
+        back.combine(|p, q, output| crt.combine(p, q, output));
+    }
+    let op = &mut *back.op;
+    #[cfg(test)]
+    tests::corrupt(op);
+    if cpu::result_is_right(op) {
+        op.status = OpStatus::Success;
+    } else {
+        op.buffers().1.fill(0); // a faulty RSA result gives the key away
+        op.status = OpStatus::Error;
+        stats.faults_caught += 1;
     }
 }
 
@@ -331,9 +360,12 @@ impl QueuePair for DpdkQueuePair {
 
     fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
         let taken = ops.len().min(self.capacity - self.in_flight);
-        for mut op in ops.drain(..taken) {
+        for _ in 0..taken {
+            let Some(mut op) = ops.pop_front() else {
+                break;
+            };
             op.status = OpStatus::NotProcessed;
-            self.waiting.push_back(op);
+            self.stage_or_wait(op);
         }
         self.in_flight += taken;
         self.stats.enqueued += taken as u64;
@@ -341,10 +373,11 @@ impl QueuePair for DpdkQueuePair {
     }
 
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
-        let mut given = self.finished.len().min(max);
-        for op in self.finished.drain(..given) {
-            self.stats.failed += u64::from(op.status != OpStatus::Success);
-            done.push_back(op);
+        let mut given = 0;
+        if !self.finished.is_empty() {
+            given = self.finished.len().min(max);
+            self.stats.failed += given as u64;
+            done.extend(self.finished.drain(..given));
         }
         given += self.collect(done, max - given);
         // What a driver computes as it is given ops is there at once.
@@ -364,14 +397,12 @@ impl QueuePair for DpdkQueuePair {
         self.stats
     }
 
-    /// Ops that the device has kept their slots until they come back.
+    /// Ops that the device has keep their memory until they come back.
     fn reset(&mut self) {
         self.fail_all();
         self.in_flight -= self.finished.len();
         self.finished.clear();
-        for slot in &mut self.slots {
-            slot.op = None;
-        }
+        self.raw.give_up();
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {

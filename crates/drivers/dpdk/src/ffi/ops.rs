@@ -1,38 +1,58 @@
-//! One queue pair of a device and its ops.
+//! One queue pair of a device and its private-key ops.
 //!
 //! ```text
 //!   object of the pool:  | rte_crypto_op | rte_crypto_{a,}sym_op | … | Area (64-aligned) |
-//!   Area:                | index | input, 512 bytes | output, 512 bytes |
+//!   Area:                | our op, session, … | input, 512 bytes | output, 512 bytes |
 //! ```
-//! Every op is taken from the pool once, when the queue pair is opened, and goes back when it is closed:
-//! the pool is not touched in between. An op is ours (`Idle`, `Staged`) or the device's (`Device`), and
-//! only its state here says so: no function touches the memory of one that the device has.
+//! An object stands for an op of ours, or for half of it where RSA takes two exponentiations: then a
+//! lead has a twin, and the lead's area counts for both. The op is the queue pair's until all of it is
+//! back. A driver that computes here reads and writes the op's own buffers. A card cannot reach
+//! those, and halves are not in them: their operands and results lie in the area, and are wiped there.
 
-use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
+use spinlane_cryptodev::{Op, OpKind};
 
-use super::pair::{Objects, RawPair};
+use super::pair::{Handed, Objects, RawPair, SUCCESS, status_of};
 use super::{QueuePairs, Running, Session};
 
-/// Ops per call of the driver.
-pub(crate) const BURST: usize = 32;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// Bytes of the longest operand or result.
-pub(crate) const AREA_LEN: usize = 512;
+const AREA_LEN: usize = 512;
 
-pub(super) const SUCCESS: u8 = sys::RTE_CRYPTO_OP_STATUS_SUCCESS as u8;
-pub(super) const NOT_PROCESSED: u8 = sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED as u8;
-
-/// Our part of an op.
+/// Our part of an object.
 #[repr(C, align(64))]
 struct Area {
-    index: u32,
+    /// The op of ours that the object stands for, unless it is idle or a twin.
+    op: *mut Op,
+    /// Its own object, or the one whose twin that is.
+    lead: *mut sys::rte_crypto_op,
+    /// Null if there is none.
+    twin: *mut sys::rte_crypto_op,
+    /// Address of this area as a card knows it.
+    iova: u64,
+    tally: Tally,
+    /// Bytes in `input`, and at most in `output`.
+    taken_in: usize,
     input: [u8; AREA_LEN],
     output: [u8; AREA_LEN],
+}
+
+/// How an op stands.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Tally {
+    session: u32,
+    kind: OpKind,
+    /// Objects of the op that are not back.
+    pending: u8,
+    failed: bool,
+    /// Nobody wants the op any more.
+    given_up: bool,
 }
 
 /// Where the [`Area`] starts: after the larger of the two kinds of op.
@@ -45,29 +65,59 @@ const AREA_AT: usize = {
 /// Bytes of private data that make room for it, wherever DPDK's own part ends.
 const PRIVATE_LEN: u16 = (size_of::<Area>() + align_of::<Area>()) as u16;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Idle,
-    Staged,
-    Device,
+/// What is to be computed of an op's input. A session must live until the op is back.
+pub(crate) enum Work<'a> {
+    /// The private operation of the session's RSA key.
+    Rsa(&'a Session),
+    /// Two powers, of these numbers to the exponents of these sessions.
+    Halves([(&'a Session, &'a [u8]); 2]),
+    /// Nothing.
+    #[cfg(feature = "null")]
+    Null(&'a super::NullSession),
+}
+
+/// An op that is back.
+pub(crate) struct Back<'a> {
+    pub(crate) op: Box<Op>,
+    /// As it was staged with.
+    pub(crate) session: u32,
+    /// Whether the device computed all of it. The result is in the op, or in the halves.
+    pub(crate) success: bool,
+    pub(crate) given_up: bool,
+    lead: *mut sys::rte_crypto_op,
+    /// The objects are nobody else's as long.
+    _ours: PhantomData<&'a ()>,
+}
+
+impl Back<'_> {
+    /// Has `combine` make the op's output of the results of [`Work::Halves`], each of half its length at
+    /// most.
+    pub(crate) fn combine(&mut self, combine: impl FnOnce(&[u8], &[u8], &mut [u8])) {
+        let output = self.op.buffers().1;
+        // SAFETY: all of the op is back, and its objects are idle only after this is gone; any bytes are
+        // a number.
+        unsafe {
+            if let Some(twin) = NonNull::new((*area_of(self.lead)).twin) {
+                let [p, q] = [self.lead, twin.as_ptr()].map(|object| {
+                    let written = sys::shim_modexp_written(object).min(output.len() / 2);
+                    let result = &(*area_of(object)).output;
+                    &result[..written]
+                });
+                combine(p, q, output);
+            }
+        }
+    }
 }
 
 /// What came of handing staged ops to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Submitted {
-    /// It took so many, which may be all.
+    /// It took so many objects, which may be all.
     Accepted(usize),
-    /// It took so many, and never will the next one, which is idle again.
-    Rejected(usize, u32),
+    /// It took so many, and never will the next one.
+    Rejected(usize),
     /// It is stopped or gone.
     Stopped,
-}
-
-/// An op that came back, idle again.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Finished {
-    pub(crate) index: u32,
-    pub(crate) success: bool,
 }
 
 /// What is wrong with an op.
@@ -77,209 +127,225 @@ pub(crate) enum Spoil {
     NoSession,
     /// With the session that is right.
     Length(*mut std::ffi::c_void),
-    NotBelow,
+    NotBelow(*mut std::ffi::c_void),
     Padding,
 }
 
 /// A queue pair of a device, which nobody else uses, and its ops.
 pub(crate) struct RawQueuePair {
     pair: RawPair,
-    states: Box<[State]>,
-    staged: VecDeque<*mut sys::rte_crypto_op>,
+    /// Leads, or objects without twins.
+    idle: Vec<*mut sys::rte_crypto_op>,
+    /// Whether the device works on the ops themselves. If not, operands and results lie in the areas.
+    in_place: bool,
 }
 
 impl RawQueuePair {
-    /// A queue pair from `home`, to which it returns when this is dropped, with `count` ops.
+    /// A queue pair from `home`, to which it returns when this is dropped, for `count` ops of `parts` objects
+    /// each, 1 or 2.
     ///
     /// # Errors
     /// `None` if there is none left, or `rte_errno`: memory is used up, say.
     pub(crate) fn new(
         running: &Running,
         home: &Arc<QueuePairs>,
-        count: u16,
+        count: usize,
+        parts: usize,
     ) -> Result<Self, Option<i32>> {
         let objects = Objects {
             name: "op",
             kind: sys::RTE_CRYPTO_OP_TYPE_UNDEFINED,
             private_len: PRIVATE_LEN,
             alloc: sys::shim_op_alloc,
-            count,
+            count: u16::try_from(count * parts).map_err(|_| Some(libc::EINVAL))?,
         };
-        let pair = RawPair::new(running, home, &objects, |op, index| {
-            let area = Area {
-                index,
-                input: [0; AREA_LEN],
-                output: [0; AREA_LEN],
-            };
-            // SAFETY: the op is ours, and its private data has room for an aligned area.
-            unsafe { area_of(op).write(area) };
+        let pair = RawPair::new(running, home, &objects, |object, _| {
+            let object = object.as_ptr();
+            // SAFETY: the object is ours, and its private data has room for an aligned area.
+            unsafe {
+                let area = area_of(object);
+                area.write(Area {
+                    op: ptr::null_mut(),
+                    lead: object,
+                    twin: ptr::null_mut(),
+                    iova: sys::shim_op_iova(object, area.cast()),
+                    tally: Tally {
+                        session: 0,
+                        kind: OpKind::Rsa2048,
+                        pending: 0,
+                        failed: false,
+                        given_up: false,
+                    },
+                    taken_in: 0,
+                    input: [0; AREA_LEN],
+                    output: [0; AREA_LEN],
+                });
+            }
         })?;
+        for twins in pair.objects().chunks_exact(2).filter(|_| parts == 2) {
+            // SAFETY: objects of ours, with the areas they were just given.
+            unsafe {
+                (*area_of(twins[0].as_ptr())).twin = twins[1].as_ptr();
+                (*area_of(twins[1].as_ptr())).lead = twins[0].as_ptr();
+            }
+        }
+        // The lowest on top: few ops keep to little memory.
+        let leads = pair.objects().chunks_exact(parts).rev();
+        let idle = leads.map(|object| object[0].as_ptr()).collect();
         Ok(Self {
-            states: vec![State::Idle; usize::from(count)].into(),
-            staged: VecDeque::with_capacity(usize::from(count)),
+            in_place: parts == 1 && !home.device().is_hardware(),
+            idle,
             pair,
         })
     }
 
-    /// Ops that the device has.
+    /// Objects that the device has.
+    #[inline]
     pub(crate) fn with_device(&self) -> usize {
         self.pair.with_device()
     }
 
-    /// Ops that wait to be submitted.
+    /// Objects that wait to be submitted.
+    #[inline]
     pub(crate) fn staged(&self) -> usize {
-        self.staged.len()
+        self.pair.staged().len()
     }
 
-    /// Stages op `index`: `input` to the private exponent of the RSA key of `session`, which must live
-    /// until the op is back. The result has as many bytes as the input.
+    /// What each object that waits to be submitted costs a device: its op's kind, or `None` for the
+    /// second half of an op.
+    pub(crate) fn staged_kinds(&self) -> impl Iterator<Item = Option<OpKind>> {
+        self.pair.staged().iter().map(|&object| {
+            // SAFETY: a staged object is ours.
+            let area = unsafe { &*area_of(object) };
+            (area.lead == object).then_some(area.tally.kind)
+        })
+    }
+
+    /// Stages `op` for `work`, by the session of that number.
     ///
-    /// # Panics
-    /// If the op is not idle, or the input longer than [`AREA_LEN`].
-    pub(crate) fn stage_rsa(&mut self, index: u32, session: &Session, input: &[u8]) {
-        self.stage(index, input, |op, from, to| {
-            // SAFETY: the op is ours; its operands lie in its own area.
-            unsafe { sys::shim_set_rsa(op, session.as_ptr(), from, to) }
-        });
-    }
-
-    /// Stages op `index`: `input` to the exponent of `session` modulo its modulus.
-    ///
-    /// # Panics
-    /// As for [`RawQueuePair::stage_rsa`].
-    pub(crate) fn stage_modexp(&mut self, index: u32, session: &Session, input: &[u8]) {
-        self.stage(index, input, |op, from, to| {
-            // SAFETY: the op is ours; its operands lie in its own area.
-            unsafe { sys::shim_set_modexp(op, session.as_ptr(), from, to) }
-        });
-    }
-
-    /// Stages op `index` to do nothing.
-    ///
-    /// # Panics
-    /// As for [`RawQueuePair::stage_rsa`].
-    #[cfg(feature = "null")]
-    pub(crate) fn stage_null(&mut self, index: u32, session: &super::NullSession, input: &[u8]) {
-        self.stage(index, input, |op, _, _| {
-            // SAFETY: the op is ours.
-            unsafe { sys::shim_set_null(op, session.as_ptr()) }
-        });
-    }
-
-    fn stage(
+    /// # Errors
+    /// The op, if there is no room.
+    #[inline(always)] // a call costs as much as all else here
+    pub(crate) fn stage(
         &mut self,
-        index: u32,
-        input: &[u8],
-        set: impl FnOnce(*mut sys::rte_crypto_op, sys::shim_bytes, sys::shim_bytes),
-    ) {
-        let op = self.idle(index);
-        // SAFETY: the op is idle, so that nobody else has a reference to its area.
-        let area = unsafe { &mut *area_of(op) };
-        area.input[..input.len()].copy_from_slice(input);
-        let place = |data: *mut u8| sys::shim_bytes {
-            data,
-            // SAFETY: `data` lies in the op's own object.
-            iova: unsafe { sys::shim_op_iova(op.as_ptr(), data.cast()) },
-            length: input.len(),
+        op: Box<Op>,
+        number: u32,
+        work: &Work<'_>,
+    ) -> Result<(), Box<Op>> {
+        let Some(lead) = self.idle.pop() else {
+            return Err(op);
         };
-        let (from, to) = (
-            place(area.input.as_mut_ptr()),
-            place(area.output.as_mut_ptr()),
-        );
-        set(op.as_ptr(), from, to);
-        self.states[index as usize] = State::Staged;
-        self.staged.push_back(op.as_ptr());
-    }
-
-    /// Hands at most `max` staged ops to the device, one burst at most.
-    pub(crate) fn submit(&mut self, max: usize) -> Submitted {
-        let (front, _) = self.staged.as_mut_slices();
-        let count = front.len().min(max).min(BURST);
-        for op in &front[..count] {
-            // SAFETY: a staged op is ours.
-            unsafe { head_of(*op).status = NOT_PROCESSED }
-        }
-        // SAFETY: staged ops are ours until the device takes them, and set.
-        let Some(taken) = (unsafe { self.pair.enqueue(&mut front[..count]) }) else {
-            return Submitted::Stopped;
+        let kind = op.kind();
+        let op = Box::into_raw(op);
+        // SAFETY: the object is idle and its area ours.
+        let area = unsafe { &mut *area_of(lead) };
+        area.op = op;
+        area.tally = Tally {
+            session: number,
+            kind,
+            pending: 1,
+            failed: false,
+            given_up: false,
         };
-        for op in self.staged.drain(..taken) {
-            // SAFETY: only `index` is read, which no device writes.
-            let index = unsafe { index_of(op) };
-            self.states[index as usize] = State::Device;
+        match *work {
+            Work::Rsa(session) => {
+                // SAFETY: the op is ours; nobody borrows from it until the object is back, since
+                // `area.op` is not looked at before.
+                let (input, output) = unsafe { (*op).buffers() };
+                let (from, to) = if self.in_place {
+                    let from = place(input.as_ptr().cast_mut(), input.len());
+                    (from, place(output.as_mut_ptr(), output.len()))
+                } else {
+                    area.take_in(input)
+                };
+                // SAFETY: the object is ours; its operands lie in its own area or in the op, and the input
+                // is only read.
+                unsafe { sys::shim_set_rsa(lead, session.as_ptr(), from, to) };
+            }
+            #[cfg(feature = "null")]
+            Work::Null(session) => {
+                // SAFETY: the object is ours.
+                unsafe { sys::shim_set_null(lead, session.as_ptr()) };
+            }
+            Work::Halves(halves) => {
+                self.stage_halves(lead, halves);
+                return Ok(());
+            }
         }
-        if let (true, Some(&next)) = (taken < count, self.staged.front())
-            // SAFETY: refused, it is still ours.
-            && !matches!(unsafe { head_of(next).status }, SUCCESS | NOT_PROCESSED)
-        {
-            self.staged.pop_front();
-            // SAFETY: ours.
-            let index = unsafe { index_of(next) };
-            self.states[index as usize] = State::Idle;
-            return Submitted::Rejected(taken, index);
-        }
-        Submitted::Accepted(taken)
+        // SAFETY: an object of this queue pair's, just set; the caller keeps the session.
+        unsafe { self.pair.stage(lead) };
+        Ok(())
     }
 
-    /// Takes at most `max` ops back, one burst at most; `None` if the device is stopped.
-    pub(crate) fn collect(&mut self, max: usize, done: &mut [Finished; BURST]) -> Option<usize> {
-        let mut ops = [ptr::null_mut(); BURST];
-        let count = self.pair.dequeue(&mut ops[..max.min(BURST)])?;
-        for (&op, done) in ops.iter().zip(&mut *done).take(count) {
-            // SAFETY: the device gives back what it was given, which is ours again.
-            (done.index, done.success) = unsafe { (index_of(op), head_of(op).status == SUCCESS) };
-            self.states[done.index as usize] = State::Idle;
-        }
-        Some(count)
-    }
-
-    /// The result of op `index` in `len` bytes; meaningful after a success.
-    ///
-    /// # Panics
-    /// If the op is not idle, or `len` is above [`AREA_LEN`].
-    pub(crate) fn output(&self, index: u32, len: usize) -> &[u8] {
-        let op = self.idle(index);
-        // SAFETY: the op is idle: nobody writes its area while `self` is borrowed.
-        let area = unsafe { &*area_of(op) };
-        &area.output[..len]
-    }
-
-    /// Bytes that the device wrote for op `index` by a modexp session.
-    ///
-    /// # Panics
-    /// If the op is not idle.
-    pub(crate) fn modexp_written(&self, index: u32) -> usize {
-        // SAFETY: the op is ours and was set by `stage_modexp`; any bytes are a number.
-        unsafe { sys::shim_modexp_written(self.idle(index).as_ptr()) }
-    }
-
-    /// Wipes the operands and the result of op `index`, `len` bytes of each. (The memory is known to C,
-    /// so that no compiler may leave the writes out.)
-    ///
-    /// # Panics
-    /// As for [`RawQueuePair::output`].
-    pub(crate) fn wipe(&mut self, index: u32, len: usize) {
-        let op = self.idle(index);
-        // SAFETY: the op is idle, so that nobody else has a reference to its area.
-        let area = unsafe { &mut *area_of(op) };
-        // By whole lines, which need no call of memset.
-        let lines = len.div_ceil(LINE);
-        for place in [&mut area.input, &mut area.output] {
-            place.as_chunks_mut().0[..lines].fill([0; LINE]);
+    #[cold]
+    fn stage_halves(&mut self, lead: *mut sys::rte_crypto_op, halves: [(&Session, &[u8]); 2]) {
+        // SAFETY: the object is ours, and so is its twin, which it has: it was opened for two parts.
+        let twin = unsafe {
+            (*area_of(lead)).tally.pending = 2;
+            (*area_of(lead)).twin
+        };
+        for (object, (session, base)) in [lead, twin].into_iter().zip(halves) {
+            // SAFETY: idle, so that nobody else has a reference to its area; its operands lie there.
+            unsafe {
+                let (from, to) = (*area_of(object)).take_in(base);
+                sys::shim_set_modexp(object, session.as_ptr(), from, to);
+            }
+            // SAFETY: as in `stage`.
+            unsafe { self.pair.stage(object) };
         }
     }
 
-    /// Takes all staged ops back; `each` learns their indices.
-    pub(crate) fn unstage(&mut self, mut each: impl FnMut(u32)) {
-        while let Some(op) = self.staged.pop_front() {
-            // SAFETY: a staged op is ours.
-            let index = unsafe { index_of(op) };
-            self.states[index as usize] = State::Idle;
-            each(index);
+    /// Hands at most `max` staged objects to the device, one burst at most. `each` gets the op that it never will
+    /// take, if that is not with the device in part.
+    #[inline]
+    pub(crate) fn submit(&mut self, max: usize, mut each: impl FnMut(Back<'_>)) -> Submitted {
+        match self.pair.submit(max) {
+            Handed::Accepted(count) => Submitted::Accepted(count),
+            Handed::Rejected(count, object) => {
+                // SAFETY: not taken, the object is ours.
+                let lead = unsafe { end(object, false, self.in_place, &mut each) };
+                self.idle.extend(lead);
+                Submitted::Rejected(count)
+            }
+            Handed::Stopped => Submitted::Stopped,
         }
     }
 
-    /// Its ops, all idle, for who calls DPDK without this type.
+    /// Takes at most `max` objects back, one burst at most; `each` gets the ops of which all is back. Returns
+    /// how many objects came, `None` if the device is stopped.
+    #[inline]
+    pub(crate) fn collect(&mut self, max: usize, mut each: impl FnMut(Back<'_>)) -> Option<usize> {
+        let objects = self.pair.collect(max)?;
+        for &object in objects {
+            // SAFETY: back from the device, the object is ours.
+            unsafe {
+                let success = status_of(object) == SUCCESS;
+                let lead = end(object, success, self.in_place, &mut each);
+                self.idle.extend(lead);
+            }
+        }
+        Some(objects.len())
+    }
+
+    /// Takes all staged objects back; `each` gets the ops of which nothing is with the device.
+    pub(crate) fn unstage(&mut self, mut each: impl FnMut(Back<'_>)) {
+        while let Some(object) = self.pair.unstage() {
+            // SAFETY: a staged object is ours.
+            let lead = unsafe { end(object, false, self.in_place, &mut each) };
+            self.idle.extend(lead);
+        }
+    }
+
+    /// Marks every op that is not back as one that nobody wants.
+    pub(crate) fn give_up(&mut self) {
+        for object in self.pair.objects() {
+            // SAFETY: no device touches an area but its input and output, and no reference to
+            // the whole is made.
+            unsafe { (*area_of(object.as_ptr())).tally.given_up = true }
+        }
+    }
+
+    /// Its objects, all idle, for who calls DPDK without this type.
     #[cfg(feature = "null")]
     pub(super) fn pointers(&self) -> Vec<*mut sys::rte_crypto_op> {
         self.pair.objects().iter().map(|op| op.as_ptr()).collect()
@@ -291,54 +357,174 @@ impl RawQueuePair {
         self.pair.numbers()
     }
 
+    /// Has operands and results copied, as for a card.
+    #[cfg(test)]
+    pub(crate) fn copy_operands(&mut self) {
+        self.in_place = false;
+    }
+
+    /// Whether every area is wiped, all of them being idle.
+    #[cfg(test)]
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.pair.objects().iter().all(|object| {
+            // SAFETY: idle, so ours.
+            let area = unsafe { &*area_of(object.as_ptr()) };
+            area.input == [0; AREA_LEN] && area.output == [0; AREA_LEN]
+        })
+    }
+
     /// Makes the op that was staged last one that no device can run.
     #[cfg(test)]
     pub(crate) fn spoil(&mut self, how: Spoil) {
-        let op = *self.staged.back().expect("an op is staged");
+        let &op = self.pair.staged().back().expect("an op is staged");
         // SAFETY: staged, so ours; every change leaves operands that lie in the op.
         unsafe {
-            let area = &mut *op.byte_add(AREA_AT).cast::<Area>();
-            let place = |data: *mut u8, length| sys::shim_bytes {
-                data,
-                iova: sys::shim_op_iova(op, data.cast()),
-                length,
-            };
-            let to = place(area.output.as_mut_ptr(), AREA_LEN);
+            let area = &mut *area_of(op);
+            if let Spoil::NotBelow(_) = how {
+                area.input.fill(0xff);
+            }
             let from = |length| place(area.input.as_ptr().cast_mut(), length);
+            let to = place(area.output.as_mut_ptr(), AREA_LEN);
             match how {
                 Spoil::NoSession => sys::shim_set_rsa(op, ptr::null_mut(), from(256), to),
                 Spoil::Length(session) => sys::shim_set_rsa(op, session, from(10), to),
-                Spoil::NotBelow => area.input.fill(0xff),
+                Spoil::NotBelow(session) => sys::shim_set_rsa(op, session, from(256), to),
                 Spoil::Padding => sys::shim_set_rsa_padding(op, 99),
             }
         }
     }
+}
 
-    fn idle(&self, index: u32) -> NonNull<sys::rte_crypto_op> {
-        let index = index as usize;
-        assert!(self.states[index] == State::Idle, "op {index} is in use");
-        self.pair.objects()[index]
+/// `length` bytes of memory that no card needs to reach.
+#[inline]
+fn place(data: *mut u8, length: usize) -> sys::shim_bytes {
+    let iova = data.addr() as u64;
+    sys::shim_bytes { data, iova, length }
+}
+
+impl Area {
+    /// Copies `input` to this area; returns where it lies, and where a result of the same length is to.
+    fn take_in(&mut self, input: &[u8]) -> (sys::shim_bytes, sys::shim_bytes) {
+        self.input[..input.len()].copy_from_slice(input);
+        self.taken_in = input.len();
+        let place = |data: *mut u8, at: usize| sys::shim_bytes {
+            data,
+            iova: self.iova + at as u64,
+            length: input.len(),
+        };
+        (
+            place(self.input.as_mut_ptr(), std::mem::offset_of!(Self, input)),
+            place(self.output.as_mut_ptr(), std::mem::offset_of!(Self, output)),
+        )
+    }
+
+    /// Wipes what was taken in and the result. (The memory is known to C, so that no compiler may leave the
+    /// writes out.)
+    fn wipe(&mut self) {
+        // By whole lines, which need no call of memset.
+        let lines = self.taken_in.div_ceil(LINE);
+        for place in [&mut self.input, &mut self.output] {
+            place.as_chunks_mut().0[..lines].fill([0; LINE]);
+        }
+    }
+}
+
+/// If `object` is the last of its op, `each` gets that, and the lead, which is idle now, is returned.
+///
+/// # Safety
+/// It is one of these that was staged, and ours again. `in_place` is that of its queue pair.
+#[inline]
+unsafe fn end(
+    object: *mut sys::rte_crypto_op,
+    success: bool,
+    in_place: bool,
+    each: &mut impl FnMut(Back<'_>),
+) -> Option<*mut sys::rte_crypto_op> {
+    let (lead, success) = if in_place {
+        (object, success)
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { last_part(object, success) }?
+    };
+    // SAFETY: all of the op is back, so that its objects are ours; `op` came from a box when it was staged.
+    let (tally, mut op) = unsafe {
+        let area = &*area_of(lead);
+        (area.tally, Box::from_raw(area.op))
+    };
+    if !in_place && success {
+        // SAFETY: as above.
+        unsafe { take_result(lead, &mut op) };
+    }
+    each(Back {
+        op,
+        session: tally.session,
+        success,
+        given_up: tally.given_up,
+        lead,
+        _ours: PhantomData,
+    });
+    if !in_place {
+        // SAFETY: as above, and who had the results has returned.
+        unsafe { wipe(lead) };
+    }
+    Some(lead)
+}
+
+/// The lead of `object`, and whether all parts of the op succeeded, if that is the last one.
+///
+/// # Safety
+/// As for [`end`].
+#[cold]
+unsafe fn last_part(
+    object: *mut sys::rte_crypto_op,
+    success: bool,
+) -> Option<(*mut sys::rte_crypto_op, bool)> {
+    // SAFETY: the object is one of ours, and so is its lead. While the other half is with the device,
+    // nothing of the lead's area is referred to but the tally, which no device touches.
+    unsafe {
+        let lead = (*area_of(object)).lead;
+        let tally = &mut (*area_of(lead)).tally;
+        tally.pending -= 1;
+        tally.failed |= !success;
+        (tally.pending == 0).then_some((lead, !tally.failed))
+    }
+}
+
+/// Copies the result of `lead` to `op`, unless that is two halves.
+///
+/// # Safety
+/// It is ours.
+#[cold]
+unsafe fn take_result(lead: *mut sys::rte_crypto_op, op: &mut Op) {
+    // SAFETY: the caller's promise.
+    let area = unsafe { &*area_of(lead) };
+    if area.twin.is_null() {
+        let output = op.buffers().1;
+        output.copy_from_slice(&area.output[..output.len()]);
+    }
+}
+
+/// Wipes the areas of `lead` and its twin.
+///
+/// # Safety
+/// They are ours.
+#[cold]
+unsafe fn wipe(lead: *mut sys::rte_crypto_op) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let area = &mut *area_of(lead);
+        area.wipe();
+        if let Some(twin) = NonNull::new(area.twin) {
+            (*area_of(twin.as_ptr())).wipe();
+        }
     }
 }
 
 /// # Safety
-/// `op` is one of ours.
-unsafe fn area_of(op: NonNull<sys::rte_crypto_op>) -> *mut Area {
+/// `object` is one of ours.
+#[inline]
+unsafe fn area_of(object: *mut sys::rte_crypto_op) -> *mut Area {
     // SAFETY: the object goes on beyond, by PRIVATE_LEN at least; it starts at a cache line, and so
     // does the area.
-    unsafe { op.as_ptr().byte_add(AREA_AT).cast() }
-}
-
-/// # Safety
-/// `op` is one of ours.
-unsafe fn index_of(op: *mut sys::rte_crypto_op) -> u32 {
-    // SAFETY: as in `area_of`; written once, when the queue pair was opened.
-    unsafe { (*op.byte_add(AREA_AT).cast::<Area>()).index }
-}
-
-/// # Safety
-/// `op` is one of ours, and not with the device, while the result lives.
-pub(super) unsafe fn head_of<'a>(op: *mut sys::rte_crypto_op) -> &'a mut sys::shim_op_head {
-    // SAFETY: an op starts so, as the shim checks when it is compiled.
-    unsafe { &mut *op.cast() }
+    unsafe { object.byte_add(AREA_AT).cast() }
 }

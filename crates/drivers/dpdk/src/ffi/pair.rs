@@ -1,5 +1,6 @@
 //! A queue pair of a device, and the objects of DPDK's that stand for ops in it.
 
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -7,6 +8,12 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use super::{QueuePairId, QueuePairs, Running, errno, unique_name};
+
+/// Objects per call of the driver.
+pub(crate) const BURST: usize = 64;
+
+pub(super) const SUCCESS: u8 = sys::RTE_CRYPTO_OP_STATUS_SUCCESS as u8;
+pub(super) const NOT_PROCESSED: u8 = sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED as u8;
 
 /// A DPDK function that takes ops of one kind from a pool.
 pub(super) type Alloc =
@@ -24,6 +31,17 @@ pub(super) struct Objects {
     pub(super) count: u16,
 }
 
+/// What came of handing staged objects to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// It took so many, which may be all.
+    Accepted(usize),
+    /// It took so many, and never will the next one, which is no longer staged.
+    Rejected(usize, *mut sys::rte_crypto_op),
+    /// It is stopped or gone.
+    Stopped,
+}
+
 /// A queue pair that nobody else uses, and its objects: taken from their pool once, when it is opened,
 /// and given back when it is closed. Where the device has kept some, all of it stays for ever.
 pub(super) struct RawPair {
@@ -35,6 +53,10 @@ pub(super) struct RawPair {
     _running: Running,
     pool: ManuallyDrop<Pool>,
     objects: Box<[NonNull<sys::rte_crypto_op>]>,
+    /// To be handed to the device next.
+    staged: VecDeque<*mut sys::rte_crypto_op>,
+    /// What the device gave back last.
+    returned: Box<[*mut sys::rte_crypto_op; BURST]>,
     with_device: usize,
 }
 
@@ -83,6 +105,8 @@ impl RawPair {
             _running: running.clone(),
             pool: ManuallyDrop::new(pool),
             objects,
+            staged: VecDeque::with_capacity(count),
+            returned: Box::new([ptr::null_mut(); BURST]),
             with_device: 0,
         })
     }
@@ -102,48 +126,86 @@ impl RawPair {
         (self.device, self.queue_pair)
     }
 
-    /// Hands objects to the device; returns how many it took, the first ones, `None` if it is stopped.
-    ///
-    /// # Safety
-    /// They are among its objects, not with the device, and set for its queue pair; at most 65,535.
-    #[inline]
-    pub(super) unsafe fn enqueue(
-        &mut self,
-        objects: &mut [*mut sys::rte_crypto_op],
-    ) -> Option<usize> {
-        let count = objects.len();
-        // SAFETY: the caller's promise; the queue pair is set up, and nobody else uses it (what `id`
-        // stands for).
-        let taken = unsafe {
-            sys::shim_enqueue_burst(
-                self.device,
-                self.queue_pair,
-                objects.as_mut_ptr(),
-                count as u16,
-            )
-        };
-        let taken = usize::from(taken).min(count);
-        if taken == 0 && count > 0 && errno() == libc::ENOTSUP {
-            return None;
-        }
-        self.with_device += taken;
-        Some(taken)
+    /// Objects that wait to be handed to the device, the next one first.
+    pub(super) fn staged(&self) -> &VecDeque<*mut sys::rte_crypto_op> {
+        &self.staged
     }
 
-    /// Takes objects back, which are ours again; returns how many, `None` if the device is stopped.
+    /// Has `object` handed over by a [`submit`](Self::submit) to come.
+    ///
+    /// # Safety
+    /// It is one of these, set for a session of this device that lives until it is back, neither staged nor with
+    /// the device; until it is back nobody else looks at it or at the memory it points to.
     #[inline]
-    pub(super) fn dequeue(&mut self, objects: &mut [*mut sys::rte_crypto_op]) -> Option<usize> {
-        let max = u16::try_from(objects.len()).unwrap_or(u16::MAX);
-        // SAFETY: room for `max` objects; see `enqueue`.
+    pub(super) unsafe fn stage(&mut self, object: *mut sys::rte_crypto_op) {
+        self.staged.push_back(object);
+    }
+
+    /// Takes back the object that was staged first.
+    pub(super) fn unstage(&mut self) -> Option<*mut sys::rte_crypto_op> {
+        let object = self.staged.pop_front();
+        if self.staged.is_empty() {
+            self.staged.clear();
+        }
+        object
+    }
+
+    /// Hands at most `max` staged objects to the device, one burst at most.
+    #[inline]
+    pub(super) fn submit(&mut self, max: usize) -> Handed {
+        let (front, _) = self.staged.as_mut_slices();
+        let count = front.len().min(max).min(BURST);
+        // SAFETY: staged objects are set and not with the device; the queue pair is set up, and nobody
+        // else uses it (what `id` stands for).
+        let taken = unsafe {
+            let objects = front.as_mut_ptr();
+            sys::shim_enqueue_burst(self.device, self.queue_pair, objects, count as u16)
+        };
+        let taken = usize::from(taken).min(count);
+        self.with_device += taken;
+        if taken == self.staged.len() {
+            self.staged.clear(); // starts afresh: the next burst is in one piece
+            return Handed::Accepted(taken);
+        }
+        if taken == count {
+            self.staged.drain(..taken);
+            return Handed::Accepted(taken);
+        }
+        self.partly_submitted(taken)
+    }
+
+    #[cold]
+    fn partly_submitted(&mut self, taken: usize) -> Handed {
+        if taken == 0 && errno() == libc::ENOTSUP {
+            return Handed::Stopped;
+        }
+        self.staged.drain(..taken);
+        if let Some(&next) = self.staged.front()
+            // SAFETY: not taken, it is still ours.
+            && !matches!(unsafe { status_of(next) }, SUCCESS | NOT_PROCESSED)
+        {
+            self.staged.pop_front();
+            return Handed::Rejected(taken, next);
+        }
+        Handed::Accepted(taken)
+    }
+
+    /// Takes at most `max` objects back, one burst at most, which are ours again; `None` if the device
+    /// is stopped.
+    #[inline]
+    pub(super) fn collect(&mut self, max: usize) -> Option<&[*mut sys::rte_crypto_op]> {
+        let max = max.min(BURST);
+        // SAFETY: room for `max` objects; see `submit`.
         let count = unsafe {
-            sys::shim_dequeue_burst(self.device, self.queue_pair, objects.as_mut_ptr(), max)
+            let objects = self.returned.as_mut_ptr();
+            sys::shim_dequeue_burst(self.device, self.queue_pair, objects, max as u16)
         };
         if count == 0 && errno() == libc::ENOTSUP {
             return None;
         }
-        let count = usize::from(count.min(max));
+        let count = usize::from(count).min(max);
         self.with_device -= count;
-        Some(count)
+        Some(&self.returned[..count])
     }
 }
 
@@ -163,6 +225,14 @@ impl Drop for RawPair {
             self.home.put(id);
         }
     }
+}
+
+/// # Safety
+/// `object` is one of ours and not with the device.
+#[inline]
+pub(super) unsafe fn status_of(object: *mut sys::rte_crypto_op) -> u8 {
+    // SAFETY: an op starts so, as the shim checks when it is compiled.
+    unsafe { (*object.cast::<sys::shim_op_head>()).status }
 }
 
 /// A pool of objects, all of which are back when it goes.

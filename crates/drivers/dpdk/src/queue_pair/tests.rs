@@ -5,6 +5,7 @@ use spinlane_cryptodev::test_keys::{der, rsa};
 use spinlane_cryptodev::{Device, Key, Request, Token};
 
 use super::*;
+use crate::device::RsaBy;
 use crate::ffi::{Session, Spoil};
 use crate::{DpdkDevice, Eal, EalConfig};
 
@@ -19,7 +20,7 @@ pub(super) fn spoil(op: &Op, session: &Session) -> Option<Spoil> {
     match op.token.0 {
         NO_SESSION => Some(Spoil::NoSession),
         LENGTH => Some(Spoil::Length(session.as_ptr())),
-        NOT_BELOW => Some(Spoil::NotBelow),
+        NOT_BELOW => Some(Spoil::NotBelow(session.as_ptr())),
         PADDING => Some(Spoil::Padding),
         _ => None,
     }
@@ -117,6 +118,33 @@ fn a_wrong_result_does_not_leave() {
         assert_eq!(op.output().iter().all(|byte| *byte == 0), wrong);
     }
     assert_eq!(queue_pair.stats().faults_caught, 1);
+}
+
+#[test]
+fn operands_that_are_copied_as_for_a_card_are_wiped() {
+    let device = open("crypto_openssl");
+    let opened = Arc::clone(device.opened());
+    let (sessions, mut raw) = opened
+        .open_queue_pair(
+            |running| Sessions::new(running, opened.id(), RsaBy::Rsa),
+            |running, home| RawQueuePair::new(running, home, 8, 1),
+        )
+        .expect("there is one");
+    raw.copy_operands();
+    let config = QueuePairConfig {
+        capacity: 8,
+        ..QueuePairConfig::default()
+    };
+    let mut queue_pair = DpdkQueuePair::new(opened, raw, sessions, config);
+    for der in [der::RSA_2048, der::RSA_3072, der::RSA_4096] {
+        let key = rsa(der);
+        let tokens = [0, WRONG_RESULT, 1, 2, PADDING, 3];
+        let ops = tokens.iter().map(|token| op(*token, &key)).collect();
+        for op in run(&mut queue_pair, ops) {
+            assert_eq!(op.status == OpStatus::Success, op.token.0 < 4, "{op:?}");
+        }
+        assert!(queue_pair.raw.is_wiped());
+    }
 }
 
 #[test]
