@@ -38,6 +38,8 @@
 //! # Ok::<(), spinlane_cryptodev::aead::Error>(())
 //! ```
 //!
+//! Who wants no device, but the CPU's result at once, takes a [`Cipher`].
+//!
 //! # Invariants
 //! - A buffer never shows plaintext that was not authenticated: unless an open succeeds, its data ends
 //!   as zeros.
@@ -47,11 +49,13 @@
 //! - Lengths are checked when an op is prepared; a device need not.
 
 mod buffer;
+mod cipher;
 mod device;
 mod key;
 mod op;
 
 pub use buffer::{Buffer, MAX_BUFFER, Memory};
+pub use cipher::Cipher;
 pub use device::{Burst, Capabilities, Device, QueuePair};
 pub use key::Key;
 pub use op::{Direction, MAX_AAD, Op, Parts, Request, Status};

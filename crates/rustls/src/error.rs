@@ -20,9 +20,15 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// Early data came, which only a configuration that asks for it lets in.
+    /// Data came before the handshake was done, which only a configuration that asks for early data lets
+    /// in.
     #[error("early data is not served; leave max_early_data_size at 0")]
     EarlyData,
+    /// The configuration does not let the connection have its keys.
+    #[error(
+        "enable_secret_extraction is not set in the configuration; a connection seals and opens records itself and needs the keys: set it"
+    )]
+    SecretsKept,
     /// The connection was called from within a job.
     #[error("a connection was called from within a job; call it from the pipeline's loop")]
     Nested,

@@ -8,9 +8,15 @@
 //! # Offloaded
 //! Signatures with RSA (2048, 3072 and 4096 bits), ECDSA on P-256 and P-384, and Ed25519; key exchange
 //! by ECDH on both curves and by X25519, alone or as the classical half of X25519MLKEM768. The types'
-//! names say so ([`OffloadedX25519`], …). All else is aws-lc-rs, on the CPU: record
+//! names say so ([`OffloadedX25519`], …). All else is aws-lc, on the CPU: record
 //! protection, verification, ML-KEM, other keys. [`KeyOffload`] tells which of the two a private
 //! key is.
+//!
+//! # Records
+//! rustls does the handshake; then a [`Connection`] takes the traffic secrets over and seals and opens
+//! records itself: out of the caller's memory into the output or the caller's memory in one pass, and open
+//! where they came in. So a configuration must let it have the secrets: set
+//! `enable_secret_extraction`.
 //!
 //! # Example
 //! One turn of a pipeline that serves connection 7, on a thread whose current lcore is `lcore`:
@@ -52,6 +58,7 @@ mod connection;
 mod error;
 mod kx;
 mod provider;
+mod record;
 mod sign;
 mod ticket;
 mod tls13;

@@ -89,11 +89,12 @@ fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
     .server();
     let mut provider = spinlane_rustls::provider();
     provider.kx_groups = vec![&X25519Mlkem768WithOffloadedX25519, &OffloadedX25519];
-    let client = rustls::ClientConfig::builder_with_provider(provider.into())
+    let mut client = rustls::ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(identity("p256").roots())
         .with_no_client_auth();
+    client.enable_secret_extraction = true;
     let mut ends = Ends::new(server.into(), client.into());
     ends.establish(&lcore).unwrap();
     assert_eq!(ends.client.group(), Some(OffloadedX25519.name()));
@@ -163,11 +164,12 @@ fn the_stock_provider_talks_to_ours() {
                 continue;
             }
             for key in ["rsa2048", "p256"] {
-                let client = rustls::ClientConfig::builder_with_provider(only.clone().into())
+                let mut client = rustls::ClientConfig::builder_with_provider(only.clone().into())
                     .with_protocol_versions(&[version])
                     .unwrap()
                     .with_root_certificates(identity(key).roots())
                     .with_no_client_auth();
+                client.enable_secret_extraction = true;
                 let server = Wanted {
                     key,
                     version,

@@ -111,6 +111,7 @@ fn rustls_config(args: &Args, identity: &Identity) -> Result<ClientConfig> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.enable_secret_extraction = true;
     config.resumption = Resumption::disabled();
     Ok(config)
 }

@@ -141,6 +141,7 @@ fn config(args: &Args) -> Result<ClientConfig> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AcceptAny(schemes)))
         .with_no_client_auth();
+    config.enable_secret_extraction = true;
     config.resumption = match args.resume {
         true => Resumption::store(Arc::new(Sessions::default())),
         false => Resumption::disabled(),

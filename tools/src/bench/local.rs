@@ -43,6 +43,7 @@ impl Local {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        client.enable_secret_extraction = true;
         client.resumption = rustls::client::Resumption::disabled();
         Ok(Self {
             client: Arc::new(client),
@@ -105,6 +106,7 @@ fn server(provider: CryptoProvider, key: SingleCertAndKey) -> Result<Arc<ServerC
         .context("the server's settings")?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(key));
+    config.enable_secret_extraction = true;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))

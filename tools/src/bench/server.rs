@@ -138,6 +138,7 @@ fn rustls_config(
         .with_protocol_versions(&[version])?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
+    config.enable_secret_extraction = true;
     config.send_tls13_tickets = args.tickets;
     if args.tickets == 0 {
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -119,6 +119,7 @@ impl Context {
             Some(path) => builder.with_client_cert_verifier(verifier(path, provider)?),
         };
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        config.enable_secret_extraction = true;
         config.send_tls13_tickets = usize::from(args.tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols = args

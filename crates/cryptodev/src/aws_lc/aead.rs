@@ -1,4 +1,4 @@
-//! AES-GCM and ChaCha20-Poly1305, in place.
+//! AES-GCM and ChaCha20-Poly1305, in place or from one memory into another.
 
 use std::ptr::{self, NonNull};
 
@@ -72,6 +72,50 @@ impl Aead {
             take_error_reason();
         }
         ok == 1 && tag_len == TAG_LEN
+    }
+
+    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both and the tag. False: a length
+    /// is out of the algorithm's range; `out` is zero then.
+    ///
+    /// # Panics
+    /// Unless `out` is as long as the three.
+    #[must_use]
+    pub(crate) fn seal_into(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        plain: &[u8],
+        last: &[u8],
+        out: &mut [u8],
+    ) -> bool {
+        let (text, tail) = out.split_at_mut(plain.len());
+        assert_eq!(tail.len(), last.len() + TAG_LEN, "length of the output");
+        let mut tail_len = 0;
+        // SAFETY: the context is live; every pointer is valid for the length beside it, `text` for as many
+        // bytes as `plain` has. `text` and `tail` are borrowed mutably, so that they are disjoint
+        // from each other and from everything else. Each of these AEADs takes `extra_in` (their
+        // methods' seal_scatter_supports_extra_in) and encrypts it to the front of the tag's memory.
+        let ok = unsafe {
+            sys::EVP_AEAD_CTX_seal_scatter(
+                self.0.as_ptr(),
+                text.as_mut_ptr(),
+                tail.as_mut_ptr(),
+                &raw mut tail_len,
+                tail.len(),
+                nonce.as_ptr(),
+                NONCE_LEN,
+                plain.as_ptr(),
+                plain.len(),
+                last.as_ptr(),
+                last.len(),
+                aad.as_ptr(),
+                aad.len(),
+            )
+        };
+        if ok != 1 {
+            take_error_reason();
+        }
+        ok == 1 && tail_len == tail.len()
     }
 
     /// Opens `data` in place. False: `tag` is not its tag; `data` is zero then (EVP_AEAD_CTX_open_gather

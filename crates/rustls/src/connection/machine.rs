@@ -1,27 +1,28 @@
-//! rustls' state machine with its buffers: what a job takes along.
+//! rustls' state machine with its buffers: what a job takes along, until the handshake is done.
+//!
+//! rustls opens records in place and as many as it is given. So that none is left half-done when the
+//! [`Established`] connection takes over, it is given them one by one; a message of several records
+//! stays in the input, open, until all of it is there:
+//! ```text
+//!   input  │ held: open, part of a message │ next record │ more │
+//!          ╰────────────── offered ────────────────────╯
+//! ```
 
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
-    WriteTraffic,
-};
-use rustls::{ClientConfig, CommonState};
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
+use rustls::{ClientConfig, CommonState, PeerMisbehaved};
 
-use super::buffer::{Buffer, LARGE};
+use super::MAX_OUTPUT;
+use super::agreed::Agreed;
+use super::buffer::Buffer;
+use super::established::{Established, Kernel};
 use crate::error::Error;
+use crate::record::HEADER;
 
-/// Longest plain text of a record (RFC 8446, section 5.1).
-const MAX_FRAGMENT: usize = 16 * 1024;
-/// A record's header, type, nonce and tag, in any version and suite, and to spare.
-const OVERHEAD: usize = 64;
-/// Unsent output above this stops the processing of input that may cause more of it.
-const MAX_OUTPUT: usize = 64 * 1024;
-/// Room that is worth a record of its own.
-const WORTHWHILE: usize = 4 * 1024;
 /// Alerts are sent within so many steps.
 const MAX_ALERT_STEPS: usize = 8;
 
@@ -39,12 +40,12 @@ pub(super) struct Machine {
     pub(super) side: Side,
     /// The peer's bytes.
     pub(super) input: Buffer,
+    /// Of them, whole records that rustls has opened and keeps.
+    held: usize,
+    /// Whether rustls is done with those, but for what it needs more for.
+    idle: bool,
     /// Bytes for the peer.
     pub(super) output: Buffer,
-    /// Plain text that nobody has read yet.
-    pub(super) plain: Buffer,
-    /// The peer has closed properly.
-    pub(super) closed: bool,
     /// What the last [`Machine::handshake`] came to.
     pub(super) outcome: Option<Result<Step, Error>>,
     /// Bytes of input that may be held.
@@ -54,7 +55,7 @@ pub(super) struct Machine {
 /// How far a call got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// What was asked for is done.
+    /// The handshake is done.
     Done,
     /// More input is needed.
     WantInput,
@@ -63,43 +64,12 @@ pub(super) enum Step {
 }
 
 /// What one call of rustls led to.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// There may be more to do.
     Again,
-    /// It needs more input.
+    /// It has done what there was to do with all that it was given.
     Blocked,
-    /// It needs more input, or something to write.
-    Traffic,
-    /// Nothing will ever come again.
-    Closed,
-}
-
-/// What to do once application data can be sent, or has come.
-pub(super) enum Goal<'a> {
-    /// Nothing.
-    None,
-    /// Lend this the next record's text; it returns how much of it it took.
-    Read {
-        read: &'a mut dyn FnMut(&[u8]) -> usize,
-        taken: Option<usize>,
-    },
-    /// Encrypt a record's worth of this behind the output.
-    Data {
-        from: &'a [u8],
-        /// How much of it was taken.
-        taken: usize,
-    },
-    /// Encrypt a record's worth of this into memory of the caller's, once the output has left.
-    DataInto {
-        from: &'a [u8],
-        to: &'a mut [u8],
-        /// How much of it was taken.
-        taken: usize,
-        /// Bytes of `to` that were filled.
-        filled: usize,
-    },
-    /// Say that no more will be sent.
-    CloseNotify { done: bool },
 }
 
 impl Side {
@@ -121,9 +91,9 @@ impl Machine {
         Self {
             side,
             input: Buffer::default(),
+            held: 0,
+            idle: true,
             output: Buffer::default(),
-            plain: Buffer::default(),
-            closed: false,
             outcome: None,
             limit,
         }
@@ -132,6 +102,9 @@ impl Machine {
     /// Goes on until the handshake is done or needs input. May pause the job it runs in.
     pub(super) fn handshake(&mut self) -> Result<Step, Error> {
         if let Side::NewClient(config, name) = &self.side {
+            if !config.enable_secret_extraction {
+                return Err(Error::SecretsKept);
+            }
             let conn = UnbufferedClientConnection::new(Arc::clone(config), name.clone())?;
             self.side = Side::Client(conn);
         }
@@ -139,44 +112,43 @@ impl Machine {
             if self.output.len() > MAX_OUTPUT {
                 return Ok(Step::WantOutput);
             }
-            match self.turn(&mut Goal::None)? {
+            match self.turn()? {
                 Turn::Again => {}
-                _ if !self.side.is_handshaking() => return Ok(Step::Done),
-                Turn::Blocked | Turn::Traffic => return self.want_input(),
-                Turn::Closed => return Ok(Step::WantInput),
+                Turn::Blocked if !self.side.is_handshaking() => return self.done(),
+                Turn::Blocked => return self.want_input(),
             }
         }
     }
 
-    /// Decrypts records until `goal`, a [`Goal::Read`], has had one, or nothing more will come;
-    /// never pauses.
-    pub(super) fn read(&mut self, goal: &mut Goal<'_>) -> Result<Step, Error> {
-        while !goal.is_done() && !self.closed {
-            if self.output.len() > MAX_OUTPUT {
-                return Ok(Step::WantOutput);
-            }
-            match self.turn(goal)? {
-                Turn::Again => {}
-                Turn::Blocked | Turn::Traffic => return self.want_input(),
-                Turn::Closed => break,
-            }
+    /// Nothing of a further message may be in rustls' hands, as its rest would be opened elsewhere.
+    fn done(&self) -> Result<Step, Error> {
+        if self.held == 0 {
+            return Ok(Step::Done);
         }
-        Ok(Step::Done)
+        let what = PeerMisbehaved::KeyEpochWithPendingFragment;
+        Err(Error::Tls(what.into()))
     }
 
-    /// Does what `goal` says as soon as rustls lets it; never pauses.
-    pub(super) fn write(&mut self, goal: &mut Goal<'_>) -> Result<Step, Error> {
-        loop {
-            match self.turn(goal)? {
-                Turn::Again => {}
-                Turn::Traffic if goal.is_done() => return Ok(Step::Done),
-                Turn::Traffic => return Ok(Step::WantOutput),
-                Turn::Blocked | Turn::Closed => return Ok(Step::WantInput),
+    /// The connection after its handshake: keys and buffers change hands.
+    pub(super) fn establish(self) -> Result<Established, Error> {
+        let lost = || Error::Lost;
+        let agreed = Agreed::new(self.side.common().ok_or_else(lost)?);
+        let (secrets, kernel) = match self.side {
+            Side::Server(conn) => {
+                let (secrets, kernel) = conn.dangerous_into_kernel_connection()?;
+                (secrets, Kernel::Server(kernel))
             }
-        }
+            Side::Client(conn) => {
+                let (secrets, kernel) = conn.dangerous_into_kernel_connection()?;
+                (secrets, Kernel::Client(kernel))
+            }
+            Side::NewClient(..) => return Err(lost()),
+        };
+        let mut conn = Established::new(agreed, secrets, kernel, self.limit)?;
+        (conn.input, conn.output) = (self.input, self.output);
+        Ok(conn)
     }
 
-    /// rustls keeps a message of several records in the input until all of it is there.
     fn want_input(&self) -> Result<Step, Error> {
         if self.input.len() < self.limit {
             Ok(Step::WantInput)
@@ -186,8 +158,8 @@ impl Machine {
     }
 
     /// One call of rustls. After an error the alert is in the output.
-    fn turn(&mut self, goal: &mut Goal<'_>) -> Result<Turn, Error> {
-        let result = self.call(goal);
+    fn turn(&mut self) -> Result<Turn, Error> {
+        let result = self.call();
         if result.is_err() {
             self.encode_alert();
         }
@@ -199,113 +171,46 @@ impl Machine {
     fn encode_alert(&mut self) {
         for _ in 0..MAX_ALERT_STEPS {
             let wants_write = self.side.common().is_some_and(CommonState::wants_write);
-            if !wants_write || self.call(&mut Goal::None).is_err() {
+            if !wants_write || self.call().is_err() {
                 break;
             }
         }
     }
 
     /// One call of rustls.
-    fn call(&mut self, goal: &mut Goal<'_>) -> Result<Turn, Error> {
-        let Self {
-            side,
-            input,
-            output,
-            plain,
-            closed,
-            ..
-        } = self;
-        let (discard, turn) = match side {
-            Side::Server(conn) => {
-                let status = conn.process_tls_records(input.unread_mut());
-                handle(status, output, plain, closed, goal)
-            }
-            Side::Client(conn) => {
-                let status = conn.process_tls_records(input.unread_mut());
-                handle(status, output, plain, closed, goal)
-            }
+    fn call(&mut self) -> Result<Turn, Error> {
+        // The handshake's last record is the last that rustls gets.
+        let (offered, is_whole) = if self.idle && self.side.is_handshaking() {
+            self.offer()
+        } else {
+            (self.held, true)
+        };
+        let input = &mut self.input.unread_mut()[..offered];
+        let (discard, turn) = match &mut self.side {
+            Side::Server(conn) => handle(conn.process_tls_records(input), &mut self.output),
+            Side::Client(conn) => handle(conn.process_tls_records(input), &mut self.output),
             Side::NewClient(..) => (0, Ok(Turn::Blocked)),
         };
-        input.consume(discard);
-        turn
-    }
-}
-
-impl Goal<'_> {
-    fn is_done(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::Read { taken, .. } => taken.is_some(),
-            Self::Data { taken, .. } | Self::DataInto { taken, .. } => *taken != 0,
-            Self::CloseNotify { done } => *done,
+        self.input.consume(discard);
+        let opened = if is_whole { offered } else { self.held };
+        self.held = opened.saturating_sub(discard);
+        let turn = turn?;
+        self.idle = turn == Turn::Blocked;
+        let has_more = self.input.len() > self.held;
+        if self.idle && is_whole && has_more && self.side.is_handshaking() {
+            return Ok(Turn::Again);
         }
+        Ok(turn)
     }
 
-    fn run<Data>(
-        &mut self,
-        traffic: &mut WriteTraffic<'_, Data>,
-        output: &mut Buffer,
-    ) -> Result<(), Error> {
-        match self {
-            Self::Data { from, taken } => {
-                let room = output.room_below(LARGE, LARGE);
-                let len = fragment_len(from.len(), room.len());
-                // A small rest of a buffer is not worth a record.
-                if len >= from.len().min(WORTHWHILE)
-                    && let Some(count) = encrypted_len(traffic.encrypt(&from[..len], room))?
-                {
-                    output.commit(count);
-                    *taken = len;
-                }
-            }
-            Self::DataInto {
-                from,
-                to,
-                taken,
-                filled,
-            } => {
-                let len = fragment_len(from.len(), to.len());
-                if output.is_empty()
-                    && len != 0
-                    && let Some(count) = encrypted_len(traffic.encrypt(&from[..len], to))?
-                {
-                    (*taken, *filled) = (len, count);
-                }
-            }
-            Self::CloseNotify { done } => {
-                let encrypted = traffic.queue_close_notify(output.room(OVERHEAD));
-                if let Some(count) = encrypted_len(encrypted)? {
-                    output.commit(count);
-                    *done = true;
-                }
-            }
-            Self::None | Self::Read { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Text has come: whom it is for takes it, the rest waits in `plain`.
-    fn take(&mut self, text: &[u8], plain: &mut Buffer) {
-        match self {
-            Self::Read {
-                read,
-                taken: taken @ None,
-            } if plain.is_empty() => {
-                let count = read(text).min(text.len());
-                *taken = Some(count);
-                plain.push(&text[count..]);
-            }
-            _ => plain.push(text),
-        }
-    }
-}
-
-/// How much was encrypted; none if the memory was too short.
-fn encrypted_len(result: Result<usize, EncryptError>) -> Result<Option<usize>, Error> {
-    match result {
-        Ok(count) => Ok(Some(count)),
-        Err(EncryptError::InsufficientSize(_)) => Ok(None),
-        Err(EncryptError::EncryptExhausted) => Err(rustls::Error::EncryptError.into()),
+    /// Bytes of input up to the end of the record behind those held, and whether all of it is there.
+    fn offer(&self) -> (usize, bool) {
+        let input = self.input.unread();
+        let Some([_, _, _, high, low]) = input[self.held..].first_chunk::<HEADER>() else {
+            return (input.len(), false);
+        };
+        let end = self.held + HEADER + usize::from(u16::from_be_bytes([*high, *low]));
+        (end.min(input.len()), end <= input.len())
     }
 }
 
@@ -313,11 +218,8 @@ fn encrypted_len(result: Result<usize, EncryptError>) -> Result<Option<usize>, E
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     output: &mut Buffer,
-    plain: &mut Buffer,
-    closed: &mut bool,
-    goal: &mut Goal<'_>,
 ) -> (usize, Result<Turn, Error>) {
-    let UnbufferedStatus { mut discard, state } = status;
+    let UnbufferedStatus { discard, state } = status;
     let state = match state {
         Ok(state) => state,
         Err(error) => return (discard, Err(error.into())),
@@ -342,38 +244,11 @@ fn handle<Data>(
             data.done();
             Turn::Again
         }
-        ConnectionState::ReadTraffic(mut data) => {
-            while let Some(record) = data.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        goal.take(record.payload, plain);
-                    }
-                    Err(error) => return (discard, Err(error.into())),
-                }
-            }
-            Turn::Again
+        // No other data can come before the handshake is done.
+        ConnectionState::ReadEarlyData(_) | ConnectionState::ReadTraffic(_) => {
+            return (discard, Err(Error::EarlyData));
         }
-        ConnectionState::WriteTraffic(mut traffic) => match goal.run(&mut traffic, output) {
-            Ok(()) => Turn::Traffic,
-            Err(error) => return (discard, Err(error)),
-        },
-        ConnectionState::BlockedHandshake => Turn::Blocked,
-        ConnectionState::PeerClosed => {
-            *closed = true;
-            Turn::Again
-        }
-        ConnectionState::Closed => {
-            *closed = true;
-            Turn::Closed
-        }
-        ConnectionState::ReadEarlyData(_) => return (discard, Err(Error::EarlyData)),
         _ => Turn::Blocked,
     };
     (discard, Ok(turn))
-}
-
-/// Bytes of plain text that one record of at most `room` bytes takes.
-fn fragment_len(plain: usize, room: usize) -> usize {
-    plain.min(MAX_FRAGMENT).min(room.saturating_sub(OVERHEAD))
 }

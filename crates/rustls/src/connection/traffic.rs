@@ -1,7 +1,7 @@
 //! Application data.
 
-use super::machine::{Goal, Step};
-use super::{Connection, Progress};
+use super::established::Established;
+use super::{Connection, Progress, Stage};
 use crate::error::Error;
 
 impl Connection {
@@ -17,45 +17,13 @@ impl Connection {
         })
     }
 
-    /// Lends plain text, at most a record's, to `read`, which returns how much of it it took.
+    /// Lends plain text, at most a record's, to `read`, which returns how much of it it took. The text
+    /// lies where its record came in; what is not taken stays there.
     ///
     /// # Errors
     /// As for [`Connection::handshake`].
     pub fn read_with(&mut self, read: impl FnOnce(&[u8]) -> usize) -> Result<Progress, Error> {
-        if self.handshake.is_some() {
-            match self.handshake()? {
-                Progress::Done(_) => {}
-                progress => return Ok(progress),
-            }
-        }
-        self.fail_again()?;
-        let mut read = Some(read);
-        let mut once = |text: &[u8]| read.take().map_or(0, |read| read(text));
-        let done = self.with_machine(|machine| {
-            if !machine.plain.is_empty() {
-                let count = once(machine.plain.unread());
-                machine.plain.consume(count);
-                return Ok(Progress::Done(count));
-            }
-            let mut goal = Goal::Read {
-                read: &mut once,
-                taken: None,
-            };
-            let step = machine.read(&mut goal)?;
-            Ok(match (step, goal) {
-                (
-                    _,
-                    Goal::Read {
-                        taken: Some(count), ..
-                    },
-                ) => Progress::Done(count),
-                (Step::WantInput, _) => Progress::WantInput,
-                (Step::WantOutput, _) => Progress::WantOutput,
-                (Step::Done, _) => Progress::Closed,
-            })
-        });
-        done.unwrap_or(Err(Error::Lost))
-            .or_else(|error| self.fail(error))
+        self.once_established(|conn| conn.read(read), |progress| progress)
     }
 
     /// Writes plain text: takes at most a record's, and says how much it took.
@@ -66,12 +34,7 @@ impl Connection {
         if from.is_empty() {
             return Ok(Progress::Done(0));
         }
-        let mut goal = Goal::Data { from, taken: 0 };
-        let step = self.run(&mut goal)?;
-        Ok(match (step, goal) {
-            (Progress::Done(_), Goal::Data { taken, .. }) => Progress::Done(taken),
-            (progress, _) => progress,
-        })
+        self.once_established(|conn| conn.write(from), |progress| progress)
     }
 
     /// Writes plain text as [`Connection::write`] does, but puts the ciphertext of one record into
@@ -84,46 +47,43 @@ impl Connection {
         if from.is_empty() {
             return Ok((Progress::Done(0), 0));
         }
-        let mut goal = Goal::DataInto {
-            from,
-            to,
-            taken: 0,
-            filled: 0,
-        };
-        let step = self.run(&mut goal)?;
-        Ok(match (step, goal) {
-            (Progress::Done(_), Goal::DataInto { taken, filled, .. }) => {
-                (Progress::Done(taken), filled)
-            }
-            (progress, _) => (progress, 0),
-        })
+        self.once_established(|conn| conn.write_into(from, to), |progress| (progress, 0))
+    }
+
+    /// Changes the keys of both directions (TLS 1.3's KeyUpdate; RFC 8446, section 4.6.3), which a
+    /// connection does by itself before a key has sealed as much as it may.
+    ///
+    /// # Errors
+    /// As for [`Connection::handshake`]; in TLS 1.2, which has no such thing, an error that ends the
+    /// connection.
+    pub fn refresh_traffic_keys(&mut self) -> Result<Progress, Error> {
+        self.once_established(Established::refresh, |progress| progress)
     }
 
     /// Says to the peer that no more will be written (close_notify). Reading goes on. Does nothing
     /// before the handshake is done.
     pub fn shutdown(&mut self) {
-        if self.handshake.is_none() && self.error.is_none() {
-            // An error means that there is nobody to tell; the next call says so.
-            let _ = self.run(&mut Goal::CloseNotify { done: false });
+        if let (Stage::Established(conn), None) = (&mut self.stage, &self.error) {
+            conn.close();
         }
     }
 
-    /// Writes, once the handshake is done.
-    fn run(&mut self, goal: &mut Goal<'_>) -> Result<Progress, Error> {
+    /// Does it, after the handshake; until then returns what that comes to.
+    fn once_established<T>(
+        &mut self,
+        action: impl FnOnce(&mut Established) -> Result<T, Error>,
+        not_yet: impl FnOnce(Progress) -> T,
+    ) -> Result<T, Error> {
         self.fail_again()?;
-        if self.handshake.is_some() {
+        if !self.is_established() {
             match self.handshake()? {
                 Progress::Done(_) => {}
-                progress => return Ok(progress),
+                progress => return Ok(not_yet(progress)),
             }
         }
-        let step = self.with_machine(|machine| machine.write(goal));
-        match step.unwrap_or(Err(Error::Lost)) {
-            Ok(Step::Done) => Ok(Progress::Done(0)),
-            Ok(Step::WantOutput) => Ok(Progress::WantOutput),
-            // Both sides have closed.
-            Ok(Step::WantInput) => Ok(Progress::Closed),
-            Err(error) => self.fail(error),
-        }
+        let Stage::Established(conn) = &mut self.stage else {
+            return self.fail(Error::Lost);
+        };
+        action(conn).or_else(|error| self.fail(error))
     }
 }

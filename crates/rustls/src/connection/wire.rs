@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::Connection;
 use super::buffer::{Buffer, LARGE, SMALL};
+use super::{Connection, Stage};
 
 impl Connection {
     /// Takes the peer's bytes: `read` gets the room there is and returns how much it filled.
@@ -16,8 +16,7 @@ impl Connection {
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let limit = self.limit;
-        let first = if self.is_established() { LARGE } else { SMALL };
-        let take = |input: &mut Buffer| {
+        let take = |input: &mut Buffer, first| {
             let room = input.room_below(limit, first);
             if room.is_empty() {
                 return Ok(0);
@@ -26,26 +25,23 @@ impl Connection {
             input.commit(*result.as_ref().unwrap_or(&0));
             result
         };
-        match self.place.take() {
-            Some(mut machine) => {
-                let result = if machine.plain.is_empty() {
-                    take(&mut machine.input)
-                } else {
-                    Ok(0)
-                };
-                self.place.set(Some(machine));
-                result
-            }
-            None => take(&mut self.queued),
+        match &mut self.stage {
+            Stage::Established(conn) if conn.pending() != 0 => Ok(0),
+            Stage::Established(conn) => take(&mut conn.input, LARGE),
+            Stage::Handshake(handshake) => match handshake.place.take() {
+                Some(mut machine) => {
+                    let result = take(&mut machine.input, SMALL);
+                    handshake.place.set(Some(machine));
+                    result
+                }
+                None => take(&mut handshake.queued, SMALL),
+            },
         }
     }
 
     /// Whether [`Connection::read_input`] has room: not while plain text waits to be read.
     pub fn has_input_room(&self) -> bool {
-        let limit = self.limit;
-        let room =
-            self.with_machine(|machine| machine.plain.is_empty() && machine.input.len() < limit);
-        room.unwrap_or(self.queued.len() < limit)
+        self.pending() == 0 && self.input_len() < self.limit
     }
 
     /// Takes as many of `bytes`, which the peer sent, as there is room for; returns how many.
@@ -75,33 +71,48 @@ impl Connection {
         &mut self,
         write: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let written = self.with_machine(|machine| {
-            if machine.output.is_empty() {
+        let send = |output: &mut Buffer| {
+            if output.is_empty() {
                 return Ok(0);
             }
-            let count = write(machine.output.unread())?;
-            machine.output.consume(count);
+            let count = write(output.unread())?;
+            output.consume(count);
             Ok(count)
-        });
-        written.unwrap_or(Ok(0))
+        };
+        match &mut self.stage {
+            Stage::Established(conn) => send(&mut conn.output),
+            Stage::Handshake(handshake) => handshake
+                .with_machine(|machine| send(&mut machine.output))
+                .unwrap_or(Ok(0)),
+        }
     }
 
     /// Bytes to be sent; 0 while paused.
     pub fn output_len(&self) -> usize {
-        self.with_machine(|machine| machine.output.len())
-            .unwrap_or(0)
+        match &self.stage {
+            Stage::Established(conn) => conn.output.len(),
+            Stage::Handshake(handshake) => handshake
+                .with_machine(|machine| machine.output.len())
+                .unwrap_or(0),
+        }
     }
 
     /// Bytes of the peer's not yet processed, but for those that a paused job has.
     pub fn input_len(&self) -> usize {
-        self.with_machine(|machine| machine.input.len())
-            .unwrap_or(0)
-            + self.queued.len()
+        match &self.stage {
+            Stage::Established(conn) => conn.input_len(),
+            Stage::Handshake(handshake) => {
+                let input = handshake.with_machine(|machine| machine.input.len());
+                input.unwrap_or(0) + handshake.queued.len()
+            }
+        }
     }
 
     /// Plain text decrypted already, in bytes.
     pub fn pending(&self) -> usize {
-        self.with_machine(|machine| machine.plain.len())
-            .unwrap_or(0)
+        match &self.stage {
+            Stage::Established(conn) => conn.pending(),
+            Stage::Handshake(_) => 0,
+        }
     }
 }

@@ -19,6 +19,8 @@ use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, Conn, Entered, HealthConfig, Lcore};
 use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
 
+pub mod stock;
+
 pub use rustls;
 
 /// Kinds of keys, and whether devices sign with them.
@@ -127,6 +129,7 @@ impl Wanted {
         };
         let mut config = builder.with_cert_resolver(identity(self.key).certified());
         config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
         config
     }
 
@@ -135,10 +138,12 @@ impl Wanted {
             .with_protocol_versions(&[self.version])
             .unwrap()
             .with_root_certificates(identity(self.key).roots());
-        match self.client_key {
+        let mut config = match self.client_key {
             None => builder.with_no_client_auth(),
             Some(kind) => builder.with_client_cert_resolver(identity(kind).certified()),
-        }
+        };
+        config.enable_secret_extraction = true;
+        config
     }
 
     /// Both ends.
