@@ -13,7 +13,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use spinlane_cryptodev::{Device, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, Conn, Entered, HealthConfig, Lcore};
@@ -91,6 +93,8 @@ pub struct Wanted {
     pub version: &'static SupportedProtocolVersion,
     /// The only group; `None` = all.
     pub group: Option<&'static dyn SupportedKxGroup>,
+    /// The only cipher suite; `None` = all.
+    pub suite: Option<SupportedCipherSuite>,
     /// The client's own key.
     pub client_key: Option<&'static str>,
 }
@@ -101,6 +105,7 @@ impl Default for Wanted {
             key: "p256",
             version: &rustls::version::TLS13,
             group: None,
+            suite: None,
             client_key: None,
         }
     }
@@ -111,6 +116,9 @@ impl Wanted {
         let mut provider = provider();
         if let Some(group) = self.group {
             provider.kx_groups = vec![group];
+        }
+        if let Some(suite) = self.suite {
+            provider.cipher_suites = vec![suite];
         }
         Arc::new(provider)
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
 use rustls::{
-    ClientConnection, ConnectionTrafficSecrets, ServerConnection, SupportedCipherSuite,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ServerConfig, ServerConnection,
+    SupportedCipherSuite, SupportedProtocolVersion,
 };
 use spinlane_cryptodev::aead::{Algorithm, Cipher, TAG_LEN};
 use spinlane_rustls::{Connection, Error, Progress};
@@ -68,48 +68,72 @@ pub fn pair_with(
     ours: Ours,
     suite: SupportedCipherSuite,
     wanted: Wanted,
-    of_server: impl FnOnce(&mut rustls::ServerConfig),
-    of_client: impl FnOnce(&mut rustls::ClientConfig),
+    of_server: impl FnOnce(&mut ServerConfig),
+    of_client: impl FnOnce(&mut ClientConfig),
 ) -> (Connection, Stock) {
-    let name = ServerName::try_from("localhost").unwrap();
+    let (mut server, mut client) = configs(ours, suite, &wanted);
+    of_server(&mut server);
+    of_client(&mut client);
+    let (ours, stock) = connect(ours, &server.into(), &client.into());
+    assert_eq!(ours.cipher_suite().unwrap().suite(), suite.suite());
+    (ours, stock)
+}
+
+/// One of them ours, the other stock rustls'.
+pub fn configs(
+    ours: Ours,
+    suite: SupportedCipherSuite,
+    wanted: &Wanted,
+) -> (ServerConfig, ClientConfig) {
+    let identity = super::identity(wanted.key);
     let (mut server, mut client) = (wanted.server(), wanted.client());
-    let (mut conn, stock) = match ours {
+    match ours {
         Ours::Server => {
-            let mut stock = rustls::ClientConfig::builder_with_provider(only(suite))
+            client = ClientConfig::builder_with_provider(only(suite))
                 .with_protocol_versions(&[suite.version()])
                 .unwrap()
-                .with_root_certificates(super::identity(wanted.key).roots())
+                .with_root_certificates(identity.roots())
                 .with_no_client_auth();
-            stock.enable_secret_extraction = true;
-            of_server(&mut server);
-            of_client(&mut stock);
-            let stock = ClientConnection::new(stock.into(), name).unwrap();
-            (Connection::server(server.into()).unwrap(), stock.into())
         }
         Ours::Client => {
-            let mut stock = rustls::ServerConfig::builder_with_provider(only(suite))
+            server = ServerConfig::builder_with_provider(only(suite))
                 .with_protocol_versions(&[suite.version()])
                 .unwrap()
                 .with_no_client_auth()
-                .with_cert_resolver(super::identity(wanted.key).certified());
-            stock.enable_secret_extraction = true;
-            stock.send_tls13_tickets = 0;
-            of_server(&mut stock);
-            of_client(&mut client);
-            let stock = ServerConnection::new(stock.into()).unwrap();
-            (Connection::client(client.into(), name), stock.into())
+                .with_cert_resolver(identity.certified());
+            server.send_tls13_tickets = 0;
+        }
+    }
+    server.enable_secret_extraction = true;
+    client.enable_secret_extraction = true;
+    (server, client)
+}
+
+pub fn connect(
+    ours: Ours,
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+) -> (Connection, Stock) {
+    let (server, client) = (Arc::clone(server), Arc::clone(client));
+    let name = ServerName::try_from("localhost").unwrap();
+    let (mut conn, stock) = match ours {
+        Ours::Server => {
+            let stock = ClientConnection::new(client, name).unwrap();
+            (Connection::server(server).unwrap(), stock.into())
+        }
+        Ours::Client => {
+            let stock = ServerConnection::new(server).unwrap();
+            (Connection::client(client, name), stock.into())
         }
     };
     let mut stock = Stock(stock);
     for _ in 0..10 {
         let progress = conn.handshake().unwrap();
         stock.feed(&output(&mut conn)).unwrap();
-        give(&mut conn, &stock.output());
         if progress == Progress::Done(0) && !stock.0.is_handshaking() {
-            let used = conn.cipher_suite().unwrap().suite();
-            assert_eq!(used, suite.suite());
             return (conn, stock);
         }
+        give(&mut conn, &stock.output());
     }
     panic!("the handshake gets stuck");
 }
