@@ -297,7 +297,7 @@ fn a_header_that_is_none_is_refused_as_soon_as_it_is_there() {
             give(&mut ours, &header[..4]);
             assert_eq!(ours.read(&mut [0; 9]), Ok(Progress::WantInput));
             give(&mut ours, &header[4..]);
-            fails(&mut ours, &mut raw, what.clone(), alert);
+            fails(&mut ours, &mut raw, what, alert);
         });
     }
 }
@@ -452,12 +452,7 @@ fn alerts_are_heard() {
     ] {
         each_raw(|mut ours, mut raw, _| {
             give(&mut ours, &raw.record(ALERT, alert, 0));
-            fails(
-                &mut ours,
-                &mut raw,
-                what.clone(),
-                AlertDescription::DecodeError,
-            );
+            fails(&mut ours, &mut raw, what, AlertDescription::DecodeError);
         });
     }
     // Warnings: in TLS 1.3 there is one that means nothing, in TLS 1.2 all do, for a while.
@@ -551,7 +546,7 @@ fn key_updates_that_are_none_or_too_many_are_refused() {
         each_raw_of_tls13(|mut ours, mut raw| {
             let message = [&[24, 0, 0, body.len() as u8], body].concat();
             give(&mut ours, &raw.record(HANDSHAKE, &message, 0));
-            fails(&mut ours, &mut raw, what.clone(), alert);
+            fails(&mut ours, &mut raw, what, alert);
         });
     }
     let (suite, key) = suites()[0];

@@ -64,13 +64,13 @@ impl Output {
 impl Traffic {
     /// The value that `label` asks for, if it is here.
     pub(super) fn find(&self, label: &Label<'_>) -> Option<&[u8]> {
-        let value = match label.label {
-            b"key" => &self.key[..],
-            b"iv" => &self.iv[..],
-            b"finished" => &self.finished.as_ref()?[..],
+        let (value, len) = match label.label {
+            b"key" => (&self.key[..], self.key_len),
+            b"iv" => (&self.iv[..], self.iv.len()),
+            b"finished" => (&self.finished.as_ref()?[..], LEN),
             _ => return None,
         };
-        (label.context.is_empty() && label.len == value.len()).then_some(value)
+        (label.context.is_empty() && label.len == len).then_some(value)
     }
 }
 
@@ -146,8 +146,9 @@ fn application(key: &HmacKey, context: &[u8; LEN]) -> Group {
     let [key, iv, _] = traffic_infos();
     let [c_key, c_iv, s_key, s_iv] =
         HmacKey::sign_each([(&c, &key[..]), (&c, &iv[..]), (&s, &key[..]), (&s, &iv[..])]);
-    store::put(head(&client), 1, traffic(&c_key, &c_iv, None));
-    store::put(head(&server), 1, traffic(&s_key, &s_iv, None));
+    // Asked for by rustls, and again when the connection takes the keys over.
+    store::put(head(&client), 2, traffic(&c_key, &c_iv, None));
+    store::put(head(&server), 2, traffic(&s_key, &s_iv, None));
     Group([
         Output::new(b"c ap traffic", context, client),
         Output::new(b"s ap traffic", context, server),
@@ -173,6 +174,7 @@ fn traffic_infos() -> [Info; 3] {
 fn traffic(key: &Value, iv: &Value, finished: Option<&Value>) -> Known {
     Known::Traffic(Traffic {
         key: Wiped::new(*head(key)),
+        key_len: 32,
         iv: Wiped::new(*head(iv)),
         finished: finished.map(|finished| Wiped::new(*head(finished))),
     })

@@ -6,7 +6,8 @@
 //!   early   = Extract(0, 0)                      its expander
 //!   derived = Derive-Secret(early, "derived", "")  the salt of the next Extract
 //! ```
-//! With SHA-384 values are derived side by side before they are asked for (see [`ahead`]).
+//! With SHA-384 values are derived side by side before they are asked for (see [`ahead`]); with SHA-256
+//! those that are asked for twice are derived once (see [`again`]).
 
 #[cfg(test)]
 mod tests;
@@ -18,20 +19,23 @@ use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 
+use super::again;
 use super::ahead::{self, Group};
 use super::label::{Info, Label};
 use super::store::{self, Known, Traffic, same};
 
-pub(super) static HKDF_SHA256: MidStateHkdf = MidStateHkdf::new(Digest::Sha256);
-pub(super) static HKDF_SHA384: MidStateHkdf = MidStateHkdf::new(Digest::Sha384);
+pub(super) static HKDF_SHA256: MidStateHkdf = MidStateHkdf::new(Digest::Sha256, 16);
+pub(super) static HKDF_SHA256_LONG_KEY: MidStateHkdf = MidStateHkdf::new(Digest::Sha256, 32);
+pub(super) static HKDF_SHA384: MidStateHkdf = MidStateHkdf::new(Digest::Sha384, 32);
 
 const ZEROS: [u8; MAX_DIGEST_LEN] = [0; MAX_DIGEST_LEN];
 /// Parts of an info that are hashed where they lie; rustls' labels have six.
 const MAX_PARTS: usize = 8;
 
-/// HKDF over one digest.
+/// HKDF over one digest, for suites whose record keys have one length.
 pub(super) struct MidStateHkdf {
     digest: Digest,
+    key_len: usize,
     constants: OnceLock<Constants>,
 }
 
@@ -54,8 +58,10 @@ enum Expander {
     Early(&'static Constants),
     /// One of SHA-384's, which derives a group of values at once.
     Group(HmacKey, OnceLock<Box<Group>>),
+    /// One of SHA-256's, from which secrets for application data come, with keys of this length.
+    Extracted(HmacKey, usize),
     /// One whose values are known.
-    Traffic(Wiped<{ ahead::LEN }>, Traffic),
+    Traffic(OkmBlock, Traffic),
 }
 
 impl Constants {
@@ -89,9 +95,10 @@ impl Constants {
 }
 
 impl MidStateHkdf {
-    const fn new(digest: Digest) -> Self {
+    const fn new(digest: Digest, key_len: usize) -> Self {
         Self {
             digest,
+            key_len,
             constants: OnceLock::new(),
         }
     }
@@ -102,9 +109,10 @@ impl MidStateHkdf {
 
     /// The static that `self` is, as rustls lends it for a shorter time only.
     fn lasting(&self) -> &'static Self {
-        match self.digest {
-            Digest::Sha384 => &HKDF_SHA384,
-            Digest::Sha256 | Digest::Sha512 => &HKDF_SHA256,
+        match (self.digest, self.key_len) {
+            (Digest::Sha384, _) => &HKDF_SHA384,
+            (_, 16) => &HKDF_SHA256,
+            _ => &HKDF_SHA256_LONG_KEY,
         }
     }
 
@@ -142,7 +150,7 @@ impl MidStateHkdf {
     fn extracted(&self, key: HmacKey) -> Box<dyn HkdfExpander> {
         Box::new(match self.digest {
             Digest::Sha384 => Expander::Group(key, OnceLock::new()),
-            Digest::Sha256 | Digest::Sha512 => Expander::Key(key),
+            Digest::Sha256 | Digest::Sha512 => Expander::Extracted(key, self.key_len),
         })
     }
 }
@@ -164,13 +172,14 @@ impl Hkdf for MidStateHkdf {
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
         let secret = okm.as_ref();
-        Box::new(match (self.known(secret), secret.try_into()) {
-            (Some(Known::Traffic(traffic)), Ok(secret)) => {
-                Expander::Traffic(Wiped::new(secret), traffic)
-            }
-            (Some(Known::Key(key)), _) => Expander::Key(key),
-            _ => Expander::Key(HmacKey::new(self.digest, secret)),
-        })
+        let traffic = secret.try_into().ok().and_then(again::get);
+        Box::new(
+            match traffic.map(Known::Traffic).or_else(|| self.known(secret)) {
+                Some(Known::Traffic(traffic)) => Expander::Traffic(okm.clone(), traffic),
+                Some(Known::Key(key)) => Expander::Key(key),
+                _ => Expander::Key(HmacKey::new(self.digest, secret)),
+            },
+        )
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
@@ -186,9 +195,8 @@ impl HkdfExpander for Expander {
         if output.len() > 255 * len {
             return Err(OutputLengthError);
         }
-        if let Some(value) = self.known(info)
-            && value.len() == output.len()
-        {
+        // rustls takes 32 bytes for a key of 16, which are its first ones.
+        if let Some(value) = self.known(info).and_then(|value| value.get(..output.len())) {
             output.copy_from_slice(value);
             return Ok(());
         }
@@ -208,14 +216,20 @@ impl HkdfExpander for Expander {
         }
         let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
         self.sign(&[], info, 1, &mut block);
+        if let Self::Extracted(_, key_len) = self
+            && Label::parse(info).is_some_and(|label| again::is_application(&label))
+            && let Some(secret) = block.first_chunk()
+        {
+            again::put(secret, *key_len);
+        }
         OkmBlock::new(&block[..self.hash_len()])
     }
 
     fn hash_len(&self) -> usize {
         match self {
-            Self::Key(key) | Self::Group(key, _) => key.digest().len(),
+            Self::Key(key) | Self::Group(key, _) | Self::Extracted(key, _) => key.digest().len(),
             Self::Early(constants) => constants.early.digest().len(),
-            Self::Traffic(..) => ahead::LEN,
+            Self::Traffic(secret, _) => secret.as_ref().len(),
         }
     }
 }
@@ -225,7 +239,7 @@ impl Expander {
     fn known(&self, info: &[&[u8]]) -> Option<&[u8]> {
         let label = Label::parse(info)?;
         match self {
-            Self::Key(_) => None,
+            Self::Key(_) | Self::Extracted(..) => None,
             Self::Early(constants) => constants.find(&label, self.hash_len()),
             Self::Traffic(_, traffic) => traffic.find(&label),
             Self::Group(key, group) => {
@@ -242,9 +256,15 @@ impl Expander {
     /// T(number) of RFC 5869, section 2.3.
     fn sign(&self, previous: &[u8], info: &[&[u8]], number: u8, out: &mut [u8; MAX_DIGEST_LEN]) {
         let key = match self {
-            Self::Key(key) | Self::Group(key, _) => key,
+            Self::Key(key) | Self::Group(key, _) | Self::Extracted(key, _) => key,
             Self::Early(constants) => &constants.early,
-            Self::Traffic(secret, _) => &HmacKey::new(Digest::Sha384, &secret[..]),
+            Self::Traffic(secret, _) => {
+                let digest = match secret.as_ref().len() {
+                    ahead::LEN => Digest::Sha384,
+                    _ => Digest::Sha256,
+                };
+                &HmacKey::new(digest, secret.as_ref())
+            }
         };
         let number = [number];
         if info.len() > MAX_PARTS {

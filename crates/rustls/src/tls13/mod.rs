@@ -1,10 +1,12 @@
-//! TLS 1.3 suites: record protection of aws-lc-rs, hashes and key schedule of our own.
+//! TLS 1.3 suites: record protection of aws-lc-rs, deferred; hashes and key schedule of our own.
 //!
 //! A handshake derives some twenty secrets, each by HMACs under the same few keys. Here a key is
 //! hashed once (see [`spinlane_cryptodev::HmacKey`]), and what does not depend on the connection
 //! is computed once per process.
 
+mod again;
 mod ahead;
+mod deferred;
 mod hash;
 mod hkdf;
 mod label;
@@ -14,8 +16,9 @@ use rustls::crypto::aws_lc_rs::cipher_suite as stock;
 use rustls::crypto::cipher::Tls13AeadAlgorithm;
 use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 
+use deferred::Deferred;
 use hash::{SHA256, SHA384};
-use hkdf::{HKDF_SHA256, HKDF_SHA384};
+use hkdf::{HKDF_SHA256, HKDF_SHA256_LONG_KEY, HKDF_SHA384};
 
 /// Ours in place of `suite`; `suite` itself if there is none.
 pub(crate) fn faster(suite: SupportedCipherSuite) -> SupportedCipherSuite {
@@ -36,7 +39,7 @@ static AES_128_GCM_SHA256: Tls13CipherSuite = Tls13CipherSuite {
         ..common(&stock::TLS13_AES_128_GCM_SHA256)
     },
     hkdf_provider: &HKDF_SHA256,
-    aead_alg: aead(&stock::TLS13_AES_128_GCM_SHA256),
+    aead_alg: &Deferred(aead(&stock::TLS13_AES_128_GCM_SHA256)),
     quic: None,
 };
 
@@ -46,7 +49,7 @@ static AES_256_GCM_SHA384: Tls13CipherSuite = Tls13CipherSuite {
         ..common(&stock::TLS13_AES_256_GCM_SHA384)
     },
     hkdf_provider: &HKDF_SHA384,
-    aead_alg: aead(&stock::TLS13_AES_256_GCM_SHA384),
+    aead_alg: &Deferred(aead(&stock::TLS13_AES_256_GCM_SHA384)),
     quic: None,
 };
 
@@ -55,8 +58,8 @@ static CHACHA20_POLY1305_SHA256: Tls13CipherSuite = Tls13CipherSuite {
         hash_provider: &SHA256,
         ..common(&stock::TLS13_CHACHA20_POLY1305_SHA256)
     },
-    hkdf_provider: &HKDF_SHA256,
-    aead_alg: aead(&stock::TLS13_CHACHA20_POLY1305_SHA256),
+    hkdf_provider: &HKDF_SHA256_LONG_KEY,
+    aead_alg: &Deferred(aead(&stock::TLS13_CHACHA20_POLY1305_SHA256)),
     quic: None,
 };
 

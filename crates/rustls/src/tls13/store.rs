@@ -7,8 +7,8 @@ use spinlane_cryptodev::digest::HmacKey;
 
 use super::ahead::LEN;
 
-/// Secrets that a thread keeps at most: three of each handshake that waits for the client's last
-/// message, for 128 of these. Beyond that the oldest are forgotten, which costs time only.
+/// Secrets that a thread keeps at most: four of each handshake that waits for the client's last
+/// message, for 96 of these. Beyond that the oldest are forgotten, which costs time only.
 const CAPACITY: usize = 384;
 
 /// What is known of a secret.
@@ -25,8 +25,9 @@ pub(super) enum Known {
 /// HKDF-Expand-Label of a traffic secret.
 #[derive(Clone)]
 pub(super) struct Traffic {
-    /// AES-256-GCM's key.
+    /// The key, and what HKDF has behind it.
     pub(super) key: Wiped<32>,
+    pub(super) key_len: usize,
     pub(super) iv: Wiped<12>,
     /// Of a handshake's.
     pub(super) finished: Option<Wiped<LEN>>,

@@ -153,7 +153,7 @@ impl Established {
             (HandshakeType::NewSessionTicket, Kernel::Client(kernel)) => {
                 kernel.handle_new_session_ticket(body).map_err(|error| {
                     let alert = match &error {
-                        TlsError::InvalidMessage(message) => message.clone().into(),
+                        TlsError::InvalidMessage(message) => (*message).into(),
                         _ => AlertDescription::InternalError,
                     };
                     Fault::new(error, alert)
