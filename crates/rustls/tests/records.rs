@@ -340,6 +340,20 @@ fn whatever_bit_is_wrong_nothing_of_the_text_is_seen() {
 }
 
 #[test]
+fn a_header_that_was_changed_on_the_way_fails_the_tag() {
+    // To another type and another version that a header may have.
+    for index in [0, 2] {
+        each_raw(|mut ours, mut raw, _| {
+            let mut record = raw.record(DATA, b"secret", 0);
+            record[index] ^= 1;
+            give(&mut ours, &record);
+            let alert = AlertDescription::BadRecordMac;
+            fails(&mut ours, &mut raw, rustls::Error::DecryptError, alert);
+        });
+    }
+}
+
+#[test]
 fn a_record_that_comes_twice_or_out_of_turn_is_refused() {
     each_raw(|mut ours, mut raw, _| {
         let (one, two) = (raw.record(DATA, b"1", 0), raw.record(DATA, b"2", 0));
