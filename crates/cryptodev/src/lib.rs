@@ -26,8 +26,8 @@
 //! - A burst call allocates nothing, takes no lock and makes no system call
 //!   (except a device's own, which its driver states).
 //! - Key material is zeroized on drop and never printed.
-//! - Unsafe code lives in `aws_lc`, the one module that speaks C, and in `sha512::kernel`,
-//!   which calls assembly of its own, and nowhere else.
+//! - Unsafe code lives in `aws_lc`, the one module that speaks C, in `sha512::kernel`, which calls
+//!   assembly of its own, and in `sha256`, which uses instructions of its own, and nowhere else.
 
 #![deny(unsafe_code)]
 
@@ -42,6 +42,7 @@ mod op;
 pub mod padding;
 pub mod random;
 mod sha2;
+mod sha256;
 mod sha512;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;

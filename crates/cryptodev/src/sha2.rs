@@ -1,5 +1,6 @@
 //! Messages, padding and running states of SHA-256, SHA-384 and SHA-512 (FIPS 180-4), which differ
-//! in their words. What compresses a block is in `aws_lc` and [`sha512`](crate::sha512).
+//! in their words. What compresses a block is in `aws_lc`, [`sha256`](crate::sha256) and
+//! [`sha512`](crate::sha512).
 //!
 //! Most of what a key schedule hashes ends within the block it is in: [`finish_block`] takes that
 //! without a running hash.
@@ -7,6 +8,7 @@
 use zeroize::Zeroize;
 
 use crate::aws_lc::{cleanse, sha256_compress};
+use crate::sha256;
 
 /// A state between two blocks.
 pub(crate) type State<W> = [W; 8];
@@ -31,6 +33,9 @@ pub(crate) trait Word<const BLOCK: usize>: Copy + Zeroize {
     /// Takes `blocks`, one after another, into `state`.
     fn compress(state: &mut State<Self>, blocks: &[[u8; BLOCK]]);
 
+    /// Takes each block into its state.
+    fn compress_two(states: &mut [State<Self>; 2], blocks: &[[u8; BLOCK]; 2]);
+
     /// Writes as many of its bytes as `out` takes, the most significant first.
     fn write(self, out: &mut [u8]);
 }
@@ -38,6 +43,10 @@ pub(crate) trait Word<const BLOCK: usize>: Copy + Zeroize {
 impl Word<64> for u32 {
     fn compress(state: &mut State<Self>, blocks: &[[u8; 64]]) {
         sha256_compress(state, blocks);
+    }
+
+    fn compress_two(states: &mut [State<Self>; 2], blocks: &[[u8; 64]; 2]) {
+        sha256::compress_two(states, blocks);
     }
 
     fn write(self, out: &mut [u8]) {
@@ -131,6 +140,45 @@ pub(crate) fn finish_block<W: Word<BLOCK>, const BLOCK: usize>(
     W::compress(&mut state, std::slice::from_ref(block));
     write_state(&state, out);
     state.zeroize();
+}
+
+/// Writes as much of two hashes as `out` takes: those of `states` after messages of the same
+/// length, behind one block before. False: their lengths differ, and nothing has been done.
+pub(crate) fn finish_two<W: Word<BLOCK>, const BLOCK: usize>(
+    states: [&State<W>; 2],
+    messages: [&[u8]; 2],
+    out: [&mut [u8]; 2],
+) -> bool {
+    let len = messages[0].len();
+    if messages[1].len() != len {
+        return false;
+    }
+    let mut states = states.map(|state| *state);
+    let mut blocks = [[0; BLOCK]; 2];
+    let [(one, one_rest), (other, other_rest)] = messages.map(|message| message.as_chunks());
+    for pair in one.iter().zip(other) {
+        blocks = [*pair.0, *pair.1];
+        W::compress_two(&mut states, &blocks);
+    }
+    let mut fits = true;
+    for (block, rest) in blocks.iter_mut().zip([one_rest, other_rest]) {
+        block[..rest.len()].copy_from_slice(rest);
+        fits = pad(block, rest.len(), (BLOCK + len) as u64);
+    }
+    if !fits {
+        W::compress_two(&mut states, &blocks);
+        blocks.as_flattened_mut().fill(0);
+        blocks
+            .iter_mut()
+            .for_each(|block| put_length(block, (BLOCK + len) as u64));
+    }
+    W::compress_two(&mut states, &blocks);
+    for (state, out) in states.iter().zip(out) {
+        write_state(state, out);
+    }
+    states.iter_mut().for_each(Zeroize::zeroize);
+    cleanse(blocks.as_flattened_mut());
+    true
 }
 
 /// Pads a block of `filled` bytes, the last of a message of `len`. False: the length did not fit,

@@ -5,7 +5,10 @@ use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{Digest, MAX_DIGEST_LEN};
-use crate::sha2::{SHA256_START, Sha2, State, Word, end_message, finish_block, write_state};
+use crate::aws_lc::cleanse;
+use crate::sha2::{
+    SHA256_START, Sha2, State, Word, end_message, finish_block, finish_two, write_state,
+};
 use crate::sha512::{self, Batch, LANES, Lanes, SHA384_START, SHA512_START};
 use crate::wiped::Wiped;
 
@@ -91,7 +94,8 @@ impl HmacKey {
 
     /// HMACs of up to eight messages, each under its key and in the first [`Digest::len`] bytes
     /// of its result, the rest zero. Those of SHA-384 and SHA-512 over at most 111 bytes are computed
-    /// side by side where the CPU has lanes for it, if all are such.
+    /// side by side where the CPU has lanes for it, if all are such; those of SHA-256 two by two, if
+    /// both messages have the same length.
     pub fn sign_each<const N: usize>(ops: [(&Self, &[u8]); N]) -> [Wiped<MAX_DIGEST_LEN>; N] {
         const { assert!(N <= LANES) };
         let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
@@ -100,10 +104,44 @@ impl HmacKey {
         {
             return tags;
         }
-        for ((key, message), tag) in ops.into_iter().zip(&mut tags) {
-            key.sign(&[message], &mut tag[..]);
+        for (ops, tags) in ops.chunks(2).zip(tags.chunks_mut(2)) {
+            if let ([one, other], [tag, other_tag]) = (ops, &mut *tags)
+                && Self::sign_two(one, other, tag, other_tag)
+            {
+                continue;
+            }
+            for ((key, message), tag) in ops.iter().zip(tags) {
+                key.sign(&[message], &mut tag[..]);
+            }
         }
         tags
+    }
+
+    /// Two of SHA-256 over messages of the same length. False: they are none such.
+    fn sign_two(
+        (key, message): &(&Self, &[u8]),
+        (other, other_message): &(&Self, &[u8]),
+        tag: &mut Wiped<MAX_DIGEST_LEN>,
+        other_tag: &mut Wiped<MAX_DIGEST_LEN>,
+    ) -> bool {
+        let (States::Short(inner, outer), States::Short(other_inner, other_outer)) =
+            (&key.states, &other.states)
+        else {
+            return false;
+        };
+        let len = Digest::Sha256.len();
+        let mut hashes = [Wiped::<MAX_DIGEST_LEN>::ZEROS, Wiped::ZEROS];
+        let [hash, other_hash] = hashes.each_mut().map(|hash| &mut hash[..len]);
+        let both = finish_two(
+            [inner, other_inner],
+            [message, other_message],
+            [hash, other_hash],
+        );
+        both && finish_two(
+            [outer, other_outer],
+            hashes.each_ref().map(|hash| &hash[..len]),
+            [&mut tag[..len], &mut other_tag[..len]],
+        )
     }
 
     /// False: one of them is not for lanes, and nothing has been done.
@@ -156,18 +194,21 @@ fn key_states<W: Word<BLOCK>, const BLOCK: usize>(
     start: &State<W>,
     key: &[u8],
 ) -> (State<W>, State<W>) {
-    let mut block = Wiped::<BLOCK>::ZEROS;
-    match block.get_mut(..key.len()) {
-        Some(place) => place.copy_from_slice(key),
-        None => digest.hash(&[key], &mut block[..]),
-    }
-    let mut after = |pad| {
-        block.iter_mut().for_each(|byte| *byte ^= pad);
-        let mut state = *start;
-        W::compress(&mut state, std::slice::from_ref(&block));
-        state
+    let mut blocks = [[0x36; BLOCK], [0x5c; BLOCK]];
+    let mut short = Wiped::<MAX_DIGEST_LEN>::ZEROS;
+    let key = if key.len() <= BLOCK {
+        key
+    } else {
+        digest.hash(&[key], &mut short[..]);
+        &short[..digest.len()]
     };
-    (after(0x36), after(0x36 ^ 0x5c))
+    for block in &mut blocks {
+        block.iter_mut().zip(key).for_each(|(pad, key)| *pad ^= key);
+    }
+    let mut states = [*start; 2];
+    W::compress_two(&mut states, &blocks);
+    cleanse(blocks.as_flattened_mut());
+    states.into()
 }
 
 /// The HMAC of `parts`, by the states of its key.

@@ -5,11 +5,13 @@
 //! from looking like another and takes the ground from fault attacks. Either source alone
 //! suffices for safety.
 
+use std::array;
 use std::marker::PhantomData;
 
+use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::curve::{self, Array};
-use spinlane_cryptodev::digest::HmacKey;
-use zeroize::{Zeroize, Zeroizing};
+use spinlane_cryptodev::digest::{HmacKey, MAX_DIGEST_LEN};
+use zeroize::Zeroizing;
 
 use crate::ffi::LaneCurve;
 
@@ -28,59 +30,105 @@ impl<C: LaneCurve> NonceMaker<C> {
         }
     }
 
-    /// Writes the nonce for `key` (in 1..n) and `digest` to `nonce`. Takes the same time
-    /// for all keys and digests, except that one candidate in 2^32 or more is rejected, which
-    /// tells nothing of the one taken.
+    /// The nonces for `keys` (in 1..n) and `digests`, all side by side. Takes the same time for all
+    /// keys and digests, except that one candidate in 2^32 or more is rejected, which tells nothing
+    /// of the one taken.
     ///
     /// # Panics
-    /// If `digest` is not as long as the order.
-    pub(crate) fn derive(
+    /// If a digest is not as long as the order, or additional input is longer than 48 bytes.
+    pub(crate) fn derive<const N: usize>(
         &self,
-        key: &C::Limbs,
-        digest: &[u8],
-        additional: &[u8],
-        nonce: &mut C::Limbs,
-    ) {
+        keys: [&C::Limbs; N],
+        digests: [&[u8]; N],
+        additional: [&[u8]; N],
+    ) -> Zeroizing<[C::Limbs; N]> {
         // RFC 6979, section 3.2, by the letters of its steps.
-        let mut x = Zeroizing::new(C::Scalar::ZERO);
-        curve::write_bytes(key.as_ref(), x.as_mut());
-        let mut h = C::Scalar::ZERO;
-        let mut reduced = curve::to_limbs(digest);
-        curve::reduce::<C>(&mut reduced);
-        curve::write_bytes(reduced.as_ref(), h.as_mut());
-        let (x, h) = (x.as_ref(), h.as_ref());
+        let mut messages: [_; N] = array::from_fn(|lane| {
+            Message::new::<C>(keys[lane], digests[lane], additional[lane]) // a
+        });
+        let zero_keys = array::from_fn(|_| self.zero_key.clone());
+        let mut v = array::from_fn(|_| Value::new([0x01; MAX_DIGEST_LEN])); // b, c
+        let mut k = rekey::<C, N>(&zero_keys, &mut messages, &v, 0x00); // d
+        v = sign::<C, N>(&k, &v); // e
+        k = rekey::<C, N>(&k, &mut messages, &v, 0x01); // f
+        v = sign::<C, N>(&k, &v); // g
+        v = sign::<C, N>(&k, &v); // h
+        let mut nonces = Zeroizing::new([C::Limbs::ZERO; N]);
+        for ((nonce, k), v) in nonces.iter_mut().zip(k).zip(v) {
+            first_in_range::<C>(k, v, nonce);
+        }
+        nonces
+    }
+}
 
-        let mut v = Zeroizing::new(C::Scalar::ZERO); // b
-        v.as_mut().fill(0x01);
-        let mut k = rekey::<C>(&self.zero_key, &[v.as_ref(), &[0x00], x, h, additional]); // c, d
-        step::<C>(&k, &mut v); // e
-        k = rekey::<C>(&k, &[v.as_ref(), &[0x01], x, h, additional]); // f
-        step::<C>(&k, &mut v); // g
-        loop {
-            step::<C>(&k, &mut v); // h
-            *nonce = curve::to_limbs(v.as_ref());
-            if curve::in_range::<C>(nonce) {
-                return;
-            }
-            k = rekey::<C>(&k, &[v.as_ref(), &[0x00]]);
-            step::<C>(&k, &mut v);
+/// Bytes of a digest, which are as long as the order, and zeros.
+type Value = Wiped<MAX_DIGEST_LEN>;
+/// Longest of V, a byte, key, digest and additional input.
+const MAX_MESSAGE: usize = 4 * 48 + 1;
+
+/// What steps d and f make a key of: V, a byte, int2octets(x), bits2octets(h1), additional input.
+struct Message {
+    bytes: Wiped<MAX_MESSAGE>,
+    len: usize,
+}
+
+impl Message {
+    /// All but V and the byte.
+    fn new<C: LaneCurve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Self {
+        let len = C::DIGEST.len();
+        assert_eq!(digest.len(), len, "a digest as long as the order");
+        let mut reduced: C::Limbs = curve::to_limbs(digest);
+        curve::reduce::<C>(&mut reduced);
+        let mut bytes = Wiped::<MAX_MESSAGE>::ZEROS;
+        let rest = &mut bytes[len + 1..];
+        curve::write_bytes(key.as_ref(), &mut rest[..len]);
+        curve::write_bytes(reduced.as_ref(), &mut rest[len..2 * len]);
+        rest[2 * len..][..additional.len()].copy_from_slice(additional);
+        Self {
+            bytes,
+            len: 3 * len + 1 + additional.len(),
         }
     }
 }
 
-/// The key whose bytes are the HMAC of `parts` under `key`.
-fn rekey<C: LaneCurve>(key: &HmacKey, parts: &[&[u8]]) -> HmacKey {
-    let mut bytes = Zeroizing::new(C::Scalar::ZERO);
-    key.sign(parts, bytes.as_mut());
-    HmacKey::new(C::DIGEST, bytes.as_ref())
+/// Step h's loop: `v`, or what comes after it, until it is in 1..n.
+fn first_in_range<C: LaneCurve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Limbs) {
+    let len = C::DIGEST.len();
+    loop {
+        *nonce = curve::to_limbs(&v[..len]);
+        if curve::in_range::<C>(nonce) {
+            return;
+        }
+        let mut key = Value::ZEROS;
+        k.sign(&[&v[..len], &[0x00]], &mut key[..]);
+        k = HmacKey::new(C::DIGEST, &key[..len]);
+        [v] = sign::<C, 1>(&[k.clone()], &[v]);
+    }
 }
 
-/// V = HMAC(V).
-fn step<C: LaneCurve>(key: &HmacKey, v: &mut C::Scalar) {
-    let mut next = C::Scalar::ZERO;
-    key.sign(&[v.as_ref()], next.as_mut());
-    *v = next;
-    next.zeroize();
+/// The keys whose bytes are the HMACs of the messages with `v` and `byte` in front.
+fn rekey<C: LaneCurve, const N: usize>(
+    keys: &[HmacKey; N],
+    messages: &mut [Message; N],
+    v: &[Value; N],
+    byte: u8,
+) -> [HmacKey; N] {
+    let len = C::DIGEST.len();
+    for (message, v) in messages.iter_mut().zip(v) {
+        message.bytes[..len].copy_from_slice(&v[..len]);
+        message.bytes[len] = byte;
+    }
+    let bytes = HmacKey::sign_each(array::from_fn(|lane| {
+        let message = &messages[lane];
+        (&keys[lane], &message.bytes[..message.len])
+    }));
+    HmacKey::each(C::DIGEST, bytes.each_ref().map(|bytes| &bytes[..len]))
+}
+
+/// HMACs of `v`.
+fn sign<C: LaneCurve, const N: usize>(keys: &[HmacKey; N], v: &[Value; N]) -> [Value; N] {
+    let len = C::DIGEST.len();
+    HmacKey::sign_each(array::from_fn(|lane| (&keys[lane], &v[lane][..len])))
 }
 
 #[cfg(test)]
@@ -98,8 +146,7 @@ mod tests {
     }
 
     fn nonce<C: LaneCurve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Vec<u8> {
-        let mut nonce = C::Limbs::ZERO;
-        NonceMaker::<C>::new().derive(key, digest, additional, &mut nonce);
+        let [nonce] = *NonceMaker::<C>::new().derive([key], [digest], [additional]);
         let mut bytes = vec![0; size_of::<C::Scalar>()];
         curve::write_bytes(nonce.as_ref(), &mut bytes);
         bytes
@@ -179,5 +226,46 @@ mod tests {
     fn a_digest_above_the_order_is_reduced() {
         reduces::<P256>(&[1, 2, 3, 4]);
         reduces::<P384>(&[1, 2, 3, 4, 5, 6]);
+    }
+
+    /// Side by side they are what they are one by one.
+    fn side_by_side<C: LaneCurve>(key: C::Limbs) {
+        let maker = NonceMaker::<C>::new();
+        let mut keys = [key; 4];
+        let digests = [[7; 48], [8; 48], [7; 48], [0xff; 48]];
+        let additional = [[1; 48], [1; 48], [2; 48], [3; 48]];
+        keys[1].as_mut()[0] += 1;
+        let len = size_of::<C::Scalar>();
+        let nonces = maker.derive(
+            keys.each_ref(),
+            digests.each_ref().map(|digest| &digest[..len]),
+            additional.each_ref().map(|bytes| &bytes[..len]),
+        );
+        for (lane, limbs) in nonces.iter().enumerate() {
+            let mut bytes = vec![0; len];
+            curve::write_bytes(limbs.as_ref(), &mut bytes);
+            let alone = nonce::<C>(&keys[lane], &digests[lane][..len], &additional[lane][..len]);
+            assert_eq!(bytes, alone);
+        }
+    }
+
+    #[test]
+    fn nonces_side_by_side_are_those_one_by_one() {
+        side_by_side::<P256>([1, 2, 3, 4]);
+        side_by_side::<P384>([1, 2, 3, 4, 5, 6]);
+    }
+
+    /// Step h.3, which no test comes by.
+    #[test]
+    fn a_candidate_out_of_range_is_followed_by_the_next() {
+        let k = HmacKey::new(P256::DIGEST, &[5; 32]);
+        let mut v = Value::ZEROS;
+        v[..32].fill(0xff);
+        let (mut key, mut next) = ([0; 32], [0; 32]);
+        k.sign(&[&v[..32], &[0x00]], &mut key);
+        HmacKey::new(P256::DIGEST, &key).sign(&[&v[..32]], &mut next);
+        let mut nonce = [0; 4];
+        first_in_range::<P256>(k, v, &mut nonce);
+        assert_eq!(nonce, curve::to_limbs::<[u64; 4]>(&next));
     }
 }

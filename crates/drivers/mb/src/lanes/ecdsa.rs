@@ -1,5 +1,7 @@
 //! ECDSA on P-256 and P-384.
 
+use std::array;
+
 use spinlane_cryptodev::curve::{self, Array, Curve};
 use spinlane_cryptodev::{EcKey, Key, Op, OpKind, random};
 use zeroize::Zeroizing;
@@ -29,11 +31,20 @@ pub(super) fn sign<C: LaneCurve>(
         return;
     };
 
-    let mut fresh = Zeroizing::new(C::Scalar::ZERO);
     let mut nonces = Zeroizing::new([C::Limbs::ZERO; LANES]);
-    for (nonce, (key, digest)) in nonces[..fill].iter_mut().zip(keys.iter().zip(lanes.from)) {
-        random::fill(fresh.as_mut());
-        maker.derive(key, digest, fresh.as_ref(), nonce);
+    let (fours, _) = nonces.as_chunks_mut::<4>();
+    for (first, nonces) in (0..fill).step_by(4).zip(fours) {
+        let mut fresh = Zeroizing::new([C::Scalar::ZERO; 4]);
+        fresh
+            .iter_mut()
+            .for_each(|fresh| random::fill(fresh.as_mut()));
+        let of_four = array::from_fn(|lane| (keys[first + lane], lanes.from[first + lane]));
+        let additional = fresh.each_ref().map(|fresh| fresh.as_ref());
+        *nonces = *maker.derive(
+            of_four.map(|(key, _)| key),
+            of_four.map(|(_, digest)| digest),
+            additional,
+        );
     }
     // The lanes left over sign lane 0's digest with lane 0's nonce: the same signature.
     let first = Zeroizing::new(nonces[0]);
