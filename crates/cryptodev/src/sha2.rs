@@ -142,35 +142,37 @@ pub(crate) fn finish_block<W: Word<BLOCK>, const BLOCK: usize>(
     state.zeroize();
 }
 
-/// Writes as much of two hashes as `out` takes: those of `states` after messages of the same
-/// length, behind one block before. False: their lengths differ, and nothing has been done.
+/// Writes as much of two hashes as `out` takes: those of `states` after messages of as many blocks,
+/// behind one block before. False: of more blocks one than the other, and nothing has been done.
 pub(crate) fn finish_two<W: Word<BLOCK>, const BLOCK: usize>(
     states: [&State<W>; 2],
     messages: [&[u8]; 2],
     out: [&mut [u8]; 2],
 ) -> bool {
-    let len = messages[0].len();
-    if messages[1].len() != len {
+    // With the byte that ends a message and its length.
+    let [count, other_count] =
+        messages.map(|message| (message.len() + 1 + BLOCK / 8).div_ceil(BLOCK));
+    let [(whole, rest), (other_whole, other_rest)] = messages.map(|message| message.as_chunks());
+    if count != other_count || whole.len() != other_whole.len() {
         return false;
     }
     let mut states = states.map(|state| *state);
     let mut blocks = [[0; BLOCK]; 2];
-    let [(one, one_rest), (other, other_rest)] = messages.map(|message| message.as_chunks());
-    for pair in one.iter().zip(other) {
-        blocks = [*pair.0, *pair.1];
+    for (one, other) in whole.iter().zip(other_whole) {
+        blocks = [*one, *other];
         W::compress_two(&mut states, &blocks);
     }
-    let mut fits = true;
-    for (block, rest) in blocks.iter_mut().zip([one_rest, other_rest]) {
+    let lens = messages.map(|message| (BLOCK + message.len()) as u64);
+    for ((block, rest), len) in blocks.iter_mut().zip([rest, other_rest]).zip(lens) {
         block[..rest.len()].copy_from_slice(rest);
-        fits = pad(block, rest.len(), (BLOCK + len) as u64);
+        pad(block, rest.len(), len);
     }
-    if !fits {
+    if whole.len() + 1 < count {
         W::compress_two(&mut states, &blocks);
-        blocks.as_flattened_mut().fill(0);
-        blocks
-            .iter_mut()
-            .for_each(|block| put_length(block, (BLOCK + len) as u64));
+        for (block, len) in blocks.iter_mut().zip(lens) {
+            block.fill(0);
+            put_length(block, len);
+        }
     }
     W::compress_two(&mut states, &blocks);
     for (state, out) in states.iter().zip(out) {

@@ -174,20 +174,21 @@ proptest! {
         }
     }
 
-    /// Of the same length, around the ends of every block.
+    /// Of nearly the same length, around the ends of every block.
     #[test]
-    fn hmacs_of_messages_of_one_length_are_those_one_by_one(
+    fn hmacs_of_messages_of_about_one_length_are_those_one_by_one(
         keys in prop::array::uniform3(prop::collection::vec(any::<u8>(), 32)),
         messages in prop::array::uniform3(prop::collection::vec(any::<u8>(), 300)),
-        len in 0usize..300,
+        len in 0usize..290,
+        more in 0usize..10,
     ) {
         for digest in Digest::ALL {
             let [a, b, c] = keys.each_ref();
             let each = HmacKey::each(digest, [a, b, c]);
-            let ops: [(&HmacKey, &[u8]); 3] =
-                std::array::from_fn(|at| (&each[at], &messages[at][..len]));
+            let message = |at: usize| &messages[at][..len + at % 2 * more];
+            let ops: [(&HmacKey, &[u8]); 3] = std::array::from_fn(|at| (&each[at], message(at)));
             for (at, tag) in HmacKey::sign_each(ops).iter().enumerate() {
-                let expected = hmac_by_the_book(digest, &keys[at], &messages[at][..len]);
+                let expected = hmac_by_the_book(digest, &keys[at], message(at));
                 prop_assert_eq!(&tag[..digest.len()], &expected[..]);
             }
         }

@@ -95,7 +95,7 @@ impl HmacKey {
     /// HMACs of up to eight messages, each under its key and in the first [`Digest::len`] bytes
     /// of its result, the rest zero. Those of SHA-384 and SHA-512 over at most 111 bytes are computed
     /// side by side where the CPU has lanes for it, if all are such; those of SHA-256 two by two, if
-    /// both messages have the same length.
+    /// both messages take as many blocks.
     pub fn sign_each<const N: usize>(ops: [(&Self, &[u8]); N]) -> [Wiped<MAX_DIGEST_LEN>; N] {
         const { assert!(N <= LANES) };
         let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
@@ -117,7 +117,7 @@ impl HmacKey {
         tags
     }
 
-    /// Two of SHA-256 over messages of the same length. False: they are none such.
+    /// Two of SHA-256 over messages of as many blocks. False: they are none such.
     fn sign_two(
         (key, message): &(&Self, &[u8]),
         (other, other_message): &(&Self, &[u8]),

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 
 use spinlane_cryptodev::Wiped;
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_cryptodev::digest::{Digest, HmacKey};
 
 use super::label::{Info, Label};
 use super::store::{Traffic, same};
@@ -60,12 +60,12 @@ pub(super) fn put(secret: &[u8; LEN], key_len: usize) {
 
 fn derive(secret: &[u8; LEN], key_len: usize) -> Traffic {
     let hmac = HmacKey::new(Digest::Sha256, secret);
-    let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
     let (mut key, mut iv) = (Wiped::<32>::ZEROS, Wiped::<12>::ZEROS);
-    hmac.sign(&[&Info::new(key_len, b"key", &[])], &mut *block);
-    key.copy_from_slice(&block[..32]);
-    hmac.sign(&[&Info::new(iv.len(), b"iv", &[])], &mut *block);
-    iv.copy_from_slice(&block[..12]);
+    let infos = [(key_len, &b"key"[..]), (iv.len(), b"iv")];
+    let infos = infos.map(|(len, label)| Info::new(len, label, &[]));
+    let [of_key, of_iv] = HmacKey::sign_each(infos.each_ref().map(|info| (&hmac, &info[..])));
+    key.copy_from_slice(&of_key[..32]);
+    iv.copy_from_slice(&of_iv[..12]);
     Traffic {
         key,
         key_len,
