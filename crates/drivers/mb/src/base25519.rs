@@ -46,7 +46,7 @@ const TWICE_D: Number = Number::all([
 /// Makes public keys.
 pub(crate) struct Base {
     cpu: Cpu,
-    table: &'static [Window; DIGITS],
+    table: &'static [Window],
 }
 
 /// What belongs to a batch; wiped after it.
@@ -60,7 +60,7 @@ struct Batch {
 impl Base {
     /// The first of a process computes the table, which takes a millisecond.
     pub(crate) fn new(cpu: Cpu) -> Self {
-        static TABLE: OnceLock<Box<[Window; DIGITS]>> = OnceLock::new();
+        static TABLE: OnceLock<Box<[Window]>> = OnceLock::new();
         Self {
             cpu,
             table: TABLE.get_or_init(|| table(cpu)),
@@ -185,15 +185,15 @@ fn bytes(mut limbs: [u64; 5]) -> [u8; 32] {
 }
 
 /// The windows of all digits, each made of the one before, in lanes: lane j has j + 1 times the
-/// window's point.
-fn table(cpu: Cpu) -> Box<[Window; DIGITS]> {
+/// window's point. Of 60 KB, so never on the stack, which may be a job's.
+fn table(cpu: Cpu) -> Box<[Window]> {
     let mut batch = Batch::new();
     let base = window(cpu, &BASE_X, &BASE_Y);
     for round in 0..LANES as u64 {
         batch.digits = Digits(std::array::from_fn(|lane| u64::from(lane as u64 >= round)));
         batch.add(cpu, &base);
     }
-    let mut windows = Box::new([base; DIGITS]);
+    let mut windows = vec![base; DIGITS].into_boxed_slice();
     for (index, slot) in windows.iter_mut().enumerate() {
         if index != 0 {
             // Four doublings: each lane adds the entry that it is itself.
