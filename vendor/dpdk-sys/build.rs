@@ -39,7 +39,7 @@ mod link {
         rte_crypto_op_pool_create|rte_mempool_(free|avail_count|in_use_count)|rte_(z?malloc|free)|\
         rte_malloc_(get_socket_stats|virt2iova)|rte_pktmbuf_pool_create|rte_eth_dev_.*|rte_eth_[rt]x_queue_setup";
     const CONSTANTS: &str =
-        "RTE_CRYPTO.*|SHIM_.*|RTE_MAX_LCORE|LCORE_ID_ANY|SOCKET_ID_ANY|RTE_VER.*";
+        "RTE_CRYPTO.*|rte_crypto_fp_ops|SHIM_.*|RTE_MAX_LCORE|LCORE_ID_ANY|SOCKET_ID_ANY|RTE_VER.*";
     const TYPES: &str = "rte_crypto.*|rte_cryptodev.*|shim_.*";
 
     pub fn link() -> Result<(), String> {

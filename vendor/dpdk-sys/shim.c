@@ -8,19 +8,15 @@ _Static_assert(offsetof(struct rte_crypto_op, status) == offsetof(struct shim_op
 
 int shim_errno(void) { return rte_errno; }
 
+void shim_clear_errno(void) { rte_errno = 0; }
+
 unsigned shim_lcore_id(void) { return rte_lcore_id(); }
 
 uint16_t shim_enqueue_burst(uint8_t device, uint16_t queue_pair, struct rte_crypto_op** ops, uint16_t count) {
-    uint16_t taken = rte_cryptodev_enqueue_burst(device, queue_pair, ops, count);
-    if (taken > 0 || rte_errno != ENOTSUP) return taken;
-    rte_errno = 0; /* which may be another call's */
     return rte_cryptodev_enqueue_burst(device, queue_pair, ops, count);
 }
 
 uint16_t shim_dequeue_burst(uint8_t device, uint16_t queue_pair, struct rte_crypto_op** ops, uint16_t count) {
-    uint16_t given = rte_cryptodev_dequeue_burst(device, queue_pair, ops, count);
-    if (given > 0 || rte_errno != ENOTSUP) return given;
-    rte_errno = 0;
     return rte_cryptodev_dequeue_burst(device, queue_pair, ops, count);
 }
 

@@ -35,10 +35,16 @@ struct shim_rsa_key {
 
 /* rte_errno of the calling thread. */
 int shim_errno(void);
+void shim_clear_errno(void);
 /* rte_lcore_id() of the calling thread. */
 unsigned shim_lcore_id(void);
 
-/* A burst of 0 with ENOTSUP in rte_errno is a stopped device's: it stands there for no other reason. */
+/* Whether a queue pair may have callbacks, which the two functions below call. */
+#ifdef RTE_CRYPTO_CALLBACKS
+#define SHIM_CALLBACKS 1
+#else
+#define SHIM_CALLBACKS 0
+#endif
 uint16_t shim_enqueue_burst(uint8_t device, uint16_t queue_pair, struct rte_crypto_op** ops, uint16_t count);
 uint16_t shim_dequeue_burst(uint8_t device, uint16_t queue_pair, struct rte_crypto_op** ops, uint16_t count);
 

@@ -24,7 +24,7 @@ const MAX_EMPTY_POLLS: u32 = 10_000_000;
 /// The CPU clock is a system call: read no more often than this, in nanoseconds.
 const STRIDE_NS: u64 = 100_000;
 /// Of so many bursts one is timed: two readings of the TSC cost as much as a small op.
-const TIMED: u64 = 16;
+const TIMED: u64 = 64;
 
 /// Nonces that count up, so that none is used twice.
 #[derive(Default)]

@@ -22,16 +22,24 @@ pub trait Memory: Send {
     }
 }
 
-/// Owned memory of a fixed length, of the heap or of a device. Dereferences to its bytes.
+/// Owned memory of a fixed length, of the heap or of a device, that starts at a cache line. Dereferences to its
+/// bytes.
 ///
 /// What is in it is the owner's to wipe: an op leaves its result there.
 pub struct Buffer(Kind);
 
 enum Kind {
-    /// Told apart so that the usual case needs no call.
-    Heap(Box<[u8]>),
+    /// Told apart so that the usual case needs no call. Of `bytes`, `len` from `start` on.
+    Heap {
+        bytes: Box<[u8]>,
+        start: u32,
+        len: u32,
+    },
     Device(Box<dyn Memory>),
 }
+
+/// Bytes of a cache line: a kernel that works on as many at a time is half as fast across two.
+const LINE: usize = 64;
 
 impl Buffer {
     /// `len` zeros on the heap.
@@ -40,7 +48,14 @@ impl Buffer {
     /// [`Error::BufferTooLong`] if `len` is above [`MAX_BUFFER`].
     pub fn heap(len: usize) -> Result<Self, Error> {
         check(len)?;
-        Ok(Self(Kind::Heap(vec![0; len].into_boxed_slice())))
+        let bytes = vec![0; len + LINE - 1].into_boxed_slice();
+        // Where that cannot be told, any place will do.
+        let start = bytes.as_ptr().align_offset(LINE).min(LINE - 1);
+        Ok(Self(Kind::Heap {
+            bytes,
+            start: start as u32,
+            len: len as u32,
+        }))
     }
 
     /// A device's memory.
@@ -55,7 +70,7 @@ impl Buffer {
     /// Address at which a device finds its first byte; `None` if no device but the CPU can reach it.
     pub fn io_address(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Heap(_) => None,
+            Kind::Heap { .. } => None,
             Kind::Device(memory) => memory.io_address(),
         }
     }
@@ -74,7 +89,7 @@ impl Deref for Buffer {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Kind::Heap(bytes) => bytes,
+            Kind::Heap { bytes, start, len } => &bytes[*start as usize..][..*len as usize],
             Kind::Device(memory) => memory.bytes(),
         }
     }
@@ -84,7 +99,7 @@ impl DerefMut for Buffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Kind::Heap(bytes) => bytes,
+            Kind::Heap { bytes, start, len } => &mut bytes[*start as usize..][..*len as usize],
             Kind::Device(memory) => memory.bytes_mut(),
         }
     }

@@ -67,21 +67,31 @@ pub struct Parts<'a> {
 }
 
 /// One operation on its way through a device, and the buffer that it works on. Made once, then reused.
+///
+/// Laid out so that an op of TLS or ESP is on two cache lines.
+#[repr(C, align(64))]
 pub struct Op {
     /// The submitter's name for it; a device carries it and never looks into it.
     pub token: Token,
-    /// How it stands. A device sets it before it gives the op back.
-    pub status: Status,
     /// When it was enqueued, in nanoseconds of the submitter's clock.
     pub enqueued_at_ns: u64,
     key: Option<Arc<Key>>,
-    direction: Direction,
-    nonce: [u8; NONCE_LEN],
-    aad_len: u8,
-    aad: [u8; MAX_AAD],
-    start: usize,
-    end: usize,
     buffer: Buffer,
+    /// As in [`MAX_BUFFER`](super::MAX_BUFFER).
+    start: u16,
+    end: u16,
+    /// How it stands. A device sets it before it gives the op back.
+    pub status: Status,
+    direction: Direction,
+    aad_len: u8,
+    extra: Extra,
+}
+
+/// What goes in besides key and data: the second cache line, and the rest of the third.
+#[repr(C, align(64))]
+struct Extra {
+    nonce: [u8; NONCE_LEN],
+    aad: [u8; MAX_AAD],
 }
 
 impl Op {
@@ -89,16 +99,18 @@ impl Op {
     pub fn new(buffer: Buffer) -> Box<Self> {
         Box::new(Self {
             token: Token(0),
-            status: Status::Error,
             enqueued_at_ns: 0,
             key: None,
-            direction: Direction::Seal,
-            nonce: [0; NONCE_LEN],
-            aad_len: 0,
-            aad: [0; MAX_AAD],
+            buffer,
             start: 0,
             end: 0,
-            buffer,
+            status: Status::Error,
+            direction: Direction::Seal,
+            aad_len: 0,
+            extra: Extra {
+                nonce: [0; NONCE_LEN],
+                aad: [0; MAX_AAD],
+            },
         })
     }
 
@@ -108,11 +120,13 @@ impl Op {
     /// # Errors
     /// A length is out of range. The op must then be prepared anew: a device would give it back
     /// with [`Status::Error`].
+    #[inline]
     pub fn prepare(&mut self, token: Token, request: &Request<'_>) -> Result<(), Error> {
         self.status = Status::Error;
         let Range { start, end } = request.data;
-        let fits = start <= end && end <= self.buffer.len().saturating_sub(TAG_LEN);
-        if !fits || self.buffer.len() < TAG_LEN {
+        let most = self.buffer.len().checked_sub(TAG_LEN);
+        let fits = start <= end && most.is_some_and(|most| end <= most);
+        if !fits {
             return Err(Error::OutsideBuffer {
                 start,
                 end,
@@ -120,20 +134,22 @@ impl Op {
             });
         }
         let aad_len = request.aad.len();
-        let Some(aad) = self.aad.get_mut(..aad_len) else {
+        let Some(aad) = self.extra.aad.get_mut(..aad_len) else {
             return Err(Error::AadTooLong { got: aad_len });
         };
         aad.copy_from_slice(request.aad);
         self.aad_len = aad_len as u8;
         self.set_key(request.key);
         self.direction = request.direction;
-        self.nonce = *request.nonce;
-        (self.start, self.end) = (start, end);
+        self.extra.nonce = *request.nonce;
+        // No buffer is longer than these can say.
+        (self.start, self.end) = (start as u16, end as u16);
         self.token = token;
         self.status = Status::NotProcessed;
         Ok(())
     }
 
+    #[inline]
     fn set_key(&mut self, key: &Arc<Key>) {
         // Counting references costs more than all else here.
         if !self.key.as_ref().is_some_and(|own| Arc::ptr_eq(own, key)) {
@@ -160,11 +176,11 @@ impl Op {
             None => self.key = None,
         }
         self.direction = other.direction;
-        self.nonce = other.nonce;
+        self.extra.nonce = other.extra.nonce;
         self.aad_len = other.aad_len;
-        self.aad = other.aad;
+        self.extra.aad = other.extra.aad;
         (self.start, self.end) = (other.start, other.end);
-        let used = ..other.end + TAG_LEN.min(other.buffer.len());
+        let used = ..usize::from(other.end) + TAG_LEN.min(other.buffer.len());
         self.buffer[used].copy_from_slice(&other.buffer[used]);
         self.token = other.token;
         self.enqueued_at_ns = other.enqueued_at_ns;
@@ -174,7 +190,8 @@ impl Op {
 
     /// Ends it without success: the data becomes zero.
     pub fn fail(&mut self, status: Status) {
-        cleanse(&mut self.buffer[self.start..self.end]);
+        let range = self.data_range();
+        cleanse(&mut self.buffer[range]);
         self.status = status;
     }
 
@@ -186,11 +203,13 @@ impl Op {
     }
 
     /// Which way it goes.
+    #[inline]
     pub fn direction(&self) -> Direction {
         self.direction
     }
 
     /// Its key; `None` before it is prepared for the first time.
+    #[inline]
     pub fn key(&self) -> Option<&Arc<Key>> {
         self.key.as_ref()
     }
@@ -201,36 +220,42 @@ impl Op {
     }
 
     /// Its nonce.
+    #[inline]
     pub fn nonce(&self) -> &[u8; NONCE_LEN] {
-        &self.nonce
+        &self.extra.nonce
     }
 
     /// What is authenticated besides the data.
+    #[inline]
     pub fn aad(&self) -> &[u8] {
-        &self.aad[..usize::from(self.aad_len)]
+        &self.extra.aad[..usize::from(self.aad_len)]
     }
 
     /// Where in the buffer the data is.
+    #[inline]
     pub fn data_range(&self) -> Range<usize> {
-        self.start..self.end
+        usize::from(self.start)..usize::from(self.end)
     }
 
     /// The data: of a seal the ciphertext, of an open the plaintext, once it succeeded.
     pub fn data(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.buffer[self.data_range()]
     }
 
     /// The bytes behind the data; its tag, once a seal succeeded.
     pub fn tag(&self) -> &[u8] {
-        &self.buffer[self.end..][..TAG_LEN.min(self.buffer.len() - self.end)]
+        let behind = &self.buffer[usize::from(self.end)..];
+        &behind[..TAG_LEN.min(behind.len())]
     }
 
     /// The whole buffer.
+    #[inline]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
     /// The whole buffer, to be filled.
+    #[inline]
     pub fn buffer_mut(&mut self) -> &mut Buffer {
         &mut self.buffer
     }
@@ -247,11 +272,12 @@ impl Op {
         if self.status != Status::NotProcessed {
             return None;
         }
-        let (data, behind) = self.buffer[self.start..].split_at_mut(self.end - self.start);
+        let Range { start, end } = self.data_range();
+        let (data, behind) = self.buffer[start..].split_at_mut(end - start);
         Some(Parts {
             key: self.key.as_deref()?,
-            nonce: &self.nonce,
-            aad: &self.aad[..usize::from(self.aad_len)],
+            nonce: &self.extra.nonce,
+            aad: &self.extra.aad[..usize::from(self.aad_len)],
             data,
             tag: behind.first_chunk_mut()?,
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Burst, Capabilities, Device, Key, MAX_AAD, Op, QueuePair, Status,
+    Algorithm, Buffer, Burst, Capabilities, Device, Key, MAX_AAD, MAX_BUFFER, Op, QueuePair, Status,
 };
 use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
 
@@ -20,6 +20,9 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Dequeues in a row that may bring nothing, before a driver that computes here counts as having
 /// kept an op.
 const MAX_EMPTY: usize = 8;
+
+/// So few ops of any length are within [`BUDGET_US`].
+const FEW: usize = (BUDGET_US * 1000 / cpu::aead_cost_ns(MAX_BUFFER)) as usize;
 
 /// What a device offers: for each algorithm the lengths of associated data that it takes, a bit each.
 #[derive(Clone, Copy, Debug, Default)]
@@ -209,7 +212,7 @@ impl AeadQueuePair {
     #[inline]
     fn affordable(&self, max: usize, budget_ns: &mut u32) -> usize {
         let max = max.min(self.raw.staged()).min(BURST);
-        if self.is_hardware {
+        if self.is_hardware || max <= FEW {
             return max;
         }
         // Records of one burst are mostly of one length; that of the first is taken for all.

@@ -99,7 +99,7 @@ impl RawAead {
     /// The first staged op's bytes of data.
     #[inline]
     pub(crate) fn next_len(&self) -> Option<usize> {
-        let &next = self.pair.staged().front()?;
+        let &next = self.pair.staged().first()?;
         // SAFETY: a staged object is ours.
         Some(unsafe { (*object_of(next)).length } as usize)
     }
@@ -110,7 +110,7 @@ impl RawAead {
     ///
     /// # Errors
     /// The op, if there is no room or its data does not lie in its buffer.
-    #[inline]
+    #[inline(always)] // a call costs as much as all else here
     pub(crate) fn stage(
         &mut self,
         mut op: Box<aead::Op>,

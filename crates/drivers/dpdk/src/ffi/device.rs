@@ -187,6 +187,57 @@ impl QueuePairId {
     pub(crate) unsafe fn adopt(device: DeviceId, index: u16) -> Self {
         Self { device, index }
     }
+
+    /// `rte_cryptodev_enqueue_burst`: hands `count` objects to the device; how many it took, the first ones.
+    ///
+    /// # Safety
+    /// There are so many, set, which nobody else uses until they are back.
+    #[inline]
+    pub(super) unsafe fn enqueue(
+        &mut self,
+        objects: *mut *mut sys::rte_crypto_op,
+        count: u16,
+    ) -> u16 {
+        let (device, index) = (self.device.id, self.index);
+        // SAFETY: the device exists and has this queue pair, which nobody else uses (see the type), and the table
+        // has an entry for every device, also a stopped one. Objects are as the caller promises.
+        unsafe {
+            let table = (&raw const sys::rte_crypto_fp_ops).cast::<sys::rte_crypto_fp_ops>();
+            let fast = &*table.add(usize::from(device));
+            let index_in = usize::from(index);
+            if let Some(enqueue) = fast.enqueue_burst
+                && (sys::SHIM_CALLBACKS == 0 || (*fast.qp.enq_cb.add(index_in)).next.is_null())
+            {
+                return enqueue(*fast.qp.data.add(index_in), objects, count);
+            }
+            sys::shim_enqueue_burst(device, index, objects, count)
+        }
+    }
+
+    /// `rte_cryptodev_dequeue_burst`: takes at most `max` objects back from the device; how many there are.
+    ///
+    /// # Safety
+    /// There is room for so many.
+    #[inline]
+    pub(super) unsafe fn dequeue(
+        &mut self,
+        objects: *mut *mut sys::rte_crypto_op,
+        max: u16,
+    ) -> u16 {
+        let (device, index) = (self.device.id, self.index);
+        // SAFETY: as for `enqueue`.
+        unsafe {
+            let table = (&raw const sys::rte_crypto_fp_ops).cast::<sys::rte_crypto_fp_ops>();
+            let fast = &*table.add(usize::from(device));
+            let index_in = usize::from(index);
+            if let Some(dequeue) = fast.dequeue_burst
+                && (sys::SHIM_CALLBACKS == 0 || (*fast.qp.deq_cb.add(index_in)).next.is_null())
+            {
+                return dequeue(*fast.qp.data.add(index_in), objects, max);
+            }
+            sys::shim_dequeue_burst(device, index, objects, max)
+        }
+    }
 }
 
 /// The queue pairs of a device that nobody uses.

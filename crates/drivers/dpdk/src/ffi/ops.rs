@@ -376,7 +376,7 @@ impl RawQueuePair {
     /// Makes the op that was staged last one that no device can run.
     #[cfg(test)]
     pub(crate) fn spoil(&mut self, how: Spoil) {
-        let &op = self.pair.staged().back().expect("an op is staged");
+        let &op = self.pair.staged().last().expect("an op is staged");
         // SAFETY: staged, so ours; every change leaves operands that lie in the op.
         unsafe {
             let area = &mut *area_of(op);

@@ -1,6 +1,5 @@
 //! A queue pair of a device, and the objects of DPDK's that stand for ops in it.
 
-use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -45,16 +44,14 @@ pub(super) enum Handed {
 /// A queue pair that nobody else uses, and its objects: taken from their pool once, when it is opened,
 /// and given back when it is closed. Where the device has kept some, all of it stays for ever.
 pub(super) struct RawPair {
-    device: u8,
-    queue_pair: u16,
-    /// Taken when this is dropped.
-    id: Option<QueuePairId>,
+    /// Goes home when this is dropped.
+    id: ManuallyDrop<QueuePairId>,
     home: Arc<QueuePairs>,
     _running: Running,
     pool: ManuallyDrop<Pool>,
     objects: Box<[NonNull<sys::rte_crypto_op>]>,
     /// To be handed to the device next.
-    staged: VecDeque<*mut sys::rte_crypto_op>,
+    staged: Staged,
     /// What the device gave back last.
     returned: Box<[*mut sys::rte_crypto_op; BURST]>,
     with_device: usize,
@@ -98,14 +95,12 @@ impl RawPair {
         }
         let id = home.take().ok_or(None)?;
         Ok(Self {
-            device: id.device.id,
-            queue_pair: id.index,
-            id: Some(id),
+            id: ManuallyDrop::new(id),
             home: Arc::clone(home),
             _running: running.clone(),
             pool: ManuallyDrop::new(pool),
             objects,
-            staged: VecDeque::with_capacity(count),
+            staged: Staged::new(count),
             returned: Box::new([ptr::null_mut(); BURST]),
             with_device: 0,
         })
@@ -123,12 +118,13 @@ impl RawPair {
     /// Numbers of the device and of the queue pair.
     #[cfg(feature = "null")]
     pub(super) fn numbers(&self) -> (u8, u16) {
-        (self.device, self.queue_pair)
+        (self.id.device.id, self.id.index)
     }
 
     /// Objects that wait to be handed to the device, the next one first.
-    pub(super) fn staged(&self) -> &VecDeque<*mut sys::rte_crypto_op> {
-        &self.staged
+    #[inline]
+    pub(super) fn staged(&self) -> &[*mut sys::rte_crypto_op] {
+        &self.staged.objects[self.staged.start..self.staged.end]
     }
 
     /// Has `object` handed over by a [`submit`](Self::submit) to come.
@@ -138,53 +134,55 @@ impl RawPair {
     /// the device; until it is back nobody else looks at it or at the memory it points to.
     #[inline]
     pub(super) unsafe fn stage(&mut self, object: *mut sys::rte_crypto_op) {
-        self.staged.push_back(object);
+        self.staged.push(object);
     }
 
     /// Takes back the object that was staged first.
     pub(super) fn unstage(&mut self) -> Option<*mut sys::rte_crypto_op> {
-        let object = self.staged.pop_front();
-        if self.staged.is_empty() {
-            self.staged.clear();
-        }
-        object
+        let object = self.staged().first().copied()?;
+        self.staged.remove(1);
+        Some(object)
     }
 
     /// Hands at most `max` staged objects to the device, one burst at most.
     #[inline]
     pub(super) fn submit(&mut self, max: usize) -> Handed {
-        let (front, _) = self.staged.as_mut_slices();
-        let count = front.len().min(max).min(BURST);
-        // SAFETY: staged objects are set and not with the device; the queue pair is set up, and nobody
-        // else uses it (what `id` stands for).
-        let taken = unsafe {
-            let objects = front.as_mut_ptr();
-            sys::shim_enqueue_burst(self.device, self.queue_pair, objects, count as u16)
-        };
-        let taken = usize::from(taken).min(count);
-        self.with_device += taken;
-        if taken == self.staged.len() {
-            self.staged.clear(); // starts afresh: the next burst is in one piece
-            return Handed::Accepted(taken);
+        let Staged {
+            objects,
+            start,
+            end,
+        } = &mut self.staged;
+        let objects = &mut objects[*start..*end];
+        let count = objects.len().min(max).min(BURST);
+        // SAFETY: staged objects are set and not with the device.
+        let taken = unsafe { self.id.enqueue(objects.as_mut_ptr(), count as u16) };
+        if usize::from(taken) == count {
+            self.with_device += count;
+            self.staged.remove(count);
+            return Handed::Accepted(count);
         }
-        if taken == count {
-            self.staged.drain(..taken);
-            return Handed::Accepted(taken);
-        }
-        self.partly_submitted(taken)
+        self.partly_submitted(usize::from(taken).min(count))
     }
 
     #[cold]
-    fn partly_submitted(&mut self, taken: usize) -> Handed {
-        if taken == 0 && errno() == libc::ENOTSUP {
-            return Handed::Stopped;
+    fn partly_submitted(&mut self, mut taken: usize) -> Handed {
+        let Self { staged, id, .. } = self;
+        let next = &mut staged.objects[staged.start..staged.end][..1];
+        // SAFETY: as in `submit`.
+        let again = || unsafe { id.enqueue(next.as_mut_ptr(), 1) };
+        if taken == 0 {
+            match unless_stopped(again) {
+                Some(one) => taken = one.min(1).into(),
+                None => return Handed::Stopped,
+            }
         }
-        self.staged.drain(..taken);
-        if let Some(&next) = self.staged.front()
+        self.with_device += taken;
+        self.staged.remove(taken);
+        if let Some(&next) = self.staged().first()
             // SAFETY: not taken, it is still ours.
             && !matches!(unsafe { status_of(next) }, SUCCESS | NOT_PROCESSED)
         {
-            self.staged.pop_front();
+            self.staged.remove(1);
             return Handed::Rejected(taken, next);
         }
         Handed::Accepted(taken)
@@ -194,18 +192,68 @@ impl RawPair {
     /// is stopped.
     #[inline]
     pub(super) fn collect(&mut self, max: usize) -> Option<&[*mut sys::rte_crypto_op]> {
+        let Self { id, returned, .. } = self;
         let max = max.min(BURST);
-        // SAFETY: room for `max` objects; see `submit`.
-        let count = unsafe {
-            let objects = self.returned.as_mut_ptr();
-            sys::shim_dequeue_burst(self.device, self.queue_pair, objects, max as u16)
-        };
-        if count == 0 && errno() == libc::ENOTSUP {
-            return None;
+        // SAFETY: room for `max` objects.
+        let mut dequeue = || unsafe { id.dequeue(returned.as_mut_ptr(), max as u16) };
+        let mut count = dequeue();
+        if count == 0 {
+            count = unless_stopped(dequeue)?;
         }
         let count = usize::from(count).min(max);
         self.with_device -= count;
         Some(&self.returned[..count])
+    }
+}
+
+/// What a burst comes to that came to 0; `None` if that is because the device is stopped, which
+/// `rte_errno` says. Asked `again` where that may be what another call left there.
+#[cold]
+fn unless_stopped(again: impl FnOnce() -> u16) -> Option<u16> {
+    let is_stopped = || errno() == libc::ENOTSUP;
+    if !is_stopped() {
+        return Some(0);
+    }
+    // SAFETY: sets a thread-local number.
+    unsafe { sys::shim_clear_errno() };
+    let count = again();
+    (count > 0 || !is_stopped()).then_some(count)
+}
+
+/// A queue in one piece, so that a burst is: `objects[start..end]`.
+struct Staged {
+    /// Twice as long as what is staged at most: it moves to the front once in as many pushes.
+    objects: Box<[*mut sys::rte_crypto_op]>,
+    start: usize,
+    end: usize,
+}
+
+impl Staged {
+    fn new(most: usize) -> Self {
+        Self {
+            objects: vec![ptr::null_mut(); 2 * most].into(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, object: *mut sys::rte_crypto_op) {
+        if self.end == self.objects.len() {
+            self.objects.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        self.objects[self.end] = object;
+        self.end += 1;
+    }
+
+    /// Removes the first `count`.
+    #[inline]
+    fn remove(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0); // few objects keep to little memory
+        }
     }
 }
 
@@ -221,9 +269,8 @@ impl Drop for RawPair {
         unsafe { sys::shim_op_free(objects.as_mut_ptr(), objects.len() as u16) };
         // SAFETY: dropped once, here.
         unsafe { ManuallyDrop::drop(&mut self.pool) };
-        if let Some(id) = self.id.take() {
-            self.home.put(id);
-        }
+        // SAFETY: taken once, here.
+        self.home.put(unsafe { ManuallyDrop::take(&mut self.id) });
     }
 }
 
