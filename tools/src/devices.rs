@@ -24,9 +24,10 @@ pub fn run() -> Result<()> {
                     .map(|kind| kind.name())
                     .collect();
                 println!(
-                    "{spec:<5} available, {}; ops: {}",
+                    "{spec:<5} available, {}; ops: {}; AEAD: {}",
                     lanes(&*device),
-                    kinds.join(", ")
+                    kinds.join(", "),
+                    algorithms(&*device)
                 );
             }
             Err(error) => println!("{spec:<5} not available: {error}"),
@@ -38,6 +39,19 @@ pub fn run() -> Result<()> {
         println!("{wrapper}");
     }
     Ok(())
+}
+
+/// What it seals and opens bulk data with.
+fn algorithms(device: &dyn Device) -> String {
+    let Some(aead) = device.aead() else {
+        return "none".to_owned();
+    };
+    let names: Vec<&str> = aead
+        .aead_capabilities()
+        .iter()
+        .map(|algorithm| algorithm.name())
+        .collect();
+    names.join(", ")
 }
 
 fn lanes(device: &dyn Device) -> &'static str {

@@ -20,7 +20,8 @@
 //! `shim.c` takes the right one by `RTE_VERSION`; nothing in Rust sees these structures. Those that Rust does see,
 //! since a call per op would cost as much as all else (`shim_aead_object`, `shim_op_head`), stay as they are:
 //! that every field lies where DPDK has it is checked when the shim is compiled, which fails
-//! otherwise and names the field. An older release than 22.11 is refused at build time, a newer one than 24.11 warned of.
+//! otherwise and names the field. An older release than 22.11 is refused at build time, a newer one than 24.11
+//! warned of.
 
 #![cfg(feature = "link")]
 
