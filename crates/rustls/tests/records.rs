@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use rustls::{AlertDescription, InvalidMessage, PeerMisbehaved};
 use spinlane_rustls::{Connection, Error, Progress};
 
-use support::rustls;
-use support::stock::{BOTH, Ours, Raw, give, output, pair, suites, text, version};
+use support::stock::{BOTH, Ours, Raw, configs, give, output, pair, start, suites, text, version};
+use support::{Wanted, rustls};
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -140,6 +140,41 @@ fn every_suite_seals_and_opens_on_either_side() {
             for step in [0, 1, 1021] {
                 run(suite, side, &events, step);
             }
+        }
+    }
+}
+
+#[test]
+fn text_that_comes_with_the_end_of_the_handshake_is_not_lost() {
+    for (suite, key) in suites() {
+        for (side, step) in BOTH
+            .into_iter()
+            .flat_map(|side| [(side, 20_000), (side, 1), (side, 77)])
+        {
+            let wanted = Wanted {
+                key,
+                version: version(suite),
+                ..Wanted::default()
+            };
+            let (server, client) = configs(side, suite, &wanted);
+            let (mut ours, mut stock) = start(side, &server.into(), &client.into());
+            let first = pattern(30_000);
+            stock.write(&first);
+            let mut got = Vec::new();
+            for _ in 0..10 {
+                let _ = ours.handshake().unwrap();
+                stock.feed(&output(&mut ours)).unwrap();
+                for mut part in stock.output().chunks(step) {
+                    while !part.is_empty() {
+                        part = &part[ours.push_input(part)..];
+                        got.extend(text(&mut ours).0);
+                    }
+                }
+            }
+            assert!(got == first, "{:?}, {side:?}, {step}", suite.suite());
+            stock.0.send_close_notify();
+            give(&mut ours, &stock.output());
+            assert_eq!(text(&mut ours), (Vec::new(), Ok(Progress::Closed)));
         }
     }
 }

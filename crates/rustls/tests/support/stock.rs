@@ -109,14 +109,15 @@ pub fn configs(
     (server, client)
 }
 
-pub fn connect(
+/// Ours and stock rustls, which have not said anything yet.
+pub fn start(
     ours: Ours,
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
 ) -> (Connection, Stock) {
     let (server, client) = (Arc::clone(server), Arc::clone(client));
     let name = ServerName::try_from("localhost").unwrap();
-    let (mut conn, stock) = match ours {
+    let (conn, stock) = match ours {
         Ours::Server => {
             let stock = ClientConnection::new(client, name).unwrap();
             (Connection::server(server).unwrap(), stock.into())
@@ -126,7 +127,15 @@ pub fn connect(
             (Connection::client(client, name), stock.into())
         }
     };
-    let mut stock = Stock(stock);
+    (conn, Stock(stock))
+}
+
+pub fn connect(
+    ours: Ours,
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+) -> (Connection, Stock) {
+    let (mut conn, mut stock) = start(ours, server, client);
     for _ in 0..10 {
         let progress = conn.handshake().unwrap();
         stock.feed(&output(&mut conn)).unwrap();
