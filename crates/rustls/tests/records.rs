@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use rustls::{AlertDescription, InvalidMessage, PeerMisbehaved};
 use spinlane_rustls::{Connection, Error, Progress};
 
-use support::stock::{BOTH, Ours, Raw, configs, give, output, pair, start, suites, text, version};
+use support::stock::{
+    BOTH, Ours, Raw, configs, give, output, pair, pair_with, start, suites, text, version,
+};
 use support::{Wanted, rustls};
 
 const ALERT: u8 = 21;
@@ -175,6 +177,43 @@ fn text_that_comes_with_the_end_of_the_handshake_is_not_lost() {
             stock.0.send_close_notify();
             give(&mut ours, &stock.output());
             assert_eq!(text(&mut ours), (Vec::new(), Ok(Progress::Closed)));
+        }
+    }
+}
+
+#[test]
+fn handshake_messages_of_many_records_are_put_together() {
+    for (suite, key) in suites() {
+        for side in BOTH {
+            for len in [32, 100, 700] {
+                let wanted = Wanted {
+                    key,
+                    version: version(suite),
+                    ..Wanted::default()
+                };
+                let (mut ours, mut stock) = pair_with(
+                    side,
+                    suite,
+                    wanted,
+                    |server| server.max_fragment_size = Some(len),
+                    |client| client.max_fragment_size = Some(len),
+                );
+                let sent = pattern(3000);
+                stock.write(&sent);
+                give(&mut ours, &stock.output());
+                assert!(text(&mut ours).0 == sent);
+                // Ours are as short as the configuration says, header and text.
+                for count in [len - 5, len - 5, 1] {
+                    let text = &sent[..if count == 1 { 1 } else { 3000 }];
+                    let mut to = [0; 1000];
+                    assert_eq!(ours.write(text), Ok(Progress::Done(count)));
+                    stock.feed(&output(&mut ours)).unwrap();
+                    let (done, filled) = ours.write_into(text, &mut to).unwrap();
+                    assert_eq!(done, Progress::Done(count));
+                    stock.feed(&to[..filled]).unwrap();
+                    assert_eq!(stock.text().0.len(), 2 * count);
+                }
+            }
         }
     }
 }

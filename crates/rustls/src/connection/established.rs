@@ -18,7 +18,7 @@ use super::agreed::Agreed;
 use super::buffer::{Buffer, LARGE};
 use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
-use crate::record::{Fault, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content, whole_record};
+use crate::record::{Fault, HEADER, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content, whole_record};
 
 mod message;
 
@@ -58,6 +58,8 @@ pub(super) struct Established {
     closed: bool,
     /// We have closed, or said what is wrong.
     silent: bool,
+    /// Bytes of text in a record of ours at most.
+    max_text: usize,
     /// Bytes that a handshake message may have.
     pub(super) limit: usize,
     agreed: Agreed,
@@ -90,9 +92,11 @@ impl Established {
         agreed: Agreed,
         secrets: ExtractedSecrets,
         kernel: Kernel,
+        max_record: Option<usize>,
         limit: usize,
     ) -> Result<Self, rustls::Error> {
         let version = kernel.version();
+        let max_text = max_record.map_or(MAX_FRAGMENT, |len| len.saturating_sub(HEADER));
         Ok(Self {
             input: Buffer::default(),
             output: Buffer::default(),
@@ -103,6 +107,7 @@ impl Established {
             patience: Patience::default(),
             closed: false,
             silent: false,
+            max_text: max_text.clamp(1, MAX_FRAGMENT),
             limit,
             agreed,
             kernel,
@@ -157,10 +162,11 @@ impl Established {
             return Ok(Progress::Closed);
         }
         self.refresh_in_time()?;
+        let wanted = from.len().min(self.max_text);
         let room = self.output.room_below(LARGE, LARGE);
-        let len = fragment_len(from.len(), room.len());
+        let len = fragment_len(wanted, room.len());
         // A small rest of a buffer is not worth a record.
-        if len < from.len().min(WORTHWHILE) {
+        if len < wanted.min(WORTHWHILE) {
             return Ok(Progress::WantOutput);
         }
         let kind = content::APPLICATION_DATA;
@@ -180,7 +186,7 @@ impl Established {
             return Ok((Progress::Closed, 0));
         }
         self.refresh_in_time()?;
-        let len = fragment_len(from.len(), to.len());
+        let len = fragment_len(from.len().min(self.max_text), to.len());
         if len == 0 || !self.output.is_empty() {
             return Ok((Progress::WantOutput, 0));
         }
@@ -268,5 +274,5 @@ impl Established {
 
 /// Bytes of text that one record of at most `room` bytes takes.
 fn fragment_len(text: usize, room: usize) -> usize {
-    text.min(MAX_FRAGMENT).min(room.saturating_sub(OVERHEAD))
+    text.min(room.saturating_sub(OVERHEAD))
 }

@@ -38,6 +38,8 @@ pub(super) enum Side {
 /// rustls and its buffers.
 pub(super) struct Machine {
     pub(super) side: Side,
+    /// The configuration's `max_fragment_size`.
+    max_record: Option<usize>,
     /// The peer's bytes.
     pub(super) input: Buffer,
     /// Of them, whole records that rustls has opened and keeps.
@@ -87,9 +89,10 @@ impl Side {
 }
 
 impl Machine {
-    pub(super) fn new(side: Side, limit: usize) -> Self {
+    pub(super) fn new(side: Side, max_record: Option<usize>, limit: usize) -> Self {
         Self {
             side,
+            max_record,
             input: Buffer::default(),
             held: 0,
             idle: true,
@@ -144,7 +147,7 @@ impl Machine {
             }
             Side::NewClient(..) => return Err(lost()),
         };
-        let mut conn = Established::new(agreed, secrets, kernel, self.limit)?;
+        let mut conn = Established::new(agreed, secrets, kernel, self.max_record, self.limit)?;
         (conn.input, conn.output) = (self.input, self.output);
         Ok(conn)
     }

@@ -90,19 +90,20 @@ impl Connection {
         if !config.enable_secret_extraction {
             return Err(Error::SecretsKept);
         }
-        Ok(Self::new(Side::Server(UnbufferedServerConnection::new(
-            config,
-        )?)))
+        let max_record = config.max_fragment_size;
+        let conn = UnbufferedServerConnection::new(config)?;
+        Ok(Self::new(Side::Server(conn), max_record))
     }
 
     /// The client's side of a connection to `name`. If the configuration's `enable_secret_extraction` is
     /// not set, the handshake fails with [`Error::SecretsKept`].
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
-        Self::new(Side::NewClient(config, name))
+        let max_record = config.max_fragment_size;
+        Self::new(Side::NewClient(config, name), max_record)
     }
 
-    fn new(side: Side) -> Self {
-        let machine = Machine::new(side, DEFAULT_MAX_INPUT);
+    fn new(side: Side, max_record: Option<usize>) -> Self {
+        let machine = Machine::new(side, max_record, DEFAULT_MAX_INPUT);
         Self {
             stage: Stage::Handshake(Handshake::new(machine)),
             limit: DEFAULT_MAX_INPUT,
