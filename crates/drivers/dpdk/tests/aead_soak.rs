@@ -141,7 +141,7 @@ fn ten_thousand_records_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "takes a while without --release; run by name"]
+#[ignore = "takes seconds with --release, far more without; run by name"]
 fn a_million_records_leave_nothing_behind() {
     soak_each(1_000_000);
 }
