@@ -15,8 +15,8 @@ use crate::tls::{Progress, Tls};
 /// Connections made and dropped first, so that pools and the allocator have what they keep.
 const WARM_UP: usize = 64;
 
-/// Resident memory per connection of the server: established and idle, and paused in its handshake;
-/// beside an idle one of stock rustls. All of them are held at once, in one process.
+/// Resident memory per connection of the server: established and idle after a request and its answer,
+/// and paused in its handshake; beside an idle one of stock rustls. All of them are held at once, in one process.
 ///
 /// Resident memory counts everything: the allocator's own, and the pages of a paused job's stack. Clients
 /// are gone before it is read.
@@ -97,6 +97,14 @@ fn idle(local: &Local, accept: fn(&Local) -> Result<Server>, count: usize) -> Re
     let connect = || {
         let (mut client, mut server) = (local.client()?, accept(local)?);
         establish(&mut client, &mut server)?;
+        client.write(b"request")?;
+        client.write_output(|bytes| server.push_input(bytes).map_err(std::io::Error::other))?;
+        ensure!(
+            server.read(&mut [0; 16])? == Progress::Done(7),
+            "a request was cut"
+        );
+        server.write(b"answer")?;
+        server.write_output(<[u8]>::len)?;
         anyhow::Ok(server)
     };
     (0..WARM_UP).try_for_each(|_| connect().map(drop))?;
