@@ -44,14 +44,14 @@
 //! ESP. A session is for a key, a direction and a length of associated data; a queue pair keeps 1024.
 //!
 //! # What it costs
-//! Above DPDK's own bursts, on `crypto_null`: 17, 7 and 6.5 ns per op at bursts of 1, 8 and 32
+//! Above DPDK's own bursts, on `crypto_null`: 14, 7 and 6.5 ns per op at bursts of 1, 8 and 32
 //! (`benches/overhead.rs`).
 //!
 //! Bulk data more than it should: on `crypto_aesni_gcm` with AES-128-GCM, nanoseconds per record of 64 bytes at
-//! bursts of 1, 8 and 32 were 77, 52 and 49, against 60, 41 and 40 of `dpdk-test-crypto-perf`; of 1 KiB 122, 94
-//! and 91 against 94, 81 and 78; at 16 KiB it is the other way round. (Best of some short runs on a busy machine;
-//! `tools/compare_dpdk_perf.sh` measures again.) Two thirds of it are in ipsec-mb itself, and fewer
-//! instructions around it changed nothing that could be measured.
+//! bursts of 1, 8 and 32 were 77, 50 and 46, against 62, 44 and 40 of `dpdk-test-crypto-perf`; of 1 KiB 115, 89
+//! and 88 against 103, 85 and 81; at 16 KiB they are alike (`tools/compare_dpdk_perf.sh crypto_aesni_gcm
+//! aes-128-gcm 1 12`). Two thirds of it are in ipsec-mb itself, and fewer instructions around it changed nothing
+//! that could be measured.
 //!
 //! # In an application of DPDK's
 //! `Eal::adopt` and `HandedOver` take what is there already: see `examples/pipeline.rs`, which has
