@@ -258,6 +258,13 @@ fn fails(
     assert_eq!(ours.output_len(), 0);
 }
 
+/// [`fails`] because the record is too long.
+#[track_caller]
+fn overflows(ours: &mut Connection, raw: &mut Raw) {
+    let error = rustls::Error::PeerSentOversizedRecord;
+    fails(ours, raw, error, AlertDescription::RecordOverflow);
+}
+
 #[test]
 fn texts_of_the_least_and_greatest_length_arrive() {
     each_raw(|mut ours, mut raw, _| {
@@ -268,13 +275,7 @@ fn texts_of_the_least_and_greatest_length_arrive() {
         assert!(got == [b"1", &pattern(16_384)[..]].concat());
         assert_eq!(end, Ok(Progress::WantInput));
         give(&mut ours, &raw.record(DATA, &pattern(16_385), 0));
-        let overflow = AlertDescription::RecordOverflow;
-        fails(
-            &mut ours,
-            &mut raw,
-            rustls::Error::PeerSentOversizedRecord,
-            overflow,
-        );
+        overflows(&mut ours, &mut raw);
     });
 }
 
@@ -294,13 +295,7 @@ fn padding_is_taken_off() {
             assert!(got == pattern(len) && end == Ok(Progress::WantInput));
         }
         give(&mut ours, &raw.record(DATA, b"", 16_385));
-        let overflow = AlertDescription::RecordOverflow;
-        fails(
-            &mut ours,
-            &mut raw,
-            rustls::Error::PeerSentOversizedRecord,
-            overflow,
-        );
+        overflows(&mut ours, &mut raw);
     });
 }
 

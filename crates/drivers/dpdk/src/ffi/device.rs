@@ -188,6 +188,14 @@ impl QueuePairId {
         Self { device, index }
     }
 
+    /// The device's entry in the table by which DPDK's inline functions call drivers. There is one for every
+    /// device, also for a stopped one.
+    #[inline]
+    fn fast_path(&self) -> *const sys::rte_crypto_fp_ops {
+        let table = (&raw const sys::rte_crypto_fp_ops).cast::<sys::rte_crypto_fp_ops>();
+        table.wrapping_add(usize::from(self.device.id))
+    }
+
     /// `rte_cryptodev_enqueue_burst`: hands `count` objects to the device; how many it took, the first ones.
     ///
     /// # Safety
@@ -198,19 +206,17 @@ impl QueuePairId {
         objects: *mut *mut sys::rte_crypto_op,
         count: u16,
     ) -> u16 {
-        let (device, index) = (self.device.id, self.index);
-        // SAFETY: the device exists and has this queue pair, which nobody else uses (see the type), and the table
-        // has an entry for every device, also a stopped one. Objects are as the caller promises.
+        let at = usize::from(self.index);
+        // SAFETY: the device exists and has this queue pair, which nobody else uses (see the type). Objects are as
+        // the caller promises.
         unsafe {
-            let table = (&raw const sys::rte_crypto_fp_ops).cast::<sys::rte_crypto_fp_ops>();
-            let fast = &*table.add(usize::from(device));
-            let index_in = usize::from(index);
-            if let Some(enqueue) = fast.enqueue_burst
-                && (sys::SHIM_CALLBACKS == 0 || (*fast.qp.enq_cb.add(index_in)).next.is_null())
-            {
-                return enqueue(*fast.qp.data.add(index_in), objects, count);
+            let fast = &*self.fast_path();
+            match fast.enqueue_burst {
+                Some(enqueue) if has_no_callback(fast.qp.enq_cb, at) => {
+                    enqueue(*fast.qp.data.add(at), objects, count)
+                }
+                _ => sys::shim_enqueue_burst(self.device.id, self.index, objects, count),
             }
-            sys::shim_enqueue_burst(device, index, objects, count)
         }
     }
 
@@ -224,20 +230,28 @@ impl QueuePairId {
         objects: *mut *mut sys::rte_crypto_op,
         max: u16,
     ) -> u16 {
-        let (device, index) = (self.device.id, self.index);
+        let at = usize::from(self.index);
         // SAFETY: as for `enqueue`.
         unsafe {
-            let table = (&raw const sys::rte_crypto_fp_ops).cast::<sys::rte_crypto_fp_ops>();
-            let fast = &*table.add(usize::from(device));
-            let index_in = usize::from(index);
-            if let Some(dequeue) = fast.dequeue_burst
-                && (sys::SHIM_CALLBACKS == 0 || (*fast.qp.deq_cb.add(index_in)).next.is_null())
-            {
-                return dequeue(*fast.qp.data.add(index_in), objects, max);
+            let fast = &*self.fast_path();
+            match fast.dequeue_burst {
+                Some(dequeue) if has_no_callback(fast.qp.deq_cb, at) => {
+                    dequeue(*fast.qp.data.add(at), objects, max)
+                }
+                _ => sys::shim_dequeue_burst(self.device.id, self.index, objects, max),
             }
-            sys::shim_dequeue_burst(device, index, objects, max)
         }
     }
+}
+
+/// Whether an application of DPDK's wants to be told of no burst of queue pair `at`.
+///
+/// # Safety
+/// `callbacks` are those of a device that has the queue pair.
+#[inline]
+unsafe fn has_no_callback(callbacks: *mut sys::rte_cryptodev_cb_rcu, at: usize) -> bool {
+    // SAFETY: there is one per queue pair, if DPDK was built with them.
+    sys::SHIM_CALLBACKS == 0 || unsafe { (*callbacks.add(at)).next.is_null() }
 }
 
 /// The queue pairs of a device that nobody uses.
