@@ -38,6 +38,7 @@ pub mod curve;
 mod device;
 pub mod digest;
 mod key;
+pub mod nonce;
 mod op;
 pub mod padding;
 pub mod random;

@@ -14,13 +14,13 @@ mod rsa;
 mod x25519;
 
 use spinlane_cryptodev::curve::{P256, P384};
+use spinlane_cryptodev::nonce::NonceMaker;
 use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_OUTPUT, Op, OpKind, OpStatus};
 use spinlane_rsa52::RsaLanes;
 use zeroize::Zeroize;
 
 use crate::base25519::Base;
 use crate::ffi::{Cpu, Inputs, LANES, Outputs};
-use crate::nonce::NonceMaker;
 
 /// One output's room per lane.
 type Rooms = [[u8; MAX_OUTPUT]; LANES];

@@ -37,7 +37,6 @@ mod ffi;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "x86_64")]
-mod nonce;
 mod options;
 #[cfg(all(feature = "peer", target_arch = "x86_64"))]
 pub mod peer;

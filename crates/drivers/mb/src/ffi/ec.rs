@@ -4,7 +4,6 @@ use std::ptr;
 
 use crypto_mb_sys as sys;
 use spinlane_cryptodev::curve::{Curve, P256, P384};
-use spinlane_cryptodev::digest::Digest;
 
 use super::{Cpu, Inputs, LANES, Outputs, Status, check_len, read_ptrs};
 
@@ -34,8 +33,6 @@ type Shared = unsafe extern "C" fn(
 
 /// A curve with lanes.
 pub(crate) trait LaneCurve: Curve {
-    /// The digest as long as its order.
-    const DIGEST: Digest;
     /// Its functions in crypto_mb, whose operands have this curve's lengths.
     const FUNCTIONS: Functions;
 }
@@ -48,7 +45,6 @@ pub(crate) struct Functions {
 }
 
 impl LaneCurve for P256 {
-    const DIGEST: Digest = Digest::Sha256;
     const FUNCTIONS: Functions = Functions {
         sign: sys::mbx_nistp256_ecdsa_sign_mb8,
         public: sys::mbx_nistp256_ecpublic_key_mb8,
@@ -57,7 +53,6 @@ impl LaneCurve for P256 {
 }
 
 impl LaneCurve for P384 {
-    const DIGEST: Digest = Digest::Sha384;
     const FUNCTIONS: Functions = Functions {
         sign: sys::mbx_nistp384_ecdsa_sign_mb8,
         public: sys::mbx_nistp384_ecpublic_key_mb8,

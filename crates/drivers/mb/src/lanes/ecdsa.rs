@@ -3,12 +3,12 @@
 use std::array;
 
 use spinlane_cryptodev::curve::{self, Array, Curve};
+use spinlane_cryptodev::nonce::NonceMaker;
 use spinlane_cryptodev::{EcKey, Key, Op, OpKind, random};
 use zeroize::Zeroizing;
 
 use super::{Operands, Rooms, succeed};
 use crate::ffi::{Cpu, LANES, LaneCurve};
-use crate::nonce::NonceMaker;
 
 /// Whether crypto_mb signs this digest: it refuses 0 and what is not below the group's order,
 /// together one digest in 2^32 or more.

@@ -3,27 +3,28 @@
 //! A predictable or repeated nonce gives the key away. RFC 6979 makes it from key and digest,
 //! so that no generator can fail; the additional input of its section 3.6 keeps one signature
 //! from looking like another and takes the ground from fault attacks. Either source alone
-//! suffices for safety.
+//! suffices for safety. For drivers whose device takes the nonce from its caller.
 
 use std::array;
 use std::marker::PhantomData;
 
-use spinlane_cryptodev::Wiped;
-use spinlane_cryptodev::curve::{self, Array};
-use spinlane_cryptodev::digest::{HmacKey, MAX_DIGEST_LEN};
 use zeroize::Zeroizing;
 
-use crate::ffi::LaneCurve;
+use crate::Wiped;
+use crate::curve::{self, Array, Curve};
+use crate::digest::{HmacKey, MAX_DIGEST_LEN};
 
 /// Makes nonces for one curve, by the digest that is as long as its order.
-pub(crate) struct NonceMaker<C> {
+pub struct NonceMaker<C> {
     /// The key of zeros, with which each derivation begins.
     zero_key: HmacKey,
     curve: PhantomData<C>,
 }
 
-impl<C: LaneCurve> NonceMaker<C> {
-    pub(crate) fn new() -> Self {
+impl<C: Curve> NonceMaker<C> {
+    /// One, for any key. Hashes once, so keep it.
+    #[allow(clippy::new_without_default)] // one way to make it
+    pub fn new() -> Self {
         Self {
             zero_key: HmacKey::new(C::DIGEST, C::Scalar::ZERO.as_ref()),
             curve: PhantomData,
@@ -36,7 +37,7 @@ impl<C: LaneCurve> NonceMaker<C> {
     ///
     /// # Panics
     /// If a digest is not as long as the order, or additional input is longer than 48 bytes.
-    pub(crate) fn derive<const N: usize>(
+    pub fn derive<const N: usize>(
         &self,
         keys: [&C::Limbs; N],
         digests: [&[u8]; N],
@@ -74,7 +75,7 @@ struct Message {
 
 impl Message {
     /// All but V and the byte.
-    fn new<C: LaneCurve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Self {
+    fn new<C: Curve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Self {
         let len = C::DIGEST.len();
         assert_eq!(digest.len(), len, "a digest as long as the order");
         let mut reduced: C::Limbs = curve::to_limbs(digest);
@@ -92,7 +93,7 @@ impl Message {
 }
 
 /// Step h's loop: `v`, or what comes after it, until it is in 1..n.
-fn first_in_range<C: LaneCurve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Limbs) {
+fn first_in_range<C: Curve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Limbs) {
     let len = C::DIGEST.len();
     loop {
         *nonce = curve::to_limbs(&v[..len]);
@@ -107,7 +108,7 @@ fn first_in_range<C: LaneCurve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Lim
 }
 
 /// The keys whose bytes are the HMACs of the messages with `v` and `byte` in front.
-fn rekey<C: LaneCurve, const N: usize>(
+fn rekey<C: Curve, const N: usize>(
     keys: &[HmacKey; N],
     messages: &mut [Message; N],
     v: &[Value; N],
@@ -126,14 +127,14 @@ fn rekey<C: LaneCurve, const N: usize>(
 }
 
 /// HMACs of `v`.
-fn sign<C: LaneCurve, const N: usize>(keys: &[HmacKey; N], v: &[Value; N]) -> [Value; N] {
+fn sign<C: Curve, const N: usize>(keys: &[HmacKey; N], v: &[Value; N]) -> [Value; N] {
     let len = C::DIGEST.len();
     HmacKey::sign_each(array::from_fn(|lane| (&keys[lane], &v[lane][..len])))
 }
 
 #[cfg(test)]
 mod tests {
-    use spinlane_cryptodev::curve::{P256, P384};
+    use crate::curve::{P256, P384};
 
     use super::*;
 
@@ -145,14 +146,14 @@ mod tests {
         bytes
     }
 
-    fn nonce<C: LaneCurve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Vec<u8> {
+    fn nonce<C: Curve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Vec<u8> {
         let [nonce] = *NonceMaker::<C>::new().derive([key], [digest], [additional]);
         let mut bytes = vec![0; size_of::<C::Scalar>()];
         curve::write_bytes(nonce.as_ref(), &mut bytes);
         bytes
     }
 
-    fn is_rfc_6979<C: LaneCurve>(key: &str, of: [(&str, &str); 2]) {
+    fn is_rfc_6979<C: Curve>(key: &str, of: [(&str, &str); 2]) {
         let key = curve::to_limbs(hex::<C::Scalar>(key).as_ref());
         for (message, expected) in of {
             let mut digest = C::Scalar::ZERO;
@@ -207,7 +208,7 @@ mod tests {
         assert_ne!(nonce::<P256>(&[1, 2, 3, 4], &[5; 32], &[7; 32]), base);
     }
 
-    fn reduces<C: LaneCurve>(key: &C::Limbs) {
+    fn reduces<C: Curve>(key: &C::Limbs) {
         let mut seven = C::Scalar::ZERO;
         let mut above = C::ORDER;
         above.as_mut()[0] += 7;
@@ -229,7 +230,7 @@ mod tests {
     }
 
     /// Side by side they are what they are one by one.
-    fn side_by_side<C: LaneCurve>(key: C::Limbs) {
+    fn side_by_side<C: Curve>(key: C::Limbs) {
         let maker = NonceMaker::<C>::new();
         let mut keys = [key; 4];
         let digests = [[7; 48], [8; 48], [7; 48], [0xff; 48]];
