@@ -30,6 +30,9 @@ use crate::stats::{AeadCounts, AeadKindStats, AeadStats};
 /// Finished ops taken from a queue pair per poll at most.
 const BURST: usize = 64;
 
+/// Ops that have ended, the first one at the front.
+pub(crate) type Ended = VecDeque<Box<Op>>;
+
 /// An op that a device may keep.
 struct Slot {
     /// Under which the device has it; [`NO_OP`] when free.
@@ -146,7 +149,7 @@ impl AeadChannel {
         };
         self.in_flight += taken;
         self.in_flight_peak = self.in_flight_peak.max(self.in_flight);
-        if let Some(refused) = ops.front().filter(|_| taken < count) {
+        if let Some(refused) = ops.first().filter(|_| taken < count) {
             self.counts_of(refused).refused += 1;
         }
         taken
@@ -160,17 +163,19 @@ impl AeadChannel {
                 self.keep_copy(&mut op);
             }
             self.counts_of(&op).enqueued += 1;
-            self.outgoing.push_back(op);
+            self.outgoing.push(op);
         }
         let taken = self.queue_pair.enqueue_burst(&mut self.outgoing);
-        while let Some(mut op) = self.outgoing.pop_back() {
-            self.counts_of(&op).enqueued -= 1;
+        let mut refused = std::mem::take(&mut self.outgoing);
+        for op in &mut refused {
+            self.counts_of(op).enqueued -= 1;
             if let Some(index) = self.slot_of(op.token) {
                 op.token = self.slots[index].callers;
                 self.release(index);
             }
-            ops.push_front(op);
         }
+        ops.splice(..0, refused.drain(..));
+        self.outgoing = refused;
         if taken > 0 {
             self.health.accepted();
         } else if count > 0 {
@@ -204,7 +209,7 @@ impl AeadChannel {
         &mut self,
         clock: &dyn Clock,
         now_ns: &mut u64,
-        done: &mut Burst,
+        done: &mut Ended,
     ) -> usize {
         let before = done.len();
         let mut incoming = std::mem::take(&mut self.incoming);
@@ -227,7 +232,7 @@ impl AeadChannel {
     }
 
     /// The device gave `op` back.
-    fn complete(&mut self, mut op: Box<Op>, now_ns: u64, done: &mut Burst) {
+    fn complete(&mut self, mut op: Box<Op>, now_ns: u64, done: &mut Ended) {
         let is_probe = match (op.key(), &self.probe_key) {
             (Some(key), Some(probe_key)) => Arc::ptr_eq(key, probe_key),
             _ => false,
@@ -256,7 +261,7 @@ impl AeadChannel {
     }
 
     /// An op has its result, or none, for good.
-    fn end(&mut self, op: Box<Op>, by: EndedBy, now_ns: u64, done: &mut Burst) {
+    fn end(&mut self, op: Box<Op>, by: EndedBy, now_ns: u64, done: &mut Ended) {
         let counts = self.counts_of(&op);
         match by {
             EndedBy::Device => counts.completed += 1,

@@ -53,7 +53,7 @@ impl Lcore {
         let mut channels = inner.aead_channels.borrow_mut();
         let now_ns = inner.clock.now_ns();
         let mut taken = 0;
-        while let Some(first) = ops.front() {
+        while let Some(first) = ops.first() {
             let Some(index) = inner.aead_route_of(first) else {
                 taken += inner.compute_first(ops);
                 continue;
@@ -95,11 +95,9 @@ impl Inner {
         self.aead_route(algorithm)
     }
 
-    /// Ends the first op of `ops`, which no queue pair can; returns how many that are.
+    /// Ends the first op of `ops`, of which there is one, and which no queue pair can; returns how many that are.
     fn compute_first(&self, ops: &mut Burst) -> usize {
-        let Some(mut op) = ops.pop_front() else {
-            return 0;
-        };
+        let mut op = ops.remove(0);
         let is_prepared = op.parts().is_some();
         cpu::run_aead(&mut op);
         let mut stats = self.stats.borrow_mut();

@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use spinlane_cryptodev::aead::{Algorithm, Burst as AeadBurst};
+use spinlane_cryptodev::aead::Algorithm;
 use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation, watch_forks};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
-use crate::aead::AeadChannel;
+use crate::aead::{AeadChannel, Ended};
 use crate::channel::Channel;
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
@@ -88,7 +88,7 @@ pub(crate) struct Inner {
     /// Channel that serves each algorithm.
     pub(crate) aead_routes: Cell<[Option<u8>; Algorithm::COUNT]>,
     /// AEAD ops that have ended, until they are dequeued.
-    pub(crate) aead_done: RefCell<AeadBurst>,
+    pub(crate) aead_done: RefCell<Ended>,
     ready: RefCell<ReadyQueue>,
     completed: Cell<Vec<Rc<Job>>>,
     polling: Cell<bool>,

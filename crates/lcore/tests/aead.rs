@@ -143,7 +143,7 @@ fn an_algorithm_that_nobody_offers_is_computed_and_counted() {
     let mut ops: Burst = (0..4)
         .map(|token| op(token, &keys[token as usize % 2], Direction::Seal, LEN))
         .collect();
-    ops.push_back(device::empty(LEN));
+    ops.push(device::empty(LEN));
     assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(5));
     let done = bench.poll();
     assert_eq!(tokens(&done), [0, 2, 0, 1, 3]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
@@ -31,11 +31,12 @@ const TIMED: u64 = 64;
 struct Nonces(u64);
 
 impl Nonces {
+    /// Its first eight bytes and the rest are one store each: who loads them so at once, as an op does, need not wait
+    /// until stores of other lengths are done.
     fn next(&mut self) -> [u8; NONCE_LEN] {
         self.0 += 1;
-        let mut nonce = [0; NONCE_LEN];
-        nonce[4..].copy_from_slice(&self.0.to_be_bytes());
-        nonce
+        let bytes = u128::from(self.0).to_le_bytes();
+        bytes.first_chunk().copied().unwrap_or_default()
     }
 }
 
@@ -111,9 +112,9 @@ pub struct Sealing {
     key: Arc<Key>,
     size: usize,
     burst: usize,
-    /// Ops not in use.
-    pool: Burst,
+    /// To be prepared: all of them, between two bursts.
     done: Burst,
+    prepared: Burst,
     nonces: Nonces,
 }
 
@@ -134,15 +135,15 @@ impl Sealing {
             capacity: defaults.capacity.max(burst),
             ..defaults
         })?;
-        let pool = (0..burst).map(|_| Ok(Op::new(queue_pair.buffer(size + TAG_LEN)?)));
+        let ops = (0..burst).map(|_| Ok(Op::new(queue_pair.buffer(size + TAG_LEN)?)));
         Timed::new(Self {
-            pool: pool.collect::<Result<_>>()?,
+            done: ops.collect::<Result<_>>()?,
+            prepared: Burst::with_capacity(burst),
             queue_pair,
             device: device.name().to_owned(),
             key: Arc::new(Key::new(algorithm, &[0x42; 32][..algorithm.key_len()])?),
             size,
             burst,
-            done: Burst::with_capacity(burst),
             nonces: Nonces::default(),
         })
     }
@@ -162,6 +163,15 @@ impl Sealing {
         self.size
     }
 
+    #[cold]
+    fn failed(&self, status: Status) -> Result<()> {
+        bail!(
+            "device {} failed {}: {status:?}",
+            self.device,
+            self.algorithm()
+        )
+    }
+
     /// What the queue pair counted.
     pub fn stats(&self) -> DeviceStats {
         self.queue_pair.stats()
@@ -177,7 +187,7 @@ impl Work for Sealing {
 
     /// Prepares and enqueues a burst and polls until it is back.
     fn run_burst(&mut self) -> Result<()> {
-        for op in &mut self.pool {
+        for op in &mut self.done {
             let request = Request {
                 direction: Direction::Seal,
                 key: &self.key,
@@ -187,26 +197,20 @@ impl Work for Sealing {
             };
             op.prepare(Token(self.nonces.0), &request)?;
         }
+        std::mem::swap(&mut self.prepared, &mut self.done);
         let mut empty_polls = 0;
         while self.done.len() < self.burst {
-            self.queue_pair.enqueue_burst(&mut self.pool);
+            self.queue_pair.enqueue_burst(&mut self.prepared);
             let count = self.queue_pair.dequeue_burst(&mut self.done, self.burst);
             empty_polls = if count == 0 { empty_polls + 1 } else { 0 };
             if empty_polls > MAX_EMPTY_POLLS {
                 bail!("device {} never gives ops back", self.device);
             }
         }
-        for op in &self.done {
-            ensure!(
-                op.status == Status::Success,
-                "device {} failed {}: {:?}",
-                self.device,
-                self.algorithm(),
-                op.status
-            );
+        match self.done.iter().find(|op| op.status != Status::Success) {
+            Some(bad) => self.failed(bad.status),
+            None => Ok(()),
         }
-        std::mem::swap(&mut self.pool, &mut self.done);
-        Ok(())
     }
 }
 

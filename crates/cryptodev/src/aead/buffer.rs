@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use aligned_vec::{ABox, AVec, ConstAlign, avec};
+
 use super::Error;
 
 /// Longest buffer in bytes: what the length fields of one segment of a packet buffer (DPDK's
@@ -29,12 +31,8 @@ pub trait Memory: Send {
 pub struct Buffer(Kind);
 
 enum Kind {
-    /// Told apart so that the usual case needs no call. Of `bytes`, `len` from `start` on.
-    Heap {
-        bytes: Box<[u8]>,
-        start: u32,
-        len: u32,
-    },
+    /// Told apart so that the usual case needs no call.
+    Heap(ABox<[u8], ConstAlign<LINE>>),
     Device(Box<dyn Memory>),
 }
 
@@ -48,14 +46,8 @@ impl Buffer {
     /// [`Error::BufferTooLong`] if `len` is above [`MAX_BUFFER`].
     pub fn heap(len: usize) -> Result<Self, Error> {
         check(len)?;
-        let bytes = vec![0; len + LINE - 1].into_boxed_slice();
-        // Where that cannot be told, any place will do.
-        let start = bytes.as_ptr().align_offset(LINE).min(LINE - 1);
-        Ok(Self(Kind::Heap {
-            bytes,
-            start: start as u32,
-            len: len as u32,
-        }))
+        let bytes: AVec<u8, ConstAlign<LINE>> = avec![[LINE]| 0; len];
+        Ok(Self(Kind::Heap(bytes.into_boxed_slice())))
     }
 
     /// A device's memory.
@@ -70,7 +62,7 @@ impl Buffer {
     /// Address at which a device finds its first byte; `None` if no device but the CPU can reach it.
     pub fn io_address(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Heap { .. } => None,
+            Kind::Heap(_) => None,
             Kind::Device(memory) => memory.io_address(),
         }
     }
@@ -89,7 +81,7 @@ impl Deref for Buffer {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Kind::Heap { bytes, start, len } => &bytes[*start as usize..][..*len as usize],
+            Kind::Heap(bytes) => bytes,
             Kind::Device(memory) => memory.bytes(),
         }
     }
@@ -99,7 +91,7 @@ impl DerefMut for Buffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Kind::Heap { bytes, start, len } => &mut bytes[*start as usize..][..*len as usize],
+            Kind::Heap(bytes) => bytes,
             Kind::Device(memory) => memory.bytes_mut(),
         }
     }

@@ -12,7 +12,7 @@ use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
 
 use self::sessions::Sessions;
 use crate::device::Opened;
-use crate::ffi::{BURST, DeviceId, DmaMemory, Ended, Handover, RawAead, takes};
+use crate::ffi::{BURST, DeviceId, DmaMemory, Handover, RawAead, take_all, takes};
 use crate::{BUDGET_US, DpdkDevice, NAME};
 
 /// How long a queue pair that is dropped waits for the device to give its ops back.
@@ -23,6 +23,7 @@ const MAX_EMPTY: usize = 8;
 
 /// So few ops of any length are within [`BUDGET_US`].
 const FEW: usize = (BUDGET_US * 1000 / cpu::aead_cost_ns(MAX_BUFFER)) as usize;
+const _: () = assert!(FEW > 0, "a poll must get on");
 
 /// What a device offers: for each algorithm the lengths of associated data that it takes, a bit each.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +97,7 @@ struct AeadQueuePair {
     in_flight: usize,
     /// The device takes nothing and gives nothing until it is started again.
     stopped: bool,
+    /// But for what `raw` has counted.
     stats: DeviceStats,
     counts: Counts,
     /// Dropped before the sessions that its ops use.
@@ -125,13 +127,12 @@ impl AeadQueuePair {
     #[inline]
     fn stage(&mut self, op: Box<Op>) {
         if op.status == Status::NotProcessed
-            && !self.is_hardware
             && let Some(key) = op.key()
             && let Some((number, session)) = self.sessions.take(key, &op)
         {
             if let Err(op) = self.raw.stage(op, session, number, None) {
                 self.sessions.give_back(number);
-                self.finished.push_back(op);
+                self.finished.push(op);
             }
             return;
         }
@@ -143,12 +144,12 @@ impl AeadQueuePair {
     fn stage_first(&mut self, mut op: Box<Op>) {
         if op.parts().is_none() {
             op.fail(Status::Error);
-            return self.finished.push_back(op);
+            return self.finished.push(op);
         }
         let iova = op.buffer().io_address().filter(|_| self.is_hardware);
         if self.is_hardware && iova.is_none() {
             self.counts.not_dma += 1;
-            return self.finished.push_back(op);
+            return self.finished.push(op);
         }
         let has = |key: &&Arc<Key>| self.abilities.has(key.algorithm(), op.aad().len());
         let session = match op.key().filter(has) {
@@ -157,73 +158,65 @@ impl AeadQueuePair {
         };
         let Some((number, session)) = session else {
             self.counts.not_served += 1;
-            return self.finished.push_back(op);
+            return self.finished.push(op);
         };
         if let Err(op) = self.raw.stage(op, session, number, iova) {
             self.sessions.give_back(number);
-            self.finished.push_back(op);
+            self.finished.push(op);
         }
     }
 
     /// Hands at most `max` staged ops to the device, and of a driver that computes here no more than it has time
-    /// for in one call; returns how many it took.
+    /// for in one call.
     #[inline]
-    fn submit(&mut self, max: usize) -> usize {
-        let (mut taken, mut budget_ns) = (0, BUDGET_US * 1000);
-        while taken < max && self.raw.staged() > 0 {
-            let count = self.affordable(max - taken, &mut budget_ns);
-            if count == 0 && taken > 0 {
-                break;
+    fn submit(&mut self, mut max: usize) {
+        let mut budget_ns = BUDGET_US * 1000;
+        loop {
+            let count = self.affordable(max, &mut budget_ns);
+            if count == 0 {
+                return;
             }
-            let Self {
-                raw,
-                finished,
-                sessions,
-                ..
-            } = self;
-            let submitted = raw.submit(count.max(1), |op, number| {
-                sessions.give_back(number);
-                finished.push_back(op);
-            });
-            match submitted {
-                Handover::Accepted(accepted) => {
-                    self.stopped = false;
-                    taken += accepted;
-                    if accepted == 0 {
-                        self.counts.full += 1;
-                        break;
-                    }
+            match self.raw.submit(count) {
+                Handover::Accepted(0) => {
+                    self.counts.full += 1;
+                    return;
                 }
-                Handover::Rejected(accepted) => {
-                    self.stopped = false;
+                Handover::Accepted(taken) => max -= taken,
+                Handover::Rejected(taken, op, number) => {
                     self.counts.rejected += 1;
-                    taken += accepted;
+                    self.sessions.give_back(number);
+                    self.finished.push(op);
+                    max -= taken;
                 }
-                Handover::Stopped => {
-                    self.found_stopped();
-                    break;
-                }
+                Handover::Stopped => return self.found_stopped(),
             }
+            self.stopped = false;
         }
-        taken
     }
 
     /// How many ops of at most `max` are to be given to the device at once.
-    #[inline]
     fn affordable(&self, max: usize, budget_ns: &mut u32) -> usize {
         let max = max.min(self.raw.staged()).min(BURST);
         if self.is_hardware || max <= FEW {
             return max;
         }
-        // Records of one burst are mostly of one length; that of the first is taken for all.
-        let cost_ns = cpu::aead_cost_ns(self.raw.next_len().unwrap_or(0));
-        let count = if max as u32 * cost_ns <= *budget_ns {
-            max // mostly, and without a division
-        } else {
-            (*budget_ns / cost_ns) as usize
-        };
+        let cost_ns = self.cost_ns();
+        let count = max.min((*budget_ns / cost_ns) as usize);
         *budget_ns -= count as u32 * cost_ns;
         count
+    }
+
+    /// Whether a driver that computes here has time for the `count` ops that are staged.
+    #[inline]
+    fn is_affordable(&self, count: usize) -> bool {
+        count <= FEW || count <= BURST && count as u32 * self.cost_ns() <= BUDGET_US * 1000
+    }
+
+    /// Nanoseconds that the next op takes. Records of one burst are mostly of one length; that of the first is
+    /// taken for all.
+    #[inline]
+    fn cost_ns(&self) -> u32 {
+        cpu::aead_cost_ns(self.raw.next_len().unwrap_or(0))
     }
 
     fn found_stopped(&mut self) {
@@ -242,28 +235,42 @@ impl AeadQueuePair {
         } = self;
         raw.unstage(|op, session| {
             sessions.give_back(session);
-            finished.push_back(op);
+            finished.push(op);
         });
+    }
+
+    /// Has a driver that computes here do all that is staged, if it has time for that in one call; returns how many
+    /// ops are done and at the back of `done`.
+    #[inline(always)]
+    fn compute(&mut self, done: &mut Burst, max: usize) -> usize {
+        let count = self.raw.staged();
+        let here = !self.is_hardware && !self.stopped;
+        if !here || count == 0 || count > max || !self.is_affordable(count) {
+            return 0;
+        }
+        let Self { raw, sessions, .. } = self;
+        raw.compute(done, |number| sessions.give_back(number))
+    }
+
+    /// Hands ops to the device and takes back what it has finished, at most `max` to the back of `done`; returns how
+    /// many.
+    #[cold]
+    fn exchange(&mut self, done: &mut Burst, max: usize) -> usize {
+        // What a driver that computes here has kept after all comes before more.
+        let kept = if self.is_hardware {
+            0
+        } else {
+            self.raw.with_device()
+        };
+        self.submit(max.saturating_sub(kept));
+        let given = self.collect_all(done, max);
+        given + self.give_finished(done, max - given)
     }
 
     /// Takes back what the device has finished, at most `max` ops, to the back of `done`; returns how many.
     fn collect(&mut self, done: &mut Burst, max: usize) -> usize {
-        let Self {
-            raw,
-            sessions,
-            stats,
-            ..
-        } = self;
-        let collected = raw.collect(max, |mut op, number, ended| {
-            sessions.give_back(number);
-            if ended == Ended::Success {
-                op.status = Status::Success;
-            } else {
-                end_badly(&mut op, ended);
-                stats.failed += 1;
-            }
-            done.push_back(op);
-        });
+        let Self { raw, sessions, .. } = self;
+        let collected = raw.collect(done, max, |number| sessions.give_back(number));
         if collected.is_none() {
             self.found_stopped();
         }
@@ -288,19 +295,9 @@ impl AeadQueuePair {
         let given = self.finished.len().min(max);
         for op in self.finished.drain(..given) {
             self.stats.failed += u64::from(op.status != Status::Success);
-            done.push_back(op);
+            done.push(op);
         }
         given
-    }
-}
-
-#[cold]
-fn end_badly(op: &mut Op, ended: Ended) {
-    match ended {
-        // Some drivers leave what they decrypted.
-        Ended::AuthFailed => op.fail(Status::AuthFailed),
-        Ended::Failed => op.fail(Status::Error),
-        Ended::Success | Ended::Refused => {}
     }
 }
 
@@ -328,13 +325,13 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
-        let room = self.capacity - self.in_flight;
-        let mut taken = 0;
-        while taken < room
-            && let Some(op) = ops.pop_front()
-        {
-            self.stage(op);
-            taken += 1;
+        let taken = (self.capacity - self.in_flight).min(ops.len());
+        if self.is_hardware || taken < ops.len() {
+            for op in ops.drain(..taken) {
+                self.stage_first(op);
+            }
+        } else {
+            take_all(ops, |op| self.stage(op));
         }
         self.in_flight += taken;
         self.stats.enqueued += taken as u64;
@@ -342,16 +339,9 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {
-        // What a driver that computes here has kept after all comes before more.
-        let kept = if self.is_hardware {
-            0
-        } else {
-            self.raw.with_device()
-        };
-        self.submit(max.saturating_sub(kept));
-        let mut given = self.collect_all(done, max);
-        if !self.finished.is_empty() {
-            given += self.give_finished(done, max - given);
+        let mut given = self.compute(done, max);
+        if given < self.in_flight {
+            given += self.exchange(done, max - given);
         }
         self.in_flight -= given;
         self.stats.dequeued += given as u64;
@@ -359,7 +349,9 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn stats(&self) -> DeviceStats {
-        self.stats
+        let mut stats = self.stats;
+        stats.failed += self.raw.failed();
+        stats
     }
 
     fn is_inline(&self) -> bool {

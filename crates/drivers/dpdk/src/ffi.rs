@@ -16,7 +16,9 @@ mod raw_loop;
 mod session;
 
 pub use adopt::HandedOver;
-pub(crate) use aead::{AeadSession, AeadSessionPool, DmaMemory, Ended, Handover, RawAead, takes};
+pub(crate) use aead::{
+    AeadSession, AeadSessionPool, DmaMemory, Handover, RawAead, take_all, takes,
+};
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
 #[cfg(test)]
 pub(crate) use ops::Spoil;

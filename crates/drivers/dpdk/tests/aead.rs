@@ -122,7 +122,7 @@ fn what_the_device_cannot_serve_comes_back_as_it_came() {
         let (key, foreign) = (key(algorithm, 1), key_that_is_not_served(&device));
         let mut ops = Burst::new();
         for token in 0..9 {
-            ops.push_back(match token % 3 {
+            ops.push(match token % 3 {
                 0 => seal(token, &key),
                 1 => Op::new(Buffer::heap(50).expect("short")),
                 _ => match &foreign {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use spinlane_cryptodev::aead::{
@@ -20,7 +21,7 @@ struct Soak {
     keys: Vec<Arc<Key>>,
     ops: Burst,
     done: Burst,
-    idle: Burst,
+    idle: VecDeque<Box<Op>>,
     asked: u64,
 }
 
@@ -62,7 +63,7 @@ impl Soak {
         };
         op.prepare(Token(1 + u64::from(forged)), &request)
             .expect("it fits");
-        self.ops.push_back(op);
+        self.ops.push(op);
     }
 
     /// `count` ops there and back, in bursts of changing length.

@@ -33,7 +33,8 @@ impl QueuePair for AeadQueuePair {
     }
 
     fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
-        self.0.enqueue(ops)
+        let taken = ops.len().min(self.0.room());
+        self.0.enqueue(ops.drain(..taken))
     }
 
     fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {

@@ -90,7 +90,8 @@ impl QueuePair for SoftQueuePair {
     }
 
     fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
-        self.0.enqueue(ops)
+        let taken = ops.len().min(self.0.room());
+        self.0.enqueue(ops.drain(..taken))
     }
 
     fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {

@@ -30,10 +30,15 @@ impl<O> Line<O> {
         self.stats
     }
 
-    /// Takes ops from the front of `ops` until it is full; returns how many.
-    pub(crate) fn enqueue(&mut self, ops: &mut VecDeque<Box<O>>) -> usize {
-        let taken = ops.len().min(self.capacity - self.waiting.len());
-        self.waiting.extend(ops.drain(..taken));
+    /// Ops that it takes yet.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - self.waiting.len()
+    }
+
+    /// Takes `ops`, for which there is room; returns how many.
+    pub(crate) fn enqueue(&mut self, ops: impl ExactSizeIterator<Item = Box<O>>) -> usize {
+        let taken = ops.len();
+        self.waiting.extend(ops);
         self.stats.enqueued += taken as u64;
         taken
     }
@@ -42,7 +47,7 @@ impl<O> Line<O> {
     /// returns how many. `cost_ns` is what an op is known to cost.
     pub(crate) fn dequeue(
         &mut self,
-        done: &mut VecDeque<Box<O>>,
+        done: &mut impl Extend<Box<O>>,
         max: usize,
         cost_ns: impl Fn(&O) -> u32,
         run: impl Fn(&mut O) -> bool,
@@ -60,7 +65,7 @@ impl<O> Line<O> {
                 break;
             };
             self.stats.failed += u64::from(!run(&mut op));
-            done.push_back(op);
+            done.extend([op]);
             given += 1;
         }
         self.stats.dequeued += given as u64;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use spinlane_cryptodev::aead::{
-    Buffer, Burst, Direction, Key, NONCE_LEN, Op, QueuePair, Request, Status, TAG_LEN,
+    Buffer, Direction, Key, NONCE_LEN, Op, QueuePair, Request, Status, TAG_LEN,
 };
 use spinlane_cryptodev::{Token, cpu, random};
 
-use super::{AeadChannel, EndedBy};
+use super::{AeadChannel, Ended, EndedBy};
 use crate::channel::{BUDGET_US, CHECKS_PER_DEADLINE, MAX_SLOTS, next_token};
 use crate::clock::Clock;
 use crate::health::Cause;
@@ -37,7 +37,7 @@ pub(super) fn probe_key(queue_pair: &dyn QueuePair) -> Option<Arc<Key>> {
 impl AeadChannel {
     /// Looks at the deadlines and at how the device fares. `drained`: it has nothing to give back that it
     /// has not been asked for; otherwise what is late may be about to come.
-    pub(super) fn check(&mut self, drained: bool, now_ns: u64, done: &mut Burst) {
+    pub(super) fn check(&mut self, drained: bool, now_ns: u64, done: &mut Ended) {
         let deadline_ns = self.health.config().op_deadline_ns;
         self.check_at_ns = now_ns.saturating_add((deadline_ns / CHECKS_PER_DEADLINE).max(1));
         if !std::mem::take(&mut self.has_refused) {
@@ -55,7 +55,7 @@ impl AeadChannel {
 
     /// Gives up the ops that the device has had for longer than `patience_ns`; returns whether there are
     /// any.
-    fn expire(&mut self, patience_ns: u64, now_ns: u64, done: &mut Burst) -> bool {
+    fn expire(&mut self, patience_ns: u64, now_ns: u64, done: &mut Ended) -> bool {
         let mut overdue = false;
         for index in 0..self.slots.len() {
             let late = self.slots[index]
@@ -72,7 +72,7 @@ impl AeadChannel {
     }
 
     /// The device is unhealthy: what it has is computed here, and what comes too.
-    fn fail(&mut self, cause: Cause, now_ns: u64, done: &mut Burst) {
+    fn fail(&mut self, cause: Cause, now_ns: u64, done: &mut Ended) {
         self.health.fail(now_ns);
         tracing::warn!(
             device = self.queue_pair.name(),
@@ -91,7 +91,7 @@ impl AeadChannel {
 
     /// Takes an op away from the device. `copy` goes on in its place, or ends with an error if software
     /// is not to.
-    fn give_up(&mut self, index: usize, mut copy: Box<Op>, now_ns: u64, done: &mut Burst) {
+    fn give_up(&mut self, index: usize, mut copy: Box<Op>, now_ns: u64, done: &mut Ended) {
         copy.token = self.slots[index].callers;
         self.release(index);
         if self.health.config().fallback {
@@ -141,7 +141,7 @@ impl AeadChannel {
     }
 
     /// Computes ops of the software queue, for a bounded time.
-    pub(super) fn run_software(&mut self, clock: &dyn Clock, now_ns: &mut u64, done: &mut Burst) {
+    pub(super) fn run_software(&mut self, clock: &dyn Clock, now_ns: &mut u64, done: &mut Ended) {
         let (mut ended, mut spent_ns) = (0, 0);
         while let Some((next, _)) = self.software.front() {
             spent_ns += cpu::aead_cost_ns(next.data_range().len());
@@ -183,7 +183,7 @@ impl AeadChannel {
         )
         .ok()?;
         op.enqueued_at_ns = now_ns;
-        self.outgoing.push_back(op);
+        self.outgoing.push(op);
         let taken = self.queue_pair.enqueue_burst(&mut self.outgoing);
         self.outgoing.clear();
         (taken == 1).then_some(())

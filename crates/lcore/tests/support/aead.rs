@@ -132,7 +132,7 @@ impl QueuePair for TestPair {
                     op.fail(Status::Error);
                 }
             }
-            done.push_back(op);
+            done.push(op);
         }
         count
     }

@@ -30,7 +30,7 @@ impl HandedOver {
         let queue_pairs = queue_pairs
             .iter()
             // SAFETY: set up, and used by nobody else (the caller's promise).
-            .map(|index| unsafe { QueuePairId::adopt(device, *index) })
+            .map(|index| unsafe { QueuePairId::new(device, *index) })
             .collect();
         Some(Self {
             device,

@@ -21,28 +21,15 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 use spinlane_cryptodev::aead;
 
-use super::pair::{Handed, NOT_PROCESSED, Objects, RawPair, status_of};
+use super::pair::{Handed, NOT_PROCESSED, Objects, RawPair, SUCCESS, status_of};
 use super::{QueuePairs, Running};
 
-/// How the device ended an op.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Success,
-    /// The tag is wrong. The data may be plaintext.
-    AuthFailed,
-    /// Not begun: the data is what it was.
-    Refused,
-    /// The data may be anything.
-    Failed,
-}
-
 /// What came of handing staged ops to the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handover {
     /// It took so many, which may be all.
     Accepted(usize),
-    /// It took so many, and never will the next one.
-    Rejected(usize),
+    /// It took so many, and never will the next one, which is this, with its session.
+    Rejected(usize, Box<aead::Op>, u32),
     /// It is stopped or gone.
     Stopped,
 }
@@ -51,7 +38,7 @@ pub(crate) enum Handover {
 /// those that the device has kept stay in memory for ever, as the objects do.
 pub(crate) struct RawAead {
     pair: RawPair,
-    idle: Vec<*mut sys::rte_crypto_op>,
+    failed: u64,
 }
 
 impl RawAead {
@@ -72,16 +59,11 @@ impl RawAead {
             alloc: sys::shim_sym_op_alloc,
             count,
         };
-        let pair = RawPair::new(running, home, &objects, |object, _| {
+        let pair = RawPair::new(running, home, &objects, |object| {
             // SAFETY: the object is ours, with the private data that it takes.
             unsafe { sys::shim_aead_init(object.as_ptr().cast()) }
         })?;
-        // The lowest on top: few ops keep to little memory.
-        let idle = pair.objects().iter().rev().map(|object| object.as_ptr());
-        Ok(Self {
-            idle: idle.collect(),
-            pair,
-        })
+        Ok(Self { pair, failed: 0 })
     }
 
     /// Ops that the device has.
@@ -90,16 +72,21 @@ impl RawAead {
         self.pair.with_device()
     }
 
+    /// Ops that it has ended, so far, other than well.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
     /// Ops that wait to be submitted.
     #[inline]
     pub(crate) fn staged(&self) -> usize {
-        self.pair.staged().len()
+        self.pair.staged()
     }
 
     /// The first staged op's bytes of data.
     #[inline]
     pub(crate) fn next_len(&self) -> Option<usize> {
-        let &next = self.pair.staged().first()?;
+        let next = self.pair.all_staged().next()?;
         // SAFETY: a staged object is ours.
         Some(unsafe { (*object_of(next)).length } as usize)
     }
@@ -118,17 +105,17 @@ impl RawAead {
         number: u32,
         buffer_iova: Option<u64>,
     ) -> Result<(), Box<aead::Op>> {
-        let range = op.data_range();
+        let range = op.data_range(); // which does not end before it starts
         let end = range.end + aead::TAG_LEN;
         let buffer = op.buffer_mut();
-        if range.start > range.end || end > buffer.len() {
+        if end > buffer.len() {
             return Err(op);
         }
         let buffer = buffer.as_mut_ptr();
-        let Some(object) = self.idle.pop() else {
+        // SAFETY: it is set below; the caller keeps the session.
+        let Some(object) = (unsafe { self.pair.take() }) else {
             return Err(op);
         };
-        let iova = buffer_iova.unwrap_or(buffer.addr() as u64);
         // SAFETY: the object is idle, and so ours. The buffer has the data and a tag behind it, MAX_BUFFER
         // bytes at most, at an address that does not change while the object has the op. Nobody borrows
         // from the op until it is taken out of there, not even from its associated data, which lies in it.
@@ -136,90 +123,91 @@ impl RawAead {
             let object = &mut *object_of(object);
             let packet = &mut object.packet;
             packet.data = buffer;
-            if sys::SHIM_PACKET_HAS_IOVA != 0 {
-                packet.iova = iova;
-            }
             packet.length = end as u32;
             packet.segment_length = end as u16;
             packet.buffer_length = end as u16;
             object.status = NOT_PROCESSED;
             object.session = session.as_ptr();
             object.start = range.start as u32;
-            object.length = range.len() as u32;
+            object.length = (range.end - range.start) as u32;
             object.tag = buffer.add(range.end);
-            object.tag_iova = iova + range.end as u64;
             store_nonce(&mut object.nonce, op.nonce());
             object.number = number;
             let op = Box::into_raw(op);
             object.owner = op.cast();
             let aad = (*op).aad();
             object.aad = aad.as_ptr().cast_mut();
-            object.aad_iova = aad.as_ptr().addr() as u64;
-            if buffer_iova.is_some() {
-                object.aad_copy[..aad.len()].copy_from_slice(aad);
-                object.aad = object.aad_copy.as_mut_ptr();
-                object.aad_iova =
-                    object.iova + std::mem::offset_of!(sys::shim_aead_object, aad_copy) as u64;
+            if let Some(iova) = buffer_iova {
+                set_iovas(object, iova, aad);
             }
         }
-        // SAFETY: an object of this queue pair's, just set; the caller keeps the session.
-        unsafe { self.pair.stage(object) };
         Ok(())
     }
 
-    /// Hands at most `max` staged ops to the device, one burst at most. `refused` gets the one that it never
-    /// will take, and its session.
+    /// Hands at most `max` staged ops to the device, one burst at most.
     #[inline]
-    pub(crate) fn submit(
-        &mut self,
-        max: usize,
-        refused: impl FnOnce(Box<aead::Op>, u32),
-    ) -> Handover {
+    pub(crate) fn submit(&mut self, max: usize) -> Handover {
         match self.pair.submit(max) {
             Handed::Accepted(count) => Handover::Accepted(count),
             Handed::Rejected(count, object) => {
-                self.idle.push(object);
+                self.pair.put_back(object);
                 // SAFETY: not taken, the object is ours.
                 let (op, number) = unsafe { release(object) };
-                refused(op, number);
-                Handover::Rejected(count)
+                Handover::Rejected(count, op, number)
             }
             Handed::Stopped => Handover::Stopped,
         }
     }
 
-    /// Takes at most `max` ops back, one burst at most; `each` gets them, their sessions, and how they
-    /// ended. Returns how many, `None` if the device is stopped.
+    /// [`submit`](Self::submit) of all that is staged, one burst at most, and [`collect`](Self::collect), for a
+    /// driver that computes here; returns how many ops it has finished at once, which are all, mostly.
     #[inline]
+    pub(crate) fn compute(&mut self, done: &mut aead::Burst, each: impl FnMut(u32)) -> usize {
+        let objects = self.pair.compute();
+        let count = objects.len();
+        // SAFETY: the device has given them back.
+        unsafe { finish(objects, done, &mut self.failed, each) };
+        self.pair.put_back_all(count);
+        count
+    }
+
+    /// Takes at most `max` ops back, one burst at most, to the back of `done`; `each` gets their sessions.
+    /// Returns how many, `None` if the device is stopped.
     pub(crate) fn collect(
         &mut self,
+        done: &mut aead::Burst,
         max: usize,
-        mut each: impl FnMut(Box<aead::Op>, u32, Ended),
+        each: impl FnMut(u32),
     ) -> Option<usize> {
         let objects = self.pair.collect(max)?;
-        for &object in objects {
-            // SAFETY: the device gives back what it was given, which is ours again.
-            let (status, (op, number)) = unsafe { (status_of(object), release(object)) };
-            let ended = match u32::from(status) {
-                sys::RTE_CRYPTO_OP_STATUS_SUCCESS => Ended::Success,
-                sys::RTE_CRYPTO_OP_STATUS_AUTH_FAILED => Ended::AuthFailed,
-                sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED => Ended::Refused,
-                _ => Ended::Failed,
-            };
-            each(op, number, ended);
-        }
-        // The first on top again.
-        self.idle.extend(objects.iter().rev());
-        Some(objects.len())
+        let count = objects.len();
+        // SAFETY: the device has given them back.
+        unsafe { finish(objects, done, &mut self.failed, each) };
+        self.pair.put_back_all(count);
+        Some(count)
     }
 
     /// Takes all staged ops back; `each` gets them and their sessions.
     pub(crate) fn unstage(&mut self, mut each: impl FnMut(Box<aead::Op>, u32)) {
         while let Some(object) = self.pair.unstage() {
-            self.idle.push(object);
+            self.pair.put_back(object);
             // SAFETY: a staged object is ours.
             let (op, number) = unsafe { release(object) };
             each(op, number);
+        }
+    }
+}
+
+/// Hands all of `ops` to `each`, without what a `drain` costs, which is half of staging an op.
+#[inline]
+pub(crate) fn take_all(ops: &mut aead::Burst, mut each: impl FnMut(Box<aead::Op>)) {
+    let (first, count) = (ops.as_ptr(), ops.len());
+    // SAFETY: none are left in `ops`, so that each of those that were there is read once; they stay where they
+    // are, as nobody adds any meanwhile. Should `each` panic, the rest leak.
+    unsafe {
+        ops.set_len(0);
+        for op in std::slice::from_raw_parts(first, count) {
+            each(ptr::from_ref(op).read());
         }
     }
 }
@@ -228,6 +216,19 @@ impl RawAead {
 #[inline]
 fn object_of(object: *mut sys::rte_crypto_op) -> *mut sys::shim_aead_object {
     object.cast()
+}
+
+/// What a card needs besides: the addresses as it knows them, that of the buffer being `iova`, and the associated
+/// data where it reaches them.
+#[cold]
+fn set_iovas(object: &mut sys::shim_aead_object, iova: u64, aad: &[u8]) {
+    if sys::SHIM_PACKET_HAS_IOVA != 0 {
+        object.packet.iova = iova;
+    }
+    object.tag_iova = iova + u64::from(object.start) + u64::from(object.length);
+    object.aad_copy[..aad.len()].copy_from_slice(aad);
+    object.aad = object.aad_copy.as_mut_ptr();
+    object.aad_iova = object.iova + std::mem::offset_of!(sys::shim_aead_object, aad_copy) as u64;
 }
 
 /// The op that `object` stands for, and its session.
@@ -240,6 +241,43 @@ unsafe fn release(object: *mut sys::rte_crypto_op) -> (Box<aead::Op>, u32) {
     unsafe {
         let object = object_of(object);
         (Box::from_raw((*object).owner.cast()), (*object).number)
+    }
+}
+
+/// Adds the ops that `objects` stand for to `done`, with the status that the device has given them, and to `failed`
+/// those with a bad one; `each` gets their sessions.
+///
+/// # Safety
+/// As for [`release`].
+#[inline]
+unsafe fn finish(
+    objects: &[*mut sys::rte_crypto_op],
+    done: &mut aead::Burst,
+    failed: &mut u64,
+    mut each: impl FnMut(u32),
+) {
+    done.extend(objects.iter().map(|&object| {
+        // SAFETY: the caller's promise.
+        let (status, (mut op, number)) = unsafe { (status_of(object), release(object)) };
+        each(number);
+        if status == SUCCESS {
+            op.status = aead::Status::Success;
+        } else {
+            end_badly(&mut op, status);
+            *failed += 1;
+        }
+        op
+    }));
+}
+
+#[cold]
+fn end_badly(op: &mut aead::Op, status: u8) {
+    match u32::from(status) {
+        // Not begun: the data is what it was.
+        sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED => {}
+        // Some drivers leave what they decrypted.
+        sys::RTE_CRYPTO_OP_STATUS_AUTH_FAILED => op.fail(aead::Status::AuthFailed),
+        _ => op.fail(aead::Status::Error),
     }
 }
 

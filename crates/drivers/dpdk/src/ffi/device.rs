@@ -130,10 +130,8 @@ impl DeviceId {
         }
         let ids = 0..queue_pairs;
         Ok(ids
-            .map(|index| QueuePairId {
-                device: self,
-                index,
-            })
+            // SAFETY: just set up, for who gets this.
+            .map(|index| unsafe { QueuePairId::new(self, index) })
             .collect())
     }
 
@@ -177,23 +175,27 @@ impl DeviceId {
 pub(crate) struct QueuePairId {
     pub(super) device: DeviceId,
     pub(super) index: u16,
+    fast_path: FastPath,
 }
 
+/// A device's entry in the table by which DPDK's inline functions call drivers. There is one for every device,
+/// also for a stopped one.
+#[derive(Debug)]
+struct FastPath(*const sys::rte_crypto_fp_ops);
+
+// SAFETY: the table is static, and read only while its device is used.
+unsafe impl Send for FastPath {}
+
 impl QueuePairId {
-    /// The right to use a queue pair of an application's.
-    ///
     /// # Safety
     /// The queue pair is set up and nobody else uses it.
-    pub(crate) unsafe fn adopt(device: DeviceId, index: u16) -> Self {
-        Self { device, index }
-    }
-
-    /// The device's entry in the table by which DPDK's inline functions call drivers. There is one for every
-    /// device, also for a stopped one.
-    #[inline]
-    fn fast_path(&self) -> *const sys::rte_crypto_fp_ops {
+    pub(crate) unsafe fn new(device: DeviceId, index: u16) -> Self {
         let table = (&raw const sys::rte_crypto_fp_ops).cast::<sys::rte_crypto_fp_ops>();
-        table.wrapping_add(usize::from(self.device.id))
+        Self {
+            device,
+            index,
+            fast_path: FastPath(table.wrapping_add(usize::from(device.id))),
+        }
     }
 
     /// `rte_cryptodev_enqueue_burst`: hands `count` objects to the device; how many it took, the first ones.
@@ -210,14 +212,22 @@ impl QueuePairId {
         // SAFETY: the device exists and has this queue pair, which nobody else uses (see the type). Objects are as
         // the caller promises.
         unsafe {
-            let fast = &*self.fast_path();
+            let fast = &*self.fast_path.0;
             match fast.enqueue_burst {
                 Some(enqueue) if has_no_callback(fast.qp.enq_cb, at) => {
                     enqueue(*fast.qp.data.add(at), objects, count)
                 }
-                _ => sys::shim_enqueue_burst(self.device.id, self.index, objects, count),
+                _ => self.enqueue_and_tell(objects, count),
             }
         }
+    }
+
+    /// # Safety
+    /// As for [`QueuePairId::enqueue`].
+    #[cold]
+    unsafe fn enqueue_and_tell(&self, objects: *mut *mut sys::rte_crypto_op, count: u16) -> u16 {
+        // SAFETY: the caller's promise.
+        unsafe { sys::shim_enqueue_burst(self.device.id, self.index, objects, count) }
     }
 
     /// `rte_cryptodev_dequeue_burst`: takes at most `max` objects back from the device; how many there are.
@@ -233,14 +243,22 @@ impl QueuePairId {
         let at = usize::from(self.index);
         // SAFETY: as for `enqueue`.
         unsafe {
-            let fast = &*self.fast_path();
+            let fast = &*self.fast_path.0;
             match fast.dequeue_burst {
                 Some(dequeue) if has_no_callback(fast.qp.deq_cb, at) => {
                     dequeue(*fast.qp.data.add(at), objects, max)
                 }
-                _ => sys::shim_dequeue_burst(self.device.id, self.index, objects, max),
+                _ => self.dequeue_and_tell(objects, max),
             }
         }
+    }
+
+    /// # Safety
+    /// As for [`QueuePairId::dequeue`].
+    #[cold]
+    unsafe fn dequeue_and_tell(&self, objects: *mut *mut sys::rte_crypto_op, max: u16) -> u16 {
+        // SAFETY: the caller's promise.
+        unsafe { sys::shim_dequeue_burst(self.device.id, self.index, objects, max) }
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 use spinlane_cryptodev::{Op, OpKind};
 
-use super::pair::{Handed, Objects, RawPair, SUCCESS, status_of};
+use super::pair::{BURST, Handed, Objects, RawPair, SUCCESS, status_of};
 use super::{QueuePairs, Running, Session};
 
 /// Bytes of a cache line.
@@ -31,7 +31,7 @@ struct Area {
     op: *mut Op,
     /// Its own object, or the one whose twin that is.
     lead: *mut sys::rte_crypto_op,
-    /// Null if there is none.
+    /// Of a lead; null if it has none.
     twin: *mut sys::rte_crypto_op,
     /// Address of this area as a card knows it.
     iova: u64,
@@ -134,8 +134,8 @@ pub(crate) enum Spoil {
 /// A queue pair of a device, which nobody else uses, and its ops.
 pub(crate) struct RawQueuePair {
     pair: RawPair,
-    /// Leads, or objects without twins.
-    idle: Vec<*mut sys::rte_crypto_op>,
+    /// What the device gave back last.
+    returned: Box<[*mut sys::rte_crypto_op; BURST]>,
     /// Whether the device works on the ops themselves. If not, operands and results lie in the areas.
     in_place: bool,
 }
@@ -159,7 +159,7 @@ impl RawQueuePair {
             alloc: sys::shim_op_alloc,
             count: u16::try_from(count * parts).map_err(|_| Some(libc::EINVAL))?,
         };
-        let pair = RawPair::new(running, home, &objects, |object, _| {
+        let pair = RawPair::new(running, home, &objects, |object| {
             let object = object.as_ptr();
             // SAFETY: the object is ours, and its private data has room for an aligned area.
             unsafe {
@@ -182,19 +182,9 @@ impl RawQueuePair {
                 });
             }
         })?;
-        for twins in pair.objects().chunks_exact(2).filter(|_| parts == 2) {
-            // SAFETY: objects of ours, with the areas they were just given.
-            unsafe {
-                (*area_of(twins[0].as_ptr())).twin = twins[1].as_ptr();
-                (*area_of(twins[1].as_ptr())).lead = twins[0].as_ptr();
-            }
-        }
-        // The lowest on top: few ops keep to little memory.
-        let leads = pair.objects().chunks_exact(parts).rev();
-        let idle = leads.map(|object| object[0].as_ptr()).collect();
         Ok(Self {
             in_place: parts == 1 && !home.device().is_hardware(),
-            idle,
+            returned: Box::new([ptr::null_mut(); BURST]),
             pair,
         })
     }
@@ -208,13 +198,13 @@ impl RawQueuePair {
     /// Objects that wait to be submitted.
     #[inline]
     pub(crate) fn staged(&self) -> usize {
-        self.pair.staged().len()
+        self.pair.staged()
     }
 
     /// What each object that waits to be submitted costs a device: its op's kind, or `None` for the
     /// second half of an op.
     pub(crate) fn staged_kinds(&self) -> impl Iterator<Item = Option<OpKind>> {
-        self.pair.staged().iter().map(|&object| {
+        self.pair.all_staged().map(|object| {
             // SAFETY: a staged object is ours.
             let area = unsafe { &*area_of(object) };
             (area.lead == object).then_some(area.tally.kind)
@@ -232,14 +222,20 @@ impl RawQueuePair {
         number: u32,
         work: &Work<'_>,
     ) -> Result<(), Box<Op>> {
-        let Some(lead) = self.idle.pop() else {
+        if matches!(work, Work::Halves(_)) && self.pair.idle() < 2 {
+            return Err(op);
+        }
+        // SAFETY: it is set below; the caller keeps the session.
+        let Some(lead) = (unsafe { self.pair.take() }) else {
             return Err(op);
         };
         let kind = op.kind();
         let op = Box::into_raw(op);
-        // SAFETY: the object is idle and its area ours.
+        // SAFETY: the object was idle and its area is ours.
         let area = unsafe { &mut *area_of(lead) };
         area.op = op;
+        area.lead = lead;
+        area.twin = ptr::null_mut();
         area.tally = Tally {
             session: number,
             kind,
@@ -268,30 +264,31 @@ impl RawQueuePair {
                 unsafe { sys::shim_set_null(lead, session.as_ptr()) };
             }
             Work::Halves(halves) => {
-                self.stage_halves(lead, halves);
-                return Ok(());
+                self.set_halves(lead, halves);
             }
         }
-        // SAFETY: an object of this queue pair's, just set; the caller keeps the session.
-        unsafe { self.pair.stage(lead) };
         Ok(())
     }
 
+    /// Sets `lead` and another object, of which there is one.
     #[cold]
-    fn stage_halves(&mut self, lead: *mut sys::rte_crypto_op, halves: [(&Session, &[u8]); 2]) {
-        // SAFETY: the object is ours, and so is its twin, which it has: it was opened for two parts.
-        let twin = unsafe {
-            (*area_of(lead)).tally.pending = 2;
-            (*area_of(lead)).twin
+    fn set_halves(&mut self, lead: *mut sys::rte_crypto_op, halves: [(&Session, &[u8]); 2]) {
+        // SAFETY: it is set below; the caller keeps the sessions.
+        let Some(twin) = (unsafe { self.pair.take() }) else {
+            return;
         };
+        // SAFETY: the objects were idle and their areas are ours.
+        unsafe {
+            (*area_of(lead)).tally.pending = 2;
+            (*area_of(lead)).twin = twin;
+            (*area_of(twin)).lead = lead;
+        }
         for (object, (session, base)) in [lead, twin].into_iter().zip(halves) {
-            // SAFETY: idle, so that nobody else has a reference to its area; its operands lie there.
+            // SAFETY: nobody else has a reference to its area; its operands lie there.
             unsafe {
                 let (from, to) = (*area_of(object)).take_in(base);
                 sys::shim_set_modexp(object, session.as_ptr(), from, to);
             }
-            // SAFETY: as in `stage`.
-            unsafe { self.pair.stage(object) };
         }
     }
 
@@ -304,7 +301,7 @@ impl RawQueuePair {
             Handed::Rejected(count, object) => {
                 // SAFETY: not taken, the object is ours.
                 let lead = unsafe { end(object, false, self.in_place, &mut each) };
-                self.idle.extend(lead);
+                self.put_back(lead);
                 Submitted::Rejected(count)
             }
             Handed::Stopped => Submitted::Stopped,
@@ -316,15 +313,18 @@ impl RawQueuePair {
     #[inline]
     pub(crate) fn collect(&mut self, max: usize, mut each: impl FnMut(Back<'_>)) -> Option<usize> {
         let objects = self.pair.collect(max)?;
-        for &object in objects {
+        let count = objects.len();
+        self.returned[..count].copy_from_slice(objects);
+        for at in 0..count {
+            let object = self.returned[at];
             // SAFETY: back from the device, the object is ours.
-            unsafe {
+            let lead = unsafe {
                 let success = status_of(object) == SUCCESS;
-                let lead = end(object, success, self.in_place, &mut each);
-                self.idle.extend(lead);
-            }
+                end(object, success, self.in_place, &mut each)
+            };
+            self.put_back(lead);
         }
-        Some(objects.len())
+        Some(count)
     }
 
     /// Takes all staged objects back; `each` gets the ops of which nothing is with the device.
@@ -332,7 +332,19 @@ impl RawQueuePair {
         while let Some(object) = self.pair.unstage() {
             // SAFETY: a staged object is ours.
             let lead = unsafe { end(object, false, self.in_place, &mut each) };
-            self.idle.extend(lead);
+            self.put_back(lead);
+        }
+    }
+
+    /// The objects of an op that has ended are idle again.
+    #[inline]
+    fn put_back(&mut self, lead: Option<*mut sys::rte_crypto_op>) {
+        let Some(lead) = lead else { return };
+        // SAFETY: all of the op is back, so that its areas are ours.
+        let twin = unsafe { (*area_of(lead)).twin };
+        self.pair.put_back(lead);
+        if !twin.is_null() {
+            self.pair.put_back(twin);
         }
     }
 
@@ -376,7 +388,7 @@ impl RawQueuePair {
     /// Makes the op that was staged last one that no device can run.
     #[cfg(test)]
     pub(crate) fn spoil(&mut self, how: Spoil) {
-        let &op = self.pair.staged().last().expect("an op is staged");
+        let op = self.pair.all_staged().last().expect("an op is staged");
         // SAFETY: staged, so ours; every change leaves operands that lie in the op.
         unsafe {
             let area = &mut *area_of(op);
@@ -429,7 +441,7 @@ impl Area {
     }
 }
 
-/// If `object` is the last of its op, `each` gets that, and the lead, which is idle now, is returned.
+/// If `object` is the last of its op, `each` gets that, and the lead is returned.
 ///
 /// # Safety
 /// It is one of these that was staged, and ours again. `in_place` is that of its queue pair.

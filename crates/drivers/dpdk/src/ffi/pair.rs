@@ -50,16 +50,14 @@ pub(super) struct RawPair {
     _running: Running,
     pool: ManuallyDrop<Pool>,
     objects: Box<[NonNull<sys::rte_crypto_op>]>,
-    /// To be handed to the device next.
-    staged: Staged,
-    /// What the device gave back last.
-    returned: Box<[*mut sys::rte_crypto_op; BURST]>,
-    with_device: usize,
+    ring: Ring,
+    /// Objects that their owner has, neither idle nor staged.
+    apart: usize,
 }
 
 impl RawPair {
     /// A queue pair from `home`, to which it returns when this is dropped. `init` gets each object, which is
-    /// ours and has the private data that it was to have, and its number.
+    /// ours and has the private data that it was to have.
     ///
     /// # Errors
     /// `None` if there is none left, or `rte_errno`: memory is used up, say.
@@ -67,7 +65,7 @@ impl RawPair {
         running: &Running,
         home: &Arc<QueuePairs>,
         of: &Objects,
-        init: impl Fn(NonNull<sys::rte_crypto_op>, u32),
+        init: impl Fn(NonNull<sys::rte_crypto_op>),
     ) -> Result<Self, Option<i32>> {
         let name = unique_name(of.name);
         let count = usize::from(of.count);
@@ -90,19 +88,16 @@ impl RawPair {
         if got != of.count || objects.len() != count {
             return Err(Some(libc::ENOMEM));
         }
-        for (index, object) in (0..).zip(&objects) {
-            init(*object, index);
-        }
+        objects.iter().copied().for_each(init);
         let id = home.take().ok_or(None)?;
         Ok(Self {
             id: ManuallyDrop::new(id),
             home: Arc::clone(home),
             _running: running.clone(),
             pool: ManuallyDrop::new(pool),
+            ring: Ring::new(&objects),
             objects,
-            staged: Staged::new(count),
-            returned: Box::new([ptr::null_mut(); BURST]),
-            with_device: 0,
+            apart: 0,
         })
     }
 
@@ -111,8 +106,9 @@ impl RawPair {
     }
 
     /// Objects that the device has.
+    #[inline]
     pub(super) fn with_device(&self) -> usize {
-        self.with_device
+        self.ring.sent - self.ring.back - self.apart
     }
 
     /// Numbers of the device and of the queue pair.
@@ -121,44 +117,52 @@ impl RawPair {
         (self.id.device.id, self.id.index)
     }
 
-    /// Objects that wait to be handed to the device, the next one first.
+    /// Objects that [`take`](Self::take) has yet.
     #[inline]
-    pub(super) fn staged(&self) -> &[*mut sys::rte_crypto_op] {
-        &self.staged.objects[self.staged.start..self.staged.end]
+    pub(super) fn idle(&self) -> usize {
+        self.ring.idle()
     }
 
-    /// Has `object` handed over by a [`submit`](Self::submit) to come.
+    /// Objects that wait to be handed to the device.
+    #[inline]
+    pub(super) fn staged(&self) -> usize {
+        self.ring.staged()
+    }
+
+    /// All of them, the next one first.
+    #[inline]
+    pub(super) fn all_staged(&self) -> impl Iterator<Item = *mut sys::rte_crypto_op> {
+        self.ring.all_staged()
+    }
+
+    /// An idle object, which a [`submit`](Self::submit) to come hands over.
     ///
     /// # Safety
-    /// It is one of these, set for a session of this device that lives until it is back, neither staged nor with
-    /// the device; until it is back nobody else looks at it or at the memory it points to.
+    /// Before that, it is set for a session of this device that lives until it is back; from then until
+    /// it is back nobody else looks at it or at the memory it points to.
     #[inline]
-    pub(super) unsafe fn stage(&mut self, object: *mut sys::rte_crypto_op) {
-        self.staged.push(object);
+    pub(super) unsafe fn take(&mut self) -> Option<*mut sys::rte_crypto_op> {
+        self.ring.take()
     }
 
-    /// Takes back the object that was staged first.
+    /// Takes back the object that was staged first. It is its owner's until that
+    /// [puts it back](Self::put_back).
     pub(super) fn unstage(&mut self) -> Option<*mut sys::rte_crypto_op> {
-        let object = self.staged().first().copied()?;
-        self.staged.remove(1);
+        let object = self.all_staged().next()?;
+        self.ring.sent += 1;
+        self.apart += 1;
         Some(object)
     }
 
     /// Hands at most `max` staged objects to the device, one burst at most.
     #[inline]
     pub(super) fn submit(&mut self, max: usize) -> Handed {
-        let Staged {
-            objects,
-            start,
-            end,
-        } = &mut self.staged;
-        let objects = &mut objects[*start..*end];
-        let count = objects.len().min(max).min(BURST);
+        let staged = self.ring.staged_run(max.min(BURST));
+        let count = staged.len();
         // SAFETY: staged objects are set and not with the device.
-        let taken = unsafe { self.id.enqueue(objects.as_mut_ptr(), count as u16) };
+        let taken = unsafe { self.id.enqueue(staged.as_mut_ptr(), count as u16) };
         if usize::from(taken) == count {
-            self.with_device += count;
-            self.staged.remove(count);
+            self.ring.sent += count;
             return Handed::Accepted(count);
         }
         self.partly_submitted(usize::from(taken).min(count))
@@ -166,43 +170,82 @@ impl RawPair {
 
     #[cold]
     fn partly_submitted(&mut self, mut taken: usize) -> Handed {
-        let Self { staged, id, .. } = self;
-        let next = &mut staged.objects[staged.start..staged.end][..1];
-        // SAFETY: as in `submit`.
-        let again = || unsafe { id.enqueue(next.as_mut_ptr(), 1) };
         if taken == 0 {
+            let next = self.ring.staged_run(1);
+            // SAFETY: as in `submit`.
+            let again = || unsafe { self.id.enqueue(next.as_mut_ptr(), next.len() as u16) };
             match unless_stopped(again) {
                 Some(one) => taken = one.min(1).into(),
                 None => return Handed::Stopped,
             }
         }
-        self.with_device += taken;
-        self.staged.remove(taken);
-        if let Some(&next) = self.staged().first()
+        self.ring.sent += taken;
+        let is_bad = |&next: &*mut sys::rte_crypto_op| {
             // SAFETY: not taken, it is still ours.
-            && !matches!(unsafe { status_of(next) }, SUCCESS | NOT_PROCESSED)
-        {
-            self.staged.remove(1);
-            return Handed::Rejected(taken, next);
+            !matches!(unsafe { status_of(next) }, SUCCESS | NOT_PROCESSED)
+        };
+        let next = self.all_staged().next().filter(is_bad);
+        match next.and_then(|_| self.unstage()) {
+            Some(bad) => Handed::Rejected(taken, bad),
+            None => Handed::Accepted(taken),
         }
-        Handed::Accepted(taken)
     }
 
-    /// Takes at most `max` objects back, one burst at most, which are ours again; `None` if the device
-    /// is stopped.
+    /// [`submit`](Self::submit) of all that is staged and [`collect`](Self::collect), for a driver that computes
+    /// here; returns what it has finished at once, which is all, mostly. The rest is for those two.
+    #[inline]
+    pub(super) fn compute(&mut self) -> &[*mut sys::rte_crypto_op] {
+        let Self { id, ring, .. } = self;
+        // Then the device has nothing.
+        let Some(staged) = ring.slots.get_mut(..ring.taken).filter(|_| ring.sent == 0) else {
+            return &[];
+        };
+        let count = staged.len();
+        // SAFETY: staged objects are set and not with the device.
+        let taken = unsafe { id.enqueue(staged.as_mut_ptr(), count as u16) };
+        ring.sent = usize::from(taken).min(count);
+        if ring.sent < count {
+            return &[];
+        }
+        // SAFETY: where they lay there is room for them.
+        let returned = unsafe { id.dequeue(staged.as_mut_ptr(), count as u16) };
+        let returned = usize::from(returned).min(count);
+        self.apart = returned;
+        &staged[..returned]
+    }
+
+    /// Takes at most `max` objects back, one burst at most; `None` if the device is stopped. They are their
+    /// owner's until that [puts them back](Self::put_back_all).
     #[inline]
     pub(super) fn collect(&mut self, max: usize) -> Option<&[*mut sys::rte_crypto_op]> {
-        let Self { id, returned, .. } = self;
-        let max = max.min(BURST);
-        // SAFETY: room for `max` objects.
-        let mut dequeue = || unsafe { id.dequeue(returned.as_mut_ptr(), max as u16) };
+        let max = max.min(BURST).min(self.with_device());
+        let Self {
+            id, ring, apart, ..
+        } = self;
+        let room = ring.vacant_run(max);
+        // SAFETY: room for so many objects.
+        let mut dequeue = || unsafe { id.dequeue(room.as_mut_ptr(), room.len() as u16) };
         let mut count = dequeue();
         if count == 0 {
             count = unless_stopped(dequeue)?;
         }
-        let count = usize::from(count).min(max);
-        self.with_device -= count;
-        Some(&self.returned[..count])
+        let count = usize::from(count).min(room.len());
+        *apart += count;
+        Some(&room[..count])
+    }
+
+    /// `object`, which was unstaged, rejected or collected, is idle again.
+    #[inline]
+    pub(super) fn put_back(&mut self, object: *mut sys::rte_crypto_op) {
+        self.apart -= 1;
+        self.ring.put_back(object);
+    }
+
+    /// All `count` that the last [`collect`](Self::collect) returned are idle again.
+    #[inline]
+    pub(super) fn put_back_all(&mut self, count: usize) {
+        self.apart -= count;
+        self.ring.put_back_all(count);
     }
 }
 
@@ -220,46 +263,113 @@ fn unless_stopped(again: impl FnOnce() -> u16) -> Option<u16> {
     (count > 0 || !is_stopped()).then_some(count)
 }
 
-/// A queue in one piece, so that a burst is: `objects[start..end]`.
-struct Staged {
-    /// Twice as long as what is staged at most: it moves to the front once in as many pushes.
-    objects: Box<[*mut sys::rte_crypto_op]>,
-    start: usize,
-    end: usize,
+/// The objects that the device does not have, each in a slot; bursts are read and written where they lie.
+///
+/// ```text
+///   │ vacant, the device's or the owner's │ staged │ idle │ vacant …
+///   ╰ back                                ╰ sent   ╰ taken
+/// ```
+/// Each position is below twice the number of slots, none is passed by the one before it, and slot `n` follows
+/// the last one again. When all objects are idle it begins at the front: few ops keep to little memory.
+struct Ring {
+    slots: Box<[*mut sys::rte_crypto_op]>,
+    back: usize,
+    sent: usize,
+    taken: usize,
 }
 
-impl Staged {
-    fn new(most: usize) -> Self {
+impl Ring {
+    fn new(objects: &[NonNull<sys::rte_crypto_op>]) -> Self {
         Self {
-            objects: vec![ptr::null_mut(); 2 * most].into(),
-            start: 0,
-            end: 0,
+            slots: objects.iter().map(|object| object.as_ptr()).collect(),
+            back: 0,
+            sent: 0,
+            taken: 0,
         }
     }
 
     #[inline]
-    fn push(&mut self, object: *mut sys::rte_crypto_op) {
-        if self.end == self.objects.len() {
-            self.objects.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        self.objects[self.end] = object;
-        self.end += 1;
+    fn idle(&self) -> usize {
+        self.slots.len() - (self.taken - self.back)
     }
 
-    /// Removes the first `count`.
     #[inline]
-    fn remove(&mut self, count: usize) {
-        self.start += count;
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0); // few objects keep to little memory
+    fn staged(&self) -> usize {
+        self.taken - self.sent
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<*mut sys::rte_crypto_op> {
+        let object = match self.slots.get(self.taken) {
+            Some(object) => *object, // idle, as no object is taken twice before the end
+            None => self.wrapped_idle()?,
+        };
+        self.taken += 1;
+        Some(object)
+    }
+
+    #[cold]
+    fn wrapped_idle(&self) -> Option<*mut sys::rte_crypto_op> {
+        let at = self.taken - self.slots.len();
+        (at < self.back).then(|| self.slots[at])
+    }
+
+    fn all_staged(&self) -> impl Iterator<Item = *mut sys::rte_crypto_op> {
+        (self.sent..self.taken).map(|at| self.slots[self.slot(at)])
+    }
+
+    /// The first `max` staged ones that lie in one piece.
+    #[inline]
+    fn staged_run(&mut self, max: usize) -> &mut [*mut sys::rte_crypto_op] {
+        let start = self.slot(self.sent);
+        let count = self.staged().min(max);
+        let (_, run) = self.slots.split_at_mut(start);
+        let end = run.len().min(count);
+        &mut run[..end]
+    }
+
+    /// The first `max` vacant slots that lie in one piece.
+    #[inline]
+    fn vacant_run(&mut self, max: usize) -> &mut [*mut sys::rte_crypto_op] {
+        let start = self.slot(self.back);
+        let count = (self.sent - self.back).min(max);
+        let (_, run) = self.slots.split_at_mut(start);
+        let end = run.len().min(count);
+        &mut run[..end]
+    }
+
+    #[inline]
+    fn put_back(&mut self, object: *mut sys::rte_crypto_op) {
+        let slot = self.slot(self.back);
+        self.slots[slot] = object;
+        self.put_back_all(1);
+    }
+
+    /// The first `count` vacant slots have idle objects.
+    #[inline]
+    fn put_back_all(&mut self, count: usize) {
+        self.back += count;
+        if self.back == self.taken {
+            (self.back, self.sent, self.taken) = (0, 0, 0);
+        } else if self.back >= self.slots.len() {
+            for position in [&mut self.back, &mut self.sent, &mut self.taken] {
+                *position -= self.slots.len();
+            }
+        }
+    }
+
+    #[inline]
+    fn slot(&self, position: usize) -> usize {
+        match position.checked_sub(self.slots.len()) {
+            Some(wrapped) => wrapped,
+            None => position,
         }
     }
 }
 
 impl Drop for RawPair {
     fn drop(&mut self) {
-        if self.with_device > 0 {
+        if self.with_device() > 0 {
             // The device may write to them still: their memory stays, and nobody else gets the queue
             // pair. Its owner says so aloud.
             return;
@@ -289,5 +399,94 @@ impl Drop for Pool {
     fn drop(&mut self) {
         // SAFETY: ours; nobody has an op of it.
         unsafe { sys::rte_mempool_free(self.0.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Take,
+        Submit(usize),
+        Unstage,
+        /// The device gives so many back, the last one first.
+        Collect(usize),
+        /// The owner puts back what it had longest.
+        PutBack,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Take),
+            2 => (0..9_usize).prop_map(Step::Submit),
+            1 => Just(Step::Unstage),
+            2 => (0..9_usize).prop_map(Step::Collect),
+            3 => Just(Step::PutBack),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is done in whatever order: no object is in two places, none is lost, and the device gets them
+        /// in the order they were taken.
+        #[test]
+        fn every_object_is_in_one_place(steps in prop::collection::vec(step(), 0..200)) {
+            const COUNT: usize = 7;
+            let objects: Vec<_> = (1..=COUNT)
+                .filter_map(|address| NonNull::new(ptr::without_provenance_mut(address * 64)))
+                .collect();
+            let mut ring = Ring::new(&objects);
+            let (mut staged, mut device, mut apart) = (VecDeque::new(), Vec::new(), VecDeque::new());
+            for step in steps {
+                match step {
+                    Step::Take => {
+                        let used = staged.len() + device.len() + apart.len();
+                        let taken = ring.take();
+                        prop_assert_eq!(taken.is_some(), used < COUNT);
+                        staged.extend(taken);
+                    }
+                    Step::Submit(max) => {
+                        let run = ring.staged_run(max);
+                        let count = run.len();
+                        prop_assert_eq!(count == 0, staged.is_empty() || max == 0);
+                        device.extend_from_slice(run);
+                        for object in run {
+                            prop_assert_eq!(Some(*object), staged.pop_front());
+                        }
+                        ring.sent += count;
+                    }
+                    Step::Unstage => {
+                        let first = ring.all_staged().next();
+                        prop_assert_eq!(first, staged.pop_front());
+                        ring.sent += usize::from(first.is_some());
+                        apart.extend(first);
+                    }
+                    Step::Collect(max) => {
+                        let room = ring.vacant_run(max.min(device.len()));
+                        for place in room {
+                            *place = device.pop().expect("no more room than asked for");
+                            apart.push_back(*place);
+                        }
+                    }
+                    Step::PutBack => {
+                        if let Some(object) = apart.pop_front() {
+                            ring.put_back(object);
+                        }
+                    }
+                }
+                prop_assert!(ring.all_staged().eq(staged.iter().copied()));
+                prop_assert_eq!(ring.idle(), COUNT - staged.len() - device.len() - apart.len());
+                let used = staged.iter().chain(&device).chain(&apart);
+                let mut all: Vec<_> = used.copied().collect();
+                all.extend((ring.taken..ring.back + COUNT).map(|at| ring.slots[at % COUNT]));
+                all.sort_unstable();
+                prop_assert!(all.iter().eq(objects.iter().map(|object| object.as_ptr()).collect::<Vec<_>>().iter()));
+            }
+        }
     }
 }
