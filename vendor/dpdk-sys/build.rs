@@ -19,6 +19,9 @@ mod link {
     const OLDEST: (u32, u32) = (22, 11);
     const NEWEST: (u32, u32) = (24, 11);
 
+    const HEADERS: [&str; 4] = ["shim.h", "shim_aead.h", "shim_ec.h", "shim_device.h"];
+    const SOURCES: [&str; 4] = ["shim.c", "shim_aead.c", "shim_ec.c", "shim_device.c"];
+
     /// What is called. (pkg-config's list has forty more, and EAL loads the drivers by itself.)
     const LIBRARIES: [&str; 9] = [
         "rte_cryptodev",
@@ -43,7 +46,7 @@ mod link {
     const TYPES: &str = "rte_crypto.*|rte_cryptodev.*|shim_.*";
 
     pub fn link() -> Result<(), String> {
-        for file in ["shim.h", "shim.c", "shim_aead.h", "shim_aead.c"] {
+        for file in HEADERS.iter().chain(&SOURCES) {
             println!("cargo::rerun-if-changed={file}");
         }
         println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
@@ -53,7 +56,7 @@ mod link {
         let flags: Vec<&str> = flags.split_whitespace().collect();
 
         let mut build = cc::Build::new();
-        build.files(["shim.c", "shim_aead.c"]).warnings(false);
+        build.files(SOURCES).warnings(false);
         flags.iter().for_each(|flag| {
             build.flag(flag);
         });

@@ -13,19 +13,21 @@
 #include <rte_mbuf.h>
 #include <rte_version.h>
 
-#include "shim_aead.h"
-
-/* The first bytes of struct rte_crypto_op, which has them in unnamed unions. */
-struct shim_op_head {
-    uint8_t type;
-    uint8_t status;
-};
-
 /* A big-endian number, or a place for one. */
 struct shim_bytes {
     uint8_t* data;
     rte_iova_t iova;
     size_t length;
+};
+
+#include "shim_aead.h"
+#include "shim_ec.h"
+#include "shim_device.h"
+
+/* The first bytes of struct rte_crypto_op, which has them in unnamed unions. */
+struct shim_op_head {
+    uint8_t type;
+    uint8_t status;
 };
 
 /* An RSA key in quintuple format. */

@@ -12,10 +12,11 @@ use spinlane_cryptodev::{
 use thiserror::Error;
 
 use crate::aead;
+use crate::ec::Curves;
 use crate::ffi::{self, DeviceId, QueuePairs, RawQueuePair, Running};
 use crate::queue_pair::DpdkQueuePair;
 use crate::sessions::Sessions;
-use crate::{Eal, NAME, Spec};
+use crate::{Eal, NAME, Spec, trial};
 
 /// Devices that DPDK numbers (RTE_CRYPTO_MAX_DEVS), and so instances of one driver.
 const MAX_DEVICES: usize = 64;
@@ -58,7 +59,9 @@ pub enum OpenError {
         most: u16,
     },
     /// It serves nothing that there are ops for.
-    #[error("device dpdk:{name} offers no RSA by CRT keys, no modular exponentiation and no AEAD")]
+    #[error(
+        "device dpdk:{name} offers no RSA by CRT keys, no modular exponentiation, no curve and no AEAD"
+    )]
     Useless {
         /// The device's name.
         name: String,
@@ -111,6 +114,7 @@ pub(crate) struct Opened {
     name: String,
     id: DeviceId,
     by: RsaBy,
+    curves: Curves,
     capabilities: Capabilities,
     aead: aead::Abilities,
     is_hardware: bool,
@@ -132,13 +136,40 @@ impl DpdkDevice {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(eal: &Eal, spec: &Spec) -> Result<Self, OpenError> {
-        let mut parked = parked();
-        let plugged = Plugged::find(eal, spec, &mut parked)?;
-        let opened = Self::configure(eal, spec, plugged.clone());
-        if opened.is_err() {
-            parked.push(plugged);
+        let opened = {
+            let mut parked = parked();
+            let plugged = Plugged::find(eal, spec, &mut parked)?;
+            let opened = Self::configure(eal, spec, plugged.clone());
+            if opened.is_err() {
+                parked.push(plugged);
+            }
+            opened
+        };
+        opened?.tried()
+    }
+
+    /// Leaves it the curves of those it was opened for that it has, as a trial on a queue pair shows.
+    fn tried(mut self) -> Result<Self, OpenError> {
+        let to_try = self.0.curves;
+        if !to_try.any() {
+            return Ok(self);
         }
-        opened
+        let served = trial::served(&self, to_try);
+        let name = self.0.name.trim_start_matches("dpdk:").to_owned();
+        let useless = OpenError::Useless { name };
+        // The trial's queue pair is gone, and nobody else has the device yet.
+        let opened = Arc::get_mut(&mut self.0).ok_or(useless.clone())?;
+        opened.curves = Curves::of(served);
+        let was_tried = |kind| to_try.kinds().flatten().any(|tried| *tried == kind);
+        opened.capabilities = opened
+            .capabilities
+            .iter()
+            .filter(|kind| !was_tried(*kind))
+            .fold(served, Capabilities::with);
+        match opened.is_useless() {
+            true => Err(useless),
+            false => Ok(self),
+        }
     }
 
     fn configure(eal: &Eal, spec: &Spec, plugged: Plugged) -> Result<Self, OpenError> {
@@ -163,7 +194,7 @@ impl DpdkDevice {
                 most,
             });
         }
-        let (by, capabilities, aead) =
+        let (by, curves, capabilities, aead) =
             abilities(id, spec.modexp).ok_or_else(|| OpenError::Useless {
                 name: spec.name.clone(),
             })?;
@@ -176,6 +207,7 @@ impl DpdkDevice {
             name: format!("{NAME}:{}", spec.name),
             id,
             by,
+            curves,
             capabilities,
             aead,
             is_hardware: id.is_hardware(),
@@ -196,12 +228,13 @@ impl DpdkDevice {
     pub fn adopt(eal: &Eal, queue_pairs: crate::HandedOver) -> Result<Self, OpenError> {
         let (id, descriptors, free) = queue_pairs.into_parts();
         let name = id.name();
-        let (by, capabilities, aead) =
+        let (by, curves, capabilities, aead) =
             abilities(id, false).ok_or_else(|| OpenError::Useless { name: name.clone() })?;
-        Ok(Self(Arc::new(Opened {
+        let opened = Self(Arc::new(Opened {
             name: format!("{NAME}:{name}"),
             id,
             by,
+            curves,
             capabilities,
             aead,
             is_hardware: id.is_hardware(),
@@ -211,7 +244,8 @@ impl DpdkDevice {
             keep: AtomicBool::new(false),
             plugged: None,
             eal: eal.clone(),
-        })))
+        }));
+        opened.tried()
     }
 
     /// Stops it: queue pairs fail what they are given, and take back nothing, until
@@ -270,14 +304,15 @@ impl Device for DpdkDevice {
     }
 
     /// At most as many ops in flight as the ring holds, which is one less than it has descriptors
-    /// (half of that where RSA takes two exponentiations): [`QueuePair::capacity`] tells.
+    /// (half of that where RSA takes two exponentiations, or key exchanges on curves are served): [`QueuePair::capacity`] tells.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
         if self.0.capabilities == Capabilities::NONE {
             return Err(unavailable("RSA", "use the device for AEAD alone"));
         }
-        let sessions = |running: &Running| Sessions::new(running, self.0.id, self.0.by);
-        let (ops, parts) = (self.0.capacity(config), self.0.by.parts());
+        let (by, curves) = (self.0.by, self.0.curves);
+        let sessions = |running: &Running| Sessions::new(running, self.0.id, by, curves);
+        let (ops, parts) = (self.0.capacity(config), self.0.parts());
         let (sessions, raw) = self.0.open_queue_pair(sessions, |running, home| {
             RawQueuePair::new(running, home, ops, parts)
         })?;
@@ -306,6 +341,24 @@ impl Opened {
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    #[cfg(test)]
+    pub(crate) fn curves(&self) -> Curves {
+        self.curves
+    }
+
+    fn is_useless(&self) -> bool {
+        self.capabilities == Capabilities::NONE
+            && self.aead.capabilities() == contract::Capabilities::NONE
+    }
+
+    /// DPDK's ops per op of ours.
+    fn parts(&self) -> usize {
+        match self.curves.any() {
+            true => 2, // a key exchange's products
+            false => self.by.parts(),
+        }
     }
 
     pub(crate) fn is_hardware(&self) -> bool {
@@ -358,7 +411,7 @@ impl Opened {
 
     /// Ops in flight at most on a queue pair opened so.
     pub(crate) fn capacity(&self, config: QueuePairConfig) -> usize {
-        let ring = self.ring() / self.by.parts();
+        let ring = self.ring() / self.parts();
         config.capacity.min(ring).max(1)
     }
 
@@ -428,9 +481,15 @@ pub(crate) fn close_parked(running: &Running) {
     }
 }
 
-/// What the device offers, and by which of its ops it computes RSA; `None` if that is nothing.
-fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities, aead::Abilities)> {
+/// What the device offers, or may offer on curves, and by which of its ops it computes RSA; `None` if that is
+/// nothing.
+fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Curves, Capabilities, aead::Abilities)> {
     let aead = aead::Abilities::of(id);
+    let curves = Curves::to_try(id);
+    let and_curves = |kinds| {
+        let on_curves = curves.kinds().flatten().copied();
+        on_curves.fold(kinds, Capabilities::with)
+    };
     let those = |has: &dyn Fn(u16) -> bool| {
         let kinds = RSA_KINDS.into_iter();
         kinds
@@ -439,16 +498,15 @@ fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Capabilities, aead::A
     };
     let rsa = those(&|bytes| id.takes_quintuples() && id.has_rsa(bytes));
     if rsa != Capabilities::NONE && !modexp {
-        return Some((RsaBy::Rsa, rsa, aead));
+        return Some((RsaBy::Rsa, curves, and_curves(rsa), aead));
     }
     #[cfg(feature = "null")]
     if id.name().starts_with("crypto_null") {
-        return Some((RsaBy::Null, Capabilities::ALL, aead));
+        return Some((RsaBy::Null, Curves::default(), Capabilities::ALL, aead));
     }
-    let halves = those(&|bytes| id.has_modexp(bytes / 2));
-    let useful =
-        halves != Capabilities::NONE || aead.capabilities() != contract::Capabilities::NONE;
-    useful.then_some((RsaBy::Modexp, halves, aead))
+    let kinds = and_curves(those(&|bytes| id.has_modexp(bytes / 2)));
+    let useful = kinds != Capabilities::NONE || aead.capabilities() != contract::Capabilities::NONE;
+    useful.then_some((RsaBy::Modexp, curves, kinds, aead))
 }
 
 /// A device that we brought, or found on the bus.

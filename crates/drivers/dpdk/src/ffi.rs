@@ -22,7 +22,7 @@ pub(crate) use aead::{
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
 #[cfg(test)]
 pub(crate) use ops::Spoil;
-pub(crate) use ops::{Back, RawQueuePair, Submitted, Work};
+pub(crate) use ops::{Back, Point, Products, RawQueuePair, Signature, Submitted, Work};
 pub(crate) use pair::BURST;
 pub use process::HeapStats;
 pub(crate) use process::{Running, allowed_cores};
@@ -30,7 +30,7 @@ pub(crate) use process::{Running, allowed_cores};
 pub use raw_loop::RawLoop;
 #[cfg(feature = "null")]
 pub(crate) use session::NullSession;
-pub(crate) use session::{RsaNumbers, Session, SessionPool};
+pub(crate) use session::{Group, Multiplying, RsaNumbers, Session, SessionPool, Signing};
 
 use std::ffi::{CStr, CString, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};

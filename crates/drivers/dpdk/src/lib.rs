@@ -75,11 +75,13 @@ mod aead;
 mod crt;
 mod device;
 mod eal;
+mod ec;
 mod ffi;
 mod queue_pair;
 mod sessions;
 mod spec;
 mod table;
+mod trial;
 
 pub use device::{DpdkDevice, OpenError};
 pub use eal::{Eal, EalConfig, EalError};

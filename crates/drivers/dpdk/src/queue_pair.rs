@@ -9,6 +9,7 @@ use spinlane_cryptodev::{
 
 use crate::crt::Crt;
 use crate::device::Opened;
+use crate::ec::{self, Signer, Unstaged};
 use crate::ffi::{BURST, Back, RawQueuePair, Submitted, Work};
 use crate::sessions::{KeySession, Sessions};
 use crate::table::NoSession;
@@ -173,8 +174,10 @@ impl DpdkQueuePair {
         {
             let serves = self.capabilities.has(op.kind());
             let Some(key) = op.key().filter(|_| serves) else {
-                self.fail(op);
-                continue;
+                match self.stage_without_key(op) {
+                    Ok(()) => continue,
+                    Err(op) => return self.waiting.push_front(op),
+                }
             };
             let (number, session) = match self.sessions.take_or_make(key) {
                 Ok(taken) => taken,
@@ -191,9 +194,34 @@ impl DpdkQueuePair {
         }
     }
 
+    /// Stages an op that has no key, or ends it.
+    ///
+    /// # Errors
+    /// The op, if there is no room.
+    #[cold]
+    fn stage_without_key(&mut self, op: Box<Op>) -> Result<(), Box<Op>> {
+        let Self { raw, sessions, .. } = self;
+        let staged = match self.capabilities.has(op.kind()) {
+            true => sessions.multipliers().stage(raw, op),
+            false => Err(Unstaged::Refused(op)),
+        };
+        match staged {
+            Ok(()) => {}
+            Err(Unstaged::Full(op)) => return Err(op),
+            Err(Unstaged::Invalid(op)) => self.end(op, OpStatus::Invalid),
+            Err(Unstaged::Refused(op)) => self.fail(op),
+        }
+        Ok(())
+    }
+
     /// `op` ends here, with an error of the device.
-    fn fail(&mut self, mut op: Box<Op>) {
-        op.status = OpStatus::Error;
+    fn fail(&mut self, op: Box<Op>) {
+        self.end(op, OpStatus::Error);
+    }
+
+    fn end(&mut self, mut op: Box<Op>, status: OpStatus) {
+        op.buffers().1.fill(0);
+        op.status = status;
         self.finished.push_back(op);
     }
 
@@ -284,6 +312,7 @@ fn stage(
         #[cfg(feature = "null")]
         KeySession::Null(session) => raw.stage(op, number, &Work::Null(session)),
         KeySession::Crt(crt) => stage_halves(raw, op, number, crt),
+        KeySession::Ecdsa(signer) => stage_signature(raw, op, number, signer),
     }
 }
 
@@ -297,6 +326,16 @@ fn stage_halves(
     let (base_p, base_q) = crt.bases(op.input());
     let halves = [(&crt.p.session, &base_p[..]), (&crt.q.session, &base_q[..])];
     raw.stage(op, number, &Work::Halves(halves))
+}
+
+#[cold]
+fn stage_signature(
+    raw: &mut RawQueuePair,
+    op: Box<Op>,
+    number: u32,
+    signer: &Signer,
+) -> Result<(), Box<Op>> {
+    signer.stage(raw, op, number)
 }
 
 /// The op of one that the device did not compute, with an error, or `None` if nobody wants it any more.
@@ -330,16 +369,23 @@ fn read_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut De
 
 #[cold] // costs far more than a call
 fn check_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut DeviceStats) {
-    if let Some(KeySession::Crt(crt)) = session {
-        back.combine(|p, q, output| crt.combine(p, q, output));
-    }
+    let is_whole = match session {
+        Some(KeySession::Crt(crt)) => {
+            back.combine(|p, q, output| crt.combine(p, q, output));
+            true
+        }
+        Some(KeySession::Ecdsa(_)) => ec::take_signature(back),
+        Some(_) => true,
+        None => ec::take_products(back),
+    };
     let op = &mut *back.op;
     #[cfg(test)]
     tests::corrupt(op);
-    if cpu::result_is_right(op) {
+    // Points are checked already.
+    if is_whole && (session.is_none() || cpu::result_is_right(op)) {
         op.status = OpStatus::Success;
     } else {
-        op.buffers().1.fill(0); // a faulty RSA result gives the key away
+        op.buffers().1.fill(0); // a faulty result may give the key away
         op.status = OpStatus::Error;
         stats.faults_caught += 1;
     }

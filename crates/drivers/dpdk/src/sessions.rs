@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::crt::Crt;
 use crate::device::RsaBy;
+use crate::ec::{Curves, Multipliers, Signer};
 use crate::ffi::{DeviceId, RsaNumbers, Running, Session, SessionPool};
 use crate::table::{Leave, NoSession, Purpose, Table};
 
@@ -19,6 +20,8 @@ pub(crate) enum KeySession {
     Rsa(Session),
     /// Its halves, by two modular exponentiations.
     Crt(Box<Crt>),
+    /// On a curve.
+    Ecdsa(Box<Signer>),
     /// None of it.
     #[cfg(feature = "null")]
     Null(crate::ffi::NullSession),
@@ -28,20 +31,34 @@ pub(crate) struct Sessions {
     maker: Maker,
     /// Dropped before the pool.
     table: Table<Key, KeySession>,
+    /// For ops without key. Likewise.
+    multipliers: Multipliers,
     pool: SessionPool,
 }
 
 impl Sessions {
-    pub(crate) fn new(running: &Running, device: DeviceId, by: RsaBy) -> Result<Self, i32> {
-        // Two per key by modexp.
+    pub(crate) fn new(
+        running: &Running,
+        device: DeviceId,
+        by: RsaBy,
+        curves: Curves,
+    ) -> Result<Self, i32> {
+        // Two per key by modexp, and one per curve.
         let socket = device.socket(running);
         let pool = match by {
-            RsaBy::Rsa | RsaBy::Modexp => SessionPool::new(running, 2 * MAX_KEYS as u32, socket)?,
+            RsaBy::Rsa | RsaBy::Modexp => {
+                SessionPool::new(running, 2 * MAX_KEYS as u32 + 2, socket)?
+            }
             #[cfg(feature = "null")]
             RsaBy::Null => SessionPool::symmetric(running, MAX_KEYS as u32, socket)?,
         };
+        let multipliers = match curves.multiplies {
+            true => Multipliers::new(&pool, device),
+            false => Multipliers::default(),
+        };
         Ok(Self {
             maker: Maker { device, by },
+            multipliers,
             table: Table::new(MAX_KEYS, Leave::AtNext),
             pool,
         })
@@ -58,7 +75,9 @@ impl Sessions {
     /// # Errors
     /// The device does not take the key, or every session has ops in flight.
     pub(crate) fn take_or_make(&mut self, key: &Arc<Key>) -> Result<(u32, &KeySession), NoSession> {
-        let Self { maker, table, pool } = self;
+        let Self {
+            maker, table, pool, ..
+        } = self;
         let taken = table.take_or_make(key, 0, || maker.make(pool, key));
         taken.inspect_err(|error| {
             if let NoSession::Refused(error) = *error {
@@ -80,7 +99,13 @@ impl Sessions {
     /// Keeps every session for ever: a device has kept ops with them.
     pub(crate) fn leak(&mut self) {
         self.table.leak();
+        self.multipliers.leak();
         self.pool.leak();
+    }
+
+    /// Those for ops without key.
+    pub(crate) fn multipliers(&self) -> &Multipliers {
+        &self.multipliers
     }
 
     /// Sessions made so far.
@@ -108,7 +133,11 @@ impl Maker {
         }
         match key {
             Key::Rsa(key) => self.make_rsa(pool, key),
-            _ => Err(libc::ENOTSUP),
+            _ => Ok(KeySession::Ecdsa(Box::new(Signer::new(
+                pool,
+                self.device,
+                key,
+            )?))),
         }
     }
 

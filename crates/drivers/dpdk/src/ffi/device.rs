@@ -83,6 +83,23 @@ impl DeviceId {
             .is_some_and(|capability| signs(capability) && takes(capability, bytes))
     }
 
+    /// Whether it has asymmetric ops at all.
+    pub(crate) fn is_asymmetric(self) -> bool {
+        self.has(sys::RTE_CRYPTODEV_FF_ASYMMETRIC_CRYPTO)
+    }
+
+    /// Whether it says that it signs by ECDSA. (On which curves, none says.)
+    pub(crate) fn lists_ecdsa(self) -> bool {
+        // SAFETY: the device exists.
+        unsafe { sys::shim_ecdsa_listed(self.id) != 0 }
+    }
+
+    /// Whether it says that it multiplies points of curves.
+    pub(crate) fn lists_ecpm(self) -> bool {
+        // SAFETY: the device exists.
+        unsafe { sys::shim_ecpm_listed(self.id) != 0 }
+    }
+
     /// Whether it raises to powers modulo numbers of `bytes`.
     pub(crate) fn has_modexp(self, bytes: u16) -> bool {
         self.capability(sys::RTE_CRYPTO_ASYM_XFORM_MODEX)

@@ -4,10 +4,12 @@
 //!   object of the pool:  | rte_crypto_op | rte_crypto_{a,}sym_op | … | Area (64-aligned) |
 //!   Area:                | our op, session, … | input, 512 bytes | output, 512 bytes |
 //! ```
-//! An object stands for an op of ours, or for half of it where RSA takes two exponentiations: then a
-//! lead has a twin, and the lead's area counts for both. The op is the queue pair's until all of it is
+//! An object stands for an op of ours, or for half of it where RSA takes two exponentiations and a key exchange
+//! two products: then a lead has a twin, and the lead's area counts for both. The op is the queue pair's until all of it is
 //! back. A driver that computes here reads and writes the op's own buffers. A card cannot reach
 //! those, and halves are not in them: their operands and results lie in the area, and are wiped there.
+
+mod ec;
 
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -18,6 +20,7 @@ use spinlane_cryptodev::{Op, OpKind};
 
 use super::pair::{BURST, Handed, Objects, RawPair, SUCCESS, status_of};
 use super::{QueuePairs, Running, Session};
+pub(crate) use ec::{Point, Products, Signature};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -71,6 +74,10 @@ pub(crate) enum Work<'a> {
     Rsa(&'a Session),
     /// Two powers, of these numbers to the exponents of these sessions.
     Halves([(&'a Session, &'a [u8]); 2]),
+    /// A signature on a curve.
+    Signature(Signature<'a>),
+    /// Points of a curve.
+    Products(Products<'a>),
     /// Nothing.
     #[cfg(feature = "null")]
     Null(&'a super::NullSession),
@@ -266,6 +273,14 @@ impl RawQueuePair {
             Work::Halves(halves) => {
                 self.set_halves(lead, halves);
             }
+            Work::Signature(ref signature) => {
+                self.stage_signature(lead, signature);
+                return Ok(());
+            }
+            Work::Products(ref products) => {
+                self.stage_products(lead, products);
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -438,6 +453,7 @@ impl Area {
         for place in [&mut self.input, &mut self.output] {
             place.as_chunks_mut().0[..lines].fill([0; LINE]);
         }
+        self.taken_in = 0;
     }
 }
 
@@ -502,7 +518,8 @@ unsafe fn last_part(
     }
 }
 
-/// Copies the result of `lead` to `op`, unless that is two halves.
+/// Copies the result of `lead` to `op`, unless it is to be made of parts. (Only a whole RSA result is as long
+/// as what was taken in.)
 ///
 /// # Safety
 /// It is ours.
@@ -510,8 +527,8 @@ unsafe fn last_part(
 unsafe fn take_result(lead: *mut sys::rte_crypto_op, op: &mut Op) {
     // SAFETY: the caller's promise.
     let area = unsafe { &*area_of(lead) };
-    if area.twin.is_null() {
-        let output = op.buffers().1;
+    let output = op.buffers().1;
+    if area.taken_in == output.len() {
         output.copy_from_slice(&area.output[..output.len()]);
     }
 }

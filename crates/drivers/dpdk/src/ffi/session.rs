@@ -1,11 +1,14 @@
 //! Asymmetric sessions: a key in the form a device wants it, and the memory it reads it from.
 
+mod ec;
+
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use dpdk_sys as sys;
 
 use super::{DeviceId, Running, errno, unique_name};
+pub(crate) use ec::{Group, Multiplying, Signing};
 
 /// Big-endian numbers of an RSA key.
 #[derive(Clone, Copy)]

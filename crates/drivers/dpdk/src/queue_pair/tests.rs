@@ -126,7 +126,7 @@ fn operands_that_are_copied_as_for_a_card_are_wiped() {
     let opened = Arc::clone(device.opened());
     let (sessions, mut raw) = opened
         .open_queue_pair(
-            |running| Sessions::new(running, opened.id(), RsaBy::Rsa),
+            |running| Sessions::new(running, opened.id(), RsaBy::Rsa, opened.curves()),
             |running, home| RawQueuePair::new(running, home, 8, 1),
         )
         .expect("there is one");
