@@ -6,7 +6,11 @@
 #include <rte_version.h>
 
 /* Whether the private key of ECDSA stands in the session, or in each op. */
-#define SHIM_EC_KEY_IN_SESSION (RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0))
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
+#define SHIM_EC_KEY_IN_SESSION 1
+#else
+#define SHIM_EC_KEY_IN_SESSION 0
+#endif
 
 /* A key for signing: the private scalar, and the public point. */
 struct shim_ec_key {

@@ -33,19 +33,25 @@ pub(crate) fn served(device: &DpdkDevice, to_try: Curves) -> Capabilities {
     };
     let mut served = Capabilities::NONE;
     for kinds in to_try.kinds() {
-        // A queue pair that has lost an op has no room for another.
-        if computes(&mut *queue_pair, kinds[0]) {
-            served = kinds.iter().copied().fold(served, Capabilities::with);
+        match computes(&mut *queue_pair, kinds[0]) {
+            Some(true) => served = kinds.iter().copied().fold(served, Capabilities::with),
+            Some(false) => {}
+            None => {
+                tracing::warn!(
+                    device = queue_pair.name(),
+                    "{} does not come back",
+                    kinds[0]
+                );
+                break;
+            }
         }
     }
     served
 }
 
-/// Whether an op of this kind comes back, and right.
-fn computes(queue_pair: &mut dyn QueuePair, kind: OpKind) -> bool {
-    let Some(op) = op(kind) else {
-        return false;
-    };
+/// Whether an op of this kind comes out right; `None` if it does not come back.
+fn computes(queue_pair: &mut dyn QueuePair, kind: OpKind) -> Option<bool> {
+    let op = op(kind)?;
     let (mut ops, mut done) = (OpBurst::from([op]), OpBurst::new());
     let until = Instant::now() + PATIENCE;
     while done.is_empty() && Instant::now() < until {
@@ -53,8 +59,8 @@ fn computes(queue_pair: &mut dyn QueuePair, kind: OpKind) -> bool {
         queue_pair.dequeue_burst(&mut done, 1, 0);
         queue_pair.flush();
     }
-    done.pop_front()
-        .is_some_and(|op| op.status == OpStatus::Success && cpu::result_is_right(&op))
+    let op = done.pop_front()?;
+    Some(op.status == OpStatus::Success && cpu::result_is_right(&op))
 }
 
 /// An op of this kind, with operands that nobody else has.
