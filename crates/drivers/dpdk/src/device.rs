@@ -131,7 +131,8 @@ pub(crate) struct Opened {
 
 impl DpdkDevice {
     /// Plugs in the virtual device (or finds the card) that `spec` names, configures and starts it.
-    /// Virtual devices of the same name get a number each. One that was dropped is used again.
+    /// Virtual devices of the same name get a number each. One that was dropped is used again. One that may have
+    /// curves is tried, by a queue pair that the calling thread opens for a moment.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -221,7 +222,8 @@ impl DpdkDevice {
     }
 
     /// A device of an application's, which configures, starts, stops and closes it, with those of its
-    /// queue pairs that `queue_pairs` hands over. See [`crate::HandedOver`].
+    /// queue pairs that `queue_pairs` hands over. See [`crate::HandedOver`]. To find out its curves, it must have
+    /// been started.
     ///
     /// # Errors
     /// [`OpenError::Useless`].

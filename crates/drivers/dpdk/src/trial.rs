@@ -1,7 +1,8 @@
 //! Which curves a device has: found out by one op each, when it is opened.
 //!
 //! Capabilities do not tell. They name ECDSA, and no curve; `crypto_qat` had both curves for years before it named
-//! any; and some releases take sessions whose ops fail, or come out wrong (23.11's `crypto_qat` lost ECDSA keys).
+//! them; and some releases take sessions whose ops fail, or come out wrong (`crypto_qat` lost ECDSA keys from 23.11 to
+//! 23.11.2).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

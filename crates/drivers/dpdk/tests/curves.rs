@@ -106,7 +106,7 @@ fn op(kind: OpKind, random: &mut Random, token: u64) -> Box<Op> {
         ($curve:ty, $key:path, $request:path) => {{
             let key = EcKey::<$curve>::from_scalar(random.scalar::<$curve>().as_ref()).unwrap();
             let mut digest: <$curve as Curve>::Scalar = random.fill();
-            if random.next() % 4 == 0 {
+            if random.next().is_multiple_of(4) {
                 digest.fill(0xff); // not below the order
             }
             let key = Arc::new($key(key));
@@ -470,7 +470,7 @@ fn rsa_goes_along_on_the_same_queue_pair() {
         let mut mixed = OpBurst::new();
         for mut op in ops(&mut random, 6) {
             let number = mixed.len() as u64;
-            if random.next() % 3 == 0 {
+            if random.next().is_multiple_of(3) {
                 let key = &keys[random.next() as usize % 2];
                 mixed.push_back(rsa_op(key, 1000 + number));
             }

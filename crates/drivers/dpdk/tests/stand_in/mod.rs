@@ -26,7 +26,7 @@ pub struct Nature {
     pub sessions_p384: bool,
     /// Ops on P-384 succeed.
     pub ops_p384: bool,
-    /// It has lost the private key, as crypto_qat of 23.11.0: signatures are another key's.
+    /// It has lost the private key, as crypto_qat of 23.11.0 did: signatures are another key's.
     pub loses_keys: bool,
     /// How numbers are written.
     pub form: Form,
