@@ -7,9 +7,8 @@ use spinlane_cryptodev::{
     Capabilities, DeviceStats, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, cpu,
 };
 
-use crate::crt::Crt;
 use crate::device::Opened;
-use crate::ec::{self, Signer, Unstaged};
+use crate::ec::{self, Unstaged};
 use crate::ffi::{BURST, Back, RawQueuePair, Submitted, Work};
 use crate::sessions::{KeySession, Sessions};
 use crate::table::NoSession;
@@ -311,31 +310,26 @@ fn stage(
         }
         #[cfg(feature = "null")]
         KeySession::Null(session) => raw.stage(op, number, &Work::Null(session)),
-        KeySession::Crt(crt) => stage_halves(raw, op, number, crt),
-        KeySession::Ecdsa(signer) => stage_signature(raw, op, number, signer),
+        KeySession::Crt(_) | KeySession::Ecdsa(_) => stage_made_up(raw, op, number, session),
     }
 }
 
+/// Stages `op`, whose operands are to be made first.
 #[cold]
-fn stage_halves(
+fn stage_made_up(
     raw: &mut RawQueuePair,
     op: Box<Op>,
     number: u32,
-    crt: &Crt,
+    session: &KeySession,
 ) -> Result<(), Box<Op>> {
+    let crt = match session {
+        KeySession::Crt(crt) => crt,
+        KeySession::Ecdsa(signer) => return signer.stage(raw, op, number),
+        _ => return Err(op),
+    };
     let (base_p, base_q) = crt.bases(op.input());
     let halves = [(&crt.p.session, &base_p[..]), (&crt.q.session, &base_q[..])];
     raw.stage(op, number, &Work::Halves(halves))
-}
-
-#[cold]
-fn stage_signature(
-    raw: &mut RawQueuePair,
-    op: Box<Op>,
-    number: u32,
-    signer: &Signer,
-) -> Result<(), Box<Op>> {
-    signer.stage(raw, op, number)
 }
 
 /// The op of one that the device did not compute, with an error, or `None` if nobody wants it any more.

@@ -1,7 +1,6 @@
 //! Crypto devices as DPDK numbers them: what they offer, and how they are set up.
 
 use std::ffi::{CStr, c_int};
-use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dpdk_sys as sys;
@@ -136,7 +135,7 @@ impl DeviceId {
         result(unsafe { sys::rte_cryptodev_configure(self.id, &mut config) })?;
         let setup = sys::rte_cryptodev_qp_conf {
             nb_descriptors: descriptors,
-            mp_session: ptr::null_mut(),
+            ..sys::rte_cryptodev_qp_conf::default() // 24.11 has more
         };
         for queue_pair in 0..queue_pairs {
             // SAFETY: a queue pair that was just configured; `setup` is copied, and sessions are
