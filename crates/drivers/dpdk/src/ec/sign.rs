@@ -1,0 +1,114 @@
+//! ECDSA, by a device's signatures.
+
+use spinlane_cryptodev::curve::{self, Array, P256, P384};
+use spinlane_cryptodev::nonce::NonceMaker;
+use spinlane_cryptodev::{EcKey, Key, Op, random};
+use zeroize::Zeroizing;
+
+use super::{Named, coordinates, write_number};
+use crate::ffi::{Back, DeviceId, RawQueuePair, SessionPool, Signature, Signing, Work};
+
+/// A key that the device signs by.
+pub(crate) enum Signer {
+    P256(SignerOf<P256>),
+    P384(SignerOf<P384>),
+}
+
+pub(crate) struct SignerOf<C> {
+    session: Signing,
+    nonces: NonceMaker<C>,
+}
+
+impl Signer {
+    /// A session for `key`.
+    ///
+    /// # Errors
+    /// As for [`SessionPool::rsa`]; ENOTSUP for a key on no curve.
+    pub(crate) fn new(pool: &SessionPool, device: DeviceId, key: &Key) -> Result<Self, i32> {
+        Ok(match key {
+            Key::EcP256(key) => Self::P256(SignerOf::new(pool, device, key)?),
+            Key::EcP384(key) => Self::P384(SignerOf::new(pool, device, key)?),
+            _ => return Err(libc::ENOTSUP),
+        })
+    }
+
+    /// Stages `op`, which has this key, by the session of that number.
+    ///
+    /// # Errors
+    /// The op, if there is no room.
+    pub(crate) fn stage(
+        &self,
+        raw: &mut RawQueuePair,
+        op: Box<Op>,
+        number: u32,
+    ) -> Result<(), Box<Op>> {
+        match (self, op.key().map(|key| &**key)) {
+            (Self::P256(signer), Some(Key::EcP256(key))) => {
+                let inputs = signer.inputs(key, op.input());
+                signer.stage(raw, op, number, &inputs)
+            }
+            (Self::P384(signer), Some(Key::EcP384(key))) => {
+                let inputs = signer.inputs(key, op.input());
+                signer.stage(raw, op, number, &inputs)
+            }
+            _ => Err(op), // the session was found by the key
+        }
+    }
+}
+
+impl<C: Named> SignerOf<C> {
+    fn new(pool: &SessionPool, device: DeviceId, key: &EcKey<C>) -> Result<Self, i32> {
+        let mut secret = Zeroizing::new(C::Scalar::ZERO);
+        curve::write_bytes(key.scalar_limbs().as_ref(), secret.as_mut());
+        let public = key.public_key();
+        let public = coordinates(public.as_ref());
+        Ok(Self {
+            session: pool.ecdsa(device, C::IN_DPDK, secret.as_ref(), public)?,
+            nonces: NonceMaker::new(),
+        })
+    }
+
+    /// Of `digest`: itself modulo n, as which it is signed and no card need take it otherwise; and a nonce.
+    fn inputs(&self, key: &EcKey<C>, digest: &[u8]) -> Zeroizing<[C::Scalar; 2]> {
+        let mut fresh = Zeroizing::new(C::Scalar::ZERO);
+        random::fill(fresh.as_mut());
+        let nonce = self
+            .nonces
+            .derive([key.scalar_limbs()], [digest], [fresh.as_ref()]);
+        let mut reduced: C::Limbs = curve::to_limbs(digest);
+        curve::reduce::<C>(&mut reduced);
+        let mut inputs = Zeroizing::new([C::Scalar::ZERO; 2]);
+        curve::write_bytes(reduced.as_ref(), inputs[0].as_mut());
+        curve::write_bytes(nonce[0].as_ref(), inputs[1].as_mut());
+        inputs
+    }
+
+    fn stage(
+        &self,
+        raw: &mut RawQueuePair,
+        op: Box<Op>,
+        number: u32,
+        inputs: &[C::Scalar; 2],
+    ) -> Result<(), Box<Op>> {
+        let work = Work::Signature(Signature {
+            session: &self.session,
+            digest: inputs[0].as_ref(),
+            nonce: inputs[1].as_ref(),
+        });
+        raw.stage(op, number, &work)
+    }
+}
+
+/// Writes r and s to the op. Whether each is no longer than it may be; not whether they are right.
+pub(crate) fn take_signature(back: &mut Back<'_>) -> bool {
+    let half = back.op.kind().output_len() / 2;
+    let mut signature = Zeroizing::new([0; 96]);
+    let signature = &mut signature[..2 * half];
+    let (r, s) = signature.split_at_mut(half);
+    let fit = [r, s]
+        .into_iter()
+        .zip(back.signature())
+        .fold(true, |fit, (to, from)| fit & write_number(from, to));
+    back.op.buffers().1.copy_from_slice(signature);
+    fit
+}
