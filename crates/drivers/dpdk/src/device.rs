@@ -306,7 +306,7 @@ impl Device for DpdkDevice {
     }
 
     /// At most as many ops in flight as the ring holds, which is one less than it has descriptors
-    /// (half of that where RSA takes two exponentiations, or key exchanges on curves are served): [`QueuePair::capacity`] tells.
+    /// (half of that where RSA takes two exponentiations): [`QueuePair::capacity`] tells.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
         if self.0.capabilities == Capabilities::NONE {
@@ -314,9 +314,9 @@ impl Device for DpdkDevice {
         }
         let (by, curves) = (self.0.by, self.0.curves);
         let sessions = |running: &Running| Sessions::new(running, self.0.id, by, curves);
-        let (ops, parts) = (self.0.capacity(config), self.0.parts());
+        let (objects, whole) = self.0.objects(self.0.capacity(config));
         let (sessions, raw) = self.0.open_queue_pair(sessions, |running, home| {
-            RawQueuePair::new(running, home, ops, parts)
+            RawQueuePair::new(running, home, objects, whole)
         })?;
         let device = Arc::clone(&self.0);
         Ok(Box::new(DpdkQueuePair::new(device, raw, sessions, config)))
@@ -355,11 +355,12 @@ impl Opened {
             && self.aead.capabilities() == contract::Capabilities::NONE
     }
 
-    /// DPDK's ops per op of ours.
-    fn parts(&self) -> usize {
+    /// DPDK's ops for `ops` of ours, and whether each of those is one of them. With curves there may be fewer than
+    /// two each: what finds none waits for some to come back.
+    fn objects(&self, ops: usize) -> (usize, bool) {
         match self.curves.any() {
-            true => 2, // a key exchange's products
-            false => self.by.parts(),
+            true => ((2 * ops).min(self.ring()).max(2), false),
+            false => (ops * self.by.parts(), self.by.parts() == 1),
         }
     }
 
@@ -413,7 +414,7 @@ impl Opened {
 
     /// Ops in flight at most on a queue pair opened so.
     pub(crate) fn capacity(&self, config: QueuePairConfig) -> usize {
-        let ring = self.ring() / self.parts();
+        let ring = self.ring() / self.by.parts();
         config.capacity.min(ring).max(1)
     }
 

@@ -49,8 +49,8 @@
 //! product of the generator, derive of the peer's point, and an exchange is both at once. Capabilities of DPDK's do
 //! not tell the curves (and those of `crypto_qat` no ECDSA before 25.11, though it has it), so that a device which
 //! lists them, and every card, is tried when it is opened, by a random op of each kind and curve whose result is
-//! compared: it has those that come out right. Then ops take two descriptors of its rings each, for an exchange's
-//! sake, and operands and results are copied.
+//! compared: it has those that come out right. Then operands and results of all ops are copied, and an exchange takes
+//! two descriptors of its ring.
 //!
 //! Nothing else, so that lcores compute it themselves.
 //!

@@ -235,14 +235,12 @@ fn it_offers_the_curves_that_a_trial_shows() {
             nature.sessions_p384,
             "asked for P-384: {name}"
         );
-        // The ring is shared by the two products of an exchange.
         let config = QueuePairConfig {
             capacity: 4096,
             ..QueuePairConfig::default()
         };
         let queue_pair = device.queue_pair(config).unwrap();
-        let parts = if offers.is_empty() { 1 } else { 2 };
-        assert_eq!(queue_pair.capacity(), 1023 / parts, "{name}");
+        assert_eq!(queue_pair.capacity(), 1023, "{name}");
     }
 }
 
@@ -424,6 +422,27 @@ fn a_peer_that_is_not_on_the_curve_reaches_no_device() {
     assert_eq!(seen.products, 2 * 2 + 2, "those of the good ones");
     assert_eq!(seen.complaints, [""; 0]);
     assert_eq!(queue_pair.stats().faults_caught, 0);
+}
+
+#[test]
+fn more_products_than_descriptors_take_turns() {
+    let mut random = Random::new();
+    for descriptors in [2, 4, 8] {
+        let name = format!("crypto_openssl_ring{descriptors}");
+        let nature = Nature {
+            order: Order::Any(random.next()),
+            room: descriptors - 1,
+            ..Nature::CARD
+        };
+        stand_in::be(&name, nature);
+        let device = open(&format!("{name},descriptors={descriptors}"));
+        let mut queue_pair = device.queue_pair(capacity(64)).unwrap();
+        assert_eq!(queue_pair.capacity(), descriptors - 1);
+        for op in run(&mut *queue_pair, ops(&mut random, 12)) {
+            assert_eq!(op.status, OpStatus::Success, "{op:?}");
+            assert!(cpu::result_is_right(&op), "{op:?}");
+        }
+    }
 }
 
 #[test]

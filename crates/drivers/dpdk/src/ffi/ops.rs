@@ -83,6 +83,18 @@ pub(crate) enum Work<'a> {
     Null(&'a super::NullSession),
 }
 
+impl Work<'_> {
+    /// Whether it takes two objects.
+    #[inline]
+    fn has_twin(&self) -> bool {
+        match self {
+            Self::Halves(_) => true,
+            Self::Products(products) => products.points.1.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// An op that is back.
 pub(crate) struct Back<'a> {
     pub(crate) op: Box<Op>,
@@ -148,8 +160,9 @@ pub(crate) struct RawQueuePair {
 }
 
 impl RawQueuePair {
-    /// A queue pair from `home`, to which it returns when this is dropped, for `count` ops of `parts` objects
-    /// each, 1 or 2.
+    /// A queue pair from `home`, to which it returns when this is dropped, with `count` objects. `whole`: no op
+    /// is made up of parts, so that one stands for each, and a device that can reach them works on the ops
+    /// themselves.
     ///
     /// # Errors
     /// `None` if there is none left, or `rte_errno`: memory is used up, say.
@@ -157,14 +170,14 @@ impl RawQueuePair {
         running: &Running,
         home: &Arc<QueuePairs>,
         count: usize,
-        parts: usize,
+        whole: bool,
     ) -> Result<Self, Option<i32>> {
         let objects = Objects {
             name: "op",
             kind: sys::RTE_CRYPTO_OP_TYPE_UNDEFINED,
             private_len: PRIVATE_LEN,
             alloc: sys::shim_op_alloc,
-            count: u16::try_from(count * parts).map_err(|_| Some(libc::EINVAL))?,
+            count: u16::try_from(count).map_err(|_| Some(libc::EINVAL))?,
         };
         let pair = RawPair::new(running, home, &objects, |object| {
             let object = object.as_ptr();
@@ -190,7 +203,7 @@ impl RawQueuePair {
             }
         })?;
         Ok(Self {
-            in_place: parts == 1 && !home.device().is_hardware(),
+            in_place: whole && !home.device().is_hardware(),
             returned: Box::new([ptr::null_mut(); BURST]),
             pair,
         })
@@ -229,7 +242,7 @@ impl RawQueuePair {
         number: u32,
         work: &Work<'_>,
     ) -> Result<(), Box<Op>> {
-        if matches!(work, Work::Halves(_)) && self.pair.idle() < 2 {
+        if work.has_twin() && self.pair.idle() < 2 {
             return Err(op);
         }
         // SAFETY: it is set below; the caller keeps the session.
@@ -273,31 +286,38 @@ impl RawQueuePair {
             Work::Halves(halves) => {
                 self.set_halves(lead, halves);
             }
-            Work::Signature(ref signature) => {
-                self.stage_signature(lead, signature);
-                return Ok(());
-            }
-            Work::Products(ref products) => {
-                self.stage_products(lead, products);
-                return Ok(());
-            }
+            Work::Signature(ref signature) => area.set_signature(lead, signature),
+            Work::Products(ref products) => self.set_products(lead, products),
         }
         Ok(())
     }
 
-    /// Sets `lead` and another object, of which there is one.
-    #[cold]
-    fn set_halves(&mut self, lead: *mut sys::rte_crypto_op, halves: [(&Session, &[u8]); 2]) {
-        // SAFETY: it is set below; the caller keeps the sessions.
-        let Some(twin) = (unsafe { self.pair.take() }) else {
-            return;
-        };
+    /// Takes a twin for `lead`; there is one.
+    ///
+    /// # Safety
+    /// The lead was taken. The twin is set before anything is submitted; its session lives as long as the lead's.
+    unsafe fn take_twin(
+        &mut self,
+        lead: *mut sys::rte_crypto_op,
+    ) -> Option<*mut sys::rte_crypto_op> {
+        // SAFETY: the caller's promise.
+        let twin = unsafe { self.pair.take() }?;
         // SAFETY: the objects were idle and their areas are ours.
         unsafe {
             (*area_of(lead)).tally.pending = 2;
             (*area_of(lead)).twin = twin;
             (*area_of(twin)).lead = lead;
         }
+        Some(twin)
+    }
+
+    /// Sets `lead` and another object, of which there is one.
+    #[cold]
+    fn set_halves(&mut self, lead: *mut sys::rte_crypto_op, halves: [(&Session, &[u8]); 2]) {
+        // SAFETY: it is set below; the caller keeps the sessions.
+        let Some(twin) = (unsafe { self.take_twin(lead) }) else {
+            return;
+        };
         for (object, (session, base)) in [lead, twin].into_iter().zip(halves) {
             // SAFETY: nobody else has a reference to its area; its operands lie there.
             unsafe {
@@ -518,8 +538,8 @@ unsafe fn last_part(
     }
 }
 
-/// Copies the result of `lead` to `op`, unless it is to be made of parts. (Only a whole RSA result is as long
-/// as what was taken in.)
+/// Copies the result of `lead` to `op`, unless the op's is to be made of several. (Only RSA's is as long as what
+/// was taken in.)
 ///
 /// # Safety
 /// It is ours.

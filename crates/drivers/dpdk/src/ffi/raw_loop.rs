@@ -35,7 +35,7 @@ impl RawLoop {
         let free = device.configure(1, 1024, socket).map_err(text)?;
         device.start().map_err(text)?;
         let home = QueuePairs::new(device, free).into();
-        let queue_pair = RawQueuePair::new(running, &home, burst.into(), 1)
+        let queue_pair = RawQueuePair::new(running, &home, burst.into(), true)
             .map_err(|error| text(error.unwrap_or(libc::EBUSY)))?;
         let pool = SessionPool::symmetric(running, 8, socket).map_err(text)?;
         let session = pool.null(device).map_err(text)?;

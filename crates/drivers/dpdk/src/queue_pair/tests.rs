@@ -127,7 +127,7 @@ fn operands_that_are_copied_as_for_a_card_are_wiped() {
     let (sessions, mut raw) = opened
         .open_queue_pair(
             |running| Sessions::new(running, opened.id(), RsaBy::Rsa, opened.curves()),
-            |running, home| RawQueuePair::new(running, home, 8, 1),
+            |running, home| RawQueuePair::new(running, home, 8, true),
         )
         .expect("there is one");
     raw.copy_operands();

@@ -31,6 +31,8 @@ pub struct Nature {
     /// How numbers are written.
     pub form: Form,
     pub order: Order,
+    /// Ops on curves that it holds; then it is full.
+    pub room: usize,
 }
 
 /// Cards write numbers as long as the curve's; DPDK allows less.
@@ -61,6 +63,7 @@ impl Nature {
         loses_keys: false,
         form: Form::Full,
         order: Order::First,
+        room: 1023,
     };
 }
 
@@ -402,6 +405,9 @@ unsafe fn take(queue_pair: *mut c_void, op: &mut *mut sys::rte_crypto_op) -> boo
     };
     if session.device != *name {
         device.seen.complaints.push("another's session".to_owned());
+    }
+    if device.done.len() + device.kept.len() >= device.nature.room {
+        return false;
     }
     let answer = device.answers.pop_front().unwrap_or(Answer::Right);
     // SAFETY: an op for this session.

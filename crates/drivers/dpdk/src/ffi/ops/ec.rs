@@ -38,53 +38,18 @@ pub(crate) enum Point<'a> {
 }
 
 impl RawQueuePair {
+    /// Sets `lead`, and a twin for the second product, of which there is one.
     #[cold]
-    pub(super) fn stage_signature(&mut self, lead: *mut sys::rte_crypto_op, of: &Signature<'_>) {
-        // SAFETY: the object is idle, and its area ours.
-        let area = unsafe { &mut *area_of(lead) };
-        let digest = area.take_in_line(0, of.digest);
-        let nonce = area.take_in_line(1, of.nonce);
-        let [r, s] = area.results(of.nonce.len());
-        let session = of.session.session.as_ptr();
-        // SAFETY: the object is ours; its operands lie in its own area, the key in the session's memory.
-        unsafe { sys::shim_set_ecdsa(lead, session, of.session.secret, digest, nonce, r, s) };
-        // SAFETY: an object of this queue pair's, just set; the caller keeps the session.
-        unsafe { self.pair.stage(lead) };
-    }
-
-    #[cold]
-    pub(super) fn stage_products(&mut self, lead: *mut sys::rte_crypto_op, of: &Products<'_>) {
-        self.stage_product(lead, of, of.points.0);
-        if let Some(second) = of.points.1 {
-            // SAFETY: the object is ours, and so is its twin, which it has: a queue pair with curves is opened
-            // for two parts. The first is staged, not with the device.
-            let twin = unsafe {
-                (*area_of(lead)).tally.pending = 2;
-                (*area_of(lead)).twin
-            };
-            self.stage_product(twin, of, second);
+    pub(super) fn set_products(&mut self, lead: *mut sys::rte_crypto_op, of: &Products<'_>) {
+        // SAFETY: the object is ours and its area referred to by nobody else.
+        unsafe { (*area_of(lead)).set_product(lead, of, of.points.0) };
+        if let Some(second) = of.points.1
+            // SAFETY: it is set at once; the caller keeps the session, which is both's.
+            && let Some(twin) = unsafe { self.take_twin(lead) }
+        {
+            // SAFETY: as above.
+            unsafe { (*area_of(twin)).set_product(twin, of, second) };
         }
-    }
-
-    fn stage_product(
-        &mut self,
-        object: *mut sys::rte_crypto_op,
-        of: &Products<'_>,
-        point: Point<'_>,
-    ) {
-        // SAFETY: idle, so that nobody else has a reference to its area.
-        let area = unsafe { &mut *area_of(object) };
-        let scalar = area.take_in_line(0, of.scalar);
-        let [x, y] = match point {
-            Point::Generator => of.session.generator,
-            Point::At([x, y]) => [area.take_in_line(1, x), area.take_in_line(2, y)],
-        };
-        let [to_x, to_y] = area.results(of.scalar.len());
-        let session = of.session.session.as_ptr();
-        // SAFETY: the object is ours; its operands lie in its own area, or in the session's memory.
-        unsafe { sys::shim_set_ecpm(object, session, scalar, x, y, to_x, to_y) };
-        // SAFETY: as in `stage_signature`.
-        unsafe { self.pair.stage(object) };
     }
 }
 
@@ -92,7 +57,7 @@ impl Back<'_> {
     /// The numbers r and s of a [`Signature`], as long as the device has made them: at most [`LINE`] bytes.
     pub(crate) fn signature(&self) -> [&[u8]; 2] {
         let mut written = [0; 2];
-        // SAFETY: the op is back, and was set by `stage_signature`.
+        // SAFETY: the op is back, and was set by `set_signature`.
         unsafe { sys::shim_ecdsa_written(self.lead, written.as_mut_ptr()) };
         // SAFETY: nobody else uses the area until this is gone; any bytes are a number.
         let area = unsafe { &*area_of(self.lead) };
@@ -109,7 +74,7 @@ impl Back<'_> {
             false => self.lead,
         };
         let mut written = [0; 2];
-        // SAFETY: back, and set by `stage_product`; a twin that never was set is an op of zeros.
+        // SAFETY: back, and set by `set_product`.
         unsafe { sys::shim_ecpm_written(object, written.as_mut_ptr()) };
         // SAFETY: as for `signature`.
         let area = unsafe { &*area_of(object) };
@@ -118,6 +83,35 @@ impl Back<'_> {
 }
 
 impl Area {
+    /// Sets `object`, whose area this is.
+    #[cold]
+    pub(super) fn set_signature(&mut self, object: *mut sys::rte_crypto_op, of: &Signature<'_>) {
+        let digest = self.take_in_line(0, of.digest);
+        let nonce = self.take_in_line(1, of.nonce);
+        let [r, s] = self.results(of.nonce.len());
+        let session = of.session.session.as_ptr();
+        // SAFETY: the object is ours; its operands lie in its own area, the key in the session's memory.
+        unsafe { sys::shim_set_ecdsa(object, session, of.session.secret, digest, nonce, r, s) };
+    }
+
+    /// Sets `object`, whose area this is.
+    fn set_product(
+        &mut self,
+        object: *mut sys::rte_crypto_op,
+        of: &Products<'_>,
+        point: Point<'_>,
+    ) {
+        let scalar = self.take_in_line(0, of.scalar);
+        let [x, y] = match point {
+            Point::Generator => of.session.generator,
+            Point::At([x, y]) => [self.take_in_line(1, x), self.take_in_line(2, y)],
+        };
+        let [to_x, to_y] = self.results(of.scalar.len());
+        let session = of.session.session.as_ptr();
+        // SAFETY: the object is ours; its operands lie in its own area, or in the session's memory.
+        unsafe { sys::shim_set_ecpm(object, session, scalar, x, y, to_x, to_y) };
+    }
+
     /// Copies `number` to a line of the input; returns where it lies.
     fn take_in_line(&mut self, line: usize, number: &[u8]) -> sys::shim_bytes {
         let at = LINE * line;
