@@ -15,7 +15,7 @@ use spinlane_cryptodev::{
     Device, EcKey, Key, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
     cpu, test_keys,
 };
-use spinlane_driver_dpdk::{DpdkDevice, OpenError};
+use spinlane_driver_dpdk::{DpdkDevice, HandedOver, OpenError};
 use stand_in::{Answer, Form, Nature, Order, seen};
 use support::{capacity, eal, open, rsa_op, run_all};
 
@@ -527,6 +527,63 @@ fn what_was_given_up_comes_back_to_nobody() {
     let done = run(&mut *queue_pair, ops(&mut random, 4));
     assert!(done.iter().all(|op| op.status == OpStatus::Success));
     assert!(queue_pair.xstats().contains(&("late", 16)));
+}
+
+#[test]
+fn a_stopped_device_fails_what_it_has_not_and_gives_back_what_it_has() {
+    let mut random = Random::new();
+    let name = "crypto_openssl_stopped";
+    let device = open_as(name, Nature::CARD);
+    let mut queue_pair = device.queue_pair(capacity(64)).unwrap();
+    // A product of each exchange is not there yet when the device is stopped.
+    stand_in::answer(name, &[Answer::Right, Answer::Kept].repeat(8));
+    let exchanges = (0..8).map(|token| op(OpKind::EcdhP256Exchange, &mut random, token));
+    let mut done = OpBurst::new();
+    queue_pair.enqueue_burst(&mut exchanges.collect());
+    queue_pair.dequeue_burst(&mut done, 64, 0);
+    queue_pair.dequeue_burst(&mut done, 64, 0);
+    assert!(done.is_empty(), "{done:?}");
+
+    device.stop().unwrap();
+    let late = (8..16).map(|token| op(OpKind::EcdsaP384, &mut random, token));
+    queue_pair.enqueue_burst(&mut late.collect());
+    queue_pair.dequeue_burst(&mut done, 64, 0);
+    queue_pair.dequeue_burst(&mut done, 64, 0);
+    assert_eq!(done.len(), 8);
+    for op in done.drain(..) {
+        assert_eq!((op.status, is_zero(&op)), (OpStatus::Error, true), "{op:?}");
+    }
+
+    device.start().unwrap();
+    stand_in::release(name);
+    let ops = (16..20).map(|token| op(OpKind::EcdhP384Derive, &mut random, token));
+    queue_pair.enqueue_burst(&mut ops.collect());
+    while done.len() < 12 {
+        assert!(queue_pair.dequeue_burst(&mut done, 64, 0) > 0);
+    }
+    for op in &done {
+        assert_eq!(op.status, OpStatus::Success, "{op:?}");
+        assert!(cpu::result_is_right(op), "{op:?}");
+    }
+    assert!(seen(name).is_wiped());
+}
+
+#[test]
+fn an_applications_device_is_tried_on_a_queue_pair_that_it_hands_over() {
+    let mut random = Random::new();
+    let name = "crypto_openssl_adopted";
+    let _applications = open_as(name, Nature::CARD);
+    let id = stand_in::number(name);
+    // SAFETY: of its eight queue pairs nobody uses these, while it is open and started.
+    let handed_over = unsafe { HandedOver::new(&eal(), id, &[6, 7], 1024) };
+    let device = DpdkDevice::adopt(&eal(), handed_over.unwrap()).unwrap();
+    assert!(seen(name).signatures > 0 && seen(name).products > 0);
+    assert_eq!(device.free_queue_pairs(), 2, "the trial's is free again");
+    let mut queue_pair = device.queue_pair(capacity(32)).unwrap();
+    for op in run(&mut *queue_pair, ops(&mut random, 4)) {
+        assert_eq!(op.status, OpStatus::Success, "{op:?}");
+        assert!(cpu::result_is_right(&op), "{op:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@
 mod compute;
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use allocation_counter::opt_out;
@@ -187,6 +187,14 @@ pub fn change(name: &str, nature: Nature) {
 
 pub fn seen(name: &str) -> Seen {
     with(name, |device| device.seen.clone())
+}
+
+/// The device's number.
+pub fn number(name: &str) -> u8 {
+    let name = CString::new(name).expect("a name");
+    // SAFETY: a string that is not kept.
+    let number = unsafe { sys::rte_cryptodev_get_dev_id(name.as_ptr()) };
+    u8::try_from(number).expect("there is one")
 }
 
 /// Gives back what was kept.
