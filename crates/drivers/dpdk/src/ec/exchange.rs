@@ -31,9 +31,8 @@ impl Multipliers {
     /// Those that the device takes sessions for.
     pub(crate) fn new(pool: &SessionPool, device: DeviceId) -> Self {
         fn make<C: Named>(pool: &SessionPool, device: DeviceId) -> Option<Multiplying> {
-            let generator = coordinates(C::GENERATOR.as_ref()).map(<[u8]>::to_vec);
-            let generator = generator.each_ref().map(Vec::as_slice);
-            let made = pool.ecpm(device, C::IN_DPDK, generator);
+            let generator = C::GENERATOR;
+            let made = pool.ecpm(device, C::IN_DPDK, coordinates(generator.as_ref()));
             made.inspect_err(|error| {
                 tracing::debug!(
                     curve = C::NAME,
@@ -89,11 +88,11 @@ fn stage_products<C: Curve>(
     else {
         return Err(Unstaged::Invalid(op));
     };
-    let makes_key = makes_key(op.kind());
-    if has_peer(op.kind()) && !curve::is_point::<C>(peer) {
+    let (makes_key, has_peer) = (makes_key(op.kind()), has_peer(op.kind()));
+    if has_peer && !curve::is_point::<C>(peer) {
         return Err(Unstaged::Invalid(op));
     }
-    let points = match (makes_key, has_peer(op.kind())) {
+    let points = match (makes_key, has_peer) {
         (true, false) => (Point::Generator, None),
         (true, true) => (Point::Generator, Some(Point::At(coordinates(peer)))),
         (false, _) => (Point::At(coordinates(peer)), None),

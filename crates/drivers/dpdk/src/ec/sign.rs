@@ -42,6 +42,9 @@ impl Signer {
         op: Box<Op>,
         number: u32,
     ) -> Result<(), Box<Op>> {
+        if !raw.has_room() {
+            return Err(op); // before a nonce is made
+        }
         match (self, op.key().map(|key| &**key)) {
             (Self::P256(signer), Some(Key::EcP256(key))) => {
                 let inputs = signer.inputs(key, op.input());

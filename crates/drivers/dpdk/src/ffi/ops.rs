@@ -221,6 +221,11 @@ impl RawQueuePair {
         self.pair.staged()
     }
 
+    /// Whether an op can be staged, of one object at least.
+    pub(crate) fn has_room(&self) -> bool {
+        self.pair.idle() > 0
+    }
+
     /// What each object that waits to be submitted costs a device: its op's kind, or `None` for the
     /// second half of an op.
     pub(crate) fn staged_kinds(&self) -> impl Iterator<Item = Option<OpKind>> {
