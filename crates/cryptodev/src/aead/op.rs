@@ -13,6 +13,7 @@ pub const MAX_AAD: usize = 64;
 
 /// Which way an op goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Direction {
     /// Plaintext becomes ciphertext, and the tag is written behind it.
     Seal,
@@ -229,6 +230,18 @@ impl Op {
     #[inline]
     pub fn aad(&self) -> &[u8] {
         &self.extra.aad[..usize::from(self.aad_len)]
+    }
+
+    /// Where the associated data lies, and whatever is behind it: at the same address as long as the op.
+    #[inline]
+    pub fn aad_place(&self) -> &[u8; MAX_AAD] {
+        &self.extra.aad
+    }
+
+    /// Direction and length of the associated data as one number: what a device's session depends on besides the key.
+    #[inline]
+    pub fn variant(&self) -> u16 {
+        u16::from_ne_bytes([self.direction as u8, self.aad_len]) // side by side: one load
     }
 
     /// Where in the buffer the data is.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::aead::{Direction, Key, Op};
+use spinlane_cryptodev::aead::{Key, Op};
 
 use crate::ffi::{AeadSession, AeadSessionPool, DeviceId, Running};
 use crate::table::{Leave, NoSession, Purpose, Table};
@@ -31,7 +31,7 @@ impl Sessions {
     /// one already.
     #[inline]
     pub(crate) fn take(&mut self, key: &Arc<Key>, op: &Op) -> Option<(u32, &AeadSession)> {
-        self.table.take(Purpose::new(key, variant(op)))
+        self.table.take(Purpose::new(key, op.variant()))
     }
 
     /// [`Sessions::take`], or else a new one; `None` if the device does not take the key, or every session
@@ -44,7 +44,7 @@ impl Sessions {
             pool,
         } = self;
         let make = || pool.session(*device, key, op.direction(), op.aad().len());
-        let taken = table.take_or_make(key, variant(op), make);
+        let taken = table.take_or_make(key, op.variant(), make);
         taken
             .inspect_err(|error| {
                 if let NoSession::Refused(error) = *error {
@@ -79,14 +79,4 @@ impl Sessions {
     pub(crate) fn in_use(&self) -> u32 {
         self.pool.in_use()
     }
-}
-
-/// What a session depends on besides the key.
-#[inline]
-fn variant(op: &Op) -> u16 {
-    let direction = match op.direction() {
-        Direction::Seal => 0,
-        Direction::Open => 1 << 8,
-    };
-    direction | op.aad().len() as u16
 }

@@ -105,8 +105,7 @@ impl RawAead {
         number: u32,
         buffer_iova: Option<u64>,
     ) -> Result<(), Box<aead::Op>> {
-        let range = op.data_range(); // which does not end before it starts
-        let end = range.end + aead::TAG_LEN;
+        let end = op.data_range().end + aead::TAG_LEN;
         let buffer = op.buffer_mut();
         if end > buffer.len() {
             return Err(op);
@@ -128,17 +127,18 @@ impl RawAead {
             packet.buffer_length = end as u16;
             object.status = NOT_PROCESSED;
             object.session = session.as_ptr();
-            object.start = range.start as u32;
-            object.length = (range.end - range.start) as u32;
-            object.tag = buffer.add(range.end);
-            store_nonce(&mut object.nonce, op.nonce());
             object.number = number;
             let op = Box::into_raw(op);
             object.owner = op.cast();
-            let aad = (*op).aad();
-            object.aad = aad.as_ptr().cast_mut();
+            let op = &*op;
+            let range = op.data_range(); // which does not end before it starts
+            object.tag = buffer.add(range.end);
+            object.start = range.start as u32;
+            object.length = (range.end - range.start) as u32;
+            store_nonce(&mut object.nonce, op.nonce());
+            object.aad = op.aad_place().as_ptr().cast_mut();
             if let Some(iova) = buffer_iova {
-                set_iovas(object, iova, aad);
+                set_iovas(object, iova, op.aad());
             }
         }
         Ok(())
