@@ -259,8 +259,9 @@ impl RawQueuePair {
         // SAFETY: the object was idle and its area is ours.
         let area = unsafe { &mut *area_of(lead) };
         area.op = op;
-        area.lead = lead;
-        area.twin = ptr::null_mut();
+        if !self.in_place {
+            (area.lead, area.twin) = (lead, ptr::null_mut()); // it may have been a twin
+        }
         area.tally = Tally {
             session: number,
             kind,
@@ -354,17 +355,28 @@ impl RawQueuePair {
     pub(crate) fn collect(&mut self, max: usize, mut each: impl FnMut(Back<'_>)) -> Option<usize> {
         let objects = self.pair.collect(max)?;
         let count = objects.len();
-        self.returned[..count].copy_from_slice(objects);
+        if self.in_place {
+            for &object in objects {
+                // SAFETY: back from the device, the object is ours.
+                unsafe { end(object, status_of(object) == SUCCESS, true, &mut each) };
+            }
+            self.pair.put_back_all(count);
+        } else {
+            self.returned[..count].copy_from_slice(objects);
+            self.end_parts(count, each);
+        }
+        Some(count)
+    }
+
+    /// Ends the first `count` objects that were returned, which may be parts of ops.
+    #[cold]
+    fn end_parts(&mut self, count: usize, mut each: impl FnMut(Back<'_>)) {
         for at in 0..count {
             let object = self.returned[at];
             // SAFETY: back from the device, the object is ours.
-            let lead = unsafe {
-                let success = status_of(object) == SUCCESS;
-                end(object, success, self.in_place, &mut each)
-            };
+            let lead = unsafe { end(object, status_of(object) == SUCCESS, false, &mut each) };
             self.put_back(lead);
         }
-        Some(count)
     }
 
     /// Takes all staged objects back; `each` gets the ops of which nothing is with the device.
