@@ -1,7 +1,7 @@
 //! ECDSA and ECDH on P-256 and P-384, by a device's signatures and products of points.
 //!
 //! ```text
-//!   sign      digest mod n, key, nonce ─▶ device ─▶ r, s ─▶ verified by the key's point
+//!   sign      digest e, key d, nonce k ─▶ device ─▶ r, s ─▶ s k = e + r d mod n: the signature
 //!   keygen    scalar · generator       ─▶ device ─▶ x, y ─▶ on the curve: the point
 //!   derive    scalar · peer            ─▶ device ─▶ x, y ─▶ on the curve: x
 //!   exchange  both
@@ -9,7 +9,8 @@
 //! A peer's point that is not on the curve reaches no device: one that multiplies it gives the scalar away
 //! (Biehl, Meyer, Müller 2000). A product is not computed again to compare, which would cost as much as the
 //! device spares: one that is on the curve but wrong ends the handshake at the peer, and tells nothing, since
-//! its scalar serves once.
+//! its scalar serves once. Nor is it computed again, for the same reason, that r is the nonce's: by the equation
+//! everything else is right, and no fault in the key or in what follows r comes out (Bao and others 1997).
 
 mod exchange;
 mod sign;
@@ -20,7 +21,7 @@ use spinlane_cryptodev::{Capabilities, OpKind};
 use crate::ffi::{DeviceId, Group};
 
 pub(crate) use exchange::{Multipliers, Unstaged, take_products};
-pub(crate) use sign::{Signer, take_signature};
+pub(crate) use sign::Signer;
 
 /// What a device does on curves, or may do: whether is found out by a trial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -101,6 +101,7 @@ mod device;
 mod eal;
 mod ec;
 mod ffi;
+mod modulus;
 mod queue_pair;
 mod sessions;
 mod spec;

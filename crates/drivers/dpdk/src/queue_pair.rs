@@ -363,20 +363,18 @@ fn read_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut De
 
 #[cold] // costs far more than a call
 fn check_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut DeviceStats) {
-    let is_whole = match session {
-        Some(KeySession::Crt(crt)) => {
-            back.combine(|p, q, output| crt.combine(p, q, output));
-            true
-        }
-        Some(KeySession::Ecdsa(_)) => ec::take_signature(back),
-        Some(_) => true,
+    if let Some(KeySession::Crt(crt)) = session {
+        back.combine(|p, q, output| crt.combine(p, q, output));
+    }
+    #[cfg(test)]
+    tests::corrupt(&mut back.op);
+    let is_right = match session {
+        Some(KeySession::Ecdsa(signer)) => signer.take_signature(back),
+        Some(_) => cpu::result_is_right(&back.op),
         None => ec::take_products(back),
     };
     let op = &mut *back.op;
-    #[cfg(test)]
-    tests::corrupt(op);
-    // Points are checked already.
-    if is_whole && (session.is_none() || cpu::result_is_right(op)) {
+    if is_right {
         op.status = OpStatus::Success;
     } else {
         op.buffers().1.fill(0); // a faulty result may give the key away

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Named, coordinates, write_number};
 use crate::ffi::{Back, DeviceId, RawQueuePair, SessionPool, Signature, Signing, Work};
+use crate::modulus::{Limbs, Modulus, from_bytes, zero};
 
 /// A key that the device signs by.
 pub(crate) enum Signer {
@@ -17,6 +18,7 @@ pub(crate) enum Signer {
 pub(crate) struct SignerOf<C> {
     session: Signing,
     nonces: NonceMaker<C>,
+    order: Modulus,
 }
 
 impl Signer {
@@ -57,6 +59,26 @@ impl Signer {
             _ => Err(op), // the session was found by the key
         }
     }
+
+    /// Writes r and s to the op, which has this key. Whether they are a signature by its nonce.
+    pub(crate) fn take_signature(&self, back: &mut Back<'_>) -> bool {
+        let half = back.op.kind().output_len() / 2;
+        let mut signature = Zeroizing::new([0; 96]);
+        let signature = &mut signature[..2 * half];
+        let (r, s) = signature.split_at_mut(half);
+        let fit = [&mut *r, &mut *s]
+            .into_iter()
+            .zip(back.signature())
+            .fold(true, |fit, (to, from)| fit & write_number(from, to));
+        let inputs = back.signed(half);
+        let is_right = match (self, back.op.key().map(|key| &**key)) {
+            (Self::P256(signer), Some(Key::EcP256(key))) => signer.is_right(key, inputs, r, s),
+            (Self::P384(signer), Some(Key::EcP384(key))) => signer.is_right(key, inputs, r, s),
+            _ => false,
+        };
+        back.op.buffers().1.copy_from_slice(signature);
+        fit && is_right
+    }
 }
 
 impl<C: Named> SignerOf<C> {
@@ -68,6 +90,7 @@ impl<C: Named> SignerOf<C> {
         Ok(Self {
             session: pool.ecdsa(device, C::IN_DPDK, secret.as_ref(), public)?,
             nonces: NonceMaker::new(),
+            order: Modulus::new(C::ORDER.as_ref()),
         })
     }
 
@@ -100,18 +123,22 @@ impl<C: Named> SignerOf<C> {
         });
         raw.stage(op, number, &work)
     }
-}
 
-/// Writes r and s to the op. Whether each is no longer than it may be; not whether they are right.
-pub(crate) fn take_signature(back: &mut Back<'_>) -> bool {
-    let half = back.op.kind().output_len() / 2;
-    let mut signature = Zeroizing::new([0; 96]);
-    let signature = &mut signature[..2 * half];
-    let (r, s) = signature.split_at_mut(half);
-    let fit = [r, s]
-        .into_iter()
-        .zip(back.signature())
-        .fold(true, |fit, (to, from)| fit & write_number(from, to));
-    back.op.buffers().1.copy_from_slice(signature);
-    fit
+    /// Whether s k = e + r d modulo the order n, and r and s are in 1..n, of what [`Self::inputs`] made.
+    fn is_right(&self, key: &EcKey<C>, [digest, nonce]: [&[u8]; 2], r: &[u8], s: &[u8]) -> bool {
+        let n = &self.order;
+        let [r, s, e, k] = [r, s, digest, nonce].map(from_bytes);
+        let (mut d, mut one) = (zero(), zero());
+        d[..n.len].copy_from_slice(key.scalar_limbs().as_ref());
+        one[0] = 1;
+        // Each product is divided by R, and so is e.
+        let left = n.multiply(&s, &k);
+        let right = n.add(&n.multiply(&r, &d), &n.multiply(&e, &one));
+        let differ = |a: &Limbs, b: &Limbs| {
+            let bits = a.iter().zip(b.iter()).fold(0, |any, (a, b)| any | (a ^ b));
+            bits != 0
+        };
+        let in_range = |number| differ(number, &zero()) && !differ(number, &n.reduce_once(number));
+        !differ(&left, &right) && in_range(&r) && in_range(&s)
+    }
 }

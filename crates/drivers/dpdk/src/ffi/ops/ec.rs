@@ -64,6 +64,14 @@ impl Back<'_> {
         area.results_of(written)
     }
 
+    /// Digest and nonce of a [`Signature`], of `len` bytes each: at most [`LINE`].
+    pub(crate) fn signed(&self, len: usize) -> [&[u8]; 2] {
+        // SAFETY: as for `signature`; a device only reads what it is given.
+        let area = unsafe { &*area_of(self.lead) };
+        let (lines, _) = area.input.as_chunks::<LINE>();
+        [0, 1].map(|index| &lines[index][..len.min(LINE)])
+    }
+
     /// The coordinates of the first of [`Products`], or of the `second`, likewise. Zero, if there was none.
     pub(crate) fn product(&self, second: bool) -> [&[u8]; 2] {
         // SAFETY: all of the op is back.
