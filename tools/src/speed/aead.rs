@@ -146,7 +146,7 @@ impl Sealing {
             queue_pair.capacity()
         );
         let ops = (0..burst).map(|_| Ok(Op::new(queue_pair.buffer(size + TAG_LEN)?)));
-        Timed::new(Self {
+        let mut sealing = Self {
             ops: ops.collect::<Result<_>>()?,
             queue_pair,
             device: device.name().to_owned(),
@@ -154,7 +154,9 @@ impl Sealing {
             size,
             burst,
             nonces: Nonces::default(),
-        })
+        };
+        sealing.prepare(Status::Error)?; // as new ops are
+        Timed::new(sealing)
     }
 
     /// Name of the device.
@@ -172,32 +174,13 @@ impl Sealing {
         self.size
     }
 
-    #[cold]
-    fn failed(&self, status: Status) -> Result<()> {
-        bail!(
-            "device {} failed {}: {status:?}",
-            self.device,
-            self.algorithm()
-        )
-    }
-
-    /// What the queue pair counted.
-    pub fn stats(&self) -> DeviceStats {
-        self.queue_pair.stats()
-    }
-}
-
-impl Work for Sealing {
-    const ONE_BY_ONE: bool = false;
-
-    fn burst(&self) -> usize {
-        self.burst
-    }
-
-    /// Prepares and enqueues a burst and polls until it is back.
-    #[inline]
-    fn run_burst(&mut self) -> Result<()> {
+    /// Prepares all ops, which are to have that status.
+    #[inline(always)]
+    fn prepare(&mut self, status: Status) -> Result<()> {
         for op in &mut self.ops {
+            if op.status != status {
+                return failed(&self.device, op);
+            }
             let request = Request {
                 direction: Direction::Seal,
                 key: &self.key,
@@ -207,6 +190,30 @@ impl Work for Sealing {
             };
             op.prepare(Token(self.nonces.0), &request)?;
         }
+        Ok(())
+    }
+
+    /// What the queue pair counted.
+    pub fn stats(&self) -> DeviceStats {
+        self.queue_pair.stats()
+    }
+}
+
+#[cold]
+fn failed(device: &str, op: &Op) -> Result<()> {
+    bail!("device {device} failed {op:?}")
+}
+
+impl Work for Sealing {
+    const ONE_BY_ONE: bool = false;
+
+    fn burst(&self) -> usize {
+        self.burst
+    }
+
+    /// Enqueues a burst and polls until it is back, then prepares the next one.
+    #[inline(always)] // a call costs as much as an op's share
+    fn run_burst(&mut self) -> Result<()> {
         self.queue_pair.enqueue_burst(&mut self.ops); // takes all: there is room
         let mut empty_polls = 0;
         while self.ops.len() < self.burst {
@@ -216,10 +223,7 @@ impl Work for Sealing {
                 bail!("device {} never gives ops back", self.device);
             }
         }
-        match self.ops.iter().find(|op| op.status != Status::Success) {
-            Some(bad) => self.failed(bad.status),
-            None => Ok(()),
-        }
+        self.prepare(Status::Success)
     }
 }
 
