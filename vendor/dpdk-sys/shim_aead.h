@@ -56,7 +56,6 @@ struct shim_aead_object {
     /* Ours. */
     void* owner;
     uint8_t nonce[16];
-    uint32_t number;
     struct shim_packet packet;
     uint8_t aad_copy[SHIM_AEAD_MAX_AAD];
 };

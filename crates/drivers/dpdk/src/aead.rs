@@ -128,10 +128,9 @@ impl AeadQueuePair {
     fn stage(&mut self, op: Box<Op>) {
         if op.status == Status::NotProcessed
             && let Some(key) = op.key()
-            && let Some((number, session)) = self.sessions.take(key, &op)
+            && let Some(session) = self.sessions.find(key, &op)
         {
-            if let Err(op) = self.raw.stage(op, session, number, None) {
-                self.sessions.give_back(number);
+            if let Err(op) = self.raw.stage(op, session, None) {
                 self.finished.push(op);
             }
             return;
@@ -153,15 +152,14 @@ impl AeadQueuePair {
         }
         let has = |key: &&Arc<Key>| self.abilities.has(key.algorithm(), op.aad().len());
         let session = match op.key().filter(has) {
-            Some(key) => self.sessions.take_or_make(key, &op),
+            Some(key) => self.sessions.find_or_make(key, &op, &self.raw),
             None => None,
         };
-        let Some((number, session)) = session else {
+        let Some(session) = session else {
             self.counts.not_served += 1;
             return self.finished.push(op);
         };
-        if let Err(op) = self.raw.stage(op, session, number, iova) {
-            self.sessions.give_back(number);
+        if let Err(op) = self.raw.stage(op, session, iova) {
             self.finished.push(op);
         }
     }
@@ -182,9 +180,8 @@ impl AeadQueuePair {
                     return;
                 }
                 Handover::Accepted(taken) => max -= taken,
-                Handover::Rejected(taken, op, number) => {
+                Handover::Rejected(taken, op) => {
                     self.counts.rejected += 1;
-                    self.sessions.give_back(number);
                     self.finished.push(op);
                     max -= taken;
                 }
@@ -227,16 +224,8 @@ impl AeadQueuePair {
 
     /// What is staged goes back as it came.
     fn unstage(&mut self) {
-        let Self {
-            raw,
-            finished,
-            sessions,
-            ..
-        } = self;
-        raw.unstage(|op, session| {
-            sessions.give_back(session);
-            finished.push(op);
-        });
+        let Self { raw, finished, .. } = self;
+        raw.unstage(|op| finished.push(op));
     }
 
     /// Has a driver that computes here do all that is staged, if it has time for that in one call; returns how many
@@ -248,8 +237,7 @@ impl AeadQueuePair {
         if !here || count == 0 || count > max || !self.is_affordable(count) {
             return 0;
         }
-        let Self { raw, sessions, .. } = self;
-        raw.compute(done, |number| sessions.give_back(number))
+        self.raw.compute(done)
     }
 
     /// Hands ops to the device and takes back what it has finished, at most `max` to the back of `done`; returns how
@@ -269,8 +257,7 @@ impl AeadQueuePair {
 
     /// Takes back what the device has finished, at most `max` ops, to the back of `done`; returns how many.
     fn collect(&mut self, done: &mut Burst, max: usize) -> usize {
-        let Self { raw, sessions, .. } = self;
-        let collected = raw.collect(done, max, |number| sessions.give_back(number));
+        let collected = self.raw.collect(done, max);
         if collected.is_none() {
             self.found_stopped();
         }

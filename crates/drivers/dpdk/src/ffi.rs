@@ -17,7 +17,7 @@ mod session;
 
 pub use adopt::HandedOver;
 pub(crate) use aead::{
-    AeadSession, AeadSessionPool, DmaMemory, Handover, RawAead, take_all, takes,
+    AeadSession, AeadSessionPool, DmaMemory, Handover, RawAead, SessionHandle, take_all, takes,
 };
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
 #[cfg(test)]

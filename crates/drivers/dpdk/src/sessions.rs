@@ -27,10 +27,24 @@ pub(crate) enum KeySession {
     Null(crate::ffi::NullSession),
 }
 
+/// A session and its ops in flight.
+struct Counted {
+    session: KeySession,
+    in_flight: u32,
+}
+
+impl Counted {
+    #[inline]
+    fn take(&mut self) -> &KeySession {
+        self.in_flight += 1;
+        &self.session
+    }
+}
+
 pub(crate) struct Sessions {
     maker: Maker,
     /// Dropped before the pool.
-    table: Table<Key, KeySession>,
+    table: Table<Key, Counted>,
     /// For ops without key. Likewise.
     multipliers: Multipliers,
     pool: SessionPool,
@@ -67,7 +81,8 @@ impl Sessions {
     /// The session of `key` for one more op, and its number, if there is one already.
     #[inline]
     pub(crate) fn take(&mut self, key: &Arc<Key>) -> Option<(u32, &KeySession)> {
-        self.table.take(Purpose::new(key, 0))
+        let (number, counted) = self.table.find(Purpose::new(key, 0))?;
+        Some((number, counted.take()))
     }
 
     /// [`Sessions::take`], or else a new one.
@@ -78,8 +93,15 @@ impl Sessions {
         let Self {
             maker, table, pool, ..
         } = self;
-        let taken = table.take_or_make(key, 0, || maker.make(pool, key));
-        taken.inspect_err(|error| {
+        let is_busy = |counted: &Counted| counted.in_flight > 0;
+        let make = || {
+            Ok(Counted {
+                session: maker.make(pool, key)?,
+                in_flight: 0,
+            })
+        };
+        let found = table.find_or_make(key, 0, is_busy, make);
+        let found = found.inspect_err(|error| {
             if let NoSession::Refused(error) = *error {
                 tracing::warn!(
                     key = key.name(),
@@ -87,13 +109,16 @@ impl Sessions {
                     crate::ffi::error_text(error)
                 );
             }
-        })
+        });
+        found.map(|(number, counted)| (number, counted.take()))
     }
 
     /// An op is back from the device, with this session.
     #[inline]
     pub(crate) fn give_back(&mut self, number: u32) -> Option<&KeySession> {
-        self.table.give_back(number)
+        let counted = self.table.get_mut(number)?;
+        counted.in_flight -= 1;
+        Some(&counted.session)
     }
 
     /// Keeps every session for ever: a device has kept ops with them.

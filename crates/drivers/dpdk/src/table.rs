@@ -49,14 +49,13 @@ struct Entry<K, S> {
     /// Keeps the address from being another key's, but not the key.
     key: Weak<K>,
     session: S,
-    in_flight: u32,
     /// When it came to be used again after another was.
     used: u64,
 }
 
 /// Sessions `S` for keys `K`.
 pub(crate) struct Table<K, S> {
-    /// A place keeps its number while it has ops in flight.
+    /// A session stays in its place.
     entries: Vec<Option<Entry<K, S>>>,
     places: HashMap<Purpose, u32, BuildHasherDefault<PurposeHasher>>,
     /// Who was found last, and where: mostly the next one too.
@@ -81,31 +80,31 @@ impl<K, S> Table<K, S> {
         }
     }
 
-    /// The session for one more op, and its number, if there is one already.
+    /// The session for `purpose`, and its number, if there is one already.
     #[inline]
-    pub(crate) fn take(&mut self, purpose: Purpose) -> Option<(u32, &S)> {
+    pub(crate) fn find(&mut self, purpose: Purpose) -> Option<(u32, &mut S)> {
         if self.last.0 != purpose {
             self.turn_to(purpose)?;
         }
         let number = self.last.1;
         let entry = self.entries.get_mut(number as usize)?.as_mut()?;
-        entry.in_flight += 1;
-        Some((number, &entry.session))
+        Some((number, &mut entry.session))
     }
 
-    /// [`Table::take`], or else a new one, by `make`.
+    /// [`Table::find`], or else a new one, by `make`. Who has ops in flight, as `is_busy` says, stays.
     ///
     /// # Errors
     /// There is none, and none can be made.
-    pub(crate) fn take_or_make(
+    pub(crate) fn find_or_make(
         &mut self,
         key: &Arc<K>,
         variant: u16,
+        is_busy: impl Fn(&S) -> bool,
         make: impl FnOnce() -> Result<S, i32>,
-    ) -> Result<(u32, &S), NoSession> {
+    ) -> Result<(u32, &mut S), NoSession> {
         let purpose = Purpose::new(key, variant);
         if self.turn_to(purpose).is_none() {
-            let place = self.room().ok_or(NoSession::Busy)?;
+            let place = self.room(is_busy).ok_or(NoSession::Busy)?;
             let session = make().map_err(NoSession::Refused)?;
             self.created += 1;
             self.places.insert(purpose, place as u32);
@@ -113,19 +112,17 @@ impl<K, S> Table<K, S> {
                 purpose,
                 key: Arc::downgrade(key),
                 session,
-                in_flight: 0,
                 used: 0,
             });
         }
-        self.take(purpose).ok_or(NoSession::Busy)
+        self.find(purpose).ok_or(NoSession::Busy)
     }
 
-    /// An op is back from the device, with this session.
+    /// The session of that number.
     #[inline]
-    pub(crate) fn give_back(&mut self, number: u32) -> Option<&S> {
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut S> {
         let entry = self.entries.get_mut(number as usize)?.as_mut()?;
-        entry.in_flight -= 1;
-        Some(&entry.session)
+        Some(&mut entry.session)
     }
 
     /// Keeps every session for ever: a device has kept ops with them.
@@ -149,9 +146,9 @@ impl<K, S> Table<K, S> {
 
     /// A free place: one that was never used, or that of a session whose key is gone, or that of the one that
     /// was used least lately.
-    fn room(&mut self) -> Option<usize> {
+    fn room(&mut self, is_busy: impl Fn(&S) -> bool) -> Option<usize> {
         if self.leave == Leave::AtNext || self.places.len() == self.max {
-            self.let_go_of_dead();
+            self.let_go_of_dead(&is_busy);
         }
         match self.entries.iter().position(Option::is_none) {
             Some(free) => Some(free),
@@ -160,17 +157,17 @@ impl<K, S> Table<K, S> {
                 Some(self.entries.len() - 1)
             }
             None => {
-                let place = self.least_lately_used()?;
+                let place = self.least_lately_used(is_busy)?;
                 self.let_go_of(place);
                 Some(place)
             }
         }
     }
 
-    fn let_go_of_dead(&mut self) {
+    fn let_go_of_dead(&mut self, is_busy: impl Fn(&S) -> bool) {
         for place in 0..self.entries.len() {
             let is_dead =
-                |entry: &Entry<K, S>| entry.in_flight == 0 && entry.key.strong_count() == 0;
+                |entry: &Entry<K, S>| entry.key.strong_count() == 0 && !is_busy(&entry.session);
             if self.entries[place].as_ref().is_some_and(is_dead) {
                 self.let_go_of(place);
             }
@@ -186,13 +183,21 @@ impl<K, S> Table<K, S> {
         }
     }
 
-    fn least_lately_used(&self) -> Option<usize> {
-        let entries = self.entries.iter().enumerate();
-        let idle = entries.filter_map(|(place, entry)| {
-            let entry = entry.as_ref()?;
-            (entry.in_flight == 0).then_some((entry.used, place))
-        });
-        idle.min().map(|(_, place)| place)
+    /// Of those that are not busy; mostly the first that is asked.
+    fn least_lately_used(&self, is_busy: impl Fn(&S) -> bool) -> Option<usize> {
+        let mut after = None;
+        loop {
+            let entries = self.entries.iter().enumerate();
+            let later = entries.filter_map(|(place, entry)| {
+                let entry = entry.as_ref()?;
+                (Some(entry.used) > after).then_some((entry.used, place, entry))
+            });
+            let (used, place, entry) = later.min_by_key(|(used, ..)| *used)?;
+            if !is_busy(&entry.session) {
+                return Some(place);
+            }
+            after = Some(used);
+        }
     }
 }
 
@@ -235,15 +240,20 @@ mod tests {
         Table::new(3, leave)
     }
 
-    /// One op with the session for `key`, made if need be, there and back; whether it was made.
-    fn use_once(table: &mut Table<u8, u8>, key: &Arc<u8>) -> bool {
+    /// Looks for the session for `key`, while those in `busy` have ops in flight; whether it was made.
+    fn use_beside(table: &mut Table<u8, u8>, key: &Arc<u8>, busy: &[u8]) -> bool {
         let before = table.created();
+        let is_busy = |session: &u8| busy.contains(session);
         let (number, session) = table
-            .take_or_make(key, 0, || Ok(**key))
+            .find_or_make(key, 0, is_busy, || Ok(**key))
             .expect("there is room");
         assert_eq!(*session, **key);
-        table.give_back(number);
+        assert_eq!(table.get_mut(number).copied(), Some(**key));
         table.created() > before
+    }
+
+    fn use_once(table: &mut Table<u8, u8>, key: &Arc<u8>) -> bool {
+        use_beside(table, key, &[])
     }
 
     #[test]
@@ -262,16 +272,25 @@ mod tests {
     fn one_with_an_op_in_flight_stays() {
         let mut table = table(Leave::ForRoom);
         let keys: Vec<_> = (0..4).map(Arc::new).collect();
-        let numbers: Vec<_> = keys[..3]
-            .iter()
-            .map(|key| table.take_or_make(key, 0, || Ok(**key)).expect("room").0)
-            .collect();
-        let refused = table.take_or_make(&keys[3], 0, || panic!("there is no room"));
+        for key in &keys[..3] {
+            assert!(use_once(&mut table, key));
+        }
+        let refused = table.find_or_make(&keys[3], 0, |_| true, || panic!("there is no room"));
         assert_eq!(refused.err(), Some(NoSession::Busy));
-        table.give_back(numbers[1]);
-        assert!(use_once(&mut table, &keys[3]));
-        assert_eq!(table.give_back(numbers[0]), Some(&0));
-        assert!(table.take(Purpose::new(&keys[1], 0)).is_none());
+        // The first two are busy, the third leaves.
+        assert!(use_beside(&mut table, &keys[3], &[0, 1]));
+        assert!(table.find(Purpose::new(&keys[2], 0)).is_none());
+        assert!(!use_once(&mut table, &keys[0]));
+    }
+
+    #[test]
+    fn one_with_an_op_in_flight_whose_key_is_gone_stays() {
+        let mut table = table(Leave::AtNext);
+        use_once(&mut table, &Arc::new(8));
+        use_beside(&mut table, &Arc::new(9), &[8]);
+        assert_eq!(table.entries.iter().flatten().count(), 2);
+        use_once(&mut table, &Arc::new(10));
+        assert_eq!(table.entries.iter().flatten().count(), 1);
     }
 
     #[test]
@@ -294,15 +313,14 @@ mod tests {
         let mut table = table(Leave::ForRoom);
         let key = Arc::new(1);
         for _ in 0..5 {
-            let refused = table.take_or_make(&key, 9, || Err(95));
+            let refused = table.find_or_make(&key, 9, |_| false, || Err(95));
             assert_eq!(refused.err(), Some(NoSession::Refused(95)));
         }
         for variant in [0, 1, 2, 1, 0] {
-            let (number, session) = table
-                .take_or_make(&key, variant, || Ok(variant as u8))
+            let (_, session) = table
+                .find_or_make(&key, variant, |_| false, || Ok(variant as u8))
                 .expect("room");
             assert_eq!(*session, variant as u8);
-            table.give_back(number);
         }
         assert_eq!(table.created(), 3);
     }

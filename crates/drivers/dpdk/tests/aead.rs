@@ -218,6 +218,20 @@ fn a_session_per_key_direction_and_aad_length_ends_after_the_key() {
 }
 
 #[test]
+fn a_session_with_an_op_in_flight_makes_no_room_for_another() {
+    let device = open("crypto_aesni_gcm,descriptors=2048");
+    let mut queue_pair = queue_pair(&device, 1100);
+    let keys: Vec<_> = (0..1100)
+        .map(|byte| key(Algorithm::Aes128Gcm, byte as u8))
+        .collect();
+    let ops = (0..).zip(&keys).map(|(token, key)| seal(token, key));
+    let done = run(&mut *queue_pair, ops.collect());
+    let undone = done.iter().filter(|op| op.status == Status::NotProcessed);
+    assert_eq!(undone.count(), 1100 - 1024);
+    assert_eq!(done.iter().filter(|op| is_sealed(op)).count(), 1024);
+}
+
+#[test]
 fn a_stopped_device_gives_back_what_it_has_not_begun() {
     let device = open("crypto_aesni_mb");
     let mut queue_pair = queue_pair(&device, 64);

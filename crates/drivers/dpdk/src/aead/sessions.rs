@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use spinlane_cryptodev::aead::{Key, Op};
 
-use crate::ffi::{AeadSession, AeadSessionPool, DeviceId, Running};
+use crate::ffi::{AeadSession, AeadSessionPool, DeviceId, RawAead, Running, SessionHandle};
 use crate::table::{Leave, NoSession, Purpose, Table};
 
 /// Sessions that a queue pair has at a time. One more, and the one that was idle longest is let go.
@@ -27,25 +27,31 @@ impl Sessions {
         })
     }
 
-    /// The session for `op`, whose key is `key` and which is then in flight, and its number, if there is
-    /// one already.
+    /// The session for `op`, whose key is `key`, if there is one already.
     #[inline]
-    pub(crate) fn take(&mut self, key: &Arc<Key>, op: &Op) -> Option<(u32, &AeadSession)> {
-        self.table.take(Purpose::new(key, op.variant()))
+    pub(crate) fn find(&mut self, key: &Arc<Key>, op: &Op) -> Option<SessionHandle> {
+        let (_, session) = self.table.find(Purpose::new(key, op.variant()))?;
+        Some(session.handle())
     }
 
-    /// [`Sessions::take`], or else a new one; `None` if the device does not take the key, or every session
-    /// has ops in flight.
+    /// [`Sessions::find`], or else a new one; `None` if the device does not take the key, or every session
+    /// is used by `raw`, which alone uses them.
     #[cold]
-    pub(crate) fn take_or_make(&mut self, key: &Arc<Key>, op: &Op) -> Option<(u32, &AeadSession)> {
+    pub(crate) fn find_or_make(
+        &mut self,
+        key: &Arc<Key>,
+        op: &Op,
+        raw: &RawAead,
+    ) -> Option<SessionHandle> {
         let Self {
             device,
             table,
             pool,
         } = self;
         let make = || pool.session(*device, key, op.direction(), op.aad().len());
-        let taken = table.take_or_make(key, op.variant(), make);
-        taken
+        let is_busy = |session: &AeadSession| raw.uses(session.handle());
+        let found = table.find_or_make(key, op.variant(), is_busy, make);
+        let (_, session) = found
             .inspect_err(|error| {
                 if let NoSession::Refused(error) = *error {
                     tracing::warn!(
@@ -55,13 +61,8 @@ impl Sessions {
                     );
                 }
             })
-            .ok()
-    }
-
-    /// An op with this session is back from the device.
-    #[inline]
-    pub(crate) fn give_back(&mut self, number: u32) {
-        self.table.give_back(number);
+            .ok()?;
+        Some(session.handle())
     }
 
     /// Keeps every session for ever: a device has kept ops with them.

@@ -13,7 +13,7 @@ mod memory;
 mod session;
 
 pub(crate) use memory::DmaMemory;
-pub(crate) use session::{AeadSession, AeadSessionPool, takes};
+pub(crate) use session::{AeadSession, AeadSessionPool, SessionHandle, takes};
 
 use std::ptr;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use super::{QueuePairs, Running};
 pub(crate) enum Handover {
     /// It took so many, which may be all.
     Accepted(usize),
-    /// It took so many, and never will the next one, which is this, with its session.
-    Rejected(usize, Box<aead::Op>, u32),
+    /// It took so many, and never will the next one, which is this.
+    Rejected(usize, Box<aead::Op>),
     /// It is stopped or gone.
     Stopped,
 }
@@ -91,7 +91,28 @@ impl RawAead {
         Some(unsafe { (*object_of(next)).length } as usize)
     }
 
-    /// Stages `op`, which is prepared, for `session`, called `number`, which must live until the op is
+    /// Whether an op that is staged or with the device has `session`.
+    pub(crate) fn uses(&self, session: SessionHandle) -> bool {
+        let has = |object: *mut sys::rte_crypto_op| {
+            // SAFETY: one of ours; of what is read a device changes nothing.
+            let (owner, of) = unsafe {
+                let object = object_of(object);
+                ((*object).owner, (*object).session)
+            };
+            !owner.is_null() && of == session.as_ptr()
+        };
+        // A driver that computes here has none now: then those that are staged tell.
+        match self.pair.with_device() {
+            0 => self.pair.all_staged().any(has),
+            _ => self
+                .pair
+                .objects()
+                .iter()
+                .any(|object| has(object.as_ptr())),
+        }
+    }
+
+    /// Stages `op`, which is prepared, for `session`, which must live until the op is
     /// back and is for the op's direction and length of associated data. A card finds the op's buffer at
     /// `buffer_iova`; a driver that computes here needs none.
     ///
@@ -101,8 +122,7 @@ impl RawAead {
     pub(crate) fn stage(
         &mut self,
         mut op: Box<aead::Op>,
-        session: &AeadSession,
-        number: u32,
+        session: SessionHandle,
         buffer_iova: Option<u64>,
     ) -> Result<(), Box<aead::Op>> {
         let end = op.data_range().end + aead::TAG_LEN;
@@ -127,7 +147,6 @@ impl RawAead {
             packet.buffer_length = end as u16;
             object.status = NOT_PROCESSED;
             object.session = session.as_ptr();
-            object.number = number;
             let op = Box::into_raw(op);
             object.owner = op.cast();
             let op = &*op;
@@ -152,8 +171,8 @@ impl RawAead {
             Handed::Rejected(count, object) => {
                 self.pair.put_back(object);
                 // SAFETY: not taken, the object is ours.
-                let (op, number) = unsafe { release(object) };
-                Handover::Rejected(count, op, number)
+                let op = unsafe { release(object) };
+                Handover::Rejected(count, op)
             }
             Handed::Stopped => Handover::Stopped,
         }
@@ -162,38 +181,32 @@ impl RawAead {
     /// [`submit`](Self::submit) of all that is staged, one burst at most, and [`collect`](Self::collect), for a
     /// driver that computes here; returns how many ops it has finished at once, which are all, mostly.
     #[inline]
-    pub(crate) fn compute(&mut self, done: &mut aead::Burst, each: impl FnMut(u32)) -> usize {
+    pub(crate) fn compute(&mut self, done: &mut aead::Burst) -> usize {
         let objects = self.pair.compute();
         let count = objects.len();
         // SAFETY: the device has given them back.
-        unsafe { finish(objects, done, &mut self.failed, each) };
+        unsafe { finish(objects, done, &mut self.failed) };
         self.pair.put_back_all(count);
         count
     }
 
-    /// Takes at most `max` ops back, one burst at most, to the back of `done`; `each` gets their sessions.
-    /// Returns how many, `None` if the device is stopped.
-    pub(crate) fn collect(
-        &mut self,
-        done: &mut aead::Burst,
-        max: usize,
-        each: impl FnMut(u32),
-    ) -> Option<usize> {
+    /// Takes at most `max` ops back, one burst at most, to the back of `done`; returns how many, `None` if the
+    /// device is stopped.
+    pub(crate) fn collect(&mut self, done: &mut aead::Burst, max: usize) -> Option<usize> {
         let objects = self.pair.collect(max)?;
         let count = objects.len();
         // SAFETY: the device has given them back.
-        unsafe { finish(objects, done, &mut self.failed, each) };
+        unsafe { finish(objects, done, &mut self.failed) };
         self.pair.put_back_all(count);
         Some(count)
     }
 
-    /// Takes all staged ops back; `each` gets them and their sessions.
-    pub(crate) fn unstage(&mut self, mut each: impl FnMut(Box<aead::Op>, u32)) {
+    /// Takes all staged ops back; `each` gets them.
+    pub(crate) fn unstage(&mut self, mut each: impl FnMut(Box<aead::Op>)) {
         while let Some(object) = self.pair.unstage() {
             self.pair.put_back(object);
             // SAFETY: a staged object is ours.
-            let (op, number) = unsafe { release(object) };
-            each(op, number);
+            each(unsafe { release(object) });
         }
     }
 }
@@ -231,35 +244,29 @@ fn set_iovas(object: &mut sys::shim_aead_object, iova: u64, aad: &[u8]) {
     object.aad_iova = object.iova + std::mem::offset_of!(sys::shim_aead_object, aad_copy) as u64;
 }
 
-/// The op that `object` stands for, and its session.
+/// The op that `object` stood for.
 ///
 /// # Safety
 /// The object is ours again after [`RawAead::stage`]; once.
 #[inline]
-unsafe fn release(object: *mut sys::rte_crypto_op) -> (Box<aead::Op>, u32) {
+unsafe fn release(object: *mut sys::rte_crypto_op) -> Box<aead::Op> {
     // SAFETY: `stage` put there what it had from a box, and no device touches it.
     unsafe {
         let object = object_of(object);
-        (Box::from_raw((*object).owner.cast()), (*object).number)
+        Box::from_raw(std::mem::replace(&mut (*object).owner, ptr::null_mut()).cast())
     }
 }
 
 /// Adds the ops that `objects` stand for to `done`, with the status that the device has given them, and to `failed`
-/// those with a bad one; `each` gets their sessions.
+/// those with a bad one.
 ///
 /// # Safety
 /// As for [`release`].
 #[inline]
-unsafe fn finish(
-    objects: &[*mut sys::rte_crypto_op],
-    done: &mut aead::Burst,
-    failed: &mut u64,
-    mut each: impl FnMut(u32),
-) {
+unsafe fn finish(objects: &[*mut sys::rte_crypto_op], done: &mut aead::Burst, failed: &mut u64) {
     done.extend(objects.iter().map(|&object| {
         // SAFETY: the caller's promise.
-        let (status, (mut op, number)) = unsafe { (status_of(object), release(object)) };
-        each(number);
+        let (status, mut op) = unsafe { (status_of(object), release(object)) };
         if status == SUCCESS {
             op.status = aead::Status::Success;
         } else {

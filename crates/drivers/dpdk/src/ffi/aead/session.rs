@@ -115,9 +115,21 @@ pub(crate) struct AeadSession {
     device: DeviceId,
 }
 
+/// An [`AeadSession`], as long as that lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionHandle(NonNull<c_void>);
+
 impl AeadSession {
-    pub(super) fn as_ptr(&self) -> *mut c_void {
-        self.session.as_ptr()
+    #[inline]
+    pub(crate) fn handle(&self) -> SessionHandle {
+        SessionHandle(self.session)
+    }
+}
+
+impl SessionHandle {
+    #[inline]
+    pub(super) fn as_ptr(self) -> *mut c_void {
+        self.0.as_ptr()
     }
 }
 
