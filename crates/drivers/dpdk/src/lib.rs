@@ -28,17 +28,16 @@
 //!   one crashes. A key's sessions end some time after the key: when room is needed or another key comes.
 //! - No RSA result leaves unless its public power is the block it was made from. One that
 //!   fails is an error of the device (counted in `faults_caught`), and its bytes are wiped.
-//! - No ECDSA signature leaves unless the key's public point verifies it, and no product of a point unless it is on
-//!   the curve; what fails ends likewise. A product that is on the curve is not computed again: a wrong one ends the
-//!   handshake at the peer, and tells nothing of a scalar that serves once.
+//! - No ECDSA signature leaves unless s k = e + r d modulo the order, for its nonce k, digest e and key d, and no
+//!   product of a point unless it is on the curve; what fails ends likewise. What that leaves open, an r of another
+//!   nonce and another point of the curve, is not computed again: it ends the handshake at the peer.
 //! - A peer's point that is not on the curve, or a scalar out of range, reaches no device: `OpStatus::Invalid`.
 //! - ECDSA nonces are the driver's, hedged ([`spinlane_cryptodev::nonce`]), whatever a device could draw itself.
 //! - Padding is never the device's: cards have no other than none.
 //! - EAL is initialised once per process, and outlives every device, which outlive their queue pairs.
 //! - What a device has kept for ever stays in memory for ever, as do the sessions and the queue pair it is in.
 //! - After the first op of a key a burst allocates nothing, except what C does (`crypto_openssl` allocates numbers
-//!   per op, aws-lc numbers and points where it checks results on curves), and two short operands where RSA takes two
-//!   exponentiations.
+//!   per op, aws-lc points where it checks them), and two short operands where RSA takes two exponentiations.
 //! - Unsafe code lives in `ffi`, the one module that speaks C, and nowhere else.
 //!
 //! # Which ops
@@ -58,18 +57,21 @@
 //! ESP. A session is for a key, a direction and a length of associated data; a queue pair keeps 1024.
 //!
 //! # What it costs
-//! Above DPDK's own bursts, on `crypto_null`: 14, 7 and 6.5 ns per op at bursts of 1, 8 and 32
+//! Above DPDK's own bursts, on `crypto_null`: 16, 6.2 and 5.6 ns per op at bursts of 1, 8 and 32
 //! (`benches/overhead.rs`).
 //!
-//! On curves, at the core that polls (Zen 5): 0.3 µs to check a product, where computing an exchange takes 39 µs on
-//! P-256 and 148 on P-384; but 37 and 150 µs to verify a signature, where signing takes 12 and 64. So a card saves a
-//! core time by key exchanges, and none by ECDSA.
+//! Bulk data, on `crypto_aesni_gcm` with AES-128-GCM, nanoseconds per record at bursts of 1, 8 and 32, and what
+//! `dpdk-test-crypto-perf` took, which looks at no result and has one nonce for all
+//! (`tools/compare_dpdk_perf.sh crypto_aesni_gcm aes-128-gcm 1 12`):
 //!
-//! Bulk data more than it should: on `crypto_aesni_gcm` with AES-128-GCM, nanoseconds per record of 64 bytes at
-//! bursts of 1, 8 and 32 were 77, 50 and 46, against 62, 44 and 40 of `dpdk-test-crypto-perf`; of 1 KiB 115, 89
-//! and 88 against 103, 85 and 81; at 16 KiB they are alike (`tools/compare_dpdk_perf.sh crypto_aesni_gcm
-//! aes-128-gcm 1 12`). Two thirds of it are in ipsec-mb itself, and fewer instructions around it changed nothing
-//! that could be measured.
+//! | bytes | here | there |
+//! |---|---|---|
+//! | 64 | 63, 45, 43 | 59, 42, 39 |
+//! | 1024 | 101, 85, 84 | 95, 80, 80 |
+//! | 16384 | 742, 728, 729 | 732, 720, 725 |
+//!
+//! On curves, at the core that polls (Zen 5): 0.4 to 0.5 µs to check a signature, where computing one takes 12 µs on
+//! P-256 and 64 on P-384; 0.3 µs to check a product, where computing an exchange takes 39 and 148.
 //!
 //! # In an application of DPDK's
 //! `Eal::adopt` and `HandedOver` take what is there already: see `examples/pipeline.rs`, which has
