@@ -79,10 +79,12 @@ tsan: ## Run the ring's stress test under ThreadSanitizer (needs a nightly toolc
 ABANDON := ssl_free_on_a_paused a_wait_ctx_freed_under jobs_do_what_their_model_does abandoning_gives
 ASAN := RUSTFLAGS="-Zsanitizer=address --cfg spinlane_asan" cargo +nightly test --target $(NIGHTLY_TARGET) --target-dir target/asan
 
-asan: setup ## Run fibers, jobs and dropped connections under AddressSanitizer (needs a nightly toolchain).
+asan: setup ## Run fibers, jobs, dropped connections and DPDK under AddressSanitizer (needs a nightly toolchain).
 	$(ASAN) --tests --package spinlane-fiber
 	$(ASAN) --tests --package spinlane-job -- --skip smallest_stack $(ABANDON:%=--skip %)
 	$(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON:%=--skip %)
 	$(ASAN) --tests --package spinlane-rustls
+	$(if $(DPDK),ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-driver-dpdk $(DPDK) \
+		--lib --test aead --test curves --test device --test lcore)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-job --test model --test start_job -- $(ABANDON)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON)

@@ -203,6 +203,8 @@ struct FastPath(*const sys::rte_crypto_fp_ops);
 unsafe impl Send for FastPath {}
 
 impl QueuePairId {
+    /// The right to use queue pair `index` of `device`.
+    ///
     /// # Safety
     /// The queue pair is set up and nobody else uses it.
     pub(crate) unsafe fn new(device: DeviceId, index: u16) -> Self {
