@@ -74,7 +74,6 @@ fn run(queue: &mut dyn QueuePair, questions: &[Question<'_>]) -> Vec<Box<Op>> {
         queue.enqueue_burst(&mut ops);
         queue.dequeue_burst(&mut done, questions.len());
     }
-    let mut done: Vec<_> = done.into();
     done.sort_by_key(|op| op.token.0);
     done
 }
