@@ -1,6 +1,6 @@
 //! ECDSA, by a device's signatures.
 
-use spinlane_cryptodev::curve::{self, Array, P256, P384};
+use spinlane_cryptodev::curve::{self, Array, Curve, P256, P384};
 use spinlane_cryptodev::nonce::NonceMaker;
 use spinlane_cryptodev::{EcKey, Key, Op, random};
 use zeroize::Zeroizing;
@@ -72,8 +72,12 @@ impl Signer {
             .fold(true, |fit, (to, from)| fit & write_number(from, to));
         let inputs = back.signed(half);
         let is_right = match (self, back.op.key().map(|key| &**key)) {
-            (Self::P256(signer), Some(Key::EcP256(key))) => signer.is_right(key, inputs, r, s),
-            (Self::P384(signer), Some(Key::EcP384(key))) => signer.is_right(key, inputs, r, s),
+            (Self::P256(signer), Some(Key::EcP256(key))) => {
+                is_right(&signer.order, key, inputs, r, s)
+            }
+            (Self::P384(signer), Some(Key::EcP384(key))) => {
+                is_right(&signer.order, key, inputs, r, s)
+            }
             _ => false,
         };
         back.op.buffers().1.copy_from_slice(signature);
@@ -123,22 +127,72 @@ impl<C: Named> SignerOf<C> {
         });
         raw.stage(op, number, &work)
     }
+}
 
-    /// Whether s k = e + r d modulo the order n, and r and s are in 1..n, of what [`Self::inputs`] made.
-    fn is_right(&self, key: &EcKey<C>, [digest, nonce]: [&[u8]; 2], r: &[u8], s: &[u8]) -> bool {
-        let n = &self.order;
-        let [r, s, e, k] = [r, s, digest, nonce].map(from_bytes);
-        let (mut d, mut one) = (zero(), zero());
-        d[..n.len].copy_from_slice(key.scalar_limbs().as_ref());
-        one[0] = 1;
-        // Each product is divided by R, and so is e.
-        let left = n.multiply(&s, &k);
-        let right = n.add(&n.multiply(&r, &d), &n.multiply(&e, &one));
-        let differ = |a: &Limbs, b: &Limbs| {
-            let bits = a.iter().zip(b.iter()).fold(0, |any, (a, b)| any | (a ^ b));
-            bits != 0
+/// Whether s k = e + r d modulo the order n, for nonce k, digest e and key d, and r and s are in 1..n.
+fn is_right<C: Curve>(
+    n: &Modulus,
+    key: &EcKey<C>,
+    [digest, nonce]: [&[u8]; 2],
+    r: &[u8],
+    s: &[u8],
+) -> bool {
+    let [r, s, e, k] = [r, s, digest, nonce].map(from_bytes);
+    let (mut d, mut one) = (zero(), zero());
+    d[..n.len].copy_from_slice(key.scalar_limbs().as_ref());
+    one[0] = 1;
+    // Each product is divided by R, and so is e.
+    let left = n.multiply(&s, &k);
+    let right = n.add(&n.multiply(&r, &d), &n.multiply(&e, &one));
+    let differ = |a: &Limbs, b: &Limbs| {
+        let bits = a.iter().zip(b.iter()).fold(0, |any, (a, b)| any | (a ^ b));
+        bits != 0
+    };
+    let in_range = |number| differ(number, &zero()) && !differ(number, &n.reduce_once(number));
+    !differ(&left, &right) && in_range(&r) && in_range(&s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With key and nonce 1, s is e + r.
+    fn is_right_of<C: Curve>() {
+        let n = Modulus::new(C::ORDER.as_ref());
+        let number = |small: u8| {
+            let mut bytes = C::Scalar::ZERO;
+            bytes.as_mut()[size_of::<C::Scalar>() - 1] = small;
+            bytes
         };
-        let in_range = |number| differ(number, &zero()) && !differ(number, &n.reduce_once(number));
-        !differ(&left, &right) && in_range(&r) && in_range(&s)
+        // The orders end with a byte above 9 and below 256 - 12.
+        let order = |plus: i8| {
+            let mut bytes = C::Scalar::ZERO;
+            curve::write_bytes(C::ORDER.as_ref(), bytes.as_mut());
+            let last = &mut bytes.as_mut()[size_of::<C::Scalar>() - 1];
+            *last = last.checked_add_signed(plus).expect("no carry");
+            bytes
+        };
+        let key = EcKey::<C>::from_scalar(number(1).as_ref()).expect("in range");
+        for (e, r, s, expected) in [
+            (number(7), number(5), number(12), true),
+            (order(-5), number(7), number(2), true),
+            (number(7), number(5), number(13), false),
+            (number(7), order(5), number(12), false),
+            (number(7), number(5), order(12), false),
+            (number(7), number(0), number(7), false),
+            (order(-5), number(5), number(0), false),
+        ] {
+            let (nonce, digest) = (number(1), e.as_ref());
+            let inputs = [digest, nonce.as_ref()];
+            let right = is_right(&n, &key, inputs, r.as_ref(), s.as_ref());
+            let what = [e.as_ref(), r.as_ref(), s.as_ref()];
+            assert_eq!(right, expected, "{}: e, r, s = {what:02x?}", C::NAME);
+        }
+    }
+
+    #[test]
+    fn a_signature_satisfies_its_equation_with_numbers_in_range() {
+        is_right_of::<P256>();
+        is_right_of::<P384>();
     }
 }
