@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Named, coordinates, write_number};
 use crate::ffi::{Back, DeviceId, RawQueuePair, SessionPool, Signature, Signing, Work};
-use crate::modulus::{Limbs, Modulus, from_bytes, zero};
+use crate::modulus::{Modulus, from_bytes, zero};
 
 /// A key that the device signs by.
 pub(crate) enum Signer {
@@ -137,6 +137,10 @@ fn is_right<C: Curve>(
     r: &[u8],
     s: &[u8],
 ) -> bool {
+    let in_range = |number| curve::in_range::<C>(&curve::to_limbs(number));
+    if !in_range(r) || !in_range(s) {
+        return false;
+    }
     let [r, s, e, k] = [r, s, digest, nonce].map(from_bytes);
     let (mut d, mut one) = (zero(), zero());
     d[..n.len].copy_from_slice(key.scalar_limbs().as_ref());
@@ -144,12 +148,8 @@ fn is_right<C: Curve>(
     // Each product is divided by R, and so is e.
     let left = n.multiply(&s, &k);
     let right = n.add(&n.multiply(&r, &d), &n.multiply(&e, &one));
-    let differ = |a: &Limbs, b: &Limbs| {
-        let bits = a.iter().zip(b.iter()).fold(0, |any, (a, b)| any | (a ^ b));
-        bits != 0
-    };
-    let in_range = |number| differ(number, &zero()) && !differ(number, &n.reduce_once(number));
-    !differ(&left, &right) && in_range(&r) && in_range(&s)
+    let pairs = left.iter().zip(right.iter());
+    pairs.fold(0, |bits, (left, right)| bits | (left ^ right)) == 0
 }
 
 #[cfg(test)]
