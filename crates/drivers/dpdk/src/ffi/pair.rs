@@ -321,19 +321,19 @@ impl Ring {
     /// The first `max` staged ones that lie in one piece.
     #[inline]
     fn staged_run(&mut self, max: usize) -> &mut [*mut sys::rte_crypto_op] {
-        let start = self.slot(self.sent);
-        let count = self.staged().min(max);
-        let (_, run) = self.slots.split_at_mut(start);
-        let end = run.len().min(count);
-        &mut run[..end]
+        self.run(self.sent, self.staged().min(max))
     }
 
     /// The first `max` vacant slots that lie in one piece.
     #[inline]
     fn vacant_run(&mut self, max: usize) -> &mut [*mut sys::rte_crypto_op] {
-        let start = self.slot(self.back);
-        let count = (self.sent - self.back).min(max);
-        let (_, run) = self.slots.split_at_mut(start);
+        self.run(self.back, (self.sent - self.back).min(max))
+    }
+
+    /// `count` slots from `position` on, or as many as there are before the end.
+    #[inline]
+    fn run(&mut self, position: usize, count: usize) -> &mut [*mut sys::rte_crypto_op] {
+        let (_, run) = self.slots.split_at_mut(self.slot(position));
         let end = run.len().min(count);
         &mut run[..end]
     }
