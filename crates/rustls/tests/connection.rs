@@ -462,6 +462,32 @@ fn a_hello_that_never_ends_is_bounded() {
 }
 
 #[test]
+fn a_bound_that_is_set_while_paused_counts() {
+    let (lcore, _entered) = lcore(64);
+    let wanted = Wanted {
+        version: &TLS12,
+        ..Wanted::default()
+    };
+    let mut server = greeted(&wanted).server;
+    assert_eq!(server.handshake().unwrap(), Progress::Paused);
+    server.set_max_input(0);
+    // A key exchange message of 60 000 bytes in records of a hundred.
+    let mut record = vec![22, 3, 3, 0, 100, 16, 0, 0xea, 0x60];
+    record.resize(105, 0);
+    while server.push_input(&record) == record.len() {
+        record[5..].fill(0);
+    }
+    let error = loop {
+        lcore.poll().unwrap();
+        match server.handshake() {
+            Ok(progress) => assert_eq!(progress, Progress::Paused),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Error::InputTooLong { limit: 20 * 1024 });
+}
+
+#[test]
 fn a_record_longer_than_tls_allows_is_refused() {
     let (lcore, _entered) = lcore(64);
     let mut ends = Wanted::default().ends();

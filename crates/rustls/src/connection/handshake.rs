@@ -1,6 +1,6 @@
 //! A handshake, run as a job.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
@@ -19,15 +19,23 @@ const UNWIND_STEPS: usize = 8;
 
 /// What only a handshake needs.
 pub(super) struct Handshake {
-    /// The state at rest; nothing while a job has it.
-    pub(super) place: Rc<Cell<Option<Box<Machine>>>>,
-    /// Input that came while a job was paused.
-    pub(super) queued: Buffer,
+    shared: Rc<Shared>,
     wait_ctx: Rc<WaitCtx>,
     /// The paused one.
     job: Option<Rc<Job>>,
     /// To be told of refusals.
     conn: Option<Conn>,
+}
+
+/// What a connection and its job have in common.
+#[derive(Default)]
+struct Shared {
+    /// The state at rest; empty while a job has it.
+    place: Cell<Option<Box<Machine>>>,
+    /// Input that comes while a job has the state.
+    queued: RefCell<Buffer>,
+    /// Bytes of input that may be held.
+    limit: Cell<usize>,
 }
 
 /// How far it got.
@@ -40,8 +48,10 @@ pub(super) enum Outcome {
 impl Handshake {
     pub(super) fn new(machine: Machine) -> Self {
         Self {
-            place: Rc::new(Cell::new(Some(Box::new(machine)))),
-            queued: Buffer::default(),
+            shared: Rc::new(Shared {
+                place: Cell::new(Some(Box::new(machine))),
+                ..Shared::default()
+            }),
             wait_ctx: WaitCtx::new(),
             job: None,
             conn: None,
@@ -70,13 +80,12 @@ impl Handshake {
         self.job.is_some()
     }
 
-    pub(super) fn drive(&mut self) -> Result<Outcome, Error> {
+    /// Goes on as far as that goes. At most `limit` bytes of input may be held.
+    pub(super) fn drive(&mut self, limit: usize) -> Result<Outcome, Error> {
+        self.shared.limit.set(limit);
         let progress = match &self.job {
             Some(job) => job.resume(),
-            None => {
-                self.join_input();
-                self.start()
-            }
+            None => self.start(),
         };
         match progress.map_err(|_| Error::Nested)? {
             job::Progress::Paused => Ok(Outcome::Progress(self.pause())),
@@ -87,12 +96,9 @@ impl Handshake {
 
     /// Starts a job that takes the state along and puts it back at its end.
     fn start(&mut self) -> Result<job::Progress, job::ResumeError> {
-        let place = Rc::clone(&self.place);
+        let shared = Rc::clone(&self.shared);
         let (progress, job) = job::start(Some(&self.wait_ctx), move || {
-            if let Some(mut machine) = place.take() {
-                machine.outcome = Some(machine.handshake());
-                place.set(Some(machine));
-            }
+            shared.run();
             0
         })?;
         self.job = job;
@@ -112,32 +118,63 @@ impl Handshake {
     /// The job has ended: what of?
     fn settle(&mut self) -> Result<Outcome, Error> {
         self.job = None;
-        self.join_input();
         let outcome = self.with_machine(|machine| machine.outcome.take());
         match outcome.flatten().unwrap_or(Err(Error::Lost))? {
             Step::WantInput => Ok(Outcome::Progress(Progress::WantInput)),
             Step::WantOutput => Ok(Outcome::Progress(Progress::WantOutput)),
             Step::Done => {
-                let machine = self.place.take().ok_or(Error::Lost)?;
-                Ok(Outcome::Established(Box::new(machine.establish()?)))
+                let machine = self.shared.place.take().ok_or(Error::Lost)?;
+                let conn = machine.establish(self.shared.limit.get())?;
+                Ok(Outcome::Established(Box::new(conn)))
             }
-        }
-    }
-
-    /// Input that came while a job was paused goes behind what the job had.
-    fn join_input(&mut self) {
-        if !self.queued.is_empty() {
-            let mut queued = std::mem::take(&mut self.queued);
-            self.with_machine(|machine| machine.input.append(&mut queued));
         }
     }
 
     /// Visits the state, unless a paused job has it.
     pub(super) fn with_machine<T>(&self, visit: impl FnOnce(&mut Machine) -> T) -> Option<T> {
-        let mut machine = self.place.take()?;
+        let mut machine = self.shared.place.take()?;
         let value = visit(&mut machine);
-        self.place.set(Some(machine));
+        self.shared.place.set(Some(machine));
         Some(value)
+    }
+
+    /// Visits the buffer that input goes to now.
+    pub(super) fn with_input<T>(&self, visit: impl FnOnce(&mut Buffer) -> T) -> T {
+        match self.shared.place.take() {
+            Some(mut machine) => {
+                let value = visit(&mut machine.input);
+                self.shared.place.set(Some(machine));
+                value
+            }
+            None => visit(&mut self.shared.queued.borrow_mut()),
+        }
+    }
+}
+
+impl Shared {
+    /// The job. More input is wanted only if what came during its pauses does not do either: nobody
+    /// would call again for bytes that are there.
+    fn run(&self) {
+        let Some(mut machine) = self.place.take() else {
+            return;
+        };
+        let outcome = loop {
+            let step = machine.handshake();
+            let came = !self.queued.borrow().is_empty();
+            machine.input.append(&mut self.queued.borrow_mut());
+            if step == Ok(Step::WantInput) {
+                if came {
+                    continue;
+                }
+                let limit = self.limit.get();
+                if machine.input.len() >= limit {
+                    break Err(Error::InputTooLong { limit });
+                }
+            }
+            break step;
+        };
+        machine.outcome = Some(outcome);
+        self.place.set(Some(machine));
     }
 }
 

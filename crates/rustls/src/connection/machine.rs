@@ -50,8 +50,6 @@ pub(super) struct Machine {
     pub(super) output: Buffer,
     /// What the last [`Machine::handshake`] came to.
     pub(super) outcome: Option<Result<Step, Error>>,
-    /// Bytes of input that may be held.
-    pub(super) limit: usize,
 }
 
 /// How far a call got.
@@ -89,7 +87,7 @@ impl Side {
 }
 
 impl Machine {
-    pub(super) fn new(side: Side, max_record: Option<usize>, limit: usize) -> Self {
+    pub(super) fn new(side: Side, max_record: Option<usize>) -> Self {
         Self {
             side,
             max_record,
@@ -98,7 +96,6 @@ impl Machine {
             idle: true,
             output: Buffer::default(),
             outcome: None,
-            limit,
         }
     }
 
@@ -118,7 +115,7 @@ impl Machine {
             match self.turn()? {
                 Turn::Again => {}
                 Turn::Blocked if !self.side.is_handshaking() => return self.done(),
-                Turn::Blocked => return self.want_input(),
+                Turn::Blocked => return Ok(Step::WantInput),
             }
         }
     }
@@ -133,7 +130,7 @@ impl Machine {
     }
 
     /// The connection after its handshake: keys and buffers change hands.
-    pub(super) fn establish(self) -> Result<Established, Error> {
+    pub(super) fn establish(self, limit: usize) -> Result<Established, Error> {
         let lost = || Error::Lost;
         let agreed = Agreed::new(self.side.common().ok_or_else(lost)?);
         let (secrets, kernel) = match self.side {
@@ -147,17 +144,9 @@ impl Machine {
             }
             Side::NewClient(..) => return Err(lost()),
         };
-        let mut conn = Established::new(agreed, secrets, kernel, self.max_record, self.limit)?;
+        let mut conn = Established::new(agreed, secrets, kernel, self.max_record, limit)?;
         (conn.input, conn.output) = (self.input, self.output);
         Ok(conn)
-    }
-
-    fn want_input(&self) -> Result<Step, Error> {
-        if self.input.len() < self.limit {
-            Ok(Step::WantInput)
-        } else {
-            Err(Error::InputTooLong { limit: self.limit })
-        }
     }
 
     /// One call of rustls. After an error the alert is in the output.

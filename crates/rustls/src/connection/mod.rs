@@ -103,7 +103,7 @@ impl Connection {
     }
 
     fn new(side: Side, max_record: Option<usize>) -> Self {
-        let machine = Machine::new(side, max_record, DEFAULT_MAX_INPUT);
+        let machine = Machine::new(side, max_record);
         Self {
             stage: Stage::Handshake(Handshake::new(machine)),
             limit: DEFAULT_MAX_INPUT,
@@ -142,12 +142,8 @@ impl Connection {
     /// a record's 20 KiB.
     pub fn set_max_input(&mut self, limit: usize) {
         self.limit = limit.max(LEAST_MAX_INPUT);
-        let limit = self.limit;
-        match &mut self.stage {
-            Stage::Handshake(handshake) => {
-                handshake.with_machine(|machine| machine.limit = limit);
-            }
-            Stage::Established(conn) => conn.limit = limit,
+        if let Stage::Established(conn) = &mut self.stage {
+            conn.limit = self.limit;
         }
     }
 
@@ -160,7 +156,7 @@ impl Connection {
         let Stage::Handshake(handshake) = &mut self.stage else {
             return Ok(Progress::Done(0));
         };
-        match handshake.drive() {
+        match handshake.drive(self.limit) {
             Ok(Outcome::Progress(progress)) => Ok(progress),
             Ok(Outcome::Established(conn)) => {
                 self.status = handshake.status();

@@ -28,14 +28,7 @@ impl Connection {
         match &mut self.stage {
             Stage::Established(conn) if conn.pending() != 0 => Ok(0),
             Stage::Established(conn) => take(&mut conn.input, LARGE),
-            Stage::Handshake(handshake) => match handshake.place.take() {
-                Some(mut machine) => {
-                    let result = take(&mut machine.input, SMALL);
-                    handshake.place.set(Some(machine));
-                    result
-                }
-                None => take(&mut handshake.queued, SMALL),
-            },
+            Stage::Handshake(handshake) => handshake.with_input(|input| take(input, SMALL)),
         }
     }
 
@@ -101,10 +94,7 @@ impl Connection {
     pub fn input_len(&self) -> usize {
         match &self.stage {
             Stage::Established(conn) => conn.input_len(),
-            Stage::Handshake(handshake) => {
-                let input = handshake.with_machine(|machine| machine.input.len());
-                input.unwrap_or(0) + handshake.queued.len()
-            }
+            Stage::Handshake(handshake) => handshake.with_input(|input| input.len()),
         }
     }
 

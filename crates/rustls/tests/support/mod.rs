@@ -21,6 +21,7 @@ use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, Conn, Entered, HealthConfig, Lcore};
 use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
 
+pub mod schedule;
 pub mod stock;
 
 pub use rustls;
