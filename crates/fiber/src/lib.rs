@@ -32,6 +32,8 @@
 //! - No stack without a guard below it, unless the application brings its own
 //!   ([`set_stack_functions`]); [`install_overflow_handler`] turns a
 //!   hit on one into a report with the pool's name.
+//! - Stacks stay out of core dumps, for they hold secrets, and are wiped when asked
+//!   ([`Stack::wipe`]): so a core dump has no frames of a fiber.
 //! - Callee-saved registers belong to each side. On aarch64 so does FPCR. On
 //!   x86_64 the floating-point control words (mxcsr and the x87 control word)
 //!   do for a fiber made by [`Fiber::with_fp_control`]; other fibers share
@@ -52,6 +54,8 @@ mod pool;
 mod source;
 mod stack;
 mod thread;
+mod valgrind;
+mod wipe;
 
 pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend};
 pub use overflow::install_overflow_handler;

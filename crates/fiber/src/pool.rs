@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::overflow;
 use crate::stack::{self, Stack, StackError, page_size};
+use crate::wipe::Depth;
 
 /// What a [`StackPool`] hands out, and how much.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) remedy: &'static str,
     /// Usable bytes of each stack, whole pages.
     pub(crate) stack_size: usize,
+    pub(crate) depth: Depth,
     in_use: Cell<usize>,
     peak: Cell<usize>,
     leaked: Cell<usize>,
@@ -113,6 +115,7 @@ impl StackPool {
                     .max(1)
                     .checked_next_multiple_of(page)
                     .unwrap_or(usize::MAX),
+                depth: Depth::default(),
                 in_use: Cell::new(0),
                 peak: Cell::new(0),
                 leaked: Cell::new(0),

@@ -81,6 +81,9 @@ pub(crate) fn alloc(usable: usize) -> Option<io::Result<NonNull<u8>>> {
             "the application's stack function gave too few bytes or no alignment to 16",
         )));
     }
+    // As stacks from the kernel are; `wipe` relies on it.
+    // SAFETY: `alloc` gave at least so many bytes.
+    unsafe { bottom.write_bytes(0, usable) };
     Some(Ok(bottom))
 }
 

@@ -78,6 +78,8 @@ pub struct Job {
     /// Token of the op whose result it wants; 0 = none.
     awaited: Cell<u64>,
     cancelled: Cell<bool>,
+    /// Its stack is to be wiped at its end.
+    handles_secrets: Cell<bool>,
     /// While it is paused, its [context](crate::context) word.
     own_context: Cell<usize>,
     /// While it runs, that of whoever started or resumed it.
@@ -203,6 +205,14 @@ pub fn unblock_pause() {
     }
 }
 
+/// Has the current job's stack wiped when the job ends or is abandoned. Whoever handles a secret
+/// on a job says so, as often as it likes; a job on which nobody does costs nothing at its end.
+/// Does nothing outside a job.
+#[inline]
+pub fn wipe_stack_at_end() {
+    with_current(|job| job.handles_secrets.set(true));
+}
+
 /// Whether pausing is blocked.
 #[inline(always)]
 pub fn pause_blocked() -> bool {
@@ -251,6 +261,7 @@ impl Job {
             result: Cell::new(0),
             awaited: Cell::new(0),
             cancelled: Cell::new(false),
+            handles_secrets: Cell::new(false),
             own_context: Cell::new(0),
             callers_context: Cell::new(0),
         })
@@ -419,6 +430,7 @@ impl Job {
 
     fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>, fiber: Fiber) {
         self.cancelled.set(false);
+        self.handles_secrets.set(false);
         self.detour.set(0);
         self.own_context.set(context::current());
         if let Some(wait_ctx) = wait_ctx {
@@ -482,7 +494,10 @@ impl Job {
         result
     }
 
-    fn end(&self, stack: Stack) {
+    fn end(&self, mut stack: Stack) {
+        if self.handles_secrets.get() {
+            stack.wipe();
+        }
         self.state.set(State::Idle);
         self.awaited.set(0);
         if let Some(wait_ctx) = self.wait_ctx.take() {

@@ -35,7 +35,7 @@ pub use context::{Context, keep_apart};
 pub use job::layout;
 pub use job::{
     Job, Progress, ResumeError, block_pause, can_pause, cancelling, current, on_job, pause,
-    pause_blocked, set_restart_poll, start, unblock_pause,
+    pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
 };
 pub use pool::{PoolSizeError, PoolStats, cleanup_thread, init_thread, pool_stats, set_stack_size};
 pub use spinlane_fiber::{StackFunctions, StacksExist, set_stack_functions, stack_functions};

@@ -61,7 +61,8 @@ enum Submitted {
 /// ([`set_pause_without_callback`](crate::set_pause_without_callback),
 /// [`set_on_demand`](crate::set_on_demand)).
 ///
-/// Nothing on this stack owns anything while the job is paused, so that it can be abandoned.
+/// Nothing on this stack owns anything while the job is paused, so that it can be abandoned; the
+/// stack is wiped at the job's end.
 ///
 /// # Errors
 /// See [`OffloadError`].
@@ -75,6 +76,8 @@ pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
         "output length of {}",
         request.kind()
     );
+    // Operands and results pass over this stack.
+    job::wipe_stack_at_end();
     for attempt in 0.. {
         if is_cancelled() {
             return Err(OffloadError::Cancelled);

@@ -373,6 +373,7 @@ unsafe extern "C" fn derive(
     params: *const OSSL_PARAM,
 ) -> c_int {
     check(|| {
+        spinlane_job::wipe_stack_at_end();
         // SAFETY: see `newctx`.
         let Some(kdf) = (unsafe { borrow_mut::<Kdf>(ctx) }) else {
             return false;

@@ -91,6 +91,7 @@ unsafe extern "C" fn generate(
         if out.is_null() || strength > STRENGTH as c_uint {
             return false;
         }
+        spinlane_job::wipe_stack_at_end();
         // SAFETY: the caller's buffer of `out_len` bytes.
         random::fill(unsafe { std::slice::from_raw_parts_mut(out, out_len) });
         true

@@ -98,6 +98,7 @@ impl Handshake {
     fn start(&mut self) -> Result<job::Progress, job::ResumeError> {
         let shared = Rc::clone(&self.shared);
         let (progress, job) = job::start(Some(&self.wait_ctx), move || {
+            job::wipe_stack_at_end();
             shared.run();
             0
         })?;

@@ -1,0 +1,118 @@
+//! What a job leaves on its stack: nothing if it handled secrets.
+
+use std::hint::black_box;
+
+use spinlane_job::{self as job, Progress};
+
+const PAGE: usize = 4096;
+/// The default.
+const STACK: usize = 64 * 1024;
+const SECRET: [u8; 16] = *b"\x5espinlane secret";
+
+/// Keeps the secret in a frame of its own; returns where.
+#[inline(never)]
+fn hold(secret: [u8; 16], then: fn()) -> usize {
+    let mut held = [secret; 300];
+    black_box(&mut held);
+    then();
+    black_box(&mut held).as_ptr().addr()
+}
+
+/// How often the secret lies on the stack that has `address` in one of its pages.
+fn copies(address: usize) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let range = maps.lines().find_map(|line| {
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        let from = usize::from_str_radix(from, 16).ok()?;
+        let to = usize::from_str_radix(to, 16).ok()?;
+        (from..to).contains(&address).then_some(from..to)
+    });
+    let range = range.expect("an idle stack stays mapped");
+    let from = range.start.max(address.saturating_sub(STACK) / PAGE * PAGE);
+    let to = range.end.min(address + STACK);
+    let word = |at: usize| {
+        let at = std::ptr::with_exposed_provenance::<[u8; 16]>(at);
+        // SAFETY: mapped and readable, and no job is on it.
+        unsafe { at.read_volatile() }
+    };
+    (from..to)
+        .step_by(16)
+        .filter(|at| word(*at) == SECRET)
+        .count()
+}
+
+fn address(progress: Progress) -> usize {
+    match progress {
+        Progress::Finished(_) => ADDRESS.get(),
+        other => panic!("{other:?}"),
+    }
+}
+
+thread_local! {
+    static ADDRESS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+fn body(says_so: bool, then: fn()) -> impl FnOnce() -> i32 {
+    move || {
+        if says_so {
+            job::wipe_stack_at_end();
+        }
+        ADDRESS.set((&raw const then).addr());
+        hold(black_box(SECRET), then);
+        0
+    }
+}
+
+/// As well a check of the search.
+#[test]
+fn a_job_without_secrets_is_not_wiped() {
+    let (progress, _) = job::start(None, body(false, || {})).unwrap();
+    assert!(copies(address(progress)) > 200);
+}
+
+#[test]
+fn a_job_that_handled_secrets_leaves_nothing() {
+    for _ in 0..3 {
+        let (progress, _) = job::start(None, body(true, || {})).unwrap();
+        assert_eq!(copies(address(progress)), 0);
+    }
+}
+
+#[test]
+fn nor_does_one_that_paused() {
+    let pause = || {
+        job::pause();
+    };
+    let (_, paused) = job::start(None, body(true, pause)).unwrap();
+    assert!(copies(ADDRESS.get()) > 200);
+    let progress = paused.unwrap().resume().unwrap();
+    assert_eq!(copies(address(progress)), 0);
+}
+
+#[test]
+fn nor_one_that_is_abandoned() {
+    let pause = || {
+        job::pause();
+    };
+    let (_, paused) = job::start(None, body(true, pause)).unwrap();
+    // SAFETY: its frames hold plain bytes, which nothing points to.
+    unsafe { paused.unwrap().abandon() };
+    assert_eq!(copies(ADDRESS.get()), 0);
+}
+
+#[test]
+fn nor_one_that_panics() {
+    let panics = || panic!("on purpose");
+    let outcome = std::panic::catch_unwind(move || {
+        let _ = job::start(None, body(true, panics));
+    });
+    assert!(outcome.is_err());
+    assert_eq!(copies(ADDRESS.get()), 0);
+}
+
+#[test]
+fn what_one_job_said_does_not_count_for_the_next() {
+    let (_, _) = job::start(None, body(true, || {})).unwrap();
+    let (progress, _) = job::start(None, body(false, || {})).unwrap();
+    assert!(copies(address(progress)) > 200);
+}

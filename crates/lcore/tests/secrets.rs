@@ -1,0 +1,105 @@
+//! What a job that offloads leaves on its stack.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::rc::Rc;
+
+use spinlane_cryptodev::{Device, QueuePairConfig, Request};
+use spinlane_driver_soft::SoftDevice;
+use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
+use spinlane_lcore::{Config, Lcore, offload};
+
+/// A private key, and what hides it from the search in all places but the job's stack.
+const HIDDEN: [u8; 32] = *b"thirty-two bytes, none as it is!";
+const MASK: u8 = 0x5a;
+
+extern "C" fn callback(_: *mut std::ffi::c_void) -> std::ffi::c_int {
+    1
+}
+
+#[inline(never)]
+fn keygen() -> [u8; 32] {
+    let mut private = [black_box(HIDDEN).map(|byte| byte ^ MASK); 64];
+    let mut public = [0; 32];
+    let _ = offload(&Request::x25519_keygen(&private[0]), &mut public);
+    black_box(&mut private);
+    public
+}
+
+/// Starts a job that makes a public key; the second value is where its stack is.
+fn start() -> (Option<Rc<Job>>, usize) {
+    let place = Rc::new(Cell::new(0));
+    let noted = Rc::clone(&place);
+    let ctx = WaitCtx::new();
+    ctx.set_callback(Some(Callback {
+        function: callback,
+        argument: std::ptr::null_mut(),
+    }));
+    let (progress, job) = job::start(Some(&ctx), move || {
+        noted.set((&raw const noted).addr());
+        i32::from(keygen()[0] != 0)
+    })
+    .unwrap();
+    assert!(matches!(progress, Progress::Paused));
+    (job, place.get())
+}
+
+/// Copies of the private key in the mapping that holds `address`.
+fn copies(address: usize) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let range = maps.lines().find_map(|line| {
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        let from = usize::from_str_radix(from, 16).ok()?;
+        let to = usize::from_str_radix(to, 16).ok()?;
+        (from..to).contains(&address).then_some(from..to)
+    });
+    // Of the memory beside it only as much as is surely the stack's.
+    let range = range.expect("stacks stay mapped");
+    let range = range.start.max(address - 32 * 1024)..range.end.min(address.next_multiple_of(4096));
+    // SAFETY: mapped and readable, and no job runs.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(
+            std::ptr::with_exposed_provenance::<u8>(range.start),
+            range.len(),
+        )
+    };
+    let is_key = |some: &&[u8]| some.iter().zip(HIDDEN).all(|(a, b)| a ^ b == MASK);
+    bytes.windows(HIDDEN.len()).filter(is_key).count()
+}
+
+fn with_lcore(test: impl FnOnce(&Lcore)) {
+    let lcore = Lcore::new(Config::default());
+    lcore.add_queue_pair(
+        SoftDevice::new()
+            .queue_pair(QueuePairConfig::default())
+            .unwrap(),
+    );
+    let _entered = lcore.enter();
+    test(&lcore);
+}
+
+#[test]
+fn nothing_when_it_has_ended() {
+    with_lcore(|lcore| {
+        let (job, stack) = start();
+        let job = job.unwrap();
+        assert!(copies(stack) > 0, "the search finds it while it is there");
+        while !job.is_complete() {
+            lcore.poll().unwrap();
+        }
+        assert!(matches!(job.resume().unwrap(), Progress::Finished(1)));
+        assert_eq!(copies(stack), 0);
+    });
+}
+
+#[test]
+fn nothing_when_it_is_abandoned() {
+    with_lcore(|lcore| {
+        let (job, stack) = start();
+        assert!(copies(stack) > 0, "the search finds it while it is there");
+        // SAFETY: its frames own nothing, and nothing points to them.
+        unsafe { job.unwrap().abandon() };
+        assert_eq!(copies(stack), 0);
+        lcore.poll().unwrap();
+    });
+}
