@@ -13,6 +13,7 @@ use super::buffer::Buffer;
 use super::established::Established;
 use super::machine::{Machine, Step};
 use crate::error::Error;
+use crate::tls13::Store;
 
 /// Pauses that unwinding a cancelled handshake may take at most: one per op of a handshake.
 const UNWIND_STEPS: usize = 8;
@@ -20,6 +21,8 @@ const UNWIND_STEPS: usize = 8;
 /// What only a handshake needs.
 pub(super) struct Handshake {
     shared: Rc<Shared>,
+    /// What was derived ahead; the thread's while this handshake runs.
+    store: Store,
     wait_ctx: Rc<WaitCtx>,
     /// The paused one.
     job: Option<Rc<Job>>,
@@ -36,6 +39,8 @@ struct Shared {
     queued: RefCell<Buffer>,
     /// Bytes of input that may be held.
     limit: Cell<usize>,
+    /// What the last job came to.
+    outcome: Cell<Option<Result<Outcome, Error>>>,
 }
 
 /// How far it got.
@@ -52,6 +57,7 @@ impl Handshake {
                 place: Cell::new(Some(Box::new(machine))),
                 ..Shared::default()
             }),
+            store: Store::default(),
             wait_ctx: WaitCtx::new(),
             job: None,
             conn: None,
@@ -83,10 +89,12 @@ impl Handshake {
     /// Goes on as far as that goes. At most `limit` bytes of input may be held.
     pub(super) fn drive(&mut self, limit: usize) -> Result<Outcome, Error> {
         self.shared.limit.set(limit);
-        let progress = match &self.job {
+        let mut store = std::mem::take(&mut self.store);
+        let progress = store.enter(|| match &self.job {
             Some(job) => job.resume(),
             None => self.start(),
-        };
+        });
+        self.store = store;
         match progress.map_err(|_| Error::Nested)? {
             job::Progress::Paused => Ok(Outcome::Progress(self.pause())),
             job::Progress::NoJobs => Ok(Outcome::Progress(Progress::NoJobs)),
@@ -119,16 +127,7 @@ impl Handshake {
     /// The job has ended: what of?
     fn settle(&mut self) -> Result<Outcome, Error> {
         self.job = None;
-        let outcome = self.with_machine(|machine| machine.outcome.take());
-        match outcome.flatten().unwrap_or(Err(Error::Lost))? {
-            Step::WantInput => Ok(Outcome::Progress(Progress::WantInput)),
-            Step::WantOutput => Ok(Outcome::Progress(Progress::WantOutput)),
-            Step::Done => {
-                let machine = self.shared.place.take().ok_or(Error::Lost)?;
-                let conn = machine.establish(self.shared.limit.get())?;
-                Ok(Outcome::Established(Box::new(conn)))
-            }
-        }
+        self.shared.outcome.take().unwrap_or(Err(Error::Lost))
     }
 
     /// Visits the state, unless a paused job has it.
@@ -153,13 +152,30 @@ impl Handshake {
 }
 
 impl Shared {
-    /// The job. More input is wanted only if what came during its pauses does not do either: nobody
-    /// would call again for bytes that are there.
+    /// The job. At the end of the handshake keys change hands by value: here, on a stack that is wiped when
+    /// the job has ended.
     fn run(&self) {
         let Some(mut machine) = self.place.take() else {
             return;
         };
-        let outcome = loop {
+        let step = self.advance(&mut machine);
+        let outcome = match step {
+            Ok(Step::Done) => {
+                let conn = machine.establish(self.limit.get());
+                conn.map(|conn| Outcome::Established(Box::new(conn)))
+            }
+            _ => {
+                self.place.set(Some(machine));
+                step.map(Step::progress).map(Outcome::Progress)
+            }
+        };
+        self.outcome.set(Some(outcome));
+    }
+
+    /// More input is wanted only if what came during pauses does not do either: nobody would call again for
+    /// bytes that are there.
+    fn advance(&self, machine: &mut Machine) -> Result<Step, Error> {
+        loop {
             let step = machine.handshake();
             let came = !self.queued.borrow().is_empty();
             machine.input.append(&mut self.queued.borrow_mut());
@@ -169,13 +185,11 @@ impl Shared {
                 }
                 let limit = self.limit.get();
                 if machine.input.len() >= limit {
-                    break Err(Error::InputTooLong { limit });
+                    return Err(Error::InputTooLong { limit });
                 }
             }
-            break step;
-        };
-        machine.outcome = Some(outcome);
-        self.place.set(Some(machine));
+            return step;
+        }
     }
 }
 

@@ -16,10 +16,10 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, PeerMisbehaved};
 
-use super::MAX_OUTPUT;
 use super::agreed::Agreed;
 use super::buffer::Buffer;
 use super::established::{Established, Kernel};
+use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
 use crate::record::HEADER;
 
@@ -48,8 +48,6 @@ pub(super) struct Machine {
     idle: bool,
     /// Bytes for the peer.
     pub(super) output: Buffer,
-    /// What the last [`Machine::handshake`] came to.
-    pub(super) outcome: Option<Result<Step, Error>>,
 }
 
 /// How far a call got.
@@ -61,6 +59,16 @@ pub(super) enum Step {
     WantInput,
     /// Output has to leave first.
     WantOutput,
+}
+
+impl Step {
+    pub(super) fn progress(self) -> Progress {
+        match self {
+            Self::Done => Progress::Done(0),
+            Self::WantInput => Progress::WantInput,
+            Self::WantOutput => Progress::WantOutput,
+        }
+    }
 }
 
 /// What one call of rustls led to.
@@ -95,7 +103,6 @@ impl Machine {
             held: 0,
             idle: true,
             output: Buffer::default(),
-            outcome: None,
         }
     }
 

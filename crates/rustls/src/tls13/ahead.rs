@@ -13,9 +13,8 @@
 //! ```
 //! So a handshake takes the time of 20 compressions instead of 64, and computes nothing that it
 //! does not use. The first column's other values stay with the expander that was asked; what comes
-//! of them is in the thread's store ([`store`]) until rustls comes back with the secret. If it
-//! never does, as the handshake broke off, others take the room in time; if it comes once too
-//! often, the values are computed. So nothing but time depends on the order in which rustls asks.
+//! of them is in the handshake's store ([`store`]) until rustls comes back with the secret, or the handshake
+//! ends. If rustls comes once too often, the values are computed. So nothing but time depends on the order in which rustls asks.
 //!
 //! SHA-256 has instructions of its own: its compressions are too short for this.
 
@@ -23,10 +22,7 @@ use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 
 use super::label::{Info, Label};
-use super::store::{self, Known, Traffic};
-
-/// Bytes of a SHA-384.
-pub(super) const LEN: usize = 48;
+use super::store::{self, Known, LEN, Traffic};
 
 type Value = Wiped<MAX_DIGEST_LEN>;
 
@@ -74,10 +70,13 @@ impl Traffic {
     }
 }
 
-/// The group that `label` is the first of, of the expander with `key`. None if it is the first
-/// of none.
+/// The group that `label` is the first of, of the expander with `key`. `None` if it is the first of no
+/// group, or there is no store for what comes of it.
 pub(super) fn derive(key: &HmacKey, label: &Label<'_>, empty: &[u8; LEN]) -> Option<Group> {
     let context: &[u8; LEN] = label.context.try_into().ok()?;
+    if !store::is_there() {
+        return None;
+    }
     match label.label {
         b"res binder" if context == empty => Some(binder(key, empty)),
         b"c hs traffic" => Some(handshake(key, context, empty)),
@@ -90,8 +89,8 @@ pub(super) fn derive(key: &HmacKey, label: &Label<'_>, empty: &[u8; LEN]) -> Opt
 fn binder(key: &HmacKey, empty: &[u8; LEN]) -> Group {
     let [binder, derived] = expand(key, [(b"res binder", empty), (b"derived", empty)]);
     let [binder_key, salt] = keys([&binder, &derived]);
-    store::put(head(&binder), 1, Known::Key(binder_key));
-    store::put(head(&derived), 1, Known::Key(salt));
+    store::put(&binder[..LEN], 1, Known::Key(binder_key));
+    store::put(&derived[..LEN], 1, Known::Key(salt));
     Group([
         Output::new(b"res binder", empty, binder),
         Output::new(b"derived", empty, derived),
@@ -120,12 +119,12 @@ fn handshake(key: &HmacKey, context: &[u8; LEN], empty: &[u8; LEN]) -> Group {
         (&salt, &[0; LEN]),
     ]);
     let [c_sign, s_sign, master] = keys([&c_finished, &s_finished, &master]);
-    store::put(head(&c_finished), 1, Known::Key(c_sign));
-    store::put(head(&s_finished), 1, Known::Key(s_sign));
+    store::put(&c_finished[..LEN], 1, Known::Key(c_sign));
+    store::put(&s_finished[..LEN], 1, Known::Key(s_sign));
     // Asked for its record key, and again for its Finished message.
-    store::put(head(&client), 2, traffic(&c_key, &c_iv, Some(&c_finished)));
-    store::put(head(&server), 2, traffic(&s_key, &s_iv, Some(&s_finished)));
-    store::put(head(&derived), 1, Known::Extracted(master));
+    store::put(&client[..LEN], 2, traffic(&c_key, &c_iv, Some(&c_finished)));
+    store::put(&server[..LEN], 2, traffic(&s_key, &s_iv, Some(&s_finished)));
+    store::put(&derived[..LEN], 1, Known::Extracted(master));
     Group([
         Output::new(b"c hs traffic", context, client),
         Output::new(b"s hs traffic", context, server),
@@ -147,8 +146,8 @@ fn application(key: &HmacKey, context: &[u8; LEN]) -> Group {
     let [c_key, c_iv, s_key, s_iv] =
         HmacKey::sign_each([(&c, &key[..]), (&c, &iv[..]), (&s, &key[..]), (&s, &iv[..])]);
     // Asked for by rustls, and again when the connection takes the keys over.
-    store::put(head(&client), 2, traffic(&c_key, &c_iv, None));
-    store::put(head(&server), 2, traffic(&s_key, &s_iv, None));
+    store::put(&client[..LEN], 2, traffic(&c_key, &c_iv, None));
+    store::put(&server[..LEN], 2, traffic(&s_key, &s_iv, None));
     Group([
         Output::new(b"c ap traffic", context, client),
         Output::new(b"s ap traffic", context, server),

@@ -16,27 +16,37 @@ pub(super) struct Deferred(pub(super) &'static dyn Tls13AeadAlgorithm);
 /// One direction: the key, then what was made of it.
 struct Direction<T: ?Sized> {
     algorithm: &'static dyn Tls13AeadAlgorithm,
-    key: Option<(AeadKey, Iv)>,
+    /// Zeros once it has been used: taken out of an `Option`, it would leave its bytes behind.
+    key: (AeadKey, Iv),
     made: Option<Box<T>>,
+}
+
+fn zeros() -> (AeadKey, Iv) {
+    (AeadKey::from([0; 32]), Iv::new([0; 12]))
 }
 
 impl<T: ?Sized> Direction<T> {
     fn new(algorithm: &'static dyn Tls13AeadAlgorithm, key: AeadKey, iv: Iv) -> Self {
         Self {
             algorithm,
-            key: Some((key, iv)),
+            key: (key, iv),
             made: None,
         }
     }
 
-    fn made(
-        &mut self,
-        make: fn(&'static dyn Tls13AeadAlgorithm, AeadKey, Iv) -> Box<T>,
-    ) -> Option<&mut T> {
-        if let Some((key, iv)) = self.key.take() {
-            self.made = Some(make(self.algorithm, key, iv));
-        }
-        self.made.as_deref_mut()
+    fn made(&mut self, make: fn(&'static dyn Tls13AeadAlgorithm, AeadKey, Iv) -> Box<T>) -> &mut T {
+        self.made.get_or_insert_with(|| {
+            let (key, iv) = std::mem::replace(&mut self.key, zeros());
+            make(self.algorithm, key, iv)
+        })
+    }
+}
+
+impl<T: ?Sized> Drop for Direction<T> {
+    /// An `Iv` is not wiped by its own.
+    fn drop(&mut self) {
+        self.key = zeros();
+        std::hint::black_box(&self.key);
     }
 }
 
@@ -73,9 +83,7 @@ impl MessageEncrypter for Direction<dyn MessageEncrypter> {
         sequence: u64,
     ) -> Result<OutboundOpaqueMessage, Error> {
         let encrypter = self.made(|algorithm, key, iv| algorithm.encrypter(key, iv));
-        encrypter
-            .ok_or(Error::EncryptError)?
-            .encrypt(message, sequence)
+        encrypter.encrypt(message, sequence)
     }
 
     fn encrypted_payload_len(&self, payload_len: usize) -> usize {
@@ -90,8 +98,6 @@ impl MessageDecrypter for Direction<dyn MessageDecrypter> {
         sequence: u64,
     ) -> Result<InboundPlainMessage<'a>, Error> {
         let decrypter = self.made(|algorithm, key, iv| algorithm.decrypter(key, iv));
-        decrypter
-            .ok_or(Error::DecryptError)?
-            .decrypt(message, sequence)
+        decrypter.decrypt(message, sequence)
     }
 }

@@ -132,16 +132,8 @@ impl MidStateHkdf {
         HmacKey::new(self.digest, &prk[..len])
     }
 
-    /// What was derived from `secret` ahead.
-    fn known(&self, secret: &[u8]) -> Option<Known> {
-        match self.digest {
-            Digest::Sha384 => store::get(secret.try_into().ok()?),
-            Digest::Sha256 | Digest::Sha512 => None,
-        }
-    }
-
     fn hmac_key(&self, key: &[u8]) -> HmacKey {
-        match self.known(key) {
+        match store::get(key) {
             Some(Known::Key(key)) => key,
             _ => HmacKey::new(self.digest, key),
         }
@@ -160,7 +152,7 @@ impl Hkdf for MidStateHkdf {
         let Some(salt) = salt else {
             return Box::new(Expander::Early(self.lasting().constants()));
         };
-        match self.known(salt) {
+        match store::get(salt) {
             Some(Known::Extracted(key)) => self.extracted(key),
             _ => self.extract_from_secret(Some(salt), &ZEROS[..self.digest.len()]),
         }
@@ -172,14 +164,11 @@ impl Hkdf for MidStateHkdf {
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
         let secret = okm.as_ref();
-        let traffic = secret.try_into().ok().and_then(again::get);
-        Box::new(
-            match traffic.map(Known::Traffic).or_else(|| self.known(secret)) {
-                Some(Known::Traffic(traffic)) => Expander::Traffic(okm.clone(), traffic),
-                Some(Known::Key(key)) => Expander::Key(key),
-                _ => Expander::Key(HmacKey::new(self.digest, secret)),
-            },
-        )
+        Box::new(match store::get(secret) {
+            Some(Known::Traffic(traffic)) => Expander::Traffic(okm.clone(), traffic),
+            Some(Known::Key(key)) => Expander::Key(key),
+            _ => Expander::Key(HmacKey::new(self.digest, secret)),
+        })
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
@@ -260,7 +249,7 @@ impl Expander {
             Self::Early(constants) => &constants.early,
             Self::Traffic(secret, _) => {
                 let digest = match secret.as_ref().len() {
-                    ahead::LEN => Digest::Sha384,
+                    store::LEN => Digest::Sha384,
                     _ => Digest::Sha256,
                 };
                 &HmacKey::new(digest, secret.as_ref())

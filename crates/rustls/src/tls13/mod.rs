@@ -18,6 +18,8 @@ use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 
 use deferred::Deferred;
 use hash::{SHA256, SHA384};
+pub(crate) use store::Store;
+
 use hkdf::{HKDF_SHA256, HKDF_SHA256_LONG_KEY, HKDF_SHA384};
 
 /// Ours in place of `suite`; `suite` itself if there is none.

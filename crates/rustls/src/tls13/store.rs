@@ -1,15 +1,22 @@
-//! What was derived from a secret before rustls comes with it: a thread's store.
+//! What was derived from a handshake's secrets before rustls comes with them.
+//!
+//! A store is one handshake's: the thread's current one while that handshake runs ([`Store::enter`]), gone
+//! and wiped when it ends or is dropped. rustls on its own has none; then nothing is kept.
+//!
+//! No address, no jump and no time depends on a secret: a search compares it with every entry that there is.
+//! Secrets are wiped where they lie. They are copied onto the caller's stack, which is a job's, and wiped when
+//! the job has ended.
 
 use std::cell::RefCell;
 
 use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::HmacKey;
 
-use super::ahead::LEN;
-
-/// Secrets that a thread keeps at most: four of each handshake that waits for the client's last
-/// message, for 96 of these. Beyond that the oldest are forgotten, which costs time only.
-const CAPACITY: usize = 384;
+/// Bytes of the longest secret: a SHA-384.
+pub(super) const LEN: usize = 48;
+/// Secrets that a handshake keeps at most; it has five at a time. Beyond that the oldest are forgotten, which
+/// costs time only.
+const CAPACITY: usize = 8;
 
 /// What is known of a secret.
 #[derive(Clone)]
@@ -33,104 +40,130 @@ pub(super) struct Traffic {
     pub(super) finished: Option<Wiped<LEN>>,
 }
 
-struct Store {
-    /// First bytes of each entry's secret, so that a search is short.
-    tags: Vec<u32>,
-    entries: Vec<Option<Entry>>,
-    /// Entries that are none.
-    free: Vec<usize>,
+/// One handshake's store; takes memory with the first secret.
+#[derive(Default)]
+pub(crate) struct Store(Option<Box<Entries>>);
+
+#[derive(Default)]
+struct Entries {
+    entries: [Option<Entry>; CAPACITY],
     /// The next to be forgotten.
     next: usize,
 }
 
 struct Entry {
+    /// Behind a shorter one, zeros.
     secret: Wiped<LEN>,
+    len: usize,
     /// How often it will be asked for.
     uses: usize,
     known: Known,
 }
 
 thread_local! {
-    static STORE: RefCell<Store> = const { RefCell::new(Store::new()) };
+    /// The store of the handshake that runs.
+    static CURRENT: RefCell<Option<Store>> = const { RefCell::new(None) };
 }
 
-/// Keeps `known` until `secret` has been asked for `uses` times.
-pub(super) fn put(secret: &[u8; LEN], uses: usize, known: Known) {
-    // At thread exit, when the store is gone, nothing is kept.
-    let _ = STORE.try_with(|store| store.borrow_mut().put(secret, uses, known));
+/// Whether there is a store: else it is no use to derive anything ahead.
+pub(super) fn is_there() -> bool {
+    // At thread exit it is gone.
+    let is_there = CURRENT.try_with(|current| current.borrow().is_some());
+    is_there.unwrap_or(false)
+}
+
+/// Keeps `known` until `secret`, at most [`LEN`] bytes, has been asked for `uses` times.
+pub(super) fn put(secret: &[u8], uses: usize, known: Known) {
+    let _ = CURRENT.try_with(|current| {
+        if let Some(Store(entries)) = &mut *current.borrow_mut() {
+            entries.get_or_insert_default().put(secret, uses, known);
+        }
+    });
 }
 
 /// What is known of `secret`.
-pub(super) fn get(secret: &[u8; LEN]) -> Option<Known> {
-    STORE
-        .try_with(|store| store.borrow_mut().get(secret))
+pub(super) fn get(secret: &[u8]) -> Option<Known> {
+    let known = CURRENT.try_with(|current| {
+        let mut current = current.borrow_mut();
+        current.as_mut()?.0.as_mut()?.get(secret)
+    });
+    known.ok().flatten()
+}
+
+impl Store {
+    /// Runs `action` with this store as the thread's.
+    pub(crate) fn enter<T>(&mut self, action: impl FnOnce() -> T) -> T {
+        /// Takes the store back, and puts the one before in its place.
+        struct Entered<'a>(&'a mut Store, Option<Store>);
+
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                let store = exchange(self.1.take());
+                *self.0 = store.unwrap_or_default();
+            }
+        }
+
+        let before = exchange(Some(std::mem::take(self)));
+        let _entered = Entered(self, before);
+        action()
+    }
+}
+
+/// Makes `store` the thread's; returns the one before.
+fn exchange(store: Option<Store>) -> Option<Store> {
+    CURRENT
+        .try_with(|current| current.replace(store))
         .ok()
         .flatten()
 }
 
-/// Secrets in store.
-#[cfg(test)]
-pub(super) fn len() -> usize {
-    STORE.with(|store| store.borrow().entries.iter().flatten().count())
-}
-
-impl Store {
-    const fn new() -> Self {
-        Self {
-            tags: Vec::new(),
-            entries: Vec::new(),
-            free: Vec::new(),
-            next: 0,
-        }
-    }
-
-    fn put(&mut self, secret: &[u8; LEN], uses: usize, known: Known) {
-        let entry = Some(Entry {
-            secret: Wiped::new(*secret),
+impl Entries {
+    fn put(&mut self, secret: &[u8], uses: usize, known: Known) {
+        let free = self.entries.iter().position(Option::is_none);
+        let at = free.unwrap_or_else(|| {
+            self.next = (self.next + 1) % CAPACITY;
+            self.next
+        });
+        let mut own = Wiped::<LEN>::ZEROS;
+        own[..secret.len()].copy_from_slice(secret);
+        self.entries[at] = Some(Entry {
+            secret: own,
+            len: secret.len(),
             uses,
             known,
         });
-        let at = if let Some(at) = self.free.pop() {
-            at
-        } else if self.entries.len() < CAPACITY {
-            self.entries.push(None);
-            self.tags.push(0);
-            self.entries.len() - 1
-        } else {
-            self.next = (self.next + 1) % CAPACITY;
-            self.next
-        };
-        self.entries[at] = entry;
-        self.tags[at] = tag(secret);
     }
 
-    fn get(&mut self, secret: &[u8; LEN]) -> Option<Known> {
-        let wanted = tag(secret);
-        let at = self.tags.iter().position(|tag| *tag == wanted)?;
-        let entry = self.entries[at].as_mut()?;
-        if !same(&entry.secret[..], secret) {
-            return None;
-        }
+    fn get(&mut self, secret: &[u8]) -> Option<Known> {
+        let is_it = |entry: &Entry| same(&entry.secret[..entry.len], secret);
+        let mut entries = self.entries.iter_mut();
+        let place = entries.find(|place| place.as_ref().is_some_and(is_it))?;
+        let entry = place.as_mut()?;
         entry.uses -= 1;
-        if entry.uses != 0 {
-            return Some(entry.known.clone());
+        let known = entry.known.clone();
+        if entry.uses == 0 {
+            // Wiped where it lies: taken out, it would leave its bytes behind.
+            *place = None;
         }
-        self.free.push(at);
-        self.tags[at] = 0;
-        self.entries[at].take().map(|entry| entry.known)
+        Some(known)
     }
-}
-
-/// Two secrets with the same are a matter of chance, of 2^-32 for any two.
-fn tag(secret: &[u8; LEN]) -> u32 {
-    let [a, b, c, d, ..] = *secret;
-    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Whether both are the same; takes as long whatever they hold.
 pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     let difference = a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b));
     a.len() == b.len() && std::hint::black_box(difference) == 0
+}
+
+#[cfg(test)]
+impl Store {
+    /// Secrets in it.
+    pub(super) fn len(&self) -> usize {
+        self.0
+            .iter()
+            .flat_map(|all| all.entries.iter().flatten())
+            .count()
+    }
 }
 
 #[cfg(test)]
@@ -151,31 +184,64 @@ mod tests {
 
     #[test]
     fn a_secret_is_known_as_often_as_it_was_said() {
-        let mut store = Store::new();
-        store.put(&secret(1), 2, known(1));
-        store.put(&secret(2), 1, known(2));
-        assert!(store.get(&secret(3)).is_none());
-        for expected in [true, true, false] {
-            assert_eq!(store.get(&secret(1)).is_some(), expected);
-        }
-        assert!(store.get(&secret(2)).is_some());
-        assert_eq!(store.free.len(), 2);
-        store.put(&secret(4), 1, known(4));
-        assert_eq!((store.entries.len(), store.free.len()), (2, 1));
+        let mut store = Store::default();
+        store.enter(|| {
+            put(&secret(1), 2, known(1));
+            put(&secret(2), 1, known(2));
+            put(&secret(3)[..32], 1, known(3));
+            assert!(get(&secret(4)).is_none());
+            assert!(get(&secret(3)).is_none() && get(&secret(2)[..32]).is_none());
+            for expected in [true, true, false] {
+                assert_eq!(get(&secret(1)).is_some(), expected);
+            }
+            assert!(get(&secret(2)).is_some() && get(&secret(3)[..32]).is_some());
+        });
+        assert_eq!(store.len(), 0);
     }
 
     #[test]
     fn the_oldest_are_forgotten() {
-        let mut store = Store::new();
-        for number in 0..2 * CAPACITY {
-            store.put(&secret(number), 1, known(0));
+        Store::default().enter(|| {
+            for number in 0..3 * CAPACITY {
+                put(&secret(number), 1, known(0));
+            }
+            let kept = (0..3 * CAPACITY).filter(|number| get(&secret(*number)).is_some());
+            assert!(kept.eq(2 * CAPACITY..3 * CAPACITY));
+        });
+    }
+
+    #[test]
+    fn where_a_secret_lies_says_nothing_of_it() {
+        for round in 0..100 {
+            let mut entries = Entries::default();
+            let secrets: [_; CAPACITY] = std::array::from_fn(|_| {
+                let mut secret = [round; LEN];
+                spinlane_cryptodev::random::fill(&mut secret);
+                entries.put(&secret, 1, known(0));
+                secret
+            });
+            let places = entries.entries.iter().flatten();
+            assert!(places.map(|entry| *entry.secret).eq(secrets));
         }
-        assert_eq!(store.entries.len(), CAPACITY);
-        let kept = (0..2 * CAPACITY).filter(|number| store.get(&secret(*number)).is_some());
-        assert_eq!(
-            kept.collect::<Vec<_>>(),
-            (CAPACITY..2 * CAPACITY).collect::<Vec<_>>()
-        );
-        assert_eq!(store.free.len(), CAPACITY);
+    }
+
+    #[test]
+    fn each_handshake_has_its_own_and_without_one_nothing_is_kept() {
+        let [mut one, mut other] = [Store::default(), Store::default()];
+        let is_known = || get(&secret(1)).is_some();
+        put(&secret(1), 9, known(1));
+        assert!(!is_there() && !is_known());
+        one.enter(|| {
+            put(&secret(1), 9, known(1));
+            other.enter(|| assert!(is_there() && !is_known()));
+            assert!(is_known());
+        });
+        assert!(!is_known());
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            one.enter(|| panic!("a handshake that panics"));
+        }));
+        assert!(!is_there());
+        one.enter(|| assert!(is_known()));
+        assert_eq!((one.len(), other.len()), (1, 0));
     }
 }
