@@ -603,6 +603,26 @@ fn a_bound_key_keeps_its_private_part() {
 }
 
 #[test]
+fn keys_made_in_the_provider_keep_their_private_part_only_when_bound() {
+    const PAIR: c_int = 0x87;
+    let mut bits = 2048;
+    let ec = [text_param(c"group", c"P-256"), end_param()];
+    let rsa = [int_param(c"bits", &mut bits), end_param()];
+    for (name, params) in [(c"RSA", &rsa[..]), (c"EC", &ec[..]), (c"ED25519", &[])] {
+        let made = Pkey::generate(ours(), name, c"provider=spinlane", params);
+        assert_eq!(made.provider(), "spinlane");
+        assert!(made.gives(PAIR), "{name:?}");
+        assert!(made.dup().gives(PAIR), "{name:?}");
+        let bound = made.bound();
+        assert!(!bound.gives(PAIR), "{name:?}");
+        assert!(!bound.bound().dup().gives(PAIR), "{name:?}");
+        assert!(made.gives(PAIR) && made.equals(&bound), "{name:?}");
+        assert!(Certificate::of(&bound).verified_by(&made), "{name:?}");
+        assert_eq!(errors(), "");
+    }
+}
+
+#[test]
 fn bound_keys_equal_and_copy() {
     for key in [rsa(2048), p256(), p384(), ed25519()] {
         let (bound, copy) = (key.bound(), key.bound().dup());

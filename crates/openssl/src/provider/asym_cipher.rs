@@ -1,4 +1,4 @@
-//! RSA encryption and decryption with a bound key: the functions libcrypto calls, over
+//! RSA encryption and decryption: the functions libcrypto calls, over
 //! [`Decryption`]. Encryption is the default provider's.
 
 use std::ffi::{c_int, c_uchar, c_void};

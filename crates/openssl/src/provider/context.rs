@@ -11,10 +11,12 @@ use super::inner::{Inner, Tables};
 pub(super) struct Context {
     pub inner: Inner,
     pub rsa_key: Tables,
+    pub rsa_gen: Tables,
     pub ec_key: Tables,
     pub ec_gen: Tables,
     pub ecdh: Tables,
     pub ed25519_key: Tables,
+    pub ed25519_gen: Tables,
     pub ed25519_signature: Tables,
     pub rsa_signature: Tables,
     pub ecdsa_signature: Tables,
@@ -31,10 +33,12 @@ impl Context {
         let version = unsafe { (ffi::OPENSSL_version_major(), ffi::OPENSSL_version_minor()) };
         Some(Self {
             rsa_key: Tables::of_keymgmt(&inner, c"RSA")?,
+            rsa_gen: Tables::of_generation(&inner, c"RSA")?,
             ec_key: Tables::of_keymgmt(&inner, c"EC")?,
             ec_gen: Tables::of_generation(&inner, c"EC")?,
             ecdh: Tables::of_keyexch(&inner, c"ECDH")?,
             ed25519_key: Tables::of_keymgmt(&inner, c"ED25519")?,
+            ed25519_gen: Tables::of_generation(&inner, c"ED25519")?,
             ed25519_signature: Tables::of_signature(&inner, c"ED25519")?,
             rsa_signature: Tables::of_signature(&inner, c"RSA")?,
             ecdsa_signature: Tables::of_signature(&inner, c"ECDSA")?,

@@ -1,7 +1,6 @@
 //! Generation of EC keys: on a curve of ours by a device, all else by the default provider.
 
 use std::ffi::{CString, c_int};
-use std::ptr;
 
 use super::context::ContextRef;
 use super::counters::{Delegated, count_delegated};
@@ -9,7 +8,7 @@ use super::ec_curve::Curve;
 use super::ec_key::{EcKey, Native};
 use super::error::raise;
 use super::ffi;
-use super::inner::{Key, KeyCtx};
+use super::inner::KeyCtx;
 use super::names;
 use super::params::{self, Params};
 
@@ -49,18 +48,8 @@ impl Generation {
                 self.curve = curve;
                 return true;
             }
-            let start = self.start_delegate(|| {
-                KeyCtx::own(
-                    // SAFETY: live library context, C string; the result is owned.
-                    unsafe {
-                        openssl_sys::EVP_PKEY_CTX_new_from_name(
-                            self.context.inner.libctx(),
-                            c"EC".as_ptr(),
-                            ptr::null(),
-                        )
-                    },
-                )
-            });
+            let start =
+                self.start_delegate(KeyCtx::generator(&self.context.inner, c"EC", self.pair));
             let Some(delegate) = start else { return false };
             self.delegate = Some(delegate);
         }
@@ -73,32 +62,24 @@ impl Generation {
             self.curve = Some(native.curve);
             return true;
         }
-        let context = self.context;
-        let start = template
+        let ctx = template
             .inner()
-            .and_then(|key| self.start_delegate(|| KeyCtx::new(&context.inner, key)));
-        self.delegate = start;
+            .and_then(|key| KeyCtx::new(&self.context.inner, key))
+            .filter(|ctx| ctx.start_generating(self.pair));
+        self.delegate = self.start_delegate(ctx);
         self.delegate.is_some()
     }
 
-    /// A context of the default provider that generates on the curve set so far.
-    fn start_delegate(&self, make: impl FnOnce() -> Option<KeyCtx>) -> Option<KeyCtx> {
-        let ctx = make()?;
-        // SAFETY: live context.
-        let ready = unsafe {
-            if self.pair {
-                openssl_sys::EVP_PKEY_keygen_init(ctx.as_ptr()) > 0
-            } else {
-                openssl_sys::EVP_PKEY_paramgen_init(ctx.as_ptr()) > 0
-            }
-        };
+    /// A context of the default provider, told the curve set so far.
+    fn start_delegate(&self, ctx: Option<KeyCtx>) -> Option<KeyCtx> {
+        let ctx = ctx?;
         let set = |curve: Curve| {
             let name = CString::from(curve.name());
             let array = [params::text(names::GROUP, &name), params::end()];
             // SAFETY: an array that its end stops, and that lives through the call.
             ctx.set(unsafe { Params::new(array.as_ptr()) })
         };
-        (ready && self.curve.is_none_or(set)).then_some(ctx)
+        self.curve.is_none_or(set).then_some(ctx)
     }
 
     /// Generates. May pause; nothing of this context is looked at after that.
@@ -106,16 +87,7 @@ impl Generation {
         let context = self.context;
         if let Some(ctx) = &self.delegate {
             count_delegated(Delegated::KeyExchange);
-            let mut key = ptr::null_mut();
-            // SAFETY: live context, initialised for one or the other; `key` receives an owned key.
-            let made = unsafe {
-                if self.pair {
-                    openssl_sys::EVP_PKEY_keygen(ctx.as_ptr(), &mut key) > 0
-                } else {
-                    openssl_sys::EVP_PKEY_paramgen(ctx.as_ptr(), &mut key) > 0
-                }
-            };
-            let key = Key::own(key).filter(|_| made)?;
+            let key = ctx.generate(self.pair)?;
             return Some(EcKey::generated_by_default_provider(context, key));
         }
         let Some(curve) = self.curve else {

@@ -35,8 +35,8 @@ pub(super) struct EcKey {
 #[derive(Clone)]
 struct Content {
     form: Form,
-    /// Whether the private part may leave: that of a generated key, not that of an imported one.
-    exportable: bool,
+    /// Whether the private part stays here.
+    bound: bool,
     inner: OnceLock<Arc<Key>>,
     device: OnceLock<Option<Arc<cryptodev::Key>>>,
 }
@@ -73,24 +73,20 @@ impl Native {
             .map(|scalar| &scalar[..self.curve.scalar_len()])
     }
 
-    /// Hands `use_params` the parameters that describe what `selection` selects of it.
-    fn with_params<R>(&self, selection: c_int, use_params: impl FnOnce(&[OSSL_PARAM]) -> R) -> R {
+    /// The same key in the default provider.
+    fn import(&self, context: ContextRef) -> Option<Key> {
+        let mut selection = ffi::OSSL_KEYMGMT_SELECT_ALL_PARAMETERS;
         let mut array = [const { params::end() }; 4];
         array[0] = params::text(names::GROUP, self.curve.name());
         let mut used = 1;
-        let selected = |bit| selection & bit != 0;
-        if let (Some(point), true) = (
-            self.encoded(),
-            selected(ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY),
-        ) {
+        if let Some(point) = self.encoded() {
+            selection |= ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY;
             array[used] = params::octets(names::PUB, point);
             used += 1;
         }
         let mut native_endian = Zeroizing::new([0; MAX_SCALAR]);
-        if let (Some(scalar), true) = (
-            self.scalar(),
-            selected(ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY),
-        ) {
+        if let Some(scalar) = self.scalar() {
+            selection |= ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY;
             let number = &mut native_endian[..scalar.len()];
             number.copy_from_slice(scalar);
             if cfg!(target_endian = "little") {
@@ -98,7 +94,9 @@ impl Native {
             }
             array[used] = params::unsigned(names::PRIV, number);
         }
-        use_params(&array)
+        // SAFETY: an array that its end stops, and that lives through the call.
+        let params = unsafe { Params::new(array.as_ptr()) };
+        context.inner.import(c"EC", selection, params)
     }
 
     /// What `params` describe; `None` if that is nothing native.
@@ -143,22 +141,22 @@ impl Native {
 }
 
 impl Content {
-    fn native(native: Native, exportable: bool) -> Self {
+    fn native(native: Native, bound: bool) -> Self {
         Self {
             form: Form::Native(native),
-            exportable,
+            bound,
             inner: OnceLock::new(),
             device: OnceLock::new(),
         }
     }
 
-    fn foreign(inner: Key, exportable: bool) -> Self {
+    fn foreign(inner: Key, bound: bool) -> Self {
         Self {
             form: Form::Foreign {
                 has_public: inner.has_octets(names::PUB),
                 has_private: inner.number(names::PRIV).is_some(),
             },
-            exportable,
+            bound,
             inner: OnceLock::from(Arc::new(inner)),
             device: OnceLock::new(),
         }
@@ -181,18 +179,7 @@ impl Content {
     /// The same key in the default provider.
     fn inner(&self, context: ContextRef) -> Option<&Arc<Key>> {
         if let (None, Form::Native(native)) = (self.inner.get(), &self.form) {
-            let mut selection = ffi::OSSL_KEYMGMT_SELECT_ALL_PARAMETERS;
-            if native.public.is_some() {
-                selection |= ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY;
-            }
-            if native.private.is_some() {
-                selection |= ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY;
-            }
-            let made = native.with_params(selection, |array| {
-                // SAFETY: an array that its end stops, and that lives through the call.
-                let params = unsafe { Params::new(array.as_ptr()) };
-                context.inner.import(c"EC", selection, params)
-            })?;
+            let made = native.import(context)?;
             let _ = self.inner.set(Arc::new(made)); // another thread may have been faster
         }
         self.inner.get()
@@ -237,7 +224,7 @@ impl EcKey {
     pub fn generated(context: ContextRef, native: Native) -> Self {
         Self {
             context,
-            content: Some(Content::native(native, true)),
+            content: Some(Content::native(native, false)),
         }
     }
 
@@ -245,7 +232,7 @@ impl EcKey {
     pub fn generated_by_default_provider(context: ContextRef, inner: Key) -> Self {
         Self {
             context,
-            content: Some(Content::foreign(inner, true)),
+            content: Some(Content::foreign(inner, false)),
         }
     }
 
@@ -316,7 +303,7 @@ impl EcKey {
             openssl_sys::EVP_PKEY_set_params(inner.as_ptr(), params.as_ptr().cast_mut()) == 1
         };
         if set {
-            *content = Content::foreign(inner, content.exportable);
+            *content = Content::foreign(inner, content.bound);
         }
         set
     }
@@ -370,10 +357,11 @@ impl KeyData for EcKey {
         if !params.have_values() {
             return false;
         }
+        let bound = params.find(names::BOUND).is_some();
         let content = match Native::from_params(selection, params) {
-            Some(native) => Content::native(native, false),
+            Some(native) => Content::native(native, bound),
             None => match self.context.inner.import(c"EC", selection, params) {
-                Some(inner) => Content::foreign(inner, false),
+                Some(inner) => Content::foreign(inner, bound),
                 None => return false,
             },
         };
@@ -404,19 +392,13 @@ impl KeyData for EcKey {
         };
         let private = selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0;
         // No error is raised: libcrypto tries this for signatures before it asks us to sign.
-        if private && content.has_private() && !content.exportable {
+        if private && content.has_private() && content.bound {
             return false;
         }
-        match &content.form {
-            // SAFETY: a parameter array that its end stops; callback and argument as they came.
-            Form::Native(native) => native.with_params(selection, |array| unsafe {
-                callback(array.as_ptr(), arg) == 1
-            }),
-            Form::Foreign { .. } => content.inner.get().is_some_and(|inner| {
-                // SAFETY: live key; callback and argument as they came.
-                unsafe { ffi::EVP_PKEY_export(inner.as_ptr(), selection, callback, arg) == 1 }
-            }),
-        }
+        content.inner(self.context).is_some_and(|inner| {
+            // SAFETY: live key; callback and argument as they came.
+            unsafe { ffi::EVP_PKEY_export(inner.as_ptr(), selection, callback, arg) == 1 }
+        })
     }
 
     /// Answers a request for parameters.
@@ -429,7 +411,10 @@ impl KeyData for EcKey {
         };
         // SAFETY: by the caller's promise.
         let wanted = unsafe { Params::new(params) };
-        if !content.exportable && wanted.find(names::PRIV).is_some() {
+        if let Some(asked) = wanted.find(names::BOUND) {
+            return asked.set_int(c_int::from(content.bound && content.has_private()));
+        }
+        if content.bound && wanted.find(names::PRIV).is_some() {
             return false;
         }
         if let Form::Native(native) = &content.form
@@ -462,12 +447,12 @@ impl KeyData for EcKey {
                 if pair & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 {
                     native.private = None;
                 }
-                Content::native(native, content.exportable)
+                Content::native(native, content.bound)
             }
             Form::Foreign { .. } => {
                 let inner = content.inner.get()?;
                 let inner = self.context.inner.copy_parts(c"EC", inner, selection)?;
-                Content::foreign(inner, content.exportable)
+                Content::foreign(inner, content.bound)
             }
         };
         Some(Self {

@@ -1,4 +1,4 @@
-//! Signatures with bound Ed25519 keys (RFC 8032): of a whole message at once, which is the only
+//! Signatures with Ed25519 keys (RFC 8032): of a whole message at once, which is the only
 //! way there is.
 //!
 //! Ours are plain Ed25519 signatures over messages that fit an op; libssl makes no others.
@@ -235,6 +235,7 @@ unsafe extern "C" fn digest_sign(
     })
 }
 
+/// The default provider's answer: 1, 0 for a wrong signature, less where it is none at all.
 unsafe extern "C" fn digest_verify(
     ctx: *mut c_void,
     sig: *const c_uchar,
@@ -242,18 +243,18 @@ unsafe extern "C" fn digest_verify(
     tbs: *const c_uchar,
     tbs_len: size_t,
 ) -> c_int {
-    check(|| {
+    guard(0, || {
         // SAFETY: see `newctx`.
         let Some(Eddsa {
             delegate: Some(ctx),
             ..
         }) = (unsafe { borrow_mut::<Eddsa>(ctx) })
         else {
-            return false;
+            return 0;
         };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
-        unsafe { openssl_sys::EVP_DigestVerify(ctx.as_ptr(), sig, sig_len, tbs, tbs_len) == 1 }
+        unsafe { openssl_sys::EVP_DigestVerify(ctx.as_ptr(), sig, sig_len, tbs, tbs_len) }
     })
 }
 

@@ -125,7 +125,6 @@ unsafe extern "C" {
         init: OSSL_provider_init_fn,
     ) -> c_int;
     pub fn OSSL_PROVIDER_available(libctx: *mut OSSL_LIB_CTX, name: *const c_char) -> c_int;
-    pub fn OSSL_PROVIDER_get0_name(provider: *const OSSL_PROVIDER) -> *const c_char;
     pub fn OSSL_PROVIDER_get_capabilities(
         provider: *const OSSL_PROVIDER,
         capability: *const c_char,
@@ -189,13 +188,17 @@ unsafe extern "C" {
     pub fn EVP_ASYM_CIPHER_settable_ctx_params(cipher: *const EVP_ASYM_CIPHER)
     -> *const OSSL_PARAM;
 
-    pub fn EVP_PKEY_get0_provider(key: *const EVP_PKEY) -> *const OSSL_PROVIDER;
     pub fn EVP_PKEY_get0_type_name(key: *const EVP_PKEY) -> *const c_char;
     pub fn EVP_PKEY_export(
         key: *const EVP_PKEY,
         selection: c_int,
         callback: OSSL_CALLBACK,
         arg: *mut c_void,
+    ) -> c_int;
+    pub fn EVP_PKEY_get_int_param(
+        key: *const EVP_PKEY,
+        name: *const c_char,
+        value: *mut c_int,
     ) -> c_int;
     pub fn EVP_PKEY_dup(key: *mut EVP_PKEY) -> *mut EVP_PKEY;
     pub fn EVP_PKEY_param_check(ctx: *mut EVP_PKEY_CTX) -> c_int;
@@ -208,6 +211,13 @@ unsafe extern "C" {
         key: *mut EVP_PKEY,
         properties: *const c_char,
     ) -> *mut EVP_PKEY_CTX;
+    pub fn EVP_PKEY_CTX_set_app_data(ctx: *mut EVP_PKEY_CTX, data: *mut c_void);
+    pub fn EVP_PKEY_CTX_get_app_data(ctx: *mut EVP_PKEY_CTX) -> *mut c_void;
+    pub fn EVP_PKEY_CTX_set_cb(
+        ctx: *mut EVP_PKEY_CTX,
+        callback: Option<unsafe extern "C" fn(*mut EVP_PKEY_CTX) -> c_int>,
+    );
+    pub fn EVP_PKEY_CTX_get_keygen_info(ctx: *mut EVP_PKEY_CTX, index: c_int) -> c_int;
     pub fn EVP_PKEY_CTX_dup(ctx: *const EVP_PKEY_CTX) -> *mut EVP_PKEY_CTX;
     pub fn EVP_PKEY_sign_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;
     pub fn EVP_PKEY_verify_init_ex(ctx: *mut EVP_PKEY_CTX, params: *const OSSL_PARAM) -> c_int;

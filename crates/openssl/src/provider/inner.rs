@@ -173,6 +173,15 @@ impl Key {
         (got == 1 && len == N).then_some(bytes)
     }
 
+    /// An integer of it; `None` if it has none of this name.
+    pub fn int(&self, name: &CStr) -> Option<c_int> {
+        let _quiet = Quiet::new();
+        let mut value = 0;
+        // SAFETY: live key, C string, a place for the answer.
+        let got = unsafe { ffi::EVP_PKEY_get_int_param(self.as_ptr(), name.as_ptr(), &mut value) };
+        (got == 1).then_some(value)
+    }
+
     /// Whether it has octets of this name.
     pub fn has_octets(&self, name: &CStr) -> bool {
         let _quiet = Quiet::new();
@@ -242,6 +251,41 @@ impl KeyCtx {
         Self::own(unsafe {
             ffi::EVP_PKEY_CTX_new_from_pkey(inner.libctx(), key.as_ptr(), ptr::null())
         })
+    }
+
+    /// One that generates keys of the type called `name`, or, unless `pair`, parameters of such keys.
+    pub fn generator(inner: &Inner, name: &CStr, pair: bool) -> Option<Self> {
+        // SAFETY: live library context, C string; the result is owned.
+        let ctx = Self::own(unsafe {
+            openssl_sys::EVP_PKEY_CTX_new_from_name(inner.libctx(), name.as_ptr(), ptr::null())
+        })?;
+        ctx.start_generating(pair).then_some(ctx)
+    }
+
+    /// Makes it generate, key pairs or parameters.
+    pub fn start_generating(&self, pair: bool) -> bool {
+        // SAFETY: live context.
+        unsafe {
+            if pair {
+                openssl_sys::EVP_PKEY_keygen_init(self.as_ptr()) > 0
+            } else {
+                openssl_sys::EVP_PKEY_paramgen_init(self.as_ptr()) > 0
+            }
+        }
+    }
+
+    /// Generates what it was made to.
+    pub fn generate(&self, pair: bool) -> Option<Key> {
+        let mut key = ptr::null_mut();
+        // SAFETY: live context; `key` receives an owned key.
+        let made = unsafe {
+            if pair {
+                openssl_sys::EVP_PKEY_keygen(self.as_ptr(), &mut key) > 0
+            } else {
+                openssl_sys::EVP_PKEY_paramgen(self.as_ptr(), &mut key) > 0
+            }
+        };
+        Key::own(key).filter(|_| made)
     }
 
     /// For calls that take one.

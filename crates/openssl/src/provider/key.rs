@@ -1,9 +1,13 @@
-//! A bound key of RSA or Ed25519, and what operations need of any key.
+//! Keys of RSA and Ed25519 as our key managers hold them, and what operations need of any key.
 //!
-//! It holds the key twice: as a key of the default provider in the inner library context, which
-//! answers every question and does what is not offloaded, and as a [`Key`] for devices, if a
-//! device can do its private operation. It gives its public part to other providers and never
-//! its private part: a key that another provider could have would silently be used there.
+//! libcrypto gives our key managers three sorts of keys: those that were bound, copies of other
+//! providers' keys to sign with, and whatever a program makes while the property query, or
+//! libcrypto's cache of fetched methods, prefers our key manager. Each is held as a key of the
+//! default provider in the inner library context, which answers every question and does what is not
+//! offloaded, and as a [`cryptodev::Key`], if a device can do its private operation.
+//!
+//! A bound key gives its public part to other providers and never its private part: a key that
+//! another provider could have would silently be used there. Every other key is given whole.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::{Arc, OnceLock};
@@ -17,19 +21,21 @@ use super::error::{Quiet, guard, raise};
 use super::ffi::{self, OSSL_CALLBACK, OSSL_DISPATCH, OSSL_PARAM};
 use super::held::{self, borrow};
 use super::inner::{Key, KeyCtx};
+use super::key_gen::{self, Generation};
 use super::keymgmt::{self, KeyData};
+use super::names;
 use super::params::Params;
 
 /// Finds the key for devices in a key of the default provider: none if no device does its kind.
 pub(super) type DeviceKey = fn(&Key) -> Result<Option<cryptodev::Key>, KeyError>;
 
-/// A type of keys that are bound.
+/// A type of keys.
 pub(super) struct Kind {
     /// Its name.
     pub name: &'static CStr,
-    /// Whether parameters look like a private key that devices do. What passes may still fail.
-    pub is_for_devices: fn(Params<'_>) -> bool,
     pub device_key: DeviceKey,
+    /// Whether a key has a public part, and whether it has a private one.
+    pub parts: fn(&Key) -> (bool, bool),
     /// Names of the private parts.
     pub private: &'static [&'static CStr],
 }
@@ -62,25 +68,61 @@ pub(super) type Given = Result<Option<Operand>, Empty>;
 pub(super) struct Empty;
 
 /// Key data of our RSA and Ed25519 key managers.
-pub(super) struct BoundKey {
+pub(super) struct HeldKey {
     context: ContextRef,
     kind: &'static Kind,
     content: OnceLock<Content>,
 }
 
 /// What an import fills in.
+#[derive(Clone)]
 struct Content {
-    operand: Operand,
+    inner: Arc<Key>,
+    /// Made when an operation first asks.
+    device: OnceLock<Option<Arc<cryptodev::Key>>>,
+    /// Whether the private part stays here.
+    bound: bool,
     has_public: bool,
     has_private: bool,
 }
 
-impl BoundKey {
+impl Content {
+    fn new(kind: &Kind, inner: Key, bound: bool) -> Self {
+        let (has_public, has_private) = (kind.parts)(&inner);
+        Self {
+            inner: Arc::new(inner),
+            device: OnceLock::new(),
+            bound,
+            has_public,
+            has_private,
+        }
+    }
+
+    /// The key for devices. A key that does not fit together is the default provider's to judge.
+    fn device(&self, kind: &Kind) -> Option<&Arc<cryptodev::Key>> {
+        let make = || {
+            let key = (kind.device_key)(&self.inner).ok().flatten();
+            key.filter(|_| self.has_private).map(Arc::new)
+        };
+        self.device.get_or_init(make).as_ref()
+    }
+}
+
+impl HeldKey {
     fn new(context: ContextRef, kind: &'static Kind) -> Self {
         Self {
             context,
             kind,
             content: OnceLock::new(),
+        }
+    }
+
+    /// A key that the default provider has generated.
+    pub fn generated(context: ContextRef, kind: &'static Kind, inner: Key) -> Self {
+        Self {
+            context,
+            kind,
+            content: OnceLock::from(Content::new(kind, inner, false)),
         }
     }
 
@@ -92,45 +134,32 @@ impl BoundKey {
         }
         content
     }
+
+    fn operand(&self) -> Option<Operand> {
+        let content = self.content()?;
+        Some(Operand {
+            context: self.context,
+            size: content.inner.size(),
+            device: content.device(self.kind).cloned(),
+            inner: content.inner.clone(),
+        })
+    }
 }
 
-impl KeyData for BoundKey {
-    /// Fills it with the key that `params` describe, if it is one for devices.
+impl KeyData for HeldKey {
+    /// Fills it with the key that `params` describe.
     fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
         let name = self.kind.name;
-        // Asked first, as it costs least: libcrypto offers us every public key it verifies with.
-        if !(self.kind.is_for_devices)(params) {
-            raise(format_args!(
-                "{name:?}: not a private key that devices do; leave it in the default provider"
-            ));
-            return false;
-        }
         let Some(inner) = self.context.inner.import(name, selection, params) else {
             return false;
         };
-        let device = match (self.kind.device_key)(&inner) {
-            Ok(Some(device)) => device,
-            Ok(None) => {
-                raise(format_args!(
-                    "{name:?}: devices do no such key; leave it in the default provider"
-                ));
-                return false;
-            }
-            Err(error) => {
-                raise(format_args!("{error}"));
-                return false;
-            }
-        };
-        let content = Content {
-            has_public: true,
-            has_private: true,
-            operand: Operand {
-                context: self.context,
-                size: inner.size(),
-                device: Some(Arc::new(device)),
-                inner: Arc::new(inner),
-            },
-        };
+        let content = Content::new(self.kind, inner, params.find(names::BOUND).is_some());
+        if content.bound && content.device(self.kind).is_none() {
+            raise(format_args!(
+                "{name:?}: devices do no such key; leave it in the default provider"
+            ));
+            return false;
+        }
         let filled = self.content.set(content).is_ok();
         if !filled {
             raise(format_args!(
@@ -152,7 +181,7 @@ impl KeyData for BoundKey {
         let (Some(this), Some(other)) = (self.content.get(), other.content.get()) else {
             return false;
         };
-        let (this, other) = (this.operand.inner.as_ptr(), other.operand.inner.as_ptr());
+        let (this, other) = (this.inner.as_ptr(), other.inner.as_ptr());
         // SAFETY: both keys live.
         unsafe {
             if selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR != 0 {
@@ -165,36 +194,44 @@ impl KeyData for BoundKey {
 
     fn validate(&self, selection: c_int, quick: bool) -> bool {
         self.content()
-            .and_then(|content| content.operand.inner_ctx())
+            .and_then(|content| KeyCtx::new(&self.context.inner, &content.inner))
             .is_some_and(|ctx| ctx.check(selection, quick))
     }
 
-    /// The public part only.
+    /// Of a bound key the public part only.
     unsafe fn export(&self, selection: c_int, callback: OSSL_CALLBACK, arg: *mut c_void) -> bool {
-        // No error is raised: libcrypto tries this for every signature before it asks us to sign.
-        if selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0 {
+        let Some(content) = self.content() else {
+            return false;
+        };
+        // No error is raised: libcrypto tries this for signatures before it asks us to sign.
+        if content.bound && selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0 {
             return false;
         }
-        self.content().is_some_and(|content| {
-            let key = content.operand.inner.as_ptr();
-            // SAFETY: live key; callback and argument are handed on as they came.
-            unsafe { ffi::EVP_PKEY_export(key, selection, callback, arg) == 1 }
-        })
+        // There are no parameters. libcrypto 3.0's encoder would make an RSA key without numbers of
+        // what it gets here, and follow their null pointers (EVP_PKEY_print_params).
+        if selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0 {
+            return false;
+        }
+        // SAFETY: live key; callback and argument are handed on as they came.
+        unsafe { ffi::EVP_PKEY_export(content.inner.as_ptr(), selection, callback, arg) == 1 }
     }
 
-    /// Of the public part only.
+    /// Of a bound key the public part only.
     unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
         let Some(content) = self.content() else {
             return false;
         };
         // SAFETY: by the caller's promise.
         let wanted = unsafe { Params::new(params) };
+        if let Some(asked) = wanted.find(names::BOUND) {
+            return asked.set_int(c_int::from(content.bound && content.has_private));
+        }
         let mut private = self.kind.private.iter();
-        !private.any(|name| wanted.find(name).is_some())
-            // SAFETY: live key; the array is handed on as it came.
-            && unsafe {
-                openssl_sys::EVP_PKEY_get_params(content.operand.inner.as_ptr(), params) == 1
-            }
+        if content.bound && private.any(|name| wanted.find(name).is_some()) {
+            return false;
+        }
+        // SAFETY: live key; the array is handed on as it came.
+        unsafe { openssl_sys::EVP_PKEY_get_params(content.inner.as_ptr(), params) == 1 }
     }
 
     fn dup(&self, selection: c_int) -> Option<Self> {
@@ -203,25 +240,13 @@ impl KeyData for BoundKey {
         let Some(content) = self.content.get() else {
             return Some(copy);
         };
-        let Operand { inner, device, .. } = &content.operand;
         let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
-        let whole = selection & pair == pair;
-        let inner = if whole {
-            inner.dup()?
+        let content = if selection & pair == pair {
+            content.clone()
         } else {
-            self.context
-                .inner
-                .copy_parts(self.kind.name, inner, selection)?
-        };
-        let content = Content {
-            operand: Operand {
-                inner: Arc::new(inner),
-                device: device.clone().filter(|_| whole),
-                ..content.operand
-            },
-            has_public: content.has_public && selection & ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY != 0,
-            has_private: content.has_private
-                && selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY != 0,
+            let (name, inner) = (self.kind.name, &content.inner);
+            let inner = self.context.inner.copy_parts(name, inner, selection)?;
+            Content::new(self.kind, inner, content.bound)
         };
         copy.content.set(content).ok().map(|()| copy)
     }
@@ -230,37 +255,41 @@ impl KeyData for BoundKey {
 /// What an operation needs of the key behind `key`.
 ///
 /// # Safety
-/// `key` is null or key data of one of our key managers of bound keys.
+/// `key` is null or key data of our RSA or Ed25519 key manager.
 pub(super) unsafe fn operand(key: *const c_void) -> Given {
     // SAFETY: by the caller's promise.
-    match unsafe { borrow::<BoundKey>(key) } {
+    match unsafe { borrow::<HeldKey>(key) } {
         None => Ok(None),
-        Some(key) => match key.content() {
-            Some(content) => Ok(Some(content.operand.clone())),
-            None => Err(Empty),
-        },
+        Some(key) => key.operand().map(Some).ok_or(Empty),
     }
 }
 
-/// The table of a key manager of bound keys, which differ in these functions.
+/// The table of a key manager of such keys, which differ in these functions.
 pub(super) const fn table(
     new: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
     types: unsafe extern "C" fn(c_int) -> *const OSSL_PARAM,
     gettable_params: unsafe extern "C" fn(*mut c_void) -> *const OSSL_PARAM,
-) -> [OSSL_DISPATCH; 13] {
+    gen_init: unsafe extern "C" fn(*mut c_void, c_int, *const OSSL_PARAM) -> *mut c_void,
+    gen_settable_params: unsafe extern "C" fn(*mut c_void, *mut c_void) -> *const OSSL_PARAM,
+) -> [OSSL_DISPATCH; 18] {
     [
         dispatch::keymgmt_new(new),
-        dispatch::keymgmt_free(held::free::<BoundKey>),
-        dispatch::keymgmt_has(keymgmt::has::<BoundKey>),
-        dispatch::keymgmt_match(keymgmt::matches::<BoundKey>),
-        dispatch::keymgmt_validate(keymgmt::validate::<BoundKey>),
-        dispatch::keymgmt_import(keymgmt::import::<BoundKey>),
+        dispatch::keymgmt_free(held::free::<HeldKey>),
+        dispatch::keymgmt_has(keymgmt::has::<HeldKey>),
+        dispatch::keymgmt_match(keymgmt::matches::<HeldKey>),
+        dispatch::keymgmt_validate(keymgmt::validate::<HeldKey>),
+        dispatch::keymgmt_import(keymgmt::import::<HeldKey>),
         dispatch::keymgmt_import_types(types),
-        dispatch::keymgmt_export(keymgmt::export::<BoundKey>),
+        dispatch::keymgmt_export(keymgmt::export::<HeldKey>),
         dispatch::keymgmt_export_types(types),
-        dispatch::keymgmt_get_params(keymgmt::get_params::<BoundKey>),
+        dispatch::keymgmt_get_params(keymgmt::get_params::<HeldKey>),
         dispatch::keymgmt_gettable_params(gettable_params),
-        dispatch::keymgmt_dup(keymgmt::dup::<BoundKey>),
+        dispatch::keymgmt_dup(keymgmt::dup::<HeldKey>),
+        dispatch::keymgmt_gen_init(gen_init),
+        dispatch::keymgmt_gen_set_params(key_gen::set_params),
+        dispatch::keymgmt_gen_settable_params(gen_settable_params),
+        dispatch::keymgmt_gen(key_gen::generate),
+        dispatch::keymgmt_gen_cleanup(held::free::<Generation>),
         dispatch::END,
     ]
 }
@@ -273,6 +302,6 @@ pub(super) unsafe fn new(provctx: *mut c_void, kind: &'static Kind) -> *mut c_vo
     guard(std::ptr::null_mut(), || {
         // SAFETY: by the caller's promise.
         let context = unsafe { ContextRef::new(provctx) };
-        held::give(context.map(|context| BoundKey::new(context, kind)))
+        held::give(context.map(|context| HeldKey::new(context, kind)))
     })
 }

@@ -1,4 +1,4 @@
-//! Key manager of bound Ed25519 keys.
+//! Key manager of Ed25519 keys.
 
 use std::ffi::{c_int, c_void};
 
@@ -9,27 +9,27 @@ use super::context::param_lists;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::Key;
 use super::key::{self, Kind};
+use super::key_gen;
 use super::names;
-use super::params::{Params, Table};
+use super::params::Table;
 
 /// The key manager's functions.
-pub(super) static TABLE: [OSSL_DISPATCH; 13] = key::table(new, types, gettable_params);
+pub(super) static TABLE: [OSSL_DISPATCH; 18] =
+    key::table(new, types, gettable_params, gen_init, gen_settable_params);
 
 /// What Ed25519 keys have of their own.
 static KIND: Kind = Kind {
     name: c"ED25519",
-    is_for_devices,
     device_key,
+    parts,
     private: &[names::PRIV],
 };
 
 /// Bytes of either part.
 const LEN: usize = 32;
 
-fn is_for_devices(params: Params<'_>) -> bool {
-    params
-        .find(names::PRIV)
-        .is_some_and(|param| param.len() == LEN)
+fn parts(key: &Key) -> (bool, bool) {
+    (key.has_octets(names::PUB), key.has_octets(names::PRIV))
 }
 
 /// The key for devices. Every seed is one.
@@ -46,8 +46,18 @@ unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
     unsafe { key::new(provctx, &KIND) }
 }
 
+unsafe extern "C" fn gen_init(
+    provctx: *mut c_void,
+    selection: c_int,
+    params: *const OSSL_PARAM,
+) -> *mut c_void {
+    // SAFETY: libcrypto passes what our init function gave out, and its caller's array.
+    unsafe { key_gen::init(provctx, &KIND, selection, params) }
+}
+
 param_lists! {
     gettable_params() = ed25519_key.gettable;
+    gen_settable_params(_ctx) = ed25519_gen.settable;
 }
 
 unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {

@@ -1,4 +1,4 @@
-//! Key manager of bound RSA keys.
+//! Key manager of RSA keys.
 
 use std::ffi::{c_int, c_void};
 
@@ -9,17 +9,19 @@ use super::context::param_lists;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::inner::Key;
 use super::key::{self, Kind};
+use super::key_gen;
 use super::names;
-use super::params::{Param, Params, Table};
+use super::params::Table;
 
 /// The key manager's functions.
-pub(super) static TABLE: [OSSL_DISPATCH; 13] = key::table(new, types, gettable_params);
+pub(super) static TABLE: [OSSL_DISPATCH; 18] =
+    key::table(new, types, gettable_params, gen_init, gen_settable_params);
 
 /// What RSA keys have of their own.
 static KIND: Kind = Kind {
     name: c"RSA",
-    is_for_devices,
     device_key,
+    parts,
     private: &[
         names::RSA_D,
         names::RSA_FACTOR1,
@@ -30,10 +32,11 @@ static KIND: Kind = Kind {
     ],
 };
 
-fn is_for_devices(params: Params<'_>) -> bool {
-    // A number may be padded.
-    let bytes = params.find(names::RSA_N).map_or(0, Param::len);
-    bytes >= 256 && params.find(names::RSA_D).is_some()
+fn parts(key: &Key) -> (bool, bool) {
+    (
+        key.number(names::RSA_E).is_some(),
+        key.number(names::RSA_D).is_some(),
+    )
 }
 
 /// The key for devices: of 2048, 3072 or 4096 bits, two primes, with CRT components.
@@ -91,8 +94,18 @@ unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
     unsafe { key::new(provctx, &KIND) }
 }
 
+unsafe extern "C" fn gen_init(
+    provctx: *mut c_void,
+    selection: c_int,
+    params: *const OSSL_PARAM,
+) -> *mut c_void {
+    // SAFETY: libcrypto passes what our init function gave out, and its caller's array.
+    unsafe { key_gen::init(provctx, &KIND, selection, params) }
+}
+
 param_lists! {
     gettable_params() = rsa_key.gettable;
+    gen_settable_params(_ctx) = rsa_gen.settable;
 }
 
 unsafe extern "C" fn types(selection: c_int) -> *const OSSL_PARAM {

@@ -1,14 +1,15 @@
 //! Loading the provider into a library context, and binding keys to it.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use thiserror::Error;
 
-use super::error::{Quiet, last_error};
-use super::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, OSSL_PROVIDER};
+use super::error::{Quiet, check, last_error};
+use super::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER};
 use super::inner::{Key, KeyCtx};
 use super::key::DeviceKey;
+use super::params::{self, Params};
 use super::{NAME, OF_KEYS, RAND_NAME, ec_key, init, key_ed25519, key_rsa, names};
 
 /// The provider, loaded. Unloads it when dropped; keys and contexts that use it keep it alive.
@@ -171,12 +172,7 @@ pub unsafe fn bind(
             what: "null".to_owned(),
         });
     };
-    // SAFETY: live key; a provider's name is a C string.
-    let bound = unsafe {
-        let provider = ffi::EVP_PKEY_get0_provider(stock.as_ptr());
-        !provider.is_null() && CStr::from_ptr(ffi::OSSL_PROVIDER_get0_name(provider)) == NAME
-    };
-    if bound && !stock.is_a(c"X25519") {
+    if stock.int(names::BOUND) == Some(1) {
         return Ok(stock.into_ptr());
     }
     let what = describe(&stock);
@@ -212,28 +208,51 @@ pub unsafe fn bind(
     }
 }
 
+/// Copies the key from callback to callback, so that no array of it is made that nobody wipes.
+///
 /// # Safety
 /// `libctx` is a library context.
 unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key> {
-    let mut parts = ptr::null_mut();
-    let mut bound = ptr::null_mut();
-    // SAFETY: live key, C strings, a library context by the caller's promise; what is made is
-    // owned and freed once.
-    unsafe {
-        let ctx = KeyCtx::own(openssl_sys::EVP_PKEY_CTX_new_from_name(
-            libctx,
-            name.as_ptr(),
-            OF_KEYS.as_ptr(),
-        ))?;
-        let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR | ffi::OSSL_KEYMGMT_SELECT_ALL_PARAMETERS;
-        if openssl_sys::EVP_PKEY_todata(key.as_ptr(), pair, &mut parts) != 1 {
-            return None;
-        }
-        let made = openssl_sys::EVP_PKEY_fromdata_init(ctx.as_ptr()) > 0
-            && openssl_sys::EVP_PKEY_fromdata(ctx.as_ptr(), &mut bound, pair, parts) > 0;
-        openssl_sys::OSSL_PARAM_free(parts);
-        if made { Key::own(bound) } else { None }
+    /// Where the copy is made.
+    struct Copying {
+        ctx: KeyCtx,
+        copy: Option<Key>,
     }
+
+    unsafe extern "C" fn import(parts: *const OSSL_PARAM, copying: *mut c_void) -> c_int {
+        check(|| {
+            // SAFETY: `copy` below handed out `copying`; libcrypto passes a parameter array.
+            let (copying, parts) = unsafe { (&mut *copying.cast::<Copying>(), Params::new(parts)) };
+            let mut bound = 1;
+            let mut array = parts.to_vec();
+            array.extend([params::int(names::BOUND, &mut bound), params::end()]);
+            let (ctx, mut made) = (copying.ctx.as_ptr(), ptr::null_mut());
+            // SAFETY: live context, an array that its end stops; what is made is owned.
+            let done = unsafe {
+                openssl_sys::EVP_PKEY_fromdata_init(ctx) > 0
+                    && openssl_sys::EVP_PKEY_fromdata(ctx, &mut made, WHOLE, array.as_mut_ptr()) > 0
+            };
+            copying.copy = Key::own(made).filter(|_| done);
+            copying.copy.is_some()
+        })
+    }
+
+    const WHOLE: c_int = ffi::OSSL_KEYMGMT_SELECT_ALL;
+    // SAFETY: C strings, a library context by the caller's promise; the result is owned.
+    let ctx = KeyCtx::own(unsafe {
+        openssl_sys::EVP_PKEY_CTX_new_from_name(libctx, name.as_ptr(), OF_KEYS.as_ptr())
+    })?;
+    let mut copying = Copying { ctx, copy: None };
+    // SAFETY: live key; what `import` gets lives through the call.
+    unsafe {
+        ffi::EVP_PKEY_export(
+            key.as_ptr(),
+            WHOLE,
+            import,
+            ptr::from_mut(&mut copying).cast(),
+        )
+    };
+    copying.copy
 }
 
 /// The key in words: type and size, no part of it.

@@ -18,10 +18,12 @@
 //! | random numbers | [`load`] | – (computed here, at once) | – |
 //!
 //! A key that [`bind`] made lives here: it refuses to give its private part to another provider,
-//! so its signatures can only be made here. A key that was not bound stays where it is; if devices
-//! do its kind, libcrypto copies it here when it first signs by the property query, and else it is
-//! served as if this provider were not there. [`counters`] tells how many operations went which
-//! way.
+//! so its signatures can only be made here. A key that was not bound stays where it is, and
+//! libcrypto copies it here when an operation by the property query first needs it. A program may
+//! also make keys here without knowing: by the property query (EC and X25519), or because
+//! libcrypto 3.0 answers every fetch of RSA or Ed25519 keys with our key manager once it has
+//! fetched that for a signature. All of these keys do whatever they do in the default provider, export
+//! included. [`counters`] tells how many operations went which way.
 //!
 //! What is computed at once is no private-key operation. It is here because, once those are gone,
 //! libssl spends a third of a handshake on what the default provider fetches and allocates for it.
@@ -52,6 +54,7 @@ mod kdf;
 mod key;
 mod key_ec;
 mod key_ed25519;
+mod key_gen;
 mod key_rsa;
 mod key_x25519;
 mod keyexch;

@@ -18,6 +18,9 @@ pub(super) const PAUSE_WITHOUT_CALLBACK: &CStr = c"pause-without-callback";
 pub(super) const LCORE: &CStr = c"lcore";
 pub(super) const DEVICE: &CStr = c"device";
 
+/// Of keys, ours alone: whether the private part stays here. [`super::bind`] imports with it.
+pub(super) const BOUND: &CStr = c"spinlane-bound";
+
 header_names! {
     PROVIDER_NAME = OSSL_PROV_PARAM_NAME c"name";
     PROVIDER_VERSION = OSSL_PROV_PARAM_VERSION c"version";
@@ -42,6 +45,8 @@ header_names! {
     RSA_EXPONENT1 = OSSL_PKEY_PARAM_RSA_EXPONENT1 c"rsa-exponent1";
     RSA_EXPONENT2 = OSSL_PKEY_PARAM_RSA_EXPONENT2 c"rsa-exponent2";
     RSA_COEFFICIENT1 = OSSL_PKEY_PARAM_RSA_COEFFICIENT1 c"rsa-coefficient1";
+    GEN_POTENTIAL = OSSL_GEN_PARAM_POTENTIAL c"potential";
+    GEN_ITERATION = OSSL_GEN_PARAM_ITERATION c"iteration";
     DIGEST = OSSL_SIGNATURE_PARAM_DIGEST c"digest";
     PROPERTIES = OSSL_SIGNATURE_PARAM_PROPERTIES c"properties";
     PAD_MODE = OSSL_SIGNATURE_PARAM_PAD_MODE c"pad-mode";

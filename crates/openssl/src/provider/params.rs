@@ -59,6 +59,14 @@ impl<'a> Params<'a> {
         })
     }
 
+    /// The elements, without the end: what they point to stays the caller's.
+    pub fn to_vec(self) -> Vec<OSSL_PARAM> {
+        // SAFETY: `raw` is an element of the caller's array; an element is plain data.
+        self.iter()
+            .map(|param| unsafe { ptr::read(param.raw) })
+            .collect()
+    }
+
     /// Whether every element has a value, as what is set must, and every number a digit: libcrypto
     /// reads some unchecked. Leaves an error on the queue if not.
     pub fn have_values(self) -> bool {
@@ -98,12 +106,6 @@ impl<'a> Param<'a> {
         let numbers = [ffi::OSSL_PARAM_INTEGER, ffi::OSSL_PARAM_UNSIGNED_INTEGER];
         let is_number = numbers.iter().any(|number| *number as u32 == raw.data_type);
         !(raw.data.is_null() || is_number && raw.data_size == 0)
-    }
-
-    /// Bytes of its value.
-    pub fn len(self) -> usize {
-        // SAFETY: an element of the caller's array.
-        unsafe { (*self.raw).data_size }
     }
 
     /// Its value, if it is an integer that fits.

@@ -1,4 +1,4 @@
-//! Signatures with bound RSA and EC keys: the functions libcrypto calls, over [`Signer`].
+//! Signatures with RSA and EC keys: the functions libcrypto calls, over [`Signer`].
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::ptr;
@@ -19,34 +19,35 @@ use super::params::Params;
 use super::signer::{Algorithm, Signer};
 
 /// The functions of RSA signatures.
-pub(super) static RSA: [OSSL_DISPATCH; 22] = table(
+pub(super) static RSA: [OSSL_DISPATCH; 22] = table([
     dispatch::signature_newctx(new_rsa),
     dispatch::signature_gettable_ctx_params(rsa_gettable),
     dispatch::signature_settable_ctx_params(rsa_settable),
-);
+    dispatch::signature_verify_recover_init(verify_recover_init),
+    dispatch::signature_verify_recover(verify_recover),
+    dispatch::END,
+]);
 
 /// The functions of ECDSA signatures.
-pub(super) static ECDSA: [OSSL_DISPATCH; 22] = table(
+pub(super) static ECDSA: [OSSL_DISPATCH; 22] = table([
     dispatch::signature_newctx(new_ecdsa),
     dispatch::signature_gettable_ctx_params(ecdsa_gettable),
     dispatch::signature_settable_ctx_params(ecdsa_settable),
-);
+    dispatch::END,
+    dispatch::END,
+    dispatch::END,
+]);
 
-const fn table(
-    new: OSSL_DISPATCH,
-    gettable: OSSL_DISPATCH,
-    settable: OSSL_DISPATCH,
-) -> [OSSL_DISPATCH; 22] {
+/// What both have, and what `own` adds.
+const fn table(own: [OSSL_DISPATCH; 6]) -> [OSSL_DISPATCH; 22] {
+    let [a, b, c, d, e, f] = own;
     [
-        new,
         dispatch::signature_freectx(held::free::<Signer>),
         dispatch::signature_dupctx(held::dup::<Signer>),
         dispatch::signature_sign_init(sign_init),
         dispatch::signature_sign(sign),
         dispatch::signature_verify_init(verify_init),
         dispatch::signature_verify(verify),
-        dispatch::signature_verify_recover_init(verify_recover_init),
-        dispatch::signature_verify_recover(verify_recover),
         dispatch::signature_digest_sign_init(digest_sign_init),
         dispatch::signature_digest_sign_update(digest_sign_update),
         dispatch::signature_digest_sign_final(digest_sign_final),
@@ -56,10 +57,13 @@ const fn table(
         dispatch::signature_digest_verify_final(digest_verify_final),
         dispatch::signature_digest_verify(digest_verify),
         dispatch::signature_get_ctx_params(get_ctx_params),
-        gettable,
         dispatch::signature_set_ctx_params(set_ctx_params),
-        settable,
-        dispatch::END,
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
     ]
 }
 
@@ -277,6 +281,7 @@ unsafe fn digest_sign_rest(ctx: *mut c_void, output: Option<Output>, rest: &[u8]
     })
 }
 
+/// The default provider's answer: 1, 0 for a wrong signature, less where it is none at all.
 unsafe extern "C" fn verify(
     ctx: *mut c_void,
     sig: *const c_uchar,
@@ -284,17 +289,15 @@ unsafe extern "C" fn verify(
     tbs: *const c_uchar,
     tbs_len: size_t,
 ) -> c_int {
-    check(|| {
+    guard(0, || {
         // SAFETY: see `new`.
-        let Some(signer) = (unsafe { borrow_mut::<Signer>(ctx) }) else {
-            return false;
-        };
-        let Some(delegate) = signer.hash_delegate() else {
-            return false;
+        let signer = unsafe { borrow_mut::<Signer>(ctx) };
+        let Some(delegate) = signer.as_ref().and_then(|signer| signer.hash_delegate()) else {
+            return 0;
         };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
-        unsafe { openssl_sys::EVP_PKEY_verify(delegate.as_ptr(), sig, sig_len, tbs, tbs_len) == 1 }
+        unsafe { openssl_sys::EVP_PKEY_verify(delegate.as_ptr(), sig, sig_len, tbs, tbs_len) }
     })
 }
 
@@ -342,22 +345,21 @@ unsafe extern "C" fn digest_verify_update(
     })
 }
 
+/// Answers as [`verify`].
 unsafe extern "C" fn digest_verify_final(
     ctx: *mut c_void,
     sig: *const c_uchar,
     sig_len: size_t,
 ) -> c_int {
-    check(|| {
+    guard(0, || {
         // SAFETY: see `new`.
-        let Some(signer) = (unsafe { borrow_mut::<Signer>(ctx) }) else {
-            return false;
-        };
-        let Some(delegate) = signer.message_delegate() else {
-            return false;
+        let signer = unsafe { borrow_mut::<Signer>(ctx) };
+        let Some(delegate) = signer.as_ref().and_then(|signer| signer.message_delegate()) else {
+            return 0;
         };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffer, handed on with its length.
-        unsafe { openssl_sys::EVP_DigestVerifyFinal(delegate.as_ptr(), sig, sig_len) == 1 }
+        unsafe { openssl_sys::EVP_DigestVerifyFinal(delegate.as_ptr(), sig, sig_len) }
     })
 }
 
