@@ -1,5 +1,6 @@
 //! Keys under the preload are what they are without it, whoever made them and whatever was signed or
-//! verified before: export, encodings, checks, operations, and the error queue.
+//! verified before: export, encodings, checks, operations, and the error queue, which calls of this
+//! library that succeed leave empty too.
 
 mod support;
 
@@ -51,4 +52,20 @@ fn keys_that_nobody_bound_are_as_in_stock_openssl_after_signatures() {
 #[test]
 fn keys_that_nobody_bound_are_as_in_stock_openssl_after_verifications() {
     same_as_stock("verify");
+}
+
+#[test]
+fn what_succeeds_leaves_no_entry_on_the_error_queue() {
+    let program = compile("tests/c/errors.c", Link::Spinlane, &[]);
+    for place in ["own", "default"] {
+        let mut command = Command::new(&program);
+        command
+            .arg(place)
+            .arg(scratch().join(format!("{place}.pem")));
+        if place == "default" {
+            command.env("OPENSSL_CONF", configuration("errors", ""));
+        }
+        let said = text(&succeed(&mut command).stdout);
+        assert!(said.ends_with(" calls, 0 found\n"), "{said}");
+    }
 }

@@ -48,7 +48,8 @@ fn kdf(lib: Lib, query: *const c_char, params: &[OSSL_PARAM], out: &mut [u8], sp
         }
         let done = EVP_KDF_derive(ctx, out.as_mut_ptr(), out.len(), rest) == 1;
         EVP_KDF_CTX_free(ctx);
-        errors();
+        let left = errors();
+        assert!(!done || left.is_empty(), "{left}");
         done
     }
 }

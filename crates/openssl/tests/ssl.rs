@@ -7,7 +7,9 @@ use spinlane_cryptodev::Device;
 use spinlane_driver_soft::SoftDevice;
 use spinlane_job::Status;
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore};
-use spinlane_openssl::{ClientConfig, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError};
+use spinlane_openssl::{
+    ClientConfig, ErrorStack, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError,
+};
 use support::{Pair, identity, pump, server_config};
 
 fn lcore_with(capacity: usize) -> Lcore {
@@ -317,6 +319,54 @@ fn errors_name_the_culprit() {
     assert!(error(bad_groups).contains("no-such-group"));
     let missing = spinlane_openssl::Pem::read(std::path::Path::new("/nonexistent.pem"));
     assert!(matches!(missing, Err(SslError::Read { .. })));
+}
+
+#[test]
+fn what_succeeds_leaves_no_entry_on_the_error_queue() {
+    let look = |call: &str| {
+        let errors = ErrorStack::take();
+        assert_eq!(errors, ErrorStack::default(), "{call}");
+    };
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    for kind in ["rsa2048", "p256", "p384", "p521", "ed25519"] {
+        for offload in [true, false] {
+            let mut config = server_config(kind);
+            config.offload = offload;
+            config.groups = Some("X25519:P-256".into());
+            config.ciphers = Some("ECDHE+AESGCM".into());
+            config.alpn = vec!["http/1.1".into()];
+            config.client_roots = Some(identity(kind).0);
+            let server = SslCtx::server(&config).expect("server");
+            look("SslCtx::server");
+            let client = SslCtx::client(&ClientConfig {
+                offload,
+                roots: Some(identity(kind).0),
+                identity: Some(identity(kind)),
+                ..ClientConfig::default()
+            });
+            look("SslCtx::client");
+            let mut pair = Pair {
+                server: Ssl::server(&server).expect("server"),
+                client: Ssl::client(&client.expect("client")).expect("client"),
+            };
+            pair.server.attach(&lcore, Conn(1));
+            while !pair.server.is_established() || !pair.client.is_established() {
+                pair.client.handshake().expect("client");
+                look("the client's handshake");
+                pump(&mut pair.client, &mut pair.server);
+                pair.server.handshake().expect("server");
+                look("the server's handshake");
+                pump(&mut pair.server, &mut pair.client);
+                lcore.poll().expect("not in a callback");
+                while lcore.next_ready().is_some() {}
+            }
+            pair.echo(b"hello");
+            look("echo");
+            drop(pair);
+            look("drop");
+        }
+    }
 }
 
 #[test]
