@@ -10,6 +10,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 pub fn spawn(serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
+    self::serve(listener, serve);
+    address
+}
+
+/// Serves every connection to `listener` with `serve`, on a thread each, until the test ends.
+pub fn serve(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
+) {
     std::thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
             let serve = serve.clone();
@@ -17,7 +26,6 @@ pub fn spawn(serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'stati
             std::thread::spawn(move || drop(serve(socket)));
         }
     });
-    address
 }
 
 /// Sends back what comes, until it ends.

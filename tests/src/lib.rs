@@ -11,3 +11,4 @@ pub mod identity;
 pub mod noise;
 pub mod program;
 pub mod proxy;
+pub mod stock;

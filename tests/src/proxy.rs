@@ -50,8 +50,15 @@ impl Proxy {
     /// # Panics
     /// It does not start.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_as(Command::new(spinlane()), args)
+    }
+
+    /// As [`Proxy::start`], but by `command`, which becomes the program.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start_as(mut command: Command, args: &[&str]) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut command = Command::new(spinlane());
         command
             .args(["proxy", "--listen", "127.0.0.1:0"])
             .args(args)

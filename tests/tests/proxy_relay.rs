@@ -101,8 +101,9 @@ fn each_direction_ends_on_its_own() {
 }
 
 #[test]
-fn an_end_without_close_notify_still_gets_its_answer() {
-    let proxy = relay_to(spawn(echo));
+fn an_end_without_close_notify_gets_its_answer_where_it_is_passed_on() {
+    let backend = spawn(echo).to_string();
+    let proxy = Proxy::start(&["--backend", &backend, "--bare-end", "pass"]);
     let mut client = TlsClient::connect(proxy.address, &context(), None).unwrap();
     client.write_all(b"bare").unwrap();
     client.bare_end().unwrap();

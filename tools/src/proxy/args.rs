@@ -1,13 +1,15 @@
 //! The command line, and what it means once checked.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use spinlane::lcore::{Config, HealthConfig};
 use spinlane::openssl::Protocol;
 
+use super::address::resolve_one;
+use super::backend::Directory;
 use crate::cores::Cores;
 use crate::tls::{KeyKind, Library};
 
@@ -22,7 +24,9 @@ pub struct Args {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
     pub listen: String,
-    /// Where the plain text goes; `respond` answers HTTP requests here.
+    /// Where the plain text goes; `respond` answers HTTP requests here. All addresses of a name are
+    /// tried, first the one that served last. It is resolved again at SIGHUP, and when an address
+    /// cannot be connected to.
     #[arg(long, value_name = "HOST:PORT|respond", default_value = RESPOND)]
     pub backend: String,
     /// Certificate, then its issuers. Give it several times, with as many --key, to choose by
@@ -77,7 +81,11 @@ pub struct Args {
     /// A client that has not finished its handshake by then is closed.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub handshake_timeout: Duration,
-    /// A connection on which nothing moves for so long is closed.
+    /// What the backend sees when a client ends TCP without TLS's close_notify, which anybody on the
+    /// way can do to cut its request short.
+    #[arg(long, value_name = "HOW", default_value = "reset")]
+    pub bare_end: BareEnd,
+    /// A connection on which no byte of the application moves for so long is closed.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub idle_timeout: Duration,
     /// Connections per core; further ones wait in the listen queue.
@@ -120,11 +128,20 @@ fn rotation(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// What a client's end of TCP without close_notify is to a backend (RFC 8446, section 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BareEnd {
+    /// Its connection is reset: it cannot take what it got for the whole.
+    Reset,
+    /// The end of the request: for clients that never send close_notify.
+    Pass,
+}
+
 /// What connections are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Backend {
-    /// Each is relayed to this address.
-    Relay(SocketAddr),
+    /// Each is relayed to an address of this name.
+    Relay(Directory),
     /// Each is answered by the built-in HTTP responder.
     Respond,
 }
@@ -132,21 +149,23 @@ pub enum Backend {
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Relay(address) => write!(f, "{address}, plain TCP"),
+            Self::Relay(directory) => write!(f, "{directory}, plain TCP"),
             Self::Respond => f.write_str("built-in HTTP responder"),
         }
     }
 }
 
 /// The part of the arguments that the cores work by. Times in nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// What connections are for.
     pub backend: Backend,
     /// Handshakes end within this.
     pub handshake_ns: u64,
-    /// Something moves within this.
+    /// A byte of the application moves within this.
     pub idle_ns: u64,
+    /// What a client's end without close_notify is.
+    pub bare_end: BareEnd,
     /// Draining ends within this.
     pub drain_ns: u64,
     /// Counters are sent that often; `u64::MAX` = only at the end.
@@ -156,7 +175,7 @@ pub struct Limits {
 }
 
 impl Args {
-    /// Checks the values that mean nothing to clap.
+    /// Checks the values that mean nothing to clap, and resolves the backend's name.
     ///
     /// # Errors
     /// The backend's address is at fault.
@@ -166,6 +185,7 @@ impl Args {
             backend: self.backend()?,
             handshake_ns: nanoseconds(self.handshake_timeout),
             idle_ns: nanoseconds(self.idle_timeout),
+            bare_end: self.bare_end,
             drain_ns: nanoseconds(self.drain_timeout),
             stats_ns: self.stats_interval.map_or(u64::MAX, nanoseconds),
             max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
@@ -177,7 +197,7 @@ impl Args {
     /// # Errors
     /// It is none.
     pub fn listen_address(&self) -> Result<SocketAddr> {
-        resolve(&self.listen).with_context(|| format!("--listen {}", self.listen))
+        resolve_one(&self.listen).with_context(|| format!("--listen {}", self.listen))
     }
 
     /// The address to serve the counters on, if any.
@@ -188,7 +208,7 @@ impl Args {
         let resolved = self
             .metrics
             .as_ref()
-            .map(|address| resolve(address).with_context(|| format!("--metrics {address}")));
+            .map(|address| resolve_one(address).with_context(|| format!("--metrics {address}")));
         resolved.transpose()
     }
 
@@ -224,61 +244,19 @@ impl Args {
         if self.backend == RESPOND {
             return Ok(Backend::Respond);
         }
-        let address = resolve(&self.backend)
-            .and_then(|address| {
-                ensure!(address.port() != 0, "port 0 cannot be connected to");
-                Ok(address)
-            })
-            .with_context(|| format!("--backend {}", self.backend))?;
-        Ok(Backend::Relay(address))
+        let name = &self.backend;
+        ensure!(
+            !name.ends_with(":0"),
+            "--backend {name}: port 0 cannot be connected to"
+        );
+        let directory = Directory::new(name).with_context(|| format!("--backend {name}"))?;
+        Ok(Backend::Relay(directory))
     }
-}
-
-/// The first address that `text` stands for.
-fn resolve(text: &str) -> Result<SocketAddr> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        bail!("not an address; write HOST:PORT, e.g. 127.0.0.1:8443");
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port: u16 = port
-        .parse()
-        .ok()
-        .with_context(|| format!("{port:?} is no port; write HOST:PORT, port 0 to 65535"))?;
-    ensure!(
-        !host.is_empty(),
-        "the host is missing; write HOST:PORT, e.g. 127.0.0.1:{port}"
-    );
-    let mut addresses = (host, port)
-        .to_socket_addrs()
-        .with_context(|| format!("host {host:?} cannot be resolved"))?;
-    addresses
-        .next()
-        .with_context(|| format!("host {host:?} has no address"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_resolved_or_explained() {
-        assert_eq!(resolve("127.0.0.1:1").unwrap().to_string(), "127.0.0.1:1");
-        assert_eq!(resolve("[::1]:2").unwrap().to_string(), "[::1]:2");
-        assert_eq!(resolve("localhost:3").unwrap().port(), 3);
-        for (text, says) in [
-            ("nowhere", "HOST:PORT"),
-            (":80", "host is missing"),
-            ("127.0.0.1:99999", "\"99999\" is no port"),
-        ] {
-            assert!(
-                format!("{:#}", resolve(text).unwrap_err()).contains(says),
-                "{text}"
-            );
-        }
-    }
 
     #[test]
     fn times_are_seconds() {

@@ -18,13 +18,30 @@ pub struct Client {
     unread: bool,
     /// Nothing more will come over TCP.
     fin: bool,
-    /// Nothing more will come over TLS.
-    ended: bool,
-    /// The stream ended without close_notify.
-    bare_end: bool,
+    /// How the TCP connection broke, if it did. What came before is still to be read.
+    broken: Option<io::Error>,
+    /// The client takes no more: what is still sent to it is dropped.
+    deaf: bool,
+    /// What is not with the socket yet has bytes of the application in it.
+    carries_data: bool,
+    /// Some of it went to the socket, and nobody has asked yet.
+    data_moved: bool,
+    /// How the TLS stream ended, if it has.
+    end: Option<End>,
     /// We have said that we will send no more, in TLS and in TCP.
     notified: bool,
     fin_sent: bool,
+}
+
+/// How a client's TLS stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By close_notify: the client has said all it had to say.
+    Notified,
+    /// With the TCP stream alone: anybody on the way may have cut it short.
+    Bare,
+    /// With a TCP connection that broke.
+    Broken,
 }
 
 impl Client {
@@ -40,8 +57,11 @@ impl Client {
             first_byte: None,
             unread: false,
             fin: false,
-            ended: false,
-            bare_end: false,
+            broken: None,
+            deaf: false,
+            carries_data: false,
+            data_moved: false,
+            end: None,
             notified: false,
             fin_sent: false,
         })
@@ -78,23 +98,26 @@ impl Client {
         self.fin
     }
 
-    /// Whether the client's TLS stream has ended.
-    pub fn ended(&self) -> bool {
-        self.ended
+    /// How the client's TLS stream has ended; `None` while it has not.
+    pub fn end(&self) -> Option<End> {
+        self.end
     }
 
-    /// Whether it ended without saying so in TLS.
-    pub fn bare_end(&self) -> bool {
-        self.bare_end
+    /// The error by which the TCP connection broke, if it did.
+    pub fn broken(&self) -> Option<&io::Error> {
+        self.broken.as_ref()
     }
 
-    /// Takes bytes from the socket, as many as there is room for; returns how many.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub fn receive(&mut self) -> io::Result<usize> {
+    /// Whether the client takes no more.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Takes bytes from the socket, as many as there is room for; returns how many. A connection that
+    /// breaks ends the stream behind what came before.
+    pub fn receive(&mut self) -> usize {
         if self.fin || !self.tls.has_input_room() {
-            return Ok(0);
+            return 0;
         }
         let socket = &self.socket;
         let mut first = None;
@@ -108,10 +131,14 @@ impl Client {
                 self.fin = count == 0;
                 self.unread = true;
                 self.first_byte = self.first_byte.or(first);
-                Ok(count)
+                count
             }
-            Err(error) if is_transient(&error) => Ok(0),
-            Err(error) => Err(error),
+            Err(error) if is_transient(&error) => 0,
+            Err(error) => {
+                (self.fin, self.unread) = (true, true);
+                self.broken.get_or_insert(error);
+                0
+            }
         }
     }
 
@@ -130,24 +157,39 @@ impl Client {
         }
     }
 
-    /// Gives bytes to the socket, as many as it takes; returns how many.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub fn send(&mut self) -> io::Result<usize> {
+    /// Gives bytes to the socket, as many as it takes; returns how many. What the client does not take
+    /// any more is dropped, as is what the TLS library says after our end (such as its answer to a
+    /// KeyUpdate): neither keeps us from reading what the client has sent.
+    pub fn send(&mut self) -> usize {
         let mut sent = 0;
         while self.tls.output_len() != 0 {
             let socket = &self.socket;
-            match self.tls.write_output(|bytes| (&*socket).write(bytes)) {
-                Ok(count) => sent += count,
+            let is_heard = !self.deaf && !self.fin_sent;
+            let written = self.tls.write_output(|output| match is_heard {
+                true => (&*socket).write(output),
+                false => Ok(output.len()),
+            });
+            match written {
+                Ok(count) if is_heard => sent += count,
+                Ok(_) => {}
                 Err(error) if is_transient(&error) => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.deaf = true;
+                    self.broken.get_or_insert(error);
+                }
             }
         }
-        Ok(sent)
+        self.data_moved |= self.carries_data && sent != 0;
+        self.carries_data &= !self.is_flushed();
+        sent
     }
 
-    /// Whether everything was given to the socket.
+    /// Whether bytes of the application were given to the socket since this was asked last.
+    pub fn has_moved_data(&mut self) -> bool {
+        std::mem::take(&mut self.data_moved)
+    }
+
+    /// Whether everything was given to the socket, or dropped.
     pub fn is_flushed(&self) -> bool {
         self.tls.output_len() == 0
     }
@@ -158,7 +200,7 @@ impl Client {
     /// A record is not authentic or not allowed; an alert waits to be sent.
     pub fn decrypt(&mut self, up: &mut Buffer) -> Result<usize, TlsError> {
         let mut decrypted = 0;
-        while self.unread && !self.ended && !up.is_full() {
+        while self.unread && self.end.is_none() && !up.is_full() {
             let mut progress = Progress::WantInput;
             decrypted += up.fill(|room| {
                 progress = self.tls.read(room)?;
@@ -170,9 +212,12 @@ impl Client {
             })?;
             match progress {
                 Progress::Done(_) => {}
-                Progress::Closed => self.ended = true,
+                Progress::Closed => self.end = Some(End::Notified),
+                Progress::WantInput if self.broken.is_some() && self.fin => {
+                    self.end = Some(End::Broken);
+                }
                 // The library is not told of a bare end: libssl would refuse to write the rest.
-                Progress::WantInput if self.fin => (self.ended, self.bare_end) = (true, true),
+                Progress::WantInput if self.fin => self.end = Some(End::Bare),
                 Progress::WantInput => self.unread = false,
                 // An answer of the library's own has to leave first.
                 _ => break,
@@ -185,13 +230,17 @@ impl Client {
     /// socket; returns how many bytes.
     ///
     /// # Errors
-    /// The library refuses, or the connection broke.
+    /// The library refuses.
     pub fn encrypt(&mut self, down: &mut Buffer) -> Result<usize, TlsError> {
+        if self.deaf {
+            down.clear();
+        }
         if down.is_empty() || !self.is_flushed() {
             return Ok(0);
         }
         match self.tls.write(down.unread())? {
             Progress::Done(count) => {
+                self.carries_data = true;
                 down.consume(count);
                 Ok(count)
             }
@@ -210,6 +259,11 @@ impl Client {
     /// Whether that was said.
     pub fn is_notified(&self) -> bool {
         self.notified
+    }
+
+    /// Whether we have ended the TCP stream.
+    pub fn has_finished(&self) -> bool {
+        self.fin_sent
     }
 
     /// Ends the TCP stream once everything is with the socket. Returns whether that is done.

@@ -10,13 +10,14 @@
 
 use std::net::SocketAddr;
 
-use super::args::Backend;
+use super::args::BareEnd;
+use super::backend::Attempts;
 use super::buffer::{Buffer, CAPACITY};
-use super::client::Client;
+use super::client::{Client, End};
 use super::counters::Closed;
 use super::env::Env;
 use super::failure::{Failure, Parting};
-use super::relay::{Relay, RelayError};
+use super::relay::{Moved, Relay, RelayError};
 use super::respond::Responder;
 use crate::tls::Progress;
 
@@ -24,7 +25,7 @@ use crate::tls::Progress;
 const ROUNDS: usize = 4;
 /// A round that moved so many bytes is likely to be followed by another.
 const BULK: usize = CAPACITY / 2;
-/// A backend accepts within this time.
+/// An address of the backend accepts within this time.
 const CONNECT_NS: u64 = 5_000_000_000;
 /// Closing takes this long at most.
 const LINGER_NS: u64 = 2_000_000_000;
@@ -51,7 +52,8 @@ enum Stage {
 
 enum App {
     Respond(Responder),
-    Relay(Relay),
+    /// With the addresses to be tried if this one fails.
+    Relay(Relay, Attempts),
 }
 
 /// What to do with a connection after its turn.
@@ -105,11 +107,13 @@ impl Connection {
                 "see --handshake-timeout",
                 Parting::None,
             ),
-            Stage::Open(App::Relay(relay)) if !relay.is_connected() => Failure::new(
-                Closed::BackendUnreachable,
-                "connection timed out",
-                Parting::Notify,
-            ),
+            Stage::Open(App::Relay(relay, _)) if !relay.is_connected() => {
+                match self.next_address(&std::io::ErrorKind::TimedOut.into(), env) {
+                    Ok(()) => return Next::Again,
+                    Err(failure) => failure,
+                }
+            }
+            Stage::Open(_) if self.client.is_deaf() => self.gone(),
             Stage::Open(_) => {
                 Failure::new(Closed::IdleTimeout, "see --idle-timeout", Parting::Notify)
             }
@@ -124,13 +128,13 @@ impl Connection {
         }
         if matches!(self.stage, Stage::Open(_)) {
             self.client.notify();
-            env.counters.sent += self.client.send().unwrap_or(0) as u64;
+            self.send(env);
         }
         Closed::Stopped
     }
 
     fn handshake(&mut self, env: &mut Env) -> Result<Next, Failure> {
-        let moved = self.receive(env)? + self.send(env)?;
+        let moved = self.receive(env) + self.send(env);
         if moved == 0 && !self.due && !self.client.fin() {
             return Ok(Next::Quiet);
         }
@@ -149,7 +153,7 @@ impl Connection {
                 return Err(Failure::of_handshake(&error, speaks_http));
             }
         };
-        self.send(env)?;
+        self.send(env);
         match progress {
             Progress::Paused | Progress::Refused => {
                 env.counters.refused += u64::from(progress == Progress::Refused);
@@ -162,23 +166,75 @@ impl Connection {
                 Ok(Next::Again)
             }
             Progress::Closed => Err(Failure::truncated()),
-            Progress::WantInput if self.client.fin() => Err(Failure::truncated()),
+            Progress::WantInput if self.client.fin() => Err(self.gone()),
             Progress::WantInput | Progress::WantOutput | Progress::Done(_) => Ok(Next::Again),
         }
     }
 
     /// The handshake is done: what now?
     fn open(&mut self, env: &Env) -> Result<(), Failure> {
-        let (app, time_ns) = match env.limits.backend {
-            Backend::Respond => (App::Respond(Responder::default()), env.limits.idle_ns),
-            Backend::Relay(address) => match Relay::connect(address) {
-                Ok(relay) => (App::Relay(relay), CONNECT_NS),
-                Err(error) => return Err(RelayError::Unreachable(error).into()),
-            },
-        };
-        self.stage = Stage::Open(app);
-        self.deadline_ns = env.now_ns.saturating_add(time_ns);
+        if let Some(route) = &env.route {
+            return self.connect(route.attempts(), env);
+        }
+        self.stage = Stage::Open(App::Respond(Responder::default()));
+        self.deadline_ns = env.now_ns.saturating_add(env.limits.idle_ns);
         Ok(())
+    }
+
+    /// Begins to connect to the first address that lets it.
+    fn connect(&mut self, mut attempts: Attempts, env: &Env) -> Result<(), Failure> {
+        while let Some(address) = attempts.next() {
+            match Relay::connect(address) {
+                Ok(relay) => {
+                    self.stage = Stage::Open(App::Relay(relay, attempts));
+                    self.deadline_ns = env.now_ns.saturating_add(CONNECT_NS);
+                    return Ok(());
+                }
+                Err(error) => attempts.fail(address, &error),
+            }
+        }
+        if let Some(route) = &env.route {
+            route.refresh();
+        }
+        Err(Failure::unreachable(attempts.failed()))
+    }
+
+    /// The backend's address has failed with `error`: begins to connect to the next.
+    fn next_address(&mut self, error: &std::io::Error, env: &Env) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.stage, Stage::Handshake) {
+            Stage::Open(App::Relay(relay, mut attempts)) => {
+                attempts.fail(relay.address(), error);
+                drop(relay);
+                self.connect(attempts, env)
+            }
+            stage => {
+                self.stage = stage;
+                Ok(())
+            }
+        }
+    }
+
+    /// The backend is connected.
+    fn connected(&self, env: &mut Env) {
+        env.counters.backend_connects += 1;
+        let Stage::Open(App::Relay(relay, attempts)) = &self.stage else {
+            return;
+        };
+        if attempts.failed().is_empty() {
+            return;
+        }
+        let (address, failed) = (relay.address(), attempts.failed());
+        if let Some(route) = &mut env.route {
+            route.prefer(address);
+            route.refresh();
+        }
+        if let Some(held_back) = env.may_log(Closed::BackendUnreachable) {
+            tracing::warn!(
+                failed,
+                held_back,
+                "{address} serves in place of a backend's address that failed"
+            );
+        }
     }
 
     fn exchange(&mut self, env: &mut Env) -> Result<Next, Failure> {
@@ -200,38 +256,93 @@ impl Connection {
 
     /// Every byte one step on its way; returns about how many moved.
     fn round(&mut self, env: &mut Env) -> Result<usize, Failure> {
-        let received = self.receive(env)?;
-        let had_ended = self.client.bare_end();
-        self.client.decrypt(&mut self.up)?;
-        env.counters.bare_ends += u64::from(self.client.bare_end() && !had_ended);
-        let ended = self.client.ended();
-        let worked = match &mut self.stage {
+        let received = self.receive(env);
+        let decrypted = self.decrypt(env)?;
+        let ended = self.has_ended(env);
+        let mut moved = Moved::default();
+        match &mut self.stage {
             Stage::Open(App::Respond(responder)) => {
                 let answered = responder.work(&mut self.up, ended, &mut self.down, env.stopping);
                 env.counters.responses += answered;
-                0
             }
-            Stage::Open(App::Relay(relay)) => {
-                let moved = relay.work(&mut self.up, ended, &mut self.down)?;
-                env.counters.backend_connects += u64::from(moved.connected);
-                moved.up + moved.down + usize::from(moved.connected)
+            Stage::Open(App::Relay(relay, _)) => {
+                match relay.work(&mut self.up, ended, &mut self.down) {
+                    Ok(worked) => moved = worked,
+                    Err(RelayError::Unreachable(error)) => self.next_address(&error, env)?,
+                    Err(RelayError::Reset(error)) => return Err(Failure::backend_reset(&error)),
+                }
             }
-            Stage::Handshake | Stage::Closing(..) => 0,
-        };
-        let mut sent = self.send(env)?;
-        while self.client.encrypt(&mut self.down)? != 0 {
-            sent += self.send(env)?;
+            Stage::Handshake | Stage::Closing(..) => {}
         }
+        if moved.connected {
+            self.connected(env);
+        }
+        let mut sent = self.send(env);
+        while self.client.encrypt(&mut self.down)? != 0 {
+            sent += self.send(env);
+        }
+        self.put_off(decrypted, moved, env);
+        Ok(received + moved.up + moved.down + usize::from(moved.connected) + sent)
+    }
+
+    /// Puts the deadline off if the application's bytes have moved: alerts, KeyUpdates and empty records
+    /// keep no connection.
+    fn put_off(&mut self, decrypted: usize, moved: Moved, env: &Env) {
+        let is_heard = !self.client.is_deaf();
+        let answered = self.client.has_moved_data();
         let is_alive = match &self.stage {
             // A request that drips in does not keep its connection, only answers do.
-            Stage::Open(App::Respond(_)) => sent != 0,
-            Stage::Open(App::Relay(relay)) => relay.is_connected() && received + worked + sent != 0,
+            Stage::Open(App::Respond(_)) => answered,
+            Stage::Open(App::Relay(relay, _)) => {
+                let (up, down) = (decrypted + moved.up != 0, moved.down != 0 || answered);
+                relay.is_connected() && (moved.connected || up || (down && is_heard))
+            }
             Stage::Handshake | Stage::Closing(..) => false,
         };
         if is_alive {
             self.deadline_ns = env.now_ns.saturating_add(env.limits.idle_ns);
         }
-        Ok(received + worked + sent)
+        // All that the client had to say is on its way, and the answer has nobody to go to: the
+        // backend gets some time, since closing with its answer unread would break the connection.
+        if !is_heard
+            && matches!(&self.stage, Stage::Open(App::Relay(relay, _)) if relay.up_closed())
+        {
+            self.deadline_ns = self.deadline_ns.min(env.now_ns + LINGER_NS);
+        }
+    }
+
+    /// Takes the client's text, as far as there is room.
+    fn decrypt(&mut self, env: &mut Env) -> Result<usize, Failure> {
+        let had_ended = self.client.end().is_some();
+        let decrypted = self.client.decrypt(&mut self.up)?;
+        match self.client.end() {
+            Some(End::Broken) => return Err(self.gone()),
+            Some(End::Bare) if !had_ended => {
+                env.counters.bare_ends += 1;
+                let is_relayed = matches!(self.stage, Stage::Open(App::Relay(..)));
+                let may_be_cut = is_relayed && env.limits.bare_end == BareEnd::Reset;
+                // One that has been told of our end may leave without a word.
+                if may_be_cut && !self.client.has_finished() {
+                    return Err(Failure::bare_end());
+                }
+            }
+            _ => {}
+        }
+        Ok(decrypted)
+    }
+
+    /// Whether the client has said its last, as far as the application may take it for that.
+    fn has_ended(&self, env: &Env) -> bool {
+        match (self.client.end(), &self.stage) {
+            (Some(End::Bare), Stage::Open(App::Relay(..))) => env.limits.bare_end == BareEnd::Pass,
+            (end, _) => end.is_some(),
+        }
+    }
+
+    /// The client went away.
+    fn gone(&self) -> Failure {
+        let broken = self.client.broken();
+        broken.map_or_else(Failure::truncated, Failure::reset)
     }
 
     /// Says what has come to its end; returns whether everything has.
@@ -241,14 +352,22 @@ impl Connection {
         };
         let (down_ended, up_ended) = match app {
             App::Respond(responder) => (responder.is_closing(), true),
-            App::Relay(relay) => (relay.down_ended(), relay.up_closed()),
+            App::Relay(relay, _) => {
+                let is_gone = self.client.end() == Some(End::Bare);
+                (relay.down_ended(), relay.up_closed() || is_gone)
+            }
         };
         if !down_ended || !self.down.is_empty() {
             return Ok(false);
         }
         self.client.notify();
-        self.send(env)?;
-        Ok(self.client.is_notified() && self.client.finish() && up_ended)
+        self.send(env);
+        let is_over = self.client.is_notified() && self.client.finish() && up_ended;
+        // It did not get all that was said.
+        if is_over && self.client.is_deaf() {
+            return Err(self.gone());
+        }
+        Ok(is_over)
     }
 
     /// A failure: counts it, logs it, and parts from the client.
@@ -285,14 +404,14 @@ impl Connection {
     /// What is left to do once nothing more is to be said but goodbye.
     fn close(&mut self, closed: Closed, parting: Parting, env: &mut Env) -> Next {
         let over = Next::Closed(closed);
-        let Ok(mut sent) = self.client.send() else {
-            return over;
-        };
+        let mut sent = self.send(env);
         if parting == Parting::Notify && !self.client.is_notified() {
             self.client.notify();
-            sent += self.client.send().unwrap_or(0);
+            sent += self.send(env);
         }
-        env.counters.sent += sent as u64;
+        if self.client.is_deaf() {
+            return over;
+        }
         let is_finished = self.client.finish();
         let Ok(discarded) = self.client.discard(&mut env.scratch) else {
             return over;
@@ -305,15 +424,15 @@ impl Connection {
         }
     }
 
-    fn receive(&mut self, env: &mut Env) -> Result<usize, Failure> {
-        let count = self.client.receive()?;
+    fn receive(&mut self, env: &mut Env) -> usize {
+        let count = self.client.receive();
         env.counters.received += count as u64;
-        Ok(count)
+        count
     }
 
-    fn send(&mut self, env: &mut Env) -> Result<usize, Failure> {
-        let count = self.client.send()?;
+    fn send(&mut self, env: &mut Env) -> usize {
+        let count = self.client.send();
         env.counters.sent += count as u64;
-        Ok(count)
+        count
     }
 }

@@ -31,13 +31,16 @@ pub enum Closed {
     HandshakeFailed,
     /// The client's TCP connection was reset.
     ClientReset,
+    /// The client ended TCP without close_notify, and its request may have been cut short
+    /// (`--bare-end reset`).
+    BareEnd,
     /// A record was not authentic or not allowed.
     TlsError,
     /// The backend did not accept the connection.
     BackendUnreachable,
     /// The backend's connection was reset.
     BackendReset,
-    /// Nothing moved for too long.
+    /// No byte of the application moved for too long.
     IdleTimeout,
     /// Closed by us, because the program stops.
     Stopped,
@@ -45,7 +48,7 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Finished,
         Self::PlainHttp,
         Self::NotTls,
@@ -57,6 +60,7 @@ impl Closed {
         Self::HandshakeTooLong,
         Self::HandshakeFailed,
         Self::ClientReset,
+        Self::BareEnd,
         Self::TlsError,
         Self::BackendUnreachable,
         Self::BackendReset,
@@ -78,6 +82,7 @@ impl Closed {
             Self::HandshakeTooLong => "handshake too long",
             Self::HandshakeFailed => "handshake failed",
             Self::ClientReset => "client reset",
+            Self::BareEnd => "bare end",
             Self::TlsError => "tls error",
             Self::BackendUnreachable => "backend unreachable",
             Self::BackendReset => "backend reset",

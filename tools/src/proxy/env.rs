@@ -1,6 +1,7 @@
 //! What a core's connections share.
 
-use super::args::Limits;
+use super::args::{Backend, Limits};
+use super::backend::Route;
 use super::counters::{Closed, Counters};
 
 /// A core logs one line per reason and this time at most.
@@ -12,6 +13,8 @@ pub struct Env {
     pub now_ns: u64,
     /// What the arguments say.
     pub limits: Limits,
+    /// Where the backend is; `None` where requests are answered here.
+    pub route: Option<Route>,
     /// The program is to stop.
     pub stopping: bool,
     /// Something happened in this turn that may lead to crypto ops.
@@ -33,9 +36,14 @@ struct Limiter {
 impl Env {
     /// At the start.
     pub fn new(limits: Limits) -> Self {
+        let route = match &limits.backend {
+            Backend::Relay(directory) => Some(Route::new(directory)),
+            Backend::Respond => None,
+        };
         Self {
             now_ns: 0,
             limits,
+            route,
             stopping: false,
             leads_to_ops: false,
             counters: Counters::default(),

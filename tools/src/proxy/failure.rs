@@ -1,7 +1,6 @@
 //! What ends a connection early, and how to part from the client then.
 
 use super::counters::Closed;
-use super::relay::RelayError;
 use crate::tls::TlsError;
 
 /// What ends a connection early.
@@ -36,10 +35,34 @@ impl Failure {
         }
     }
 
-    /// The client went away.
+    /// The client went away before the handshake was done.
     pub fn truncated() -> Self {
         let detail = "the client closed the connection before the handshake was done";
         Self::new(Closed::Truncated, detail, Parting::Alert)
+    }
+
+    /// The client's TCP connection broke.
+    pub fn reset(error: &std::io::Error) -> Self {
+        Self::new(Closed::ClientReset, error, Parting::None)
+    }
+
+    /// The client ended TCP, but not TLS.
+    pub fn bare_end() -> Self {
+        let detail = "the client ended TCP without close_notify, so that its request may have been cut short; \
+                      the backend's connection is reset; --bare-end pass takes it for the end";
+        Self::new(Closed::BareEnd, detail, Parting::Alert)
+    }
+
+    /// No address of the backend can be connected to; `failed` names them. A clean end, as nothing was
+    /// sent.
+    pub fn unreachable(failed: &str) -> Self {
+        Self::new(Closed::BackendUnreachable, failed, Parting::Notify)
+    }
+
+    /// The backend's connection broke. The client must not take what it got for the whole: no
+    /// close_notify.
+    pub fn backend_reset(error: &std::io::Error) -> Self {
+        Self::new(Closed::BackendReset, error, Parting::Alert)
     }
 
     /// The handshake failed. `speaks_http`: the client began as plain HTTP does.
@@ -52,29 +75,9 @@ impl Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
-    /// The client's socket failed.
-    fn from(error: std::io::Error) -> Self {
-        Self::new(Closed::ClientReset, error, Parting::None)
-    }
-}
-
 impl From<TlsError> for Failure {
     /// A record failed.
     fn from(error: TlsError) -> Self {
         Self::new(Closed::TlsError, error, Parting::Alert)
-    }
-}
-
-impl From<RelayError> for Failure {
-    /// An unreachable backend is a clean end, as nothing was sent. After a broken one the client
-    /// must not take what it got for the whole: no close_notify.
-    fn from(error: RelayError) -> Self {
-        match error {
-            RelayError::Unreachable(error) => {
-                Self::new(Closed::BackendUnreachable, error, Parting::Notify)
-            }
-            RelayError::Reset(error) => Self::new(Closed::BackendReset, error, Parting::Alert),
-        }
     }
 }

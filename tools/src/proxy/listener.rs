@@ -2,8 +2,10 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use socket2::{Domain, Socket, Type};
+
+use super::address::listen_remedy;
 
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -40,8 +42,10 @@ fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener> {
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    open().with_context(|| {
-        format!("--listen {address}: cannot listen there; free the port or choose another address")
+    open().map_err(|error| {
+        let remedy = listen_remedy(address, &error);
+        anyhow::Error::from(error)
+            .context(format!("--listen {address}: cannot listen there; {remedy}"))
     })
 }
 

@@ -5,7 +5,9 @@
 //! - A connection lives and dies on one core; cores share no lock.
 //! - Every buffer, queue and loop is bounded. What does not fit waits in the kernel.
 
+mod address;
 mod args;
+mod backend;
 mod buffer;
 mod client;
 mod connection;
@@ -79,6 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
     let context = TlsContext::new(args, &lasting)?;
     let (address, listeners) = listener::bind(address, cores.len())?;
     raise_file_limit(&limits, cores.len());
+    let backend = limits.backend.clone();
     let (stop, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
 
     let scrape = metrics.as_ref().map(|metrics| metrics.address);
@@ -88,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         device.name(),
         &cores,
         address,
-        limits.backend,
+        &limits.backend,
         scrape,
     );
     let current = Current::new(context);
@@ -120,6 +123,9 @@ pub fn run(args: &Args) -> Result<()> {
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if hangup.take() {
+            if let Backend::Relay(directory) = &backend {
+                directory.refresh();
+            }
             reload(args, &lasting, &current);
         }
     }
@@ -201,10 +207,9 @@ fn reload(args: &Args, lasting: &Lasting, current: &Current) {
 
 /// File descriptors for as many connections as there may be, if the system allows them.
 fn raise_file_limit(limits: &Limits, cores: usize) {
-    let per_connection = if limits.backend == Backend::Respond {
-        1
-    } else {
-        2
+    let per_connection = match limits.backend {
+        Backend::Respond => 1,
+        Backend::Relay(_) => 2,
     };
     let wanted = (limits.max_connections * cores * per_connection + 64) as u64;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
@@ -229,7 +234,7 @@ fn banner(
     device: &str,
     cores: &[usize],
     address: SocketAddr,
-    backend: Backend,
+    backend: &Backend,
     scrape: Option<SocketAddr>,
 ) -> String {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();

@@ -4,11 +4,14 @@
 //!   client ── up ──▶ backend        a full buffer stops whoever fills it;
 //!   client ◀── down ── backend      each direction ends on its own (half-close)
 //! ```
+//! Only a client that has said so has ended: a backend that is dropped before is reset, whatever the
+//! reason, so that it never takes a part of a request for the whole.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::buffer::Buffer;
 
@@ -16,6 +19,8 @@ use super::buffer::Buffer;
 #[derive(Debug)]
 pub struct Relay {
     socket: TcpStream,
+    /// Where it is, or is to be.
+    address: SocketAddr,
     connected: bool,
     /// The backend takes no more: what is still sent to it is dropped.
     deaf: bool,
@@ -62,12 +67,18 @@ impl Relay {
         }
         Ok(Self {
             socket: socket.into(),
+            address,
             connected: false,
             deaf: false,
             up_closed: false,
             down_ended: false,
             broken: None,
         })
+    }
+
+    /// The backend's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Whether the connection is made.
@@ -165,6 +176,15 @@ impl Relay {
                 Ok(0)
             }
             result => result,
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if !self.up_closed {
+            // Closing resets the connection then (socket(7), SO_LINGER). It fails for no live socket.
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -117,7 +117,7 @@ impl<'a> Worker<'a> {
             active: VecDeque::new(),
             idle: VecDeque::new(),
             late: Vec::new(),
-            env: Env::new(site.limits),
+            env: Env::new(site.limits.clone()),
             context: context.for_core(),
             reading,
             sweep_ns: 0,
@@ -193,6 +193,9 @@ impl<'a> Worker<'a> {
 
     /// New connections use what was read last; those that are open keep what they have.
     fn renew_context(&mut self) {
+        if let Some(route) = &mut self.env.route {
+            route.renew();
+        }
         if self.site.context.reading() != self.reading {
             let (reading, context) = self.site.context.latest();
             (self.reading, self.context) = (reading, context.for_core());

@@ -11,7 +11,8 @@ mod families;
 mod http;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +23,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use prometheus::TextEncoder;
 
+use super::address::listen_remedy;
 use super::report::Report;
+use http::Exchange;
 
 /// How long a scrape waits for the cores. One that does not answer is shown as down.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the thread looks for scrapers.
 const ACCEPT_EVERY: Duration = Duration::from_millis(20);
+/// Scrapers served side by side; one more takes the place of the oldest.
+const MAX_SCRAPERS: usize = 64;
 
 /// A core's side: asks whether a report is wanted, and sends it.
 #[derive(Clone, Debug)]
@@ -74,10 +79,11 @@ impl Metrics {
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
-        let (listener, address) = open().with_context(|| {
-            format!(
-                "--metrics {address}: cannot listen there; free the port or choose another address"
-            )
+        let (listener, address) = open().map_err(|error| {
+            let remedy = listen_remedy(address, &error);
+            anyhow::Error::from(error).context(format!(
+                "--metrics {address}: cannot listen there; {remedy}"
+            ))
         })?;
         let (sender, reports) = channel();
         Ok(Self {
@@ -103,11 +109,10 @@ impl Metrics {
     /// The thread cannot be made.
     pub fn serve(self, cores: Vec<usize>) -> Result<()> {
         let serve = move || {
+            let mut scrapers = VecDeque::new();
             loop {
-                match self.listener.accept() {
-                    Ok((socket, _)) => http::answer(&socket, || self.text(&cores)),
-                    Err(_) => thread::sleep(ACCEPT_EVERY),
-                }
+                self.turn(&cores, &mut scrapers);
+                thread::sleep(ACCEPT_EVERY);
             }
         };
         let thread = thread::Builder::new().name("metrics".to_owned());
@@ -115,6 +120,23 @@ impl Metrics {
             .spawn(serve)
             .context("--metrics: cannot start its thread; raise the limit on threads")?;
         Ok(())
+    }
+
+    /// Accepts scrapers, and serves them as far as that goes without waiting for one. All that ask in this
+    /// turn get the same counters.
+    fn turn(&self, cores: &[usize], scrapers: &mut VecDeque<Exchange>) {
+        let now = Instant::now();
+        for _ in 0..MAX_SCRAPERS {
+            let Ok((socket, _)) = self.listener.accept() else {
+                break;
+            };
+            if scrapers.len() == MAX_SCRAPERS {
+                scrapers.pop_front();
+            }
+            scrapers.extend(Exchange::new(socket, now));
+        }
+        let text = LazyCell::new(|| self.text(cores).map_err(|error| format!("{error:#}")));
+        scrapers.retain_mut(|scraper| !scraper.turn(now, || text.clone()));
     }
 
     /// What the cores have counted by now.
