@@ -70,7 +70,7 @@ pub use crate::kx::{
 };
 pub use crate::provider::{BufferedRandom, provider};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, load_private_key};
-pub use crate::ticket::{ChainTicketer, TicketSeed};
+pub use crate::ticket::{ChainTicketer, SCOPE_LEN, TicketSeed};
 
 /// The rustls that this crate is built on, for its configurations.
 pub use rustls;

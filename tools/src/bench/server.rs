@@ -56,7 +56,9 @@ impl ServerCtx {
                 let resolver = Arc::new(SingleCertAndKey::from(key));
                 let mut config = rustls_config(args, provider(), resolver)?;
                 if args.tickets != 0 {
-                    config.ticketer = TicketSeed::new(Duration::from_secs(3600)).ticketer();
+                    // One certificate, for anybody, for as long as this runs.
+                    let seed = TicketSeed::new(Duration::from_secs(3600));
+                    config.ticketer = seed.ticketer(|_| [0; 32]);
                 }
                 Self::Rustls(Arc::new(config))
             }

@@ -13,6 +13,7 @@ use super::buffer::Buffer;
 use super::established::Established;
 use super::machine::{Machine, Step};
 use crate::error::Error;
+use crate::ticket::RunningSession;
 use crate::tls13::Store;
 
 /// Pauses that unwinding a cancelled handshake may take at most: one per op of a handshake.
@@ -28,6 +29,8 @@ pub(super) struct Handshake {
     job: Option<Rc<Job>>,
     /// To be told of refusals.
     conn: Option<Conn>,
+    /// What tickets have told.
+    session: RunningSession,
 }
 
 /// What a connection and its job have in common.
@@ -61,6 +64,7 @@ impl Handshake {
             wait_ctx: WaitCtx::new(),
             job: None,
             conn: None,
+            session: RunningSession::New,
         }
     }
 
@@ -89,12 +93,14 @@ impl Handshake {
     /// Goes on as far as that goes. At most `limit` bytes of input may be held.
     pub(super) fn drive(&mut self, limit: usize) -> Result<Outcome, Error> {
         self.shared.limit.set(limit);
-        let mut store = std::mem::take(&mut self.store);
-        let progress = store.enter(|| match &self.job {
-            Some(job) => job.resume(),
-            None => self.start(),
+        let (mut store, mut session) = (std::mem::take(&mut self.store), self.session);
+        let progress = store.enter(|| {
+            session.run(|| match &self.job {
+                Some(job) => job.resume(),
+                None => self.start(),
+            })
         });
-        self.store = store;
+        (self.store, self.session) = (store, session);
         match progress.map_err(|_| Error::Nested)? {
             job::Progress::Paused => Ok(Outcome::Progress(self.pause())),
             job::Progress::NoJobs => Ok(Outcome::Progress(Progress::NoJobs)),
