@@ -2,12 +2,30 @@
 //!
 //! Signatures as in the headers of OpenSSL 3.0; macros of the headers are functions here.
 
-use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uchar, c_uint, c_ulong, c_void};
 
 pub(crate) use openssl_sys::*;
 
 /// `SSL_async_callback_fn`.
 pub(crate) type SslAsyncCallbackFn = extern "C" fn(*mut SSL, *mut c_void) -> c_int;
+
+/// `SSL_CTX_generate_session_ticket_fn`.
+pub(crate) type GenerateTicketFn = unsafe extern "C" fn(*mut SSL, *mut c_void) -> c_int;
+/// `SSL_CTX_decrypt_session_ticket_fn`.
+pub(crate) type DecryptTicketFn = unsafe extern "C" fn(
+    *mut SSL,
+    *mut SSL_SESSION,
+    *const c_uchar,
+    usize,
+    c_int,
+    *mut c_void,
+) -> c_int;
+
+pub(crate) const SSL_TICKET_SUCCESS: c_int = 5;
+pub(crate) const SSL_TICKET_SUCCESS_RENEW: c_int = 6;
+pub(crate) const SSL_TICKET_RETURN_IGNORE_RENEW: c_int = 2;
+pub(crate) const SSL_TICKET_RETURN_USE: c_int = 3;
+pub(crate) const SSL_TICKET_RETURN_USE_RENEW: c_int = 4;
 
 pub(crate) const SSL_MODE_ASYNC: c_long = 0x100;
 pub(crate) const SSL_ERROR_WANT_ASYNC: c_int = 9;
@@ -41,6 +59,24 @@ unsafe extern "C" {
     pub(crate) fn SSL_waiting_for_async(ssl: *mut SSL) -> c_int;
     pub(crate) fn SSL_in_init(ssl: *const SSL) -> c_int;
     pub(crate) fn SSL_get1_session(ssl: *mut SSL) -> *mut SSL_SESSION;
+    pub(crate) fn SSL_CTX_set_timeout(ctx: *mut SSL_CTX, seconds: c_long) -> c_long;
+    pub(crate) fn SSL_SESSION_set_timeout(session: *mut SSL_SESSION, seconds: c_long) -> c_long;
+    pub(crate) fn SSL_CTX_set_session_ticket_cb(
+        ctx: *mut SSL_CTX,
+        generate: Option<GenerateTicketFn>,
+        decrypt: Option<DecryptTicketFn>,
+        arg: *mut c_void,
+    ) -> c_int;
+    pub(crate) fn SSL_SESSION_set1_ticket_appdata(
+        session: *mut SSL_SESSION,
+        data: *const c_void,
+        len: usize,
+    ) -> c_int;
+    pub(crate) fn SSL_SESSION_get0_ticket_appdata(
+        session: *mut SSL_SESSION,
+        data: *mut *mut c_void,
+        len: *mut usize,
+    ) -> c_int;
 
     pub(crate) fn PEM_read_bio_PrivateKey_ex(
         bio: *mut BIO,

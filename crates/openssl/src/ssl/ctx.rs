@@ -3,12 +3,17 @@
 use std::ffi::{CString, c_int, c_long, c_uchar, c_void};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::pem::{Owned, Pem};
+use super::ticket;
 use crate::abi::verify_binding;
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, EVP_PKEY, OSSL_LIB_CTX, SSL_CTX};
 use crate::provider;
+
+/// RFC 8446, section 4.6.1.
+const LONGEST_SESSION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +49,9 @@ pub struct ServerConfig {
     pub max_protocol: Protocol,
     /// Session tickets issued per TLS 1.3 handshake; 0 switches tickets off in TLS 1.2 too.
     pub tickets: usize,
+    /// How long after its full handshake a session can be resumed, in whole seconds; 7 days at most
+    /// (RFC 8446, section 4.6.1). It ends with the client's certificate in any case.
+    pub session_lifetime: Duration,
     /// Key exchange groups in order of preference, as SSL_CTX_set1_groups_list(3) takes them;
     /// `None` = libssl's own list.
     pub groups: Option<String>,
@@ -56,7 +64,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// TLS 1.2 and 1.3, offloaded, two tickets, everything else as libssl has it.
+    /// TLS 1.2 and 1.3, offloaded, two tickets, sessions of two hours, everything else as libssl has it.
     pub fn new(certificate_chain: Pem, private_key: Pem) -> Self {
         Self {
             certificate_chain,
@@ -65,6 +73,7 @@ impl ServerConfig {
             min_protocol: Protocol::Tls12,
             max_protocol: Protocol::Tls13,
             tickets: 2,
+            session_lifetime: Duration::from_secs(2 * 60 * 60),
             groups: None,
             ciphers: None,
             client_roots: None,
@@ -147,7 +156,7 @@ impl SslCtx {
         let mut setup = Setup::new(unsafe { ffi::TLS_server_method() }, config.offload)?;
         setup.protocols(config.min_protocol, config.max_protocol)?;
         setup.lists(config.groups.as_deref(), config.ciphers.as_deref())?;
-        setup.tickets(config.tickets)?;
+        setup.tickets(config.tickets, config.session_lifetime)?;
         setup.identity(&config.certificate_chain, &config.private_key)?;
         if let Some(roots) = &config.client_roots {
             setup.verify_peer(
@@ -340,7 +349,7 @@ impl Setup {
         Ok(())
     }
 
-    fn tickets(&mut self, count: usize) -> Result<(), SslError> {
+    fn tickets(&mut self, count: usize, lifetime: Duration) -> Result<(), SslError> {
         // SAFETY: a live context; the session id context is copied.
         unsafe {
             ffi::SSL_CTX_set_num_tickets(self.ctx.as_ptr(), count);
@@ -358,7 +367,9 @@ impl Setup {
                 return Err(SslError::call("SSL_CTX_set_session_id_context"));
             }
         }
-        Ok(())
+        let lifetime = lifetime.min(LONGEST_SESSION).as_secs();
+        // SAFETY: a live context.
+        unsafe { ticket::limit_sessions(self.ctx.as_ptr(), lifetime as c_long) }
     }
 
     fn identity(&mut self, chain: &Pem, key: &Pem) -> Result<(), SslError> {

@@ -6,6 +6,7 @@ mod conn;
 mod ctx;
 mod pem;
 pub mod raw;
+mod ticket;
 
 pub use conn::{AsyncCallback, Progress, Ssl};
 pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};
