@@ -101,6 +101,21 @@ impl Proxy {
         proxy
     }
 
+    /// What `openssl s_client` says after a handshake and one request.
+    ///
+    /// # Panics
+    /// It is not installed.
+    pub fn s_client(&self, args: &[&str]) -> String {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &self.address.to_string()]);
+        command.arg("-ign_eof").args(args);
+        // The answer to `Connection: close` ends the connection, and s_client with it.
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let output = run(&mut command, request);
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

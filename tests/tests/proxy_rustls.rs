@@ -14,18 +14,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
 }
 
-/// What s_client says after a handshake and one request.
 fn s_client(proxy: &Proxy, args: &[&str]) -> String {
-    let mut command = Command::new("openssl");
-    command
-        .arg("s_client")
-        .arg("-connect")
-        .arg(proxy.address.to_string());
-    command.arg("-ign_eof").args(args);
-    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let output = run(&mut command, request);
-    let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).into_owned()
+    proxy.s_client(args)
 }
 
 fn arguments(identities: &[&Identity]) -> Vec<String> {

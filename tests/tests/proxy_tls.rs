@@ -33,22 +33,8 @@ fn curl(proxy: &Proxy, args: &[&str]) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// What s_client says after a handshake and one request.
 fn s_client(proxy: &Proxy, args: &[&str]) -> String {
-    let mut command = Command::new("openssl");
-    command
-        .arg("s_client")
-        .arg("-connect")
-        .arg(proxy.address.to_string())
-        .arg("-ign_eof")
-        .args(args);
-    // The answer to `Connection: close` ends the connection, and s_client with it.
-    let output = run(
-        &mut command,
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-    );
-    let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).into_owned()
+    proxy.s_client(args)
 }
 
 #[test]

@@ -70,8 +70,9 @@ pub struct Args {
     /// Session tickets per full handshake; 0 switches resumption off.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=16))]
     pub tickets: u8,
-    /// Tickets are sealed under a new key that often, and good for one to two such times
-    /// (--tls rustls; libssl's keys last as long as the program).
+    /// A session can be resumed for so long after its full handshake (7 days at most), and no longer than the
+    /// client's certificate is valid. With --tls rustls tickets are sealed under a new key as often; libssl's
+    /// key lasts until the next SIGHUP.
     #[arg(long, value_name = "SECONDS", default_value = TICKET_ROTATION, value_parser = rotation)]
     pub ticket_rotation: Duration,
     /// Bytes that a client's handshake may have under way, such as a long certificate chain

@@ -10,12 +10,12 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use spinlane::openssl::{self, Pem, Protocol, SslCtx};
-use spinlane::rustls::{Connection, TicketSeed, provider};
+use spinlane::rustls::{ChainTicketer, Connection, SCOPE_LEN, TicketSeed, provider};
 use spinlane::{Conn, Lcore, Ssl};
 
 use super::args::Args;
 use crate::tls::{Identity, Library, Tls, certificates};
-use sni::CertificatesByName;
+use sni::{CertificatesByName, chain_digest};
 
 /// What connections are made from.
 #[derive(Clone)]
@@ -29,12 +29,16 @@ enum Settings {
     Openssl(SslCtx),
     Rustls {
         config: Arc<ServerConfig>,
+        certificates: Arc<CertificatesByName>,
         tickets: Option<TicketSeed>,
+        /// Of this core.
+        ticketer: Option<Arc<ChainTicketer>>,
         max_input: usize,
     },
 }
 
-/// What outlives a reload of certificates: tickets issued before it are still good.
+/// What outlives a reload: tickets issued before it are still good, for the names whose certificates are what
+/// they were, if --client-ca is what it was.
 pub struct Lasting {
     tickets: TicketSeed,
     /// Made once, where no files are given.
@@ -57,6 +61,11 @@ impl Lasting {
             tickets: TicketSeed::new(args.ticket_rotation),
             throw_away,
         })
+    }
+
+    /// Overwrites ticket keys whose time is over.
+    pub fn mind_the_time(&self) {
+        self.tickets.advance();
     }
 }
 
@@ -90,6 +99,7 @@ impl Context {
         let mut config = openssl::ServerConfig::new(certificate, key);
         config.min_protocol = args.min_protocol;
         config.tickets = usize::from(args.tickets);
+        config.session_lifetime = args.ticket_rotation;
         let roots = args.client_ca.as_ref().map(|path| -> Result<Pem> {
             let (name, text) = read_client_ca(path)?;
             Ok(Pem::new(name, text))
@@ -109,16 +119,24 @@ impl Context {
     }
 
     fn rustls(args: &Args, identities: &[Identity], tickets: &TicketSeed) -> Result<Self> {
-        let resolver = CertificatesByName::new(identities)?;
-        let not_offloaded = resolver.not_offloaded().map(str::to_owned);
         let provider = Arc::new(provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let clients = args.client_ca.as_deref();
+        let clients = clients.map(|path| Clients::read(path, Arc::clone(&provider)));
+        let clients = clients.transpose()?;
+        // All zeros is no digest of a file.
+        let scope = clients
+            .as_ref()
+            .map_or([0; SCOPE_LEN], |clients| clients.scope);
+        let certificates = Arc::new(CertificatesByName::new(identities, &scope)?);
+        let not_offloaded = certificates.not_offloaded().map(str::to_owned);
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(args.min_protocol))?;
-        let builder = match &args.client_ca {
+        let builder = match clients {
             None => builder.with_no_client_auth(),
-            Some(path) => builder.with_client_cert_verifier(verifier(path, provider)?),
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        let mut config =
+            builder.with_cert_resolver(Arc::<CertificatesByName>::clone(&certificates));
         config.enable_secret_extraction = true;
         config.send_tls13_tickets = usize::from(args.tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -130,6 +148,8 @@ impl Context {
         Ok(Self {
             settings: Settings::Rustls {
                 config: Arc::new(config),
+                certificates,
+                ticketer: None,
                 tickets: (args.tickets != 0).then(|| tickets.clone()),
                 max_input: usize::try_from(args.max_handshake_bytes)?,
             },
@@ -142,13 +162,29 @@ impl Context {
         let mut context = self.clone();
         if let Settings::Rustls {
             config,
+            certificates,
             tickets: Some(seed),
+            ticketer,
             ..
         } = &mut context.settings
         {
-            Arc::make_mut(config).ticketer = seed.ticketer();
+            let certificates = Arc::clone(certificates);
+            let ours = seed.ticketer(move |name| certificates.scope(name));
+            Arc::make_mut(config).ticketer = Arc::<ChainTicketer>::clone(&ours);
+            *ticketer = Some(ours);
         }
         context
+    }
+
+    /// Overwrites this core's ticket keys whose time is over.
+    pub fn mind_the_time(&self) {
+        if let Settings::Rustls {
+            ticketer: Some(ticketer),
+            ..
+        } = &self.settings
+        {
+            ticketer.advance();
+        }
     }
 
     /// The server's side of a connection, called `conn` on `lcore`.
@@ -201,16 +237,24 @@ fn versions(least: Protocol) -> &'static [&'static SupportedProtocolVersion] {
     }
 }
 
-/// Clients must present a certificate of one of the issuers in this file.
-fn verifier(
-    path: &Path,
-    provider: Arc<rustls::crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>> {
-    let (name, text) = read_client_ca(path)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&name, &text)? {
-        roots.add(certificate).with_context(|| name.clone())?;
+/// Which clients get in: those that present a certificate of one of the issuers in a file.
+struct Clients {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// A digest of the issuers.
+    scope: [u8; SCOPE_LEN],
+}
+
+impl Clients {
+    fn read(path: &Path, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Self> {
+        let (name, text) = read_client_ca(path)?;
+        let issuers = certificates(&name, &text)?;
+        let scope = chain_digest(&issuers);
+        let mut roots = RootCertStore::empty();
+        for certificate in issuers {
+            roots.add(certificate).with_context(|| name.clone())?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().with_context(|| name)?;
+        Ok(Self { verifier, scope })
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    verifier.build().with_context(|| name)
 }

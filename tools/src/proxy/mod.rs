@@ -128,6 +128,7 @@ pub fn run(args: &Args) -> Result<()> {
             }
             reload(args, &lasting, &current);
         }
+        lasting.mind_the_time();
     }
     finish(launched)
 }

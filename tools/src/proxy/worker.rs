@@ -175,6 +175,7 @@ impl<'a> Worker<'a> {
             self.sweep_ns = self.env.now_ns + SWEEP_NS;
             self.sweep();
             self.renew_context();
+            self.context.mind_the_time();
         }
         if self.env.now_ns >= self.report_ns {
             self.report_ns = self.env.now_ns.saturating_add(self.env.limits.stats_ns);

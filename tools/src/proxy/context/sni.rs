@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use spinlane::rustls::KeyOffload;
+use spinlane::cryptodev::digest::{Digest, Hasher};
+use spinlane::rustls::{KeyOffload, SCOPE_LEN};
 
 use crate::tls::Identity;
 
@@ -16,36 +18,59 @@ use crate::tls::Identity;
 #[derive(Debug)]
 pub struct CertificatesByName {
     all: Vec<Arc<CertifiedKey>>,
-    /// Positions in `all`. A wildcard's name goes without its `*`: `.example.org`.
-    by_name: HashMap<String, Vec<usize>>,
+    /// A wildcard's name goes without its `*`: `.example.org`.
+    by_name: HashMap<String, Fitting>,
+    /// For all other names.
+    scope: [u8; SCOPE_LEN],
     not_offloaded: Option<String>,
 }
 
+/// The certificates of a name.
+#[derive(Debug)]
+struct Fitting {
+    /// Positions in `all`.
+    positions: Vec<usize>,
+    scope: [u8; SCOPE_LEN],
+}
+
 impl CertificatesByName {
-    /// Those of `identities`, at least one.
+    /// Those of `identities`, at least one. `clients`: a digest of what decides which clients get in.
     ///
     /// # Errors
     /// One is unusable; the text names it.
-    pub fn new(identities: &[Identity]) -> Result<Self> {
-        let mut resolver = Self {
-            all: Vec::new(),
-            by_name: HashMap::new(),
-            not_offloaded: None,
-        };
+    pub fn new(identities: &[Identity], clients: &[u8; SCOPE_LEN]) -> Result<Self> {
+        let (mut all, mut not_offloaded) = (Vec::new(), None);
+        let mut positions: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, identity) in identities.iter().enumerate() {
             let (key, offload) = identity.rustls()?;
             if let KeyOffload::Unsupported(why) = offload {
                 tracing::warn!(why, "{}: not offloaded", identity.key_name());
-                resolver.not_offloaded.get_or_insert(why);
+                not_offloaded.get_or_insert(why);
             }
             if identities.len() > 1 {
                 for name in names(&key).with_context(|| identity.name().to_owned())? {
-                    resolver.by_name.entry(name).or_default().push(index);
+                    positions.entry(name).or_default().push(index);
                 }
             }
-            resolver.all.push(key);
+            all.push(key);
         }
-        Ok(resolver)
+        let fitting = positions.into_iter().map(|(name, positions)| {
+            let scope = scope(clients, positions.iter().filter_map(|&at| all.get(at)));
+            (name, Fitting { positions, scope })
+        });
+        Ok(Self {
+            by_name: fitting.collect(),
+            scope: scope(clients, &all),
+            all,
+            not_offloaded,
+        })
+    }
+
+    /// A digest of what decides who gets in under this name, and of the certificates that it has: what a
+    /// ticket is bound to.
+    pub fn scope(&self, name: Option<&str>) -> [u8; SCOPE_LEN] {
+        let fitting = name.and_then(|name| self.fitting(name));
+        fitting.map_or(self.scope, |fitting| fitting.scope)
     }
 
     /// Why a key is not offloaded, if one is not.
@@ -53,7 +78,10 @@ impl CertificatesByName {
         self.not_offloaded.as_deref()
     }
 
-    fn fitting(&self, name: &str) -> Option<&Vec<usize>> {
+    fn fitting(&self, name: &str) -> Option<&Fitting> {
+        if self.by_name.is_empty() {
+            return None;
+        }
         let name = name.to_ascii_lowercase();
         let exact = self.by_name.get(&name);
         exact.or_else(|| {
@@ -70,7 +98,7 @@ impl ResolvesServerCert for CertificatesByName {
         let fitting = hello.server_name().and_then(|name| self.fitting(name));
         let mut fitting = fitting
             .into_iter()
-            .flatten()
+            .flat_map(|fitting| &fitting.positions)
             .filter_map(|&index| self.all.get(index));
         fitting
             .find(can_verify)
@@ -78,6 +106,32 @@ impl ResolvesServerCert for CertificatesByName {
             .or(self.all.first())
             .cloned()
     }
+}
+
+fn scope<'a>(
+    clients: &[u8; SCOPE_LEN],
+    keys: impl IntoIterator<Item = &'a Arc<CertifiedKey>>,
+) -> [u8; SCOPE_LEN] {
+    let mut hasher = Hasher::new(Digest::Sha256);
+    hasher.update(clients);
+    for key in keys {
+        hasher.update(&chain_digest(&key.cert));
+    }
+    let mut scope = [0; SCOPE_LEN];
+    hasher.finish(&mut scope);
+    scope
+}
+
+/// A digest of these certificates in this order.
+pub fn chain_digest(chain: &[CertificateDer<'_>]) -> [u8; SCOPE_LEN] {
+    let mut hasher = Hasher::new(Digest::Sha256);
+    for certificate in chain {
+        hasher.update(&(certificate.len() as u64).to_be_bytes());
+        hasher.update(certificate);
+    }
+    let mut digest = [0; SCOPE_LEN];
+    hasher.finish(&mut digest);
+    digest
 }
 
 /// The DNS names of the first certificate, in lower case, wildcards without their `*`.
