@@ -20,7 +20,8 @@ pub(crate) use aead::Aead;
 pub use ec::Group;
 pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
 pub(crate) use ed25519::Ed25519;
-pub use fork::{fork_generation, watch_forks};
+pub(crate) use fork::WipedPage;
+pub use fork::fork_generation;
 pub(crate) use rsa::{Rsa, RsaFault};
 pub(crate) use sha::{sha256_compress, sha512_compress};
 

@@ -50,7 +50,7 @@ pub mod test_keys;
 pub mod unpadding;
 mod wiped;
 
-pub use aws_lc::{fork_generation, watch_forks};
+pub use aws_lc::fork_generation;
 pub use device::{
     Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig,
 };

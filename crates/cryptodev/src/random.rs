@@ -4,12 +4,24 @@
 //! half a dozen times for 32. So each thread draws 1 KiB at once and serves from
 //! those; what it has given out it wipes.
 //!
-//! A forked child never gives out what its parent may: the buffer is thrown away when
-//! the process has forked (seen by `pthread_atfork`).
+//! # Copies of a process
+//! A copy never gives out what the original may, whichever way it was made (fork(3), `_Fork`(3), clone(2)): the
+//! buffer is a page that the kernel wipes in it, and aws-lc, which draws, notices by itself. Where the kernel cannot
+//! wipe (before Linux 4.14; old versions of qemu-user) there is no buffer: each request goes to aws-lc, which
+//! then takes fresh entropy for each.
+//!
+//! A **snapshot of a machine** that is started more than once, or again, is another matter: no kernel tells a
+//! program of it. Each start gives out the rest of the buffer, at most 1 KiB per thread: X25519 keys, TLS
+//! randoms, tickets' nonces. Beyond that it is up to aws-lc: with each draw it mixes in random bytes of the
+//! CPU (RDRAND, RNDR), if the CPU has them, and where `/dev/sysgenid` exists it heeds that. ECDSA's nonces
+//! come from key and digest as well and give no key away ([`nonce`](crate::nonce)). So take
+//! snapshots before the program starts, or start it anew after one.
 
 use std::cell::RefCell;
 
-use crate::aws_lc;
+use std::sync::atomic::Ordering;
+
+use crate::aws_lc::{self, WipedPage};
 
 /// Bytes drawn at once.
 const BUFFER_LEN: usize = 1024;
@@ -21,11 +33,13 @@ pub fn fill(out: &mut [u8]) {
     if out.len() > LONGEST_BUFFERED {
         return aws_lc::random(out);
     }
-    // The buffer is gone while the thread's locals are being destroyed.
-    if BUFFER
-        .try_with(|buffer| buffer.borrow_mut().take(out))
-        .is_err()
-    {
+    // The buffer is gone while the thread's locals are being destroyed, and in use where a signal's
+    // handler has come between.
+    let taken = BUFFER.try_with(|buffer| {
+        let buffer = buffer.try_borrow_mut();
+        buffer.is_ok_and(|mut buffer| buffer.take(out))
+    });
+    if taken != Ok(true) {
         aws_lc::random(out);
     }
 }
@@ -38,45 +52,53 @@ pub fn warm_up() {
 }
 
 thread_local! {
-    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::Unused) };
 }
 
-/// Random bytes `used..`, drawn in the process with this fork generation.
-struct Buffer {
-    bytes: [u8; BUFFER_LEN],
-    used: usize,
-    generation: u64,
+enum Buffer {
+    /// Nothing has been asked of it.
+    Unused,
+    /// Its word says how many of the first [`BUFFER_LEN`] bytes behind are left.
+    Page(WipedPage),
+    /// The kernel wipes no pages.
+    Absent,
 }
 
 impl Buffer {
-    const EMPTY: Self = Self {
-        bytes: [0; BUFFER_LEN],
-        used: BUFFER_LEN,
-        generation: 0,
-    };
-
-    /// Moves the next bytes to `out`, which is at most [`LONGEST_BUFFERED`] long.
-    fn take(&mut self, out: &mut [u8]) {
-        if self.bytes.len() - self.used < out.len() || self.generation != aws_lc::fork_generation()
-        {
-            self.refill();
+    /// Moves the next bytes to `out`, which is at most [`LONGEST_BUFFERED`] long. Returns `false` if there is
+    /// no buffer.
+    fn take(&mut self, out: &mut [u8]) -> bool {
+        if let Self::Unused = self {
+            *self = WipedPage::new().map_or(Self::Absent, Self::Page);
         }
-        let next = &mut self.bytes[self.used..self.used + out.len()];
-        out.copy_from_slice(next);
-        aws_lc::cleanse(next);
-        self.used += out.len();
-    }
-
-    fn refill(&mut self) {
-        aws_lc::watch_forks();
-        self.generation = aws_lc::fork_generation();
-        aws_lc::random(&mut self.bytes);
-        self.used = 0;
+        let Self::Page(page) = self else {
+            return false;
+        };
+        loop {
+            let left = page.word().load(Ordering::Acquire);
+            let Some(rest) = left.checked_sub(out.len() as u64) else {
+                refill(page);
+                continue;
+            };
+            let at = BUFFER_LEN - left as usize;
+            let next = &mut page.rest()[at..at + out.len()];
+            out.copy_from_slice(next);
+            aws_lc::cleanse(next);
+            // Fails if this has become a copy of the process meanwhile, by a fork in a signal's handler: then
+            // what was taken is zeros.
+            let word = page.word();
+            if word
+                .compare_exchange(left, rest, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
+                return true;
+            }
+        }
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        aws_lc::cleanse(&mut self.bytes);
-    }
+fn refill(page: &mut WipedPage) {
+    // First, so that what is wiped while it is filled counts as empty.
+    page.word().store(BUFFER_LEN as u64, Ordering::Release);
+    aws_lc::random(&mut page.rest()[..BUFFER_LEN]);
 }

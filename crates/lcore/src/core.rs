@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use spinlane_cryptodev::aead::Algorithm;
-use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation, watch_forks};
+use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
 use crate::aead::{AeadChannel, Ended};
@@ -106,7 +106,6 @@ impl Lcore {
 
     /// An lcore on another clock, for simulations.
     pub fn with_clock(config: Config, clock: Box<dyn Clock>) -> Self {
-        watch_forks();
         let inner = Inner {
             config,
             generation: fork_generation(),
