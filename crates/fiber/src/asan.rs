@@ -34,6 +34,8 @@ mod off {
         #[inline(always)]
         pub(crate) unsafe fn left_fiber(_: *mut Self) {}
         #[inline(always)]
+        pub(crate) unsafe fn leave_for(_: *mut Self, _: *const Self) {}
+        #[inline(always)]
         pub(crate) unsafe fn abandon(_: *mut Self, _: &Stack) {}
     }
 
@@ -147,6 +149,19 @@ mod on {
             // SAFETY: what enter_fiber stored.
             unsafe {
                 __sanitizer_finish_switch_fiber((*this).resumer_fake, null_mut(), null_mut());
+            }
+        }
+
+        /// On a fiber, just before the switch to the stack of whoever resumed `outermost`; `this` is
+        /// told of the switch back.
+        pub(crate) unsafe fn leave_for(this: *mut Self, outermost: *const Self) {
+            // SAFETY: the bounds are those entered_fiber stored.
+            unsafe {
+                __sanitizer_start_switch_fiber(
+                    &raw mut (*this).fiber_fake,
+                    (*outermost).resumer_bottom,
+                    (*outermost).resumer_size,
+                );
             }
         }
 

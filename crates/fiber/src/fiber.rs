@@ -53,10 +53,12 @@ pub(crate) struct Control {
     pub(crate) body: Body,
     owns_fp: bool,
     fp: FpControl,
+    /// While it is resumed from another fiber, that one.
+    pub(crate) outer: *mut Self,
     closure: *mut u8,
     drop_closure: unsafe fn(*mut u8),
     panic: Option<Box<dyn Any + Send>>,
-    asan: asan::Switch,
+    pub(crate) asan: asan::Switch,
     stack: ManuallyDrop<Stack>,
 }
 
@@ -165,6 +167,7 @@ impl Fiber {
                 } else {
                     FpControl::default()
                 },
+                outer: ptr::null_mut(),
                 closure,
                 drop_closure: drop_in_place::<F>,
                 panic: None,
@@ -350,6 +353,7 @@ unsafe fn resume_nested_or_fp(control: *mut Control) {
     // fiber's from `load_over` to the second read, which comes when it has
     // just stopped.
     unsafe {
+        (*control).outer = outer;
         if (*control).owns_fp {
             let ours = FpControl::read();
             (*control).fp.load_over(ours);
@@ -360,6 +364,7 @@ unsafe fn resume_nested_or_fp(control: *mut Control) {
         } else {
             switch_to(control);
         }
+        (*control).outer = ptr::null_mut();
     }
     thread().fiber.set(outer);
 }

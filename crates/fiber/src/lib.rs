@@ -45,6 +45,7 @@
 
 mod arch;
 mod asan;
+mod errand;
 mod fiber;
 mod fp;
 #[cfg(target_arch = "x86_64")]
@@ -57,6 +58,7 @@ mod thread;
 mod valgrind;
 mod wipe;
 
+pub use errand::on_thread_stack;
 pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend};
 pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};

@@ -38,6 +38,8 @@ pub use job::{
     pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
 };
 pub use pool::{PoolSizeError, PoolStats, cleanup_thread, init_thread, pool_stats, set_stack_size};
-pub use spinlane_fiber::{StackFunctions, StacksExist, set_stack_functions, stack_functions};
+pub use spinlane_fiber::{
+    StackFunctions, StacksExist, on_thread_stack, set_stack_functions, stack_functions,
+};
 pub use status::Status;
 pub use wait_ctx::{Callback, CallbackFn, CleanupFn, WaitCtx};

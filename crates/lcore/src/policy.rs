@@ -7,7 +7,7 @@
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spinlane_job::Job;
+use spinlane_job::{self as job, Job};
 
 use crate::core::Lcore;
 use crate::offload::OffloadError;
@@ -22,8 +22,8 @@ pub enum OnDemand {
     Inline,
     /// The op fails with [`OffloadError::NoLcore`].
     Fail,
-    /// This is called, on the thread, once per op; it enters an lcore or fails with an
-    /// error, and the op with it.
+    /// This is called, on the thread and its own stack, once per op; it enters an lcore or fails with
+    /// an error, and the op with it.
     Make(fn() -> Result<(), OffloadError>),
 }
 
@@ -61,6 +61,7 @@ pub(crate) fn ensure_lcore() -> Result<(), OffloadError> {
     match on_demand {
         OnDemand::Inline => Ok(()),
         OnDemand::Fail => Err(OffloadError::NoLcore),
-        OnDemand::Make(make) => make(),
+        // Opening a device, an EAL among them, takes more stack than a job has.
+        OnDemand::Make(make) => job::on_thread_stack(make),
     }
 }

@@ -67,6 +67,15 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
     unsafe { spinlane_fiber_switch(&raw mut (*pair).fiber, &raw const (*pair).resumer) }
 }
 
+/// The highest address on the resumer's stack that it does not use while it waits, 16-byte aligned.
+///
+/// # Safety
+/// `pair` is that of a running fiber.
+pub(crate) unsafe fn below_resumer(pair: *const Pair) -> *mut u8 {
+    // SAFETY: while the fiber runs the resumer's registers are in the pair.
+    std::ptr::with_exposed_provenance_mut(unsafe { (*pair).resumer.sp } & !15)
+}
+
 /// Runs the resumer; the fiber is never run again.
 ///
 /// # Safety

@@ -111,3 +111,31 @@ spinlane_fiber_entry:
 0:  brk 1
     .cfi_endproc
     .size spinlane_fiber_entry, . - spinlane_fiber_entry
+
+// void spinlane_fiber_call(void *argument, void (*function)(void *), void *top)
+// Calls function(argument) on the stack below top.
+    .p2align 4
+    .globl spinlane_fiber_call
+    .hidden spinlane_fiber_call
+    .type spinlane_fiber_call, %function
+spinlane_fiber_call:
+    .cfi_startproc
+    // As above: the caller's frame lies on another stack.
+    .cfi_signal_frame
+    stp x29, x30, [sp, -16]!
+    .cfi_def_cfa_offset 16
+    .cfi_offset 29, -16
+    .cfi_offset 30, -8
+    mov x29, sp
+    .cfi_def_cfa_register 29
+    mov sp, x2
+    blr x1
+    mov sp, x29
+    .cfi_def_cfa_register 31
+    ldp x29, x30, [sp], 16
+    .cfi_def_cfa_offset 0
+    .cfi_restore 29
+    .cfi_restore 30
+    ret
+    .cfi_endproc
+    .size spinlane_fiber_call, . - spinlane_fiber_call

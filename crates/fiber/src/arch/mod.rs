@@ -1,5 +1,5 @@
 //! The context switch. Each target has one file of Rust, exporting `Regs`,
-//! `prepare`, `resume`, `suspend` and `finish`, and one of assembly text.
+//! `prepare`, `resume`, `suspend`, `finish` and `below_resumer`, and one of assembly text.
 //!
 //! A fiber's stack, from the top:
 //!
@@ -50,7 +50,24 @@ core::arch::global_asm!(include_str!("x86_64.s"));
 #[used]
 static UNWIND_TABLES: fn() = || ();
 
-pub(crate) use target::{Regs, finish, prepare, resume, suspend};
+pub(crate) use target::{Regs, below_resumer, finish, prepare, resume, suspend};
+
+unsafe extern "C" {
+    fn spinlane_fiber_call(argument: *mut u8, function: Call, top: *mut u8);
+}
+
+/// What [`call`] calls.
+pub(crate) type Call = unsafe extern "C" fn(argument: *mut u8);
+
+/// Calls `function` with `argument` on the stack below `top`.
+///
+/// # Safety
+/// - `top` is 16-byte aligned, and nothing is on the stack below it.
+/// - The function does with the argument what it may, and does not unwind.
+pub(crate) unsafe fn call(argument: *mut u8, function: Call, top: *mut u8) {
+    // SAFETY: it keeps to the C ABI on both sides; the rest is the caller's promise.
+    unsafe { spinlane_fiber_call(argument, function, top) }
+}
 
 /// The registers of both sides. `resumer` comes first: a fiber's outermost
 /// frame pointer points here.

@@ -105,6 +105,18 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
     unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER, "2") }
 }
 
+/// The highest address on the resumer's stack that it does not use while it waits, 16-byte aligned.
+///
+/// # Safety
+/// `pair` is that of a running fiber.
+pub(crate) unsafe fn below_resumer(pair: *const Pair) -> *mut u8 {
+    /// The ABI's red zone. A function that waits in a switch has none, but it costs nothing to be sure.
+    const RED_ZONE: usize = 128;
+    // SAFETY: while the fiber runs the resumer's registers are in the pair.
+    let rsp = unsafe { (*pair).resumer.rsp };
+    std::ptr::with_exposed_provenance_mut((rsp - RED_ZONE) & !15)
+}
+
 /// Runs the resumer; the fiber is never run again.
 ///
 /// # Safety

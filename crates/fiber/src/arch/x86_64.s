@@ -1,4 +1,4 @@
-# The outermost frame of every fiber on x86_64. Intel syntax.
+# The outermost frame of every fiber on x86_64, and a call on another stack. Intel syntax.
 
     .text
     .p2align 4
@@ -41,3 +41,27 @@ spinlane_fiber_entry:
     ud2
     .cfi_endproc
     .size spinlane_fiber_entry, . - spinlane_fiber_entry
+
+# void spinlane_fiber_call(void *argument, void (*function)(void *), void *top)
+# Calls function(argument) on the stack below top.
+    .p2align 4
+    .globl spinlane_fiber_call
+    .hidden spinlane_fiber_call
+    .type spinlane_fiber_call, @function
+spinlane_fiber_call:
+    .cfi_startproc
+    # As above: the caller's frame lies on another stack.
+    .cfi_signal_frame
+    push rbp
+    .cfi_def_cfa_offset 16
+    .cfi_offset rbp, -16
+    mov rbp, rsp
+    .cfi_def_cfa_register rbp
+    mov rsp, rdx
+    call rsi
+    mov rsp, rbp
+    pop rbp
+    .cfi_def_cfa rsp, 8
+    ret
+    .cfi_endproc
+    .size spinlane_fiber_call, . - spinlane_fiber_call

@@ -18,6 +18,7 @@ _Static_assert(sizeof(struct regs) == 176, "Regs as in aarch64.s");
 extern void spinlane_fiber_switch(struct regs *mine, const struct regs *theirs);
 extern _Noreturn void spinlane_fiber_finish(const struct regs *theirs);
 extern void spinlane_fiber_entry(void);
+extern void spinlane_fiber_call(void *argument, void (*function)(void *), void *top);
 extern unsigned long switch_checked(struct regs *mine, const struct regs *theirs,
                                     unsigned long seed);
 
@@ -66,10 +67,37 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
     return _URC_NO_REASON;
 }
 
+struct errand {
+    uintptr_t top, stack_pointer;
+    unsigned long frames, resumer_seen;
+};
+
+static void run_errand(void *argument)
+{
+    struct errand *errand = argument;
+    errand->stack_pointer = stack_pointer();
+    frames = resumer_seen = 0;
+    _Unwind_Backtrace(frame, NULL);
+    errand->frames = frames;
+    errand->resumer_seen = resumer_seen;
+}
+
+static void check_errand(struct pair *pair)
+{
+    struct errand errand = {.top = pair->resumer.sp & ~(uintptr_t)15};
+    spinlane_fiber_call(&errand, run_errand, (void *)errand.top);
+    check(errand.stack_pointer < errand.top && errand.top - errand.stack_pointer < 4096,
+          "a call on the resumer's stack runs there");
+    check(errand.resumer_seen == 1 && errand.frames > 5,
+          "a backtrace in it goes back to the fiber and on to the resumer");
+}
+
 _Noreturn static void body(struct pair *pair)
 {
     check((uintptr_t)pair % 16 == 0 && stack_pointer() % 16 == 0, "stack alignment in the body");
     check(fpcr() == 0, "the fiber starts with the FPCR it was prepared with");
+    check_errand(pair);
+    frames = resumer_seen = 0;
     _Unwind_Backtrace(frame, NULL);
     set_fpcr(ROUND_DOWN);
     for (; suspended < ROUNDS; suspended++) {
