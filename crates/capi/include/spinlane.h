@@ -172,9 +172,10 @@ struct spinlane_stats {
 int spinlane_lcore_stats(const spinlane_lcore *lcore, struct spinlane_stats *stats);
 
 /*
- * Sets the size in bytes of the stacks that the calling thread's jobs run on, 16 KiB to 1 GiB; 64 KiB
- * unless set. A job that overflows its stack ends the process with a line that says so. Fails while a
- * job of the thread runs or is paused.
+ * Sets the size in bytes of the stacks that the calling thread's jobs run on, 48 KiB to 1 GiB; 64 KiB
+ * unless set. Less is refused: a handshake takes up to 33 KiB, and signal handlers and the application's
+ * callbacks run on the same stack. (Devices are opened on the thread's own.) A job that overflows its
+ * stack ends the process with a line that says so. Fails while a job of the thread runs or is paused.
  */
 int spinlane_set_stack_size(size_t bytes);
 

@@ -17,7 +17,9 @@ use crate::stats::Stats;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Sizes of a job's stack: from what libssl's handshake touches, to what nobody means.
-const STACK_SIZES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 30;
+/// A handshake takes up to 33 KiB, which is what aws-lc's ML-KEM needs under rustls; libssl's takes 8. The
+/// rest is for a signal's frame (up to 11 KiB with AVX-512 and AMX) and the application's callbacks.
+const STACK_SIZES: std::ops::RangeInclusive<usize> = 48 << 10..=1 << 30;
 
 thread_local! {
     /// Its address is this thread's name.
@@ -289,7 +291,10 @@ pub extern "C" fn spinlane_set_stack_size(bytes: usize) -> c_int {
     check(|| {
         if !STACK_SIZES.contains(&bytes) {
             return Err(failure(format!(
-                "a stack of {bytes} bytes; give 16384 to 1073741824"
+                "a stack of {bytes} bytes; give {} to {}: handshakes take up to 33 KiB, signals and your \
+                 callbacks come on top",
+                STACK_SIZES.start(),
+                STACK_SIZES.end(),
             )));
         }
         if !spinlane::job::set_stack_size(bytes) {

@@ -7,8 +7,8 @@ use spinlane_fiber::{PoolConfig, Stack, StackPool};
 
 use crate::job::Job;
 
-/// Bytes of stack per job unless [`set_stack_size`] says otherwise. libssl's handshake
-/// touches 8 to 16 KiB; certificate verification and the application's callbacks need more.
+/// Bytes of stack per job unless [`set_stack_size`] says otherwise. A handshake touches 8 KiB (libssl) to
+/// 33 KiB (ML-KEM by aws-lc); signal handlers and the application's callbacks come on top.
 const DEFAULT_STACK_SIZE: usize = 64 * 1024;
 
 thread_local! {
@@ -142,7 +142,8 @@ pub fn cleanup_thread() {
 }
 
 /// Sets the stack size, in bytes, of this thread's jobs. Returns whether it could: not while
-/// a job runs or is paused.
+/// a job runs or is paused. TLS handshakes want 48 KiB at least; what runs on a job otherwise may
+/// do with less.
 pub fn set_stack_size(bytes: usize) -> bool {
     POOL.with_borrow_mut(|pool| {
         let idle = pool.stacks.stats().in_use == 0;

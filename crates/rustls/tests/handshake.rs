@@ -79,6 +79,17 @@ fn every_group_serves() {
     }
 }
 
+/// Eight KiB less than C programs may ask for, whatever the key, the group and the client's certificate.
+#[test]
+#[cfg_attr(spinlane_asan, ignore = "AddressSanitizer makes frames larger")]
+fn handshakes_leave_room_on_the_smallest_stack() {
+    assert!(spinlane_job::set_stack_size(40 * 1024));
+    every_group_serves();
+    every_key_serves_both_versions_and_is_offloaded_if_devices_know_it();
+    client_certificates_are_offloaded_too();
+    without_an_lcore_everything_runs_on_the_spot();
+}
+
 #[test]
 fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
     let (lcore, _entered) = lcore(64);

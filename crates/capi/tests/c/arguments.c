@@ -81,7 +81,9 @@ static void stacks(void)
     int ret;
 
     MUST(spinlane_set_stack_size(0) == 0);
-    SAYS("give 16384 to");
+    SAYS("give 49152 to");
+    MUST(spinlane_set_stack_size(49151) == 0);
+    MUST(spinlane_set_stack_size(49152) == 1);
     MUST(spinlane_set_stack_size((size_t)-1) == 0);
     MUST(spinlane_set_stack_size(1 << 20) == 1);
     MUST(ASYNC_start_job(&job, ctx, &ret, uses_a_lot, NULL, 0) == ASYNC_PAUSE);
