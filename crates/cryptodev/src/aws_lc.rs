@@ -12,6 +12,7 @@ mod fork;
 mod rsa;
 mod sha;
 
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use aws_lc_sys as sys;
@@ -59,6 +60,12 @@ pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
 pub(crate) fn cleanse(secret: &mut [u8]) {
     // SAFETY: `secret` is valid for writes of its length.
     unsafe { sys::OPENSSL_cleanse(secret.as_mut_ptr().cast(), secret.len()) }
+}
+
+/// Zeroes all bytes of `memory`, as [`cleanse`] does.
+pub(crate) fn cleanse_memory<T>(memory: &mut MaybeUninit<T>) {
+    // SAFETY: valid for writes of its size.
+    unsafe { sys::OPENSSL_cleanse(memory.as_mut_ptr().cast(), size_of::<T>()) }
 }
 
 /// Empties the thread's aws-lc error queue; returns the reason code of its oldest entry, 0 if none.

@@ -27,7 +27,8 @@
 //!   (except a device's own, which its driver states).
 //! - Key material is zeroized on drop and never printed.
 //! - Unsafe code lives in `aws_lc`, the one module that speaks C, in `sha512::kernel`, which calls
-//!   assembly of its own, and in `sha256`, which uses instructions of its own, and nowhere else.
+//!   assembly of its own, in `sha256`, which uses instructions of its own, and where [`Erased`] drops
+//!   its value, and nowhere else.
 
 #![deny(unsafe_code)]
 
@@ -56,4 +57,4 @@ pub use device::{
 };
 pub use key::{EcKey, EcP256Key, EcP384Key, Ed25519Key, Key, KeyError, RsaComponents, RsaKey};
 pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};
-pub use wiped::Wiped;
+pub use wiped::{Erased, Wiped, wiping_stack};

@@ -1,8 +1,8 @@
 //! The keys of one direction.
 
 use rustls::{ConnectionTrafficSecrets, Error, ProtocolVersion};
-use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::aead::{Algorithm, Cipher, NONCE_LEN};
+use spinlane_cryptodev::{Wiped, wiping_stack};
 
 /// How records look, which depends on version and suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,16 @@ impl Keys {
         match &self.key {
             Key::Expanded(cipher) => Ok(cipher),
             Key::Bytes(_) => Err(unknown()),
+        }
+    }
+}
+
+impl Drop for Keys {
+    /// aws-lc's ChaCha20-Poly1305 leaves the key on the stack of whoever sealed or opened a record, which is
+    /// the one that this is called on.
+    fn drop(&mut self) {
+        if self.algorithm == Algorithm::ChaCha20Poly1305 {
+            wiping_stack(|| {});
         }
     }
 }

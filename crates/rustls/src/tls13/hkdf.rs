@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 
 use rustls::crypto::hmac::Tag;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
-use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_cryptodev::{Erased, Wiped};
 
 use super::again;
 use super::ahead::{self, Group};
@@ -57,7 +57,7 @@ enum Expander {
     /// That of [`Constants::early`].
     Early(&'static Constants),
     /// One of SHA-384's, which derives a group of values at once.
-    Group(HmacKey, OnceLock<Box<Group>>),
+    Group(HmacKey, OnceLock<Box<Erased<Group>>>),
     /// One of SHA-256's, from which secrets for application data come, with keys of this length.
     Extracted(HmacKey, usize),
     /// One whose values are known.
@@ -140,17 +140,24 @@ impl MidStateHkdf {
     }
 
     fn extracted(&self, key: HmacKey) -> Box<dyn HkdfExpander> {
-        Box::new(match self.digest {
+        boxed(match self.digest {
             Digest::Sha384 => Expander::Group(key, OnceLock::new()),
             Digest::Sha256 | Digest::Sha512 => Expander::Extracted(key, self.key_len),
         })
     }
 }
 
+/// What rustls holds: an expander of which no byte stays.
+struct Held(Erased<Expander>);
+
+fn boxed(expander: Expander) -> Box<dyn HkdfExpander> {
+    Box::new(Held(Erased::new(expander)))
+}
+
 impl Hkdf for MidStateHkdf {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
         let Some(salt) = salt else {
-            return Box::new(Expander::Early(self.lasting().constants()));
+            return boxed(Expander::Early(self.lasting().constants()));
         };
         match store::get(salt) {
             Some(Known::Extracted(key)) => self.extracted(key),
@@ -164,7 +171,7 @@ impl Hkdf for MidStateHkdf {
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
         let secret = okm.as_ref();
-        Box::new(match store::get(secret) {
+        boxed(match store::get(secret) {
             Some(Known::Traffic(traffic)) => Expander::Traffic(okm.clone(), traffic),
             Some(Known::Key(key)) => Expander::Key(key),
             _ => Expander::Key(HmacKey::new(self.digest, secret)),
@@ -178,14 +185,18 @@ impl Hkdf for MidStateHkdf {
     }
 }
 
-impl HkdfExpander for Expander {
+impl HkdfExpander for Held {
     fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
-        let len = self.hash_len();
+        let len = self.0.hash_len();
         if output.len() > 255 * len {
             return Err(OutputLengthError);
         }
         // rustls takes 32 bytes for a key of 16, which are its first ones.
-        if let Some(value) = self.known(info).and_then(|value| value.get(..output.len())) {
+        if let Some(value) = self
+            .0
+            .known(info)
+            .and_then(|value| value.get(..output.len()))
+        {
             output.copy_from_slice(value);
             return Ok(());
         }
@@ -193,27 +204,33 @@ impl HkdfExpander for Expander {
         for (number, chunk) in (1..=255u8).zip(output.chunks_mut(len)) {
             let previous = if number == 1 { 0 } else { len };
             let before = block.clone();
-            self.sign(&before[..previous], info, number, &mut block);
+            self.0.sign(&before[..previous], info, number, &mut block);
             chunk.copy_from_slice(&block[..chunk.len()]);
         }
         Ok(())
     }
 
     fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
-        if let Some(value) = self.known(info) {
+        if let Some(value) = self.0.known(info) {
             return OkmBlock::new(value);
         }
         let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
-        self.sign(&[], info, 1, &mut block);
-        if let Self::Extracted(_, key_len) = self
+        self.0.sign(&[], info, 1, &mut block);
+        if let Expander::Extracted(_, key_len) = &*self.0
             && Label::parse(info).is_some_and(|label| again::is_application(&label))
             && let Some(secret) = block.first_chunk()
         {
             again::put(secret, *key_len);
         }
-        OkmBlock::new(&block[..self.hash_len()])
+        OkmBlock::new(&block[..self.0.hash_len()])
     }
 
+    fn hash_len(&self) -> usize {
+        self.0.hash_len()
+    }
+}
+
+impl Expander {
     fn hash_len(&self) -> usize {
         match self {
             Self::Key(key) | Self::Group(key, _) | Self::Extracted(key, _) => key.digest().len(),
@@ -221,9 +238,7 @@ impl HkdfExpander for Expander {
             Self::Traffic(secret, _) => secret.as_ref().len(),
         }
     }
-}
 
-impl Expander {
     /// What `info` asks for, if it need not be computed, or is the first of a group.
     fn known(&self, info: &[&[u8]]) -> Option<&[u8]> {
         let label = Label::parse(info)?;
@@ -235,7 +250,7 @@ impl Expander {
                 if group.get().is_none() {
                     let empty = HKDF_SHA384.constants().empty.first_chunk()?;
                     // Set by now: another thread was faster, with the same values.
-                    let _ = group.set(Box::new(ahead::derive(key, &label, empty)?));
+                    let _ = group.set(Box::new(Erased::new(ahead::derive(key, &label, empty)?)));
                 }
                 group.get()?.find(&label)
             }

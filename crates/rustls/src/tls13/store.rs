@@ -9,8 +9,8 @@
 
 use std::cell::RefCell;
 
-use spinlane_cryptodev::Wiped;
 use spinlane_cryptodev::digest::HmacKey;
+use spinlane_cryptodev::{Erased, Wiped};
 
 /// Bytes of the longest secret: a SHA-384.
 pub(super) const LEN: usize = 48;
@@ -42,7 +42,7 @@ pub(super) struct Traffic {
 
 /// One handshake's store; takes memory with the first secret.
 #[derive(Default)]
-pub(crate) struct Store(Option<Box<Entries>>);
+pub(crate) struct Store(Option<Box<Erased<Entries>>>);
 
 #[derive(Default)]
 struct Entries {

@@ -21,6 +21,7 @@ use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, Conn, Entered, HealthConfig, Lcore};
 use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
 
+pub mod scan;
 pub mod schedule;
 pub mod stock;
 
@@ -43,7 +44,29 @@ pub struct Identity {
     key: String,
 }
 
+/// Names the variable by which a test gives its identity to a child of its own.
+pub const GIVEN: &str = "SPINLANE_TEST_IDENTITY";
+
 impl Identity {
+    /// As it stands in [`GIVEN`].
+    pub fn to_give(&self) -> String {
+        let hex = self.certificate.iter().map(|byte| format!("{byte:02x}"));
+        hex.chain([format!(" {}", self.key)]).collect()
+    }
+
+    fn given(given: &str) -> Self {
+        let (hex, key) = given.split_once(' ').unwrap();
+        let digits = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|two| str::from_utf8(two).unwrap());
+        let bytes = digits.map(|two| u8::from_str_radix(two, 16).unwrap());
+        Self {
+            certificate: bytes.collect::<Vec<_>>().into(),
+            key: key.to_owned(),
+        }
+    }
+
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
     }
@@ -68,6 +91,9 @@ pub fn identity(kind: &str) -> &'static Identity {
     static MADE: [OnceLock<Identity>; KEYS.len()] = [const { OnceLock::new() }; KEYS.len()];
     let index = KEYS.iter().position(|(name, _)| *name == kind).unwrap();
     MADE[index].get_or_init(|| {
+        if let Ok(given) = std::env::var(GIVEN) {
+            return Identity::given(&given);
+        }
         let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
         let key = match kind {
             "rsa2048" => rsa(RsaKeySize::_2048),

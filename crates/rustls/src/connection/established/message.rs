@@ -4,6 +4,7 @@ use rustls::{
     AlertDescription, ContentType, Error as TlsError, HandshakeType, InvalidMessage,
     PeerMisbehaved, ProtocolVersion,
 };
+use spinlane_cryptodev::wiping_stack;
 
 use super::{Established, Kernel};
 use crate::connection::Progress;
@@ -151,7 +152,8 @@ impl Established {
         match (kind, &mut self.kernel) {
             (HandshakeType::KeyUpdate, _) => self.key_update(body, is_last),
             (HandshakeType::NewSessionTicket, Kernel::Client(kernel)) => {
-                kernel.handle_new_session_ticket(body).map_err(|error| {
+                let handled = wiping_stack(|| kernel.handle_new_session_ticket(body));
+                handled.map_err(|error| {
                     let alert = match &error {
                         TlsError::InvalidMessage(message) => (*message).into(),
                         _ => AlertDescription::InternalError,
@@ -223,28 +225,34 @@ impl Established {
                 return Err(Fault::new(error, AlertDescription::IllegalParameter));
             }
         }
-        let secrets = match &mut self.kernel {
-            Kernel::Server(kernel) => kernel.update_rx_secret(),
-            Kernel::Client(kernel) => kernel.update_rx_secret(),
-        };
-        let version = self.kernel.version();
-        self.opener = secrets
-            .and_then(|secrets| Opener::new(version, secrets))
-            .map_err(internal)?;
-        Ok(())
+        self.update_opener().map_err(internal)
+    }
+
+    /// Opens with the peer's next keys from here on.
+    fn update_opener(&mut self) -> Result<(), TlsError> {
+        wiping_stack(|| {
+            let secrets = match &mut self.kernel {
+                Kernel::Server(kernel) => kernel.update_rx_secret(),
+                Kernel::Client(kernel) => kernel.update_rx_secret(),
+            }?;
+            self.opener = Opener::new(self.kernel.version(), secrets)?;
+            Ok(())
+        })
     }
 
     /// Tells the peer of new keys, and seals with them from then on.
     fn update_sealer(&mut self, request: u8) -> Result<(), TlsError> {
         let [kind, a, b, c] = KEY_UPDATE;
         self.send(content::HANDSHAKE, &[kind, a, b, c, request])?;
-        let secrets = match &mut self.kernel {
-            Kernel::Server(kernel) => kernel.update_tx_secret(),
-            Kernel::Client(kernel) => kernel.update_tx_secret(),
-        }?;
-        let limit = self.kernel.confidentiality_limit();
-        self.sealer = Sealer::new(self.kernel.version(), secrets, limit)?;
-        Ok(())
+        wiping_stack(|| {
+            let secrets = match &mut self.kernel {
+                Kernel::Server(kernel) => kernel.update_tx_secret(),
+                Kernel::Client(kernel) => kernel.update_tx_secret(),
+            }?;
+            let limit = self.kernel.confidentiality_limit();
+            self.sealer = Sealer::new(self.kernel.version(), secrets, limit)?;
+            Ok(())
+        })
     }
 
     /// New keys in both directions.
