@@ -35,8 +35,8 @@ check: setup ## Formatting, lints, documentation.
 	cargo clippy --workspace --all-targets $(DPDK) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(DPDK)
 
-install: ## Put libspinlane.so, spinlane.h and a pkg-config file under PREFIX (and DESTDIR).
-	cargo build --release --package spinlane-capi
+install: ## Put libspinlane.so (with DPDK, if that is here), spinlane.h and a pkg-config file under PREFIX (and DESTDIR).
+	cargo build --release --package spinlane-capi $(DPDK)
 	install -d $(TO)/lib/pkgconfig $(TO)/include $(TO)/share/spinlane
 	install -m 755 target/release/libspinlane.so $(TO)/lib/libspinlane.so.$(VERSION)
 	ln -sf libspinlane.so.$(VERSION) $(TO)/lib/libspinlane.so.0

@@ -29,7 +29,7 @@
  *  - Threads: an lcore, and every SSL whose calls pause on it, is used on the thread that created
  *    the lcore. A call from another thread is a failure. Devices may be shared.
  *  - Processes: fork first, then create lcores. An lcore of the parent's is of no use in a child;
- *    using it there is a failure.
+ *    using it there is a failure. One that was made on demand is made again there, on demand.
  *  - In a process that never creates an lcore, jobs without a callback (see
  *    ASYNC_WAIT_CTX_set_callback(3)) complete in place. A job with one gets an lcore on its thread
  *    on demand, unless the provider's section in openssl.cnf says `lcore = explicit`.

@@ -18,6 +18,13 @@ impl<E: Display> From<E> for Failure {
     }
 }
 
+impl Failure {
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The failure of an argument that is NULL.
 pub(crate) fn null(argument: &str) -> Failure {
     Failure(format!("{argument} is NULL"))

@@ -102,7 +102,7 @@ pub unsafe extern "C" fn spinlane_lcore_free(lcore: *mut ThreadLcore) -> c_int {
         if lcore.is_null() {
             return Ok(());
         }
-        if lcore == on_demand::current() {
+        if lcore == on_demand::made_for_thread() {
             return Err(failure(
                 "the lcore was made on demand; it goes with its thread",
             ));

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::ptr;
-use std::sync::RwLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 
-use spinlane::lcore::OffloadError;
+use spinlane::cryptodev::{Device, QueuePair};
+use spinlane::lcore::{Lcore, OffloadError};
 
-use crate::error::remember;
+use crate::error::{Failure, remember};
 use crate::lcore::ThreadLcore;
 
 static DEVICE: RwLock<Option<String>> = RwLock::new(None);
@@ -18,40 +20,88 @@ thread_local! {
 
 /// Names the device of lcores made from here on.
 pub(crate) fn set_device(spec: String) {
-    *DEVICE
-        .write()
-        .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(spec);
+    *DEVICE.write().unwrap_or_else(PoisonError::into_inner) = Some(spec);
 }
 
-/// Makes the calling thread's lcore.
+/// The device of a process's lcores. Some have threads: one such device for each process.
+struct Opened {
+    process: u32,
+    device: Mutex<Option<Box<dyn Device>>>,
+}
+
+impl Opened {
+    /// That of this process. A forked child leaves its parent's alone: the device's threads are not in
+    /// the child, and the lock may have been held when the process was forked.
+    fn current() -> &'static Self {
+        static CURRENT: AtomicPtr<Opened> = AtomicPtr::new(ptr::null_mut());
+        let process = std::process::id();
+        loop {
+            let found = CURRENT.load(Ordering::Acquire);
+            // SAFETY: null or leaked below, before the Release of the exchange.
+            match unsafe { found.as_ref() } {
+                Some(opened) if opened.process == process => return opened,
+                _ => {}
+            }
+            let own = Box::into_raw(Box::new(Self {
+                process,
+                device: Mutex::new(None),
+            }));
+            let swapped = CURRENT.compare_exchange(found, own, Ordering::AcqRel, Ordering::Relaxed);
+            if swapped.is_err() {
+                // SAFETY: made above, and nobody has seen it.
+                drop(unsafe { Box::from_raw(own) });
+            }
+        }
+    }
+
+    /// A queue pair of the device that `spec` names, which the first call opens.
+    fn queue_pair(&self, spec: &str) -> Result<Box<dyn QueuePair>, Failure> {
+        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = match &mut *device {
+            Some(device) => device,
+            none => none.insert(spinlane::device::open(spec)?),
+        };
+        Ok(device.queue_pair(Default::default())?)
+    }
+}
+
+/// Makes the calling thread's lcore; again in a forked child.
 pub(crate) fn make() -> Result<(), OffloadError> {
+    let is_of_parent = Lcore::current().is_some_and(|lcore| lcore.is_of_parent());
+    if is_of_parent && made_for_thread().is_null() {
+        return Err(OffloadError::Forked);
+    }
     let spec = DEVICE
         .read()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .unwrap_or_else(PoisonError::into_inner)
         .clone()
         .unwrap_or_else(|| "auto".to_owned());
-    let made = spinlane::device::open(&spec)
-        .map_err(|error| error.to_string())
-        .and_then(|device| {
-            device
-                .queue_pair(Default::default())
-                .map_err(|error| error.to_string())
-        });
-    let queue_pair = made.map_err(|text| {
-        tracing::error!(%text, "no lcore can be made on demand");
-        remember(&text);
+    let queue_pair = Opened::current().queue_pair(&spec).map_err(|failure| {
+        tracing::error!(text = failure.text(), "no lcore can be made on demand");
+        remember(failure.text());
         OffloadError::NoLcore
     })?;
     let made = Box::new(ThreadLcore::new());
     made.lcore.add_queue_pair(queue_pair);
     tracing::info!(device = %spec, "an lcore was made on demand for this thread");
     // At thread exit, when the place is gone, the lcore is left at once and the op computed inline.
-    let _ = MADE.try_with(|place| place.replace(Some(made)));
+    // A parent's is left alone: its queue pairs would wait for threads that are not in this process.
+    let _ = MADE.try_with(|place| std::mem::forget(place.replace(Some(made))));
     Ok(())
 }
 
-/// The lcore that was made for this thread, or NULL.
+/// The lcore that was made for this thread in this process, or NULL.
 pub(crate) fn current() -> *mut ThreadLcore {
+    let made = made_for_thread();
+    // SAFETY: NULL or in the thread's place.
+    match unsafe { made.as_ref() } {
+        Some(entry) if !entry.lcore.is_of_parent() => made,
+        _ => ptr::null_mut(),
+    }
+}
+
+/// The lcore that was made for this thread, here or in a parent process, or NULL.
+pub(crate) fn made_for_thread() -> *mut ThreadLcore {
     MADE.try_with(|made| {
         made.borrow_mut()
             .as_deref_mut()

@@ -1,6 +1,7 @@
 //! The provider's entry point: the library as an OpenSSL provider module.
 
 use std::ffi::{c_int, c_void};
+use std::fmt::Display;
 
 use spinlane::lcore::{OnDemand, set_on_demand, set_pause_without_callback};
 use spinlane::openssl::provider::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, Settings};
@@ -22,9 +23,11 @@ pub unsafe extern "C" fn OSSL_provider_init(
     guard(0, || {
         start();
         // SAFETY: as they came from libcrypto.
-        let settings = unsafe { Settings::read(handle, upcalls) }.inspect_err(|error| {
-            // libcrypto goes on without a provider that did not start, and says nothing.
-            eprintln!("spinlane: the provider is not loaded: {error}");
+        let settings = unsafe { Settings::read(handle, upcalls) }.inspect_err(refuse)?;
+        // Looked at now, opened by the first thread that needs one: programs fork in between.
+        spinlane::device::check(&settings.device).inspect_err(|error| {
+            provider::raise(error);
+            refuse(error);
         })?;
         set_pause_without_callback(settings.pause_without_callback);
         set_on_demand(if settings.lcore_on_demand {
@@ -39,4 +42,9 @@ pub unsafe extern "C" fn OSSL_provider_init(
         // SAFETY: as they came from libcrypto.
         Ok(unsafe { provider::init(handle, upcalls, out, provctx) })
     })
+}
+
+/// libcrypto goes on without a provider that did not start, and says nothing.
+fn refuse(error: &impl Display) {
+    eprintln!("spinlane: the provider is not loaded: {error}");
 }

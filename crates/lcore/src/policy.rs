@@ -24,6 +24,7 @@ pub enum OnDemand {
     Fail,
     /// This is called, on the thread and its own stack, once per op; it enters an lcore or fails with
     /// an error, and the op with it.
+    /// Also in a forked child, whose thread has its parent's lcore.
     Make(fn() -> Result<(), OffloadError>),
 }
 
@@ -49,19 +50,22 @@ pub(crate) fn may_pause(job: &Job) -> bool {
             .is_some_and(|wait_ctx| wait_ctx.callback().is_some())
 }
 
-/// Sees to it that the thread has an lcore, if that is what was set. Takes a lock, on threads
+/// Sees to it that the thread has an lcore of this process, if that is what was set. Takes a lock, on threads
 /// without lcore only.
 pub(crate) fn ensure_lcore() -> Result<(), OffloadError> {
-    if Lcore::with_current(|_| ()).is_some() {
+    let is_of_parent = Lcore::with_current(Lcore::is_of_parent);
+    if is_of_parent == Some(false) {
         return Ok(());
     }
     let on_demand = *ON_DEMAND
         .read()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     match on_demand {
-        OnDemand::Inline => Ok(()),
-        OnDemand::Fail => Err(OffloadError::NoLcore),
         // Opening a device, an EAL among them, takes more stack than a job has.
         OnDemand::Make(make) => job::on_thread_stack(make),
+        // Nothing can be submitted to a parent's, which the submission says.
+        _ if is_of_parent.is_some() => Ok(()),
+        OnDemand::Inline => Ok(()),
+        OnDemand::Fail => Err(OffloadError::NoLcore),
     }
 }

@@ -75,103 +75,159 @@ pub enum OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
-    match spec.split_once(':') {
-        Some(("lookaside", inner)) => open_lookaside(spec, inner),
-        Some(("sim", rest)) => open_sim(spec, rest),
-        Some(("dpdk", rest)) => open_dpdk(rest),
-        Some(("mb", options)) => Ok(open_mb(options)?),
-        Some(_) => Err(unknown(spec)),
-        None => match spec {
-            "soft" => Ok(Box::new(SoftDevice::new())),
-            "mb" => Ok(Box::new(MbDevice::new()?)),
-            "auto" => Ok(match MbDevice::new() {
+    Parsed::new(spec)?.open()
+}
+
+/// Whether `spec` names a device that this machine and this build have, as far as that is seen without
+/// opening one: no thread is started, and DPDK is not asked.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn check(spec: &str) -> Result<(), OpenError> {
+    Parsed::new(spec)?.check()
+}
+
+/// A spec, understood.
+enum Parsed {
+    Auto,
+    Soft,
+    Mb(Options),
+    #[cfg(feature = "dpdk")]
+    Dpdk(spinlane_driver_dpdk::Spec),
+    Lookaside(Box<Self>, Vec<usize>, Settings),
+    Sim(Box<Self>, SimConfig),
+}
+
+impl Parsed {
+    fn new(spec: &str) -> Result<Self, OpenError> {
+        match spec.split_once(':') {
+            Some(("lookaside", inner)) => Self::lookaside(spec, inner),
+            Some(("sim", rest)) => Self::sim(spec, rest),
+            Some(("dpdk", rest)) => Self::dpdk(rest),
+            Some(("mb", options)) => Ok(Self::Mb(options.parse()?)),
+            Some(_) => Err(unknown(spec)),
+            None => match spec {
+                "soft" => Ok(Self::Soft),
+                "mb" => Ok(Self::Mb(Options::default())),
+                "auto" => Ok(Self::Auto),
+                _ => Err(unknown(spec)),
+            },
+        }
+    }
+
+    /// `rest` is what follows `dpdk:`.
+    #[cfg(feature = "dpdk")]
+    fn dpdk(rest: &str) -> Result<Self, OpenError> {
+        Ok(Self::Dpdk(rest.parse()?))
+    }
+
+    #[cfg(not(feature = "dpdk"))]
+    fn dpdk(_rest: &str) -> Result<Self, OpenError> {
+        Err(OpenError::Device(DeviceError::Unavailable {
+            device: "dpdk",
+            missing: "DPDK in this build",
+            remedy: "install libdpdk-dev and libclang-dev, and build with the feature `dpdk`",
+        }))
+    }
+
+    /// `rest` is what follows `lookaside:`. Its last `@` is its own, an earlier one the inner device's.
+    fn lookaside(spec: &str, rest: &str) -> Result<Self, OpenError> {
+        let wrong = |problem: String| OpenError::Spec {
+            spec: spec.to_owned(),
+            problem,
+            example: "lookaside:mb@1 or lookaside:mb@1+2,sleep_us=50",
+        };
+        let Some((inner, place)) = rest.rsplit_once('@') else {
+            return Err(wrong("@CORE is missing".to_owned()));
+        };
+        let mut options = place.split(',');
+        let cores = options.next().unwrap_or_default().split('+').map(|core| {
+            core.parse::<usize>()
+                .map_err(|_| wrong(format!("{core:?} is no core number")))
+        });
+        let cores = cores.collect::<Result<Vec<_>, _>>()?;
+        let mut settings = Settings::default();
+        for option in options {
+            let sleep_us = option.strip_prefix("sleep_us=");
+            let sleep_us = sleep_us.and_then(|sleep_us| sleep_us.parse().ok());
+            let Some(sleep_us) = sleep_us.filter(|sleep_us| *sleep_us > 0) else {
+                return Err(wrong(format!(
+                    "{option:?} is no option; there is: sleep_us=MICROSECONDS, at least 1"
+                )));
+            };
+            settings.idle = IdlePolicy::shared(Duration::from_micros(sleep_us));
+        }
+        Ok(Self::Lookaside(
+            Box::new(Self::new(inner)?),
+            cores,
+            settings,
+        ))
+    }
+
+    /// `rest` is what follows `sim:`.
+    fn sim(spec: &str, rest: &str) -> Result<Self, OpenError> {
+        let Some((faults, inner)) = SimConfig::split_spec(rest) else {
+            return Err(OpenError::Spec {
+                spec: spec.to_owned(),
+                problem: "the device that is to have the faults is missing".to_owned(),
+                example: "sim:7,lose=0.01:soft",
+            });
+        };
+        let config = faults.parse()?;
+        Ok(Self::Sim(Box::new(Self::new(inner)?), config))
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Auto | Self::Soft => Ok(()),
+            Self::Mb(_) => Ok(MbDevice::new().map(drop)?),
+            #[cfg(feature = "dpdk")]
+            Self::Dpdk(_) => Ok(()),
+            Self::Lookaside(inner, cores, settings) => {
+                inner.check()?;
+                Ok(spinlane_driver_lookaside::check(cores, settings)?)
+            }
+            Self::Sim(inner, _) => inner.check(),
+        }
+    }
+
+    fn open(self) -> Result<Box<dyn Device>, OpenError> {
+        Ok(match self {
+            Self::Soft => Box::new(SoftDevice::new()),
+            Self::Mb(options) => Box::new(MbDevice::new()?.with_options(options)),
+            Self::Auto => match MbDevice::new() {
                 Ok(device) => Box::new(device),
                 Err(error) => {
                     tracing::info!(%error, "device soft serves in place of mb");
                     Box::new(SoftDevice::new())
                 }
-            }),
-            _ => Err(unknown(spec)),
-        },
+            },
+            #[cfg(feature = "dpdk")]
+            Self::Dpdk(spec) => open_dpdk(&spec)?,
+            Self::Lookaside(inner, cores, settings) => {
+                Box::new(LookasideDevice::new(inner.open()?, &cores, settings)?)
+            }
+            Self::Sim(inner, config) => Box::new(SimDevice::new(inner.open()?, config)),
+        })
     }
 }
 
-/// `options` is what follows `mb:`; looked at first, so that every machine finds the same mistakes.
-fn open_mb(options: &str) -> Result<Box<dyn Device>, DeviceError> {
-    let options: Options = options.parse()?;
-    Ok(Box::new(MbDevice::new()?.with_options(options)))
-}
-
-/// `rest` is what follows `dpdk:`. The first such device starts EAL, which the others share.
+/// The first such device starts EAL, which the others share.
 #[cfg(feature = "dpdk")]
-fn open_dpdk(rest: &str) -> Result<Box<dyn Device>, OpenError> {
-    use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig, Spec};
+fn open_dpdk(spec: &spinlane_driver_dpdk::Spec) -> Result<Box<dyn Device>, OpenError> {
+    use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
 
-    let spec: Spec = rest.parse()?;
     let mut config = EalConfig::default();
     if spec.is_pci() {
         config.pci.push(spec.name.clone());
     }
-    Ok(Box::new(DpdkDevice::open(&Eal::init(&config)?, &spec)?))
-}
-
-#[cfg(not(feature = "dpdk"))]
-fn open_dpdk(_rest: &str) -> Result<Box<dyn Device>, OpenError> {
-    Err(OpenError::Device(DeviceError::Unavailable {
-        device: "dpdk",
-        missing: "DPDK in this build",
-        remedy: "install libdpdk-dev and libclang-dev, and build with the feature `dpdk`",
-    }))
+    Ok(Box::new(DpdkDevice::open(&Eal::init(&config)?, spec)?))
 }
 
 fn unknown(spec: &str) -> OpenError {
     OpenError::Unknown {
         spec: spec.to_owned(),
     }
-}
-
-/// `rest` is what follows `lookaside:`. Its last `@` is its own, an earlier one the inner device's.
-fn open_lookaside(spec: &str, rest: &str) -> Result<Box<dyn Device>, OpenError> {
-    let wrong = |problem: String| OpenError::Spec {
-        spec: spec.to_owned(),
-        problem,
-        example: "lookaside:mb@1 or lookaside:mb@1+2,sleep_us=50",
-    };
-    let Some((inner, place)) = rest.rsplit_once('@') else {
-        return Err(wrong("@CORE is missing".to_owned()));
-    };
-    let mut options = place.split(',');
-    let cores = options.next().unwrap_or_default().split('+').map(|core| {
-        core.parse::<usize>()
-            .map_err(|_| wrong(format!("{core:?} is no core number")))
-    });
-    let cores = cores.collect::<Result<Vec<_>, _>>()?;
-    let mut settings = Settings::default();
-    for option in options {
-        let sleep_us = option.strip_prefix("sleep_us=");
-        let sleep_us = sleep_us.and_then(|sleep_us| sleep_us.parse().ok());
-        let Some(sleep_us) = sleep_us.filter(|sleep_us| *sleep_us > 0) else {
-            return Err(wrong(format!(
-                "{option:?} is no option; there is: sleep_us=MICROSECONDS, at least 1"
-            )));
-        };
-        settings.idle = IdlePolicy::shared(Duration::from_micros(sleep_us));
-    }
-    let device = LookasideDevice::new(open(inner)?, &cores, settings)?;
-    Ok(Box::new(device))
-}
-
-/// `rest` is what follows `sim:`.
-fn open_sim(spec: &str, rest: &str) -> Result<Box<dyn Device>, OpenError> {
-    let Some((faults, inner)) = SimConfig::split_spec(rest) else {
-        return Err(OpenError::Spec {
-            spec: spec.to_owned(),
-            problem: "the device that is to have the faults is missing".to_owned(),
-            example: "sim:7,lose=0.01:soft",
-        });
-    };
-    let config = faults.parse()?;
-    Ok(Box::new(SimDevice::new(open(inner)?, config)))
 }
 
 #[cfg(test)]
@@ -271,6 +327,23 @@ mod tests {
         ] {
             let said = open(spec).err().unwrap().to_string();
             assert!(said.contains(says), "{spec}: {said}");
+            assert_eq!(check(spec).err().unwrap().to_string(), said);
         }
+    }
+
+    #[test]
+    fn a_spec_that_means_something_is_checked_without_a_thread() {
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        for spec in ["soft", "auto", "sim:7,lose=0.01:soft"] {
+            check(spec).unwrap();
+        }
+        // Other tests start threads too: what counts is that some check started none.
+        let quiet = (0..1000).any(|_| {
+            let before = threads();
+            check(&format!("lookaside:soft@{core}")).unwrap();
+            threads() <= before
+        });
+        assert!(quiet);
     }
 }

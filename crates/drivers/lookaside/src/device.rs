@@ -1,7 +1,7 @@
 //! The device: crypto cores, and queue pairs to them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig};
 
@@ -89,7 +89,11 @@ impl Device for LookasideDevice {
     }
 }
 
-fn check(cores: &[usize], settings: &Settings) -> Result<(), StartError> {
+/// Whether crypto cores could be started on `cores`, as far as that is seen without starting any.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn check(cores: &[usize], settings: &Settings) -> Result<(), StartError> {
     if cores.is_empty() {
         return Err(StartError::NoCore);
     }
@@ -98,10 +102,29 @@ fn check(cores: &[usize], settings: &Settings) -> Result<(), StartError> {
             return Err(StartError::Twice { core });
         }
     }
+    let usable = usable_cores();
+    if let Some(&core) = cores.iter().find(|core| !usable.contains(core)) {
+        return Err(StartError::NoSuchCore { core, usable });
+    }
     let max_us = settings.stuck_after_ns / 2000;
     let sleep_us = settings.idle.sleep.map_or(0, |sleep| sleep.as_micros());
     if sleep_us > u128::from(max_us) {
         return Err(StartError::Sleep { sleep_us, max_us });
     }
     Ok(())
+}
+
+/// The CPUs of the calling thread, and those that the first thread to ask had: a thread that has since
+/// pinned itself, or was made by one that had, still finds those of the process.
+pub(crate) fn usable_cores() -> Vec<usize> {
+    static AT_FIRST: OnceLock<Vec<usize>> = OnceLock::new();
+    let now = || -> Vec<usize> {
+        let ids = core_affinity::get_core_ids().unwrap_or_default();
+        ids.iter().map(|id| id.id).collect()
+    };
+    let mut usable = AT_FIRST.get_or_init(now).clone();
+    usable.extend(now());
+    usable.sort_unstable();
+    usable.dedup();
+    usable
 }

@@ -10,10 +10,8 @@ use core_affinity::CoreId;
 use spinlane_cryptodev::{Device, DeviceError, QueuePair};
 
 use crate::crypto_core::{Attach, CryptoCore, Shared};
+use crate::device::usable_cores;
 use crate::settings::{Settings, StartError};
-
-/// CPUs that the kernel's affinity calls know of (CPU_SETSIZE in sched.h).
-const MAX_CORES: usize = 1024;
 
 /// A crypto core. Dropped, its thread ends.
 pub(crate) struct Handle {
@@ -126,7 +124,10 @@ fn start(inner: &Arc<dyn Device>, core: usize, settings: Settings) -> Result<Run
             shared,
             thread: Some(thread),
         }),
-        Ok(Err(Failed::Pin)) => Err(StartError::NoSuchCore { core }),
+        Ok(Err(Failed::Pin)) => Err(StartError::NoSuchCore {
+            core,
+            usable: usable_cores(),
+        }),
         Ok(Err(Failed::Open(source))) => Err(StartError::Inner { core, source }),
         Err(_) => Err(StartError::Panicked { core }),
     }
@@ -156,7 +157,7 @@ fn open(
     core: usize,
     settings: &Settings,
 ) -> Result<Box<dyn QueuePair>, Failed> {
-    if core >= MAX_CORES || !core_affinity::set_for_current(CoreId { id: core }) {
+    if !core_affinity::set_for_current(CoreId { id: core }) {
         return Err(Failed::Pin);
     }
     inner.queue_pair(settings.inner).map_err(Failed::Open)

@@ -68,7 +68,7 @@ mod settings;
 mod sync;
 mod table;
 
-pub use device::LookasideDevice;
+pub use device::{LookasideDevice, check};
 pub use idle::IdlePolicy;
 pub use settings::{Settings, StartError};
 

@@ -44,12 +44,14 @@ pub enum StartError {
     NoCore,
     /// The machine has no such core, or this process may not use it.
     #[error(
-        "crypto core {core} does not exist or is not allowed to this process; `nproc` and \
-         `taskset -p $$` tell which cores are"
+        "crypto core {core} does not exist or is not allowed to this process; usable: {usable:?} (see \
+         taskset, cpuset)"
     )]
     NoSuchCore {
         /// The core asked for.
         core: usize,
+        /// Those that can be named.
+        usable: Vec<usize>,
     },
     /// A core was named twice.
     #[error("crypto core {core} is named twice; give each crypto core a core of its own")]

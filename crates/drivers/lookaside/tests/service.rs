@@ -205,7 +205,7 @@ fn what_cannot_start_is_named() {
     let first = cores()[0];
     for core in [4095, usize::MAX, 1023] {
         let error = start(&[first, core], settings());
-        assert!(matches!(error, StartError::NoSuchCore { core: named } if named == core));
+        assert!(matches!(error, StartError::NoSuchCore { core: named, .. } if named == core));
         assert!(error.to_string().contains(&core.to_string()));
     }
     let twice = start(&[first, first], settings());

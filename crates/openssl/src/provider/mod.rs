@@ -79,7 +79,7 @@ pub use load::{BindError, LoadError, Provider, bind, load};
 pub use settings::{SettingError, Settings};
 
 use context::{Context, ContextRef};
-use error::{check, guard, raise};
+use error::{check, guard};
 use ffi::{OSSL_ALGORITHM, OSSL_PARAM};
 use params::{Params, Table};
 
@@ -160,6 +160,11 @@ static PROVIDER: [OSSL_DISPATCH; 6] = [
     dispatch::END,
 ];
 
+/// Puts an entry on libcrypto's error queue that says why the provider does not load.
+pub fn raise(why: &impl std::fmt::Display) {
+    error::raise(format_args!("{why}"));
+}
+
 /// The provider's entry point, as OSSL_provider_init(7) describes it.
 ///
 /// # Safety
@@ -175,7 +180,7 @@ pub unsafe extern "C" fn init(
             return false;
         }
         let Some(context) = Context::new() else {
-            raise(format_args!(
+            error::raise(format_args!(
                 "OpenSSL's default provider cannot be loaded; install OpenSSL 3.0 or later whole"
             ));
             return false;
