@@ -179,6 +179,18 @@ int spinlane_lcore_stats(const spinlane_lcore *lcore, struct spinlane_stats *sta
  */
 int spinlane_set_stack_size(size_t bytes);
 
+/*
+ * How many jobs there may be: as many as ASYNC_init_thread(3) allows a thread, and no more stacks in the
+ * process than take three quarters of the memory mappings that the kernel allows it (sysctl
+ * vm.max_map_count, 65530): 49148 stacks, or 24574 before Linux 6.13, where a guard is a mapping of its
+ * own. The rest is left to others: threads, for example, need mappings too. Beyond that ASYNC_start_job
+ * returns ASYNC_NO_JOBS, and libssl's functions say SSL_ERROR_WANT_ASYNC_JOB: call them again when another
+ * job has finished. A handshake that waits for an op keeps 16 to 40 KiB of its stack in memory.
+ *
+ * Stacks that a burst has left are given back to the kernel by spinlane_poll, a few at a time, ten to
+ * twenty seconds after they were needed last; on a thread that polls no lcore, by ASYNC_cleanup_thread(3).
+ */
+
 /* ---- libssl ---------------------------------------------------------------------------------- */
 
 /*

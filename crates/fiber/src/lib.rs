@@ -50,6 +50,7 @@ mod fiber;
 mod fp;
 #[cfg(target_arch = "x86_64")]
 pub mod layout;
+mod map;
 mod overflow;
 mod pool;
 mod source;
@@ -60,6 +61,7 @@ mod wipe;
 
 pub use errand::on_thread_stack;
 pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend};
+pub use map::most_stacks;
 pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};
 pub use source::{StackFunctions, StacksExist, set_stack_functions, stack_functions};

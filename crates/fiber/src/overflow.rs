@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use libc::{SIGSEGV, sigaction, siginfo_t};
 
 use crate::fiber;
-use crate::stack::{self, GUARD_SIZE, Stack, page_size};
+use crate::map::{self, GUARD_SIZE};
+use crate::stack::{Stack, page_size};
 
 /// The handler that was there before ours.
 static PREVIOUS: OnceLock<sigaction> = OnceLock::new();
@@ -163,7 +164,7 @@ impl AlternateStack {
             // AVX-512 and AMX state make a signal frame of up to 11 KiB.
             let least = libc::getauxval(libc::AT_MINSIGSTKSZ) as usize;
             let size = (least + 4 * libc::SIGSTKSZ).next_multiple_of(page_size());
-            let bottom = stack::map(size).ok()?;
+            let bottom = map::Cutter::new(size).cut().ok()?;
             let ours = libc::stack_t {
                 ss_sp: bottom.as_ptr().cast(),
                 ss_flags: 0,
@@ -186,7 +187,7 @@ impl Drop for AlternateStack {
                 current.ss_flags = libc::SS_DISABLE;
                 libc::sigaltstack(&raw const current, ptr::null_mut());
             }
-            stack::unmap(self.bottom, self.size);
+            map::unmap(self.bottom, self.size);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use crate::map::{self, Cutter, MapError};
 use crate::overflow;
 use crate::stack::{self, Stack, StackError, page_size};
 use crate::wipe::Depth;
@@ -55,7 +56,10 @@ pub(crate) struct Shared {
     pub(crate) stack_size: usize,
     pub(crate) depth: Depth,
     in_use: Cell<usize>,
-    peak: Cell<usize>,
+    /// Most in use at once in this period, in the last one, and before that.
+    recent_peak: Cell<usize>,
+    last_peak: Cell<usize>,
+    early_peak: Cell<usize>,
     leaked: Cell<usize>,
 }
 
@@ -64,14 +68,19 @@ impl Shared {
     pub(crate) fn stack_taken(&self) {
         let in_use = self.in_use.get() + 1;
         self.in_use.set(in_use);
-        if in_use > self.peak.get() {
-            self.peak.set(in_use);
+        if in_use > self.recent_peak.get() {
+            self.recent_peak.set(in_use);
         }
     }
 
     #[inline]
     pub(crate) fn stack_returned(&self) {
         self.in_use.set(self.in_use.get() - 1);
+    }
+
+    /// Most in use at once since the period before this one began.
+    fn peak_lately(&self) -> usize {
+        self.recent_peak.get().max(self.last_peak.get())
     }
 
     pub(crate) fn stack_leaked(&self) {
@@ -83,7 +92,7 @@ impl Shared {
 /// One thread's stacks of one size, kept mapped between fibers.
 ///
 /// Grows on demand up to [`PoolConfig::max`]; gives memory back only when
-/// asked ([`trim`](Self::trim)) or dropped. The stack put back last is handed
+/// asked ([`trim`](Self::trim), [`trim_unneeded`](Self::trim_unneeded)) or dropped. The stack put back last is handed
 /// out first, for its top is still in the cache.
 ///
 /// It stays on its thread:
@@ -94,6 +103,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct StackPool {
     idle: Vec<NonNull<u8>>,
+    cutter: Cutter,
     shared: Rc<Shared>,
     max: usize,
 }
@@ -104,20 +114,23 @@ impl StackPool {
     /// works on threads that std did not start.
     pub fn new(config: PoolConfig) -> Self {
         overflow::ensure_alternate_stack();
-        let page = page_size();
+        let stack_size = config
+            .stack_size
+            .max(1)
+            .checked_next_multiple_of(page_size())
+            .unwrap_or(usize::MAX);
         Self {
             idle: Vec::new(),
+            cutter: Cutter::new(stack_size),
             shared: Rc::new(Shared {
                 name: config.name,
                 remedy: config.remedy,
-                stack_size: config
-                    .stack_size
-                    .max(1)
-                    .checked_next_multiple_of(page)
-                    .unwrap_or(usize::MAX),
+                stack_size,
                 depth: Depth::default(),
                 in_use: Cell::new(0),
-                peak: Cell::new(0),
+                recent_peak: Cell::new(0),
+                last_peak: Cell::new(0),
+                early_peak: Cell::new(0),
                 leaked: Cell::new(0),
             }),
             max: config.max,
@@ -127,8 +140,8 @@ impl StackPool {
     /// The stack put back last, or a new one.
     ///
     /// # Errors
-    /// [`StackError::Exhausted`] at the maximum, [`StackError::Map`] when the
-    /// kernel gives no memory.
+    /// [`StackError::Exhausted`] at the maximum, [`StackError::Mappings`] at
+    /// that of the process, [`StackError::Map`] when the kernel gives no memory.
     #[inline]
     pub fn take(&mut self) -> Result<Stack, StackError> {
         match self.idle.pop() {
@@ -158,10 +171,14 @@ impl StackPool {
             });
         }
         self.idle.reserve(in_use + 1);
-        stack::map(self.shared.stack_size).map_err(|source| StackError::Map {
-            pool: self.shared.name,
-            size: self.shared.stack_size,
-            source,
+        let pool = self.shared.name;
+        self.cutter.cut().map_err(|error| match error {
+            MapError::Mappings(stacks) => StackError::Mappings { pool, stacks },
+            MapError::Kernel(source) => StackError::Map {
+                pool,
+                size: self.shared.stack_size,
+                source,
+            },
         })
     }
 
@@ -194,9 +211,28 @@ impl StackPool {
         let excess = self.idle.len().saturating_sub(keep);
         for bottom in self.idle.drain(..excess) {
             // SAFETY: mapped by this pool at this size; idle, so unused.
-            unsafe { stack::unmap(bottom, self.shared.stack_size) };
+            unsafe { map::unmap(bottom, self.shared.stack_size) };
         }
         excess
+    }
+
+    /// Ends a period, by whatever clock: what was needed at once in this one and the next is kept by
+    /// [`trim_unneeded`](Self::trim_unneeded) until the next one has ended.
+    pub fn end_period(&mut self) {
+        let shared = &*self.shared;
+        shared.early_peak.set(self.stats().peak);
+        let ended = shared.recent_peak.replace(shared.in_use.get());
+        shared.last_peak.set(ended);
+    }
+
+    /// Unmaps idle stacks that a burst has left: beyond `keep`, and beyond what was in use at once
+    /// in this period and the last. No more than `at_most` of them, so that
+    /// nobody waits for long. Returns how many went.
+    pub fn trim_unneeded(&mut self, keep: usize, at_most: usize) -> usize {
+        let needed = self.shared.peak_lately().max(keep);
+        let there = self.shared.in_use.get() + self.idle.len();
+        let excess = there.saturating_sub(needed).min(at_most);
+        self.trim(self.idle.len().saturating_sub(excess))
     }
 
     /// The counts as of now.
@@ -204,7 +240,7 @@ impl StackPool {
         PoolStats {
             in_use: self.shared.in_use.get(),
             idle: self.idle.len(),
-            peak: self.shared.peak.get(),
+            peak: self.shared.early_peak.get().max(self.shared.peak_lately()),
             leaked: self.shared.leaked.get(),
         }
     }

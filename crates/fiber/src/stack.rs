@@ -7,13 +7,8 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use crate::asan;
+use crate::map;
 use crate::pool::Shared;
-use crate::source;
-
-/// Bytes without access below every stack. More than one page, so that a C
-/// function without stack probes must have a frame of this size to miss it.
-/// It costs address space only.
-pub(crate) const GUARD_SIZE: usize = 64 * 1024;
 
 /// Why there is no stack.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +25,21 @@ pub enum StackError {
         /// [`PoolConfig::max`](crate::PoolConfig::max).
         max: usize,
     },
+    /// The process has as many stacks as vm.max_map_count leaves room for, see
+    /// [`most_stacks`](crate::most_stacks).
+    #[error(
+        "stack pool '{pool}' cannot grow: the process has {stacks} stacks, and more would leave too few \
+         memory mappings for anything else; raise vm.max_map_count (sysctl), or return stacks sooner"
+    )]
+    Mappings {
+        /// [`PoolConfig::name`](crate::PoolConfig::name).
+        pool: &'static str,
+        /// Stacks of the process.
+        stacks: usize,
+    },
     /// The kernel refused memory.
     #[error(
-        "stack pool '{pool}' cannot map a stack of {size} bytes: {source}; \
-         check vm.max_map_count (two maps a stack) and the memory limits"
+        "stack pool '{pool}' cannot map a stack of {size} bytes: {source}; check the memory limits"
     )]
     Map {
         /// [`PoolConfig::name`](crate::PoolConfig::name).
@@ -55,61 +61,6 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
-/// Maps a stack of `usable` bytes, a multiple of the page size, and returns
-/// its bottom.
-///
-/// ```text
-///   +--------+  bottom + usable
-///   | usable |  zero pages until touched
-///   +--------+  bottom
-///   | guard  |  PROT_NONE, GUARD_SIZE
-///   +--------+  address given by mmap
-/// ```
-///
-/// Where the application set functions of its own, they are asked instead.
-pub(crate) fn map(usable: usize) -> io::Result<NonNull<u8>> {
-    if let Some(stack) = source::alloc(usable) {
-        return stack;
-    }
-    let len = usable
-        .checked_add(GUARD_SIZE)
-        .ok_or(io::ErrorKind::OutOfMemory)?;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-    // SAFETY: a fresh anonymous mapping at an address the kernel picks.
-    let start = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
-    if start == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    let bottom = start.cast::<u8>().wrapping_add(GUARD_SIZE);
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: the range is the upper part of the mapping just made.
-    if unsafe { libc::mprotect(bottom.cast(), usable, access) } != 0 {
-        let error = io::Error::last_os_error();
-        // SAFETY: the mapping just made, unknown to anyone else.
-        unsafe { libc::munmap(start, len) };
-        return Err(error);
-    }
-    // SAFETY: the mapping just made. A kernel that does not know it dumps the stack.
-    unsafe { libc::madvise(start, len, libc::MADV_DONTDUMP) };
-    NonNull::new(bottom).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-}
-
-/// Unmaps a stack and its guard.
-///
-/// # Safety
-/// `bottom` came from [`map`] with the same `usable`, and nothing uses the
-/// stack any more.
-pub(crate) unsafe fn unmap(bottom: NonNull<u8>, usable: usize) {
-    asan::unpoison(bottom.as_ptr(), usable);
-    // SAFETY: by the caller's promise.
-    if unsafe { source::free(bottom) } {
-        return;
-    }
-    let start = bottom.as_ptr().wrapping_sub(GUARD_SIZE);
-    // SAFETY: the whole of the mapping, by the caller's promise.
-    unsafe { libc::munmap(start.cast(), usable + GUARD_SIZE) };
-}
-
 /// Bytes from the top down to the lowest word that is not zero.
 ///
 /// The pages start as zeros, so this word is the deepest one written with
@@ -117,7 +68,7 @@ pub(crate) unsafe fn unmap(bottom: NonNull<u8>, usable: usize) {
 /// Pages that were never touched are not read: mincore(2) names them.
 ///
 /// # Safety
-/// `bottom` came from [`map`] with the same `usable` and is still mapped.
+/// `bottom` came from [`map::Cutter`] with the same `usable` and is still mapped.
 pub(crate) unsafe fn high_water(bottom: NonNull<u8>, usable: usize) -> usize {
     let page = page_size();
     for offset in (0..usable).step_by(page) {
@@ -223,6 +174,6 @@ impl Drop for Stack {
         asan::stack_idle(self.bottom.as_ptr(), self.shared.stack_size);
         self.shared.stack_returned();
         // SAFETY: mapped by the pool at this size; a fiber on it would own it.
-        unsafe { unmap(self.bottom, self.shared.stack_size) };
+        unsafe { map::unmap(self.bottom, self.shared.stack_size) };
     }
 }

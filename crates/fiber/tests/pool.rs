@@ -204,3 +204,41 @@ fn the_high_water_mark_is_the_deepest_use() {
     touch::<100>(&mut pool);
     assert_eq!(pool.high_water(), deep);
 }
+
+#[test]
+fn stacks_that_a_burst_left_are_given_back_some_at_a_time() {
+    let mut pool = pool(0);
+    let burst: Vec<_> = (0..100).map(|_| pool.take().unwrap()).collect();
+    burst.into_iter().for_each(|stack| pool.put(stack));
+    let use_ten = |pool: &mut StackPool| {
+        let taken: Vec<_> = (0..10).map(|_| pool.take().unwrap()).collect();
+        taken.into_iter().for_each(|stack| pool.put(stack));
+    };
+    assert_eq!(pool.trim_unneeded(0, 8), 0, "in the period of the burst");
+    pool.end_period();
+    use_ten(&mut pool);
+    assert_eq!(pool.trim_unneeded(0, 8), 0, "and the one after");
+    pool.end_period();
+    assert_eq!(pool.trim_unneeded(0, 8), 8);
+    assert_eq!(pool.trim_unneeded(90, 8), 2, "what is to be kept is");
+    let mut gone = 10;
+    while let more @ 1.. = pool.trim_unneeded(0, 8) {
+        gone += more;
+        use_ten(&mut pool);
+    }
+    assert_eq!((gone, pool.stats().idle, pool.stats().peak), (90, 10, 100));
+    pool.end_period();
+    pool.end_period();
+    assert_eq!(pool.trim_unneeded(0, 100), 10, "nothing was needed of late");
+}
+
+#[test]
+fn stacks_in_use_count_as_needed() {
+    let mut pool = pool(0);
+    let taken: Vec<_> = (0..20).map(|_| pool.take().unwrap()).collect();
+    pool.end_period();
+    pool.end_period();
+    pool.reserve(5).unwrap();
+    assert_eq!(pool.trim_unneeded(0, 100), 5);
+    assert_eq!(pool.stats().in_use, taken.len());
+}

@@ -37,9 +37,11 @@ pub use job::{
     Job, Progress, ResumeError, block_pause, can_pause, cancelling, current, on_job, pause,
     pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
 };
-pub use pool::{PoolSizeError, PoolStats, cleanup_thread, init_thread, pool_stats, set_stack_size};
+pub use pool::{
+    PoolSizeError, PoolStats, cleanup_thread, give_back, init_thread, pool_stats, set_stack_size,
+};
 pub use spinlane_fiber::{
-    StackFunctions, StacksExist, on_thread_stack, set_stack_functions, stack_functions,
+    StackFunctions, StacksExist, most_stacks, on_thread_stack, set_stack_functions, stack_functions,
 };
 pub use status::Status;
 pub use wait_ctx::{Callback, CallbackFn, CleanupFn, WaitCtx};

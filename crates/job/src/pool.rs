@@ -11,6 +11,13 @@ use crate::job::Job;
 /// 33 KiB (ML-KEM by aws-lc); signal handlers and the application's callbacks come on top.
 const DEFAULT_STACK_SIZE: usize = 64 * 1024;
 
+/// Stacks that were in use at once within one to two times this are kept.
+const PERIOD_NS: u64 = 10_000_000_000;
+/// Idle stacks kept in any case: what now and then a job needs is not mapped each time.
+const KEPT: usize = 16;
+/// Stacks given back at once, which takes some 5 µs each.
+const GIVEN_BACK: usize = 8;
+
 thread_local! {
     static POOL: RefCell<JobPool> = RefCell::new(JobPool::new());
 }
@@ -58,6 +65,9 @@ struct JobPool {
     jobs: usize,
     idle: Vec<Rc<Job>>,
     stacks: StackPool,
+    /// Stacks kept in any case.
+    reserved: usize,
+    period_ends_ns: u64,
 }
 
 impl JobPool {
@@ -69,6 +79,8 @@ impl JobPool {
             jobs: 0,
             idle: Vec::new(),
             stacks: new_stack_pool(DEFAULT_STACK_SIZE),
+            reserved: 0,
+            period_ends_ns: 0,
         }
     }
 
@@ -125,6 +137,7 @@ pub fn init_thread(max_size: usize, init_size: usize) -> Result<(), PoolSizeErro
             pool.jobs += 1;
             pool.idle.push(Job::new());
         }
+        pool.reserved = init_size;
         // Not fatal: the stacks are mapped on demand, and NO_JOBS is said then.
         let _ = pool.stacks.reserve(init_size);
     });
@@ -138,6 +151,23 @@ pub fn cleanup_thread() {
         pool.idle.clear();
         pool.stacks.trim(0);
         pool.max_size = 0;
+        pool.reserved = 0;
+    });
+}
+
+/// Gives some stacks back to the kernel that a burst has left idle. To be called every few
+/// milliseconds, with the time by any clock; an lcore's poll does. Keeps what was in use at once within
+/// the last ten seconds, what [`init_thread`] made, and a few.
+pub fn give_back(now_ns: u64) {
+    // At thread exit the pool goes as a whole.
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        if now_ns >= pool.period_ends_ns {
+            pool.period_ends_ns = now_ns.saturating_add(PERIOD_NS);
+            pool.stacks.end_period();
+        }
+        let kept = pool.reserved.max(KEPT);
+        pool.stacks.trim_unneeded(kept, GIVEN_BACK);
     });
 }
 

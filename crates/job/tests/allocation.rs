@@ -64,7 +64,7 @@ fn main() {
     left_by_thread(2);
     let mapped = mappings();
     assert_eq!(left_by_thread(200), 0, "bytes kept");
-    // 200 stacks are 400 mappings, being guarded.
+    // 200 stacks are up to 400 mappings.
     assert!(
         mappings() < mapped + 100,
         "stacks kept: {mapped} -> {}",

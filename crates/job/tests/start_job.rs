@@ -439,3 +439,41 @@ fn a_pause_on_another_fiber_than_the_jobs_does_nothing() {
     .unwrap();
     assert!(matches!(progress, Progress::Finished(1)), "{progress:?}");
 }
+
+#[test]
+fn stacks_of_a_burst_are_given_back_when_it_is_long_over() {
+    const SECOND: u64 = 1_000_000_000;
+    let burst = || {
+        let jobs: Vec<_> = (0..200).map(|_| pausing(1, 0)).collect();
+        for job in jobs {
+            let _ = job.resume().unwrap();
+        }
+    };
+    let wait = |from: u64, until: u64| {
+        for now in (from * 100..until * 100).map(|hundredth| hundredth * SECOND / 100) {
+            job::give_back(now);
+        }
+    };
+    burst();
+    wait(0, 9);
+    assert_eq!(pool_stats().idle_stacks, 200, "it may come again");
+    burst();
+    wait(9, 19);
+    burst();
+    wait(19, 29);
+    assert_eq!(pool_stats().idle_stacks, 200, "it came again, and again");
+    wait(29, 60);
+    assert_eq!(pool_stats().idle_stacks, 16);
+    init_thread(0, 0).unwrap();
+    burst();
+    assert_eq!(pool_stats().idle_stacks, 200);
+}
+
+#[test]
+fn stacks_that_were_asked_for_are_kept() {
+    init_thread(100, 50).unwrap();
+    for now in 0..10_000 {
+        job::give_back(now * 10_000_000);
+    }
+    assert_eq!(pool_stats().idle_stacks, 50);
+}

@@ -16,6 +16,9 @@ use crate::health::HealthConfig;
 use crate::ready::ReadyQueue;
 use crate::stats::Stats;
 
+/// Some idle stacks of jobs are given back that often.
+const GIVE_BACK_EVERY_NS: u64 = 10_000_000;
+
 thread_local! {
     static CURRENT: RefCell<Option<Lcore>> = const { RefCell::new(None) };
 }
@@ -95,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) worked: Cell<bool>,
     /// Channel of the last refusal.
     refused_by: Cell<usize>,
+    /// When stacks that a burst has left are given back next.
+    give_back_ns: Cell<u64>,
     pub(crate) stats: RefCell<Stats>,
 }
 
@@ -120,6 +125,7 @@ impl Lcore {
             polling: Cell::new(false),
             worked: Cell::new(false),
             refused_by: Cell::new(0),
+            give_back_ns: Cell::new(0),
             stats: RefCell::default(),
         };
         Self {
@@ -177,6 +183,12 @@ impl Lcore {
         }
         inner.ready.borrow_mut().begin_turn();
         inner.account(polled, now_ns - start_ns);
+        if start_ns >= inner.give_back_ns.get() {
+            inner
+                .give_back_ns
+                .set(start_ns.saturating_add(GIVE_BACK_EVERY_NS));
+            job::give_back(start_ns);
+        }
         Ok(polled)
     }
 

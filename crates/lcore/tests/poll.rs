@@ -243,3 +243,22 @@ fn a_poll_takes_one_burst_and_the_next_poll_the_rest() {
     let counts: Vec<usize> = (0..5).map(|_| bench.turn(&sessions).completed).collect();
     assert_eq!(counts, [64, 64, 64, 8, 0]);
 }
+
+#[test]
+fn polls_give_the_stacks_of_a_burst_back() {
+    let bench = Bench::new(4);
+    let jobs: Vec<_> = (0..100)
+        .filter_map(|_| job::start(None, || i32::from(job::pause())).unwrap().1)
+        .collect();
+    for job in jobs {
+        let _ = job.resume().unwrap();
+    }
+    bench.poll();
+    assert_eq!(job::pool_stats().idle_stacks, 100);
+    for _ in 0..4_000 {
+        bench.clock.advance(10_000_000);
+        bench.poll();
+    }
+    let left = job::pool_stats().idle_stacks;
+    assert!((1..50).contains(&left), "{left}");
+}
