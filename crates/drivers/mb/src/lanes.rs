@@ -34,7 +34,7 @@ pub(crate) struct Lanes {
     spare: Box<Rooms>,
     nonces_p256: NonceMaker<P256>,
     nonces_p384: NonceMaker<P384>,
-    /// Lanes whose next RSA result gets a wrong bit, before it is checked.
+    /// Lanes whose next RSA or Ed25519 result gets a wrong bit, before it is checked.
     #[cfg(test)]
     pub(crate) corrupt: [bool; LANES],
 }

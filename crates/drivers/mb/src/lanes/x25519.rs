@@ -15,7 +15,8 @@ use crate::ffi::LANES;
 /// peers like p-1, p-2 or 2^85-1 nearly always, and then p-1 even passes as a point of high order.
 /// All peers found so far have a word of zeros or of ones, as an honest one has once in 2^60.
 /// A peer that finds another spoils its own handshake and learns nothing that it can use,
-/// because a scalar of TLS serves once.
+/// because the scalar serves once: one that lives longer is not for devices
+/// ([`Request::x25519_derive`](spinlane_cryptodev::Request::x25519_derive)).
 pub(super) fn takes(input: &[u8]) -> bool {
     let (words, _) = input[32..].as_chunks::<8>();
     words
