@@ -377,6 +377,11 @@ impl<'a> Request<'a> {
     }
 
     /// X25519 shared secret of `private` and the peer's public key.
+    ///
+    /// For a `private` that serves once, as TLS has it. Lanes are wrong for some peers (see
+    /// `spinlane-driver-mb`), not all of which may be known, and whether for a given one depends on the scalar: one that
+    /// serves many peers could be found out by them. Compute its secrets in software
+    /// (`spinlane_lcore::compute`).
     pub fn x25519_derive(private: &'a [u8; 32], peer: &'a [u8; 32]) -> Self {
         Self {
             kind: OpKind::X25519Derive,

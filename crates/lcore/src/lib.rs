@@ -67,7 +67,7 @@ pub use crate::core::{Config, Conn, Entered, Lcore, NoPoll, Polled};
 pub use crate::defect::{Defect, seed as seed_defect};
 pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
-pub use crate::offload::{OffloadError, offload};
+pub use crate::offload::{OffloadError, compute, offload};
 pub use crate::policy::{OnDemand, set_on_demand, set_pause_without_callback};
 pub use crate::stats::{
     AeadCounts, AeadKindStats, AeadStats, ChannelStats, HealthStats, KindStats, OpCounts, Stats,

@@ -91,7 +91,7 @@ pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
             Submitted::Failed(error) => return Err(error),
         }
     }
-    inline(request, output)
+    compute(request, output)
 }
 
 /// One attempt, with its status and, if it was refused, its callback.
@@ -151,8 +151,14 @@ fn wait(request: &Request<'_>, token: Token, output: &mut [u8]) -> Result<(), Of
     result.flatten().unwrap_or(Err(OffloadError::OtherLcore))
 }
 
-/// Computes the op on the caller's stack.
-fn inline(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
+/// Computes the op in software, on the caller's stack, without a pause: for what no device may see.
+///
+/// # Errors
+/// [`OffloadError::Invalid`] and [`OffloadError::Device`].
+///
+/// # Panics
+/// If `output` has another length than the kind's.
+pub fn compute(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
     INLINE_OP.with_borrow_mut(|op| {
         op.prepare(Token(0), request, 0);
         cpu::run(op);

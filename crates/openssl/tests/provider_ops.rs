@@ -866,8 +866,55 @@ fn derive(lib: Lib, query: *const c_char, key: &Pkey, peer: &Pkey) -> Option<[u8
     }
 }
 
+/// One that lives could be found out by peers for whom lanes compute wrongly.
+#[test]
+fn an_x25519_key_that_may_serve_again_stays_off_the_devices() {
+    let _alone = alone();
+    let query = PROPERTY_QUERY.as_ptr();
+    let peer = x25519(ours(), query, &raw_public(&Pkey::plain(stock(), c"X25519")));
+    let offloaded = |key: &Pkey| {
+        let before = counters().offloaded(OpKind::X25519Derive);
+        derive(ours(), query, key, &peer).expect("a secret");
+        counters().offloaded(OpKind::X25519Derive) - before
+    };
+    let generated = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
+    let copy = generated.dup();
+    assert_eq!(offloaded(&generated), 1, "its first derivation");
+    assert_eq!(offloaded(&generated), 0, "its second");
+    assert_eq!(offloaded(&copy), 0, "a copy's");
+    let imported = Pkey::checked(unsafe {
+        let private = [7; 32];
+        EVP_PKEY_new_raw_private_key_ex(ours().0, c"X25519".as_ptr(), query, private.as_ptr(), 32)
+    });
+    assert_eq!(imported.provider(), "spinlane");
+    assert_eq!(offloaded(&imported), 0, "an imported key's");
+}
+
+/// A context derives for one peer after another.
+#[test]
+fn a_second_derivation_of_a_context_stays_off_the_devices() {
+    let _alone = alone();
+    let query = PROPERTY_QUERY.as_ptr();
+    let mine = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
+    let before = counters().offloaded(OpKind::X25519Derive);
+    let ctx = unsafe { EVP_PKEY_CTX_new_from_pkey(ours().0, mine.0, query) };
+    assert!(unsafe { EVP_PKEY_derive_init(ctx) } > 0, "{}", errors());
+    for _ in 0..3 {
+        let peer = x25519(ours(), query, &raw_public(&Pkey::plain(stock(), c"X25519")));
+        let (mut secret, mut len) = ([0; 32], 0);
+        unsafe {
+            assert!(EVP_PKEY_derive_set_peer(ctx, peer.0) > 0, "{}", errors());
+            assert!(EVP_PKEY_derive(ctx, ptr::null_mut(), &mut len) > 0);
+            assert!(EVP_PKEY_derive(ctx, secret.as_mut_ptr(), &mut len) > 0);
+        }
+    }
+    unsafe { EVP_PKEY_CTX_free(ctx) };
+    assert_eq!(counters().offloaded(OpKind::X25519Derive) - before, 1);
+}
+
 #[test]
 fn x25519_agrees_with_stock_openssl() {
+    let _alone = alone();
     let query = PROPERTY_QUERY.as_ptr();
     for _ in 0..8 {
         let mine = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
@@ -900,6 +947,7 @@ fn x25519_agrees_with_stock_openssl() {
 
 #[test]
 fn low_order_points_are_rejected() {
+    let _alone = alone();
     let query = PROPERTY_QUERY.as_ptr();
     let mine = Pkey::generate(ours(), c"X25519", PROPERTY_QUERY, &[]);
     let mut one = [0; 32];

@@ -1,10 +1,12 @@
 //! Key manager of X25519 keys: 32 bytes each part, nothing behind them.
 //!
-//! Such keys live for one handshake. They may leave for other providers like any key: whoever
+//! Such keys live for one handshake, as a rule; the first derivation of one that was generated here goes to the
+//! devices, and no other ([`X25519Key::serves_first`]). They may leave for other providers like any key: whoever
 //! asks for them by the property `spinlane.kex=yes` asks for the exchange by it too.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use spinlane_cryptodev::{Request, random};
 use zeroize::{Zeroize, Zeroizing};
@@ -47,10 +49,12 @@ const SECURITY_BITS: c_int = 128;
 const LEN: usize = 32;
 
 /// Key data. libcrypto's callers are alone with a key while they change it.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct X25519Key {
     public: Option<[u8; LEN]>,
     private: Option<[u8; LEN]>,
+    /// Generated here, and not used yet.
+    fresh: AtomicBool,
 }
 
 impl Drop for X25519Key {
@@ -65,6 +69,13 @@ impl X25519Key {
         self.public.as_ref()
     }
 
+    /// Whether the private key may go to devices: at the first call, for one that was generated here. See
+    /// [`Request::x25519_derive`].
+    pub fn serves_first(&self) -> bool {
+        // Relaxed: nothing else is published by it.
+        self.fresh.swap(false, Ordering::Relaxed)
+    }
+
     /// The private scalar, unclamped as RFC 7748 allows, if there is one.
     pub fn private(&self) -> Option<&[u8; LEN]> {
         self.private.as_ref()
@@ -76,6 +87,7 @@ impl X25519Key {
         Some(Self {
             public: Some(public_of(&private)?),
             private: Some(*private),
+            fresh: AtomicBool::new(true),
         })
     }
 
@@ -143,6 +155,7 @@ impl KeyData for X25519Key {
             (public, private) => (public.flatten(), private.flatten()),
         };
         self.private = private;
+        self.fresh = AtomicBool::new(false);
         self.public = public.or_else(|| private.as_ref().and_then(public_of));
         self.public.is_some()
     }
@@ -182,6 +195,7 @@ impl KeyData for X25519Key {
         Some(Self {
             public: selected(ffi::OSSL_KEYMGMT_SELECT_PUBLIC_KEY, &self.public),
             private: selected(ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY, &self.private),
+            fresh: AtomicBool::new(false),
         })
     }
 }

@@ -15,7 +15,7 @@ use super::error::{check, guard, raise};
 use super::ffi::{OSSL_DISPATCH, OSSL_PARAM};
 use super::held::{self, Dup, borrow, borrow_mut};
 use super::key_x25519::X25519Key;
-use super::offload::offload;
+use super::offload::{compute, offload};
 use super::output::Output;
 
 /// The key exchange's functions.
@@ -31,10 +31,12 @@ pub(super) static TABLE: [OSSL_DISPATCH; 7] = [
 
 const LEN: usize = 32;
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Exchange {
     private: Option<[u8; LEN]>,
     peer: Option<[u8; LEN]>,
+    /// The next derivation is the private key's first.
+    first: bool,
 }
 
 impl Drop for Exchange {
@@ -45,7 +47,12 @@ impl Drop for Exchange {
 
 impl Dup for Exchange {
     fn dup(&self) -> Option<Self> {
-        Some(self.clone())
+        let (private, peer) = (self.private, self.peer);
+        Some(Self {
+            private,
+            peer,
+            first: false,
+        })
     }
 }
 
@@ -59,13 +66,16 @@ unsafe extern "C" fn init(ctx: *mut c_void, key: *mut c_void, _params: *const OS
     check(|| {
         // SAFETY: see `newctx`.
         let (ctx, key) = unsafe { (borrow_mut::<Exchange>(ctx), borrow::<X25519Key>(key)) };
-        let (Some(ctx), Some(private)) = (ctx, key.and_then(X25519Key::private)) else {
+        let (Some(ctx), Some((key, private))) =
+            (ctx, key.and_then(|key| Some((key, key.private()?))))
+        else {
             raise(format_args!(
                 "X25519: the own key has no private part; generate one"
             ));
             return false;
         };
         ctx.private = Some(*private);
+        ctx.first = key.serves_first();
         true
     })
 }
@@ -94,9 +104,16 @@ unsafe extern "C" fn derive(
 ) -> c_int {
     check(|| {
         // SAFETY: see `newctx`. Copied, so that no borrow of the context lives over a pause.
-        let Some(Exchange { private, peer }) = (unsafe { borrow::<Exchange>(ctx) }) else {
+        let Some(Exchange {
+            private,
+            peer,
+            first,
+        }) = (unsafe { borrow_mut::<Exchange>(ctx) })
+        else {
             return false;
         };
+        // Whoever asks for the length alone derives nothing.
+        let is_first = !secret.is_null() && std::mem::take(first);
         let (Some(private), Some(peer)) = (private.map(Zeroizing::new), *peer) else {
             raise(format_args!(
                 "X25519: own key or peer's key missing; set both before deriving"
@@ -108,7 +125,8 @@ unsafe extern "C" fn derive(
         output.is_some_and(|output| {
             output.produce("secret", LEN, |shared| {
                 let request = Request::x25519_derive(&private, &peer);
-                offload(&request, &mut shared[..LEN]).then_some(LEN)
+                let run = if is_first { offload } else { compute };
+                run(&request, &mut shared[..LEN]).then_some(LEN)
             })
         })
     })

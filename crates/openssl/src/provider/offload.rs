@@ -1,6 +1,7 @@
 //! The one place where an operation may pause the fiber it runs on.
 
 use spinlane_cryptodev::Request;
+use spinlane_lcore::OffloadError;
 
 use super::counters::{count_failed, count_offloaded};
 use super::error::raise;
@@ -13,7 +14,17 @@ use super::ffi;
 pub(super) fn offload(request: &Request<'_>, output: &mut [u8]) -> bool {
     clear_queue_before_pause();
     count_offloaded(request.kind());
-    match spinlane_lcore::offload(request, output) {
+    succeeded(request, spinlane_lcore::offload(request, output))
+}
+
+/// Runs `request` in software, without a pause, and writes its result to `output`. On failure an error is
+/// queued.
+pub(super) fn compute(request: &Request<'_>, output: &mut [u8]) -> bool {
+    succeeded(request, spinlane_lcore::compute(request, output))
+}
+
+fn succeeded(request: &Request<'_>, result: Result<(), OffloadError>) -> bool {
+    match result {
         Ok(()) => true,
         Err(error) => {
             count_failed();
