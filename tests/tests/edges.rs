@@ -35,6 +35,7 @@ const LIBRARIES: &[&str] = &[
 /// Normal and build dependencies inside the workspace, by package; those of [`ON_TOP`] besides.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-ring", &[]),
+    ("spinlane-tcp", &[]),
     ("spinlane-fiber", &[]),
     ("spinlane-job", &["spinlane-fiber"]),
     ("spinlane-cryptodev", &[]),

@@ -19,7 +19,11 @@ fn sim(args: &[&str]) -> (String, String, bool) {
 }
 
 fn report(seeds: &str) -> Value {
-    let (stdout, stderr, ok) = sim(&["--seeds", seeds, "--json"]);
+    report_with(&["--seeds", seeds, "--json"])
+}
+
+fn report_with(args: &[&str]) -> Value {
+    let (stdout, stderr, ok) = sim(args);
     assert!(ok, "{stderr}\n{stdout}");
     serde_json::from_str(&stdout).unwrap()
 }
@@ -35,6 +39,21 @@ fn a_range_is_reported_as_json_and_alike_each_time() {
     assert!(breaches.len() > 5 && breaches.values().all(|count| *count == 0));
     assert!(first["tally"]["ops"].as_u64() > Some(1000));
     assert!(first["ops_per_s"].as_f64() > Some(0.0));
+    assert_eq!(report("1000..1100")["tally"], first["tally"]);
+    assert_ne!(
+        report("1100..1200")["tally"]["hash"],
+        first["tally"]["hash"]
+    );
+}
+
+#[test]
+fn connections_on_a_wire_are_reported_alike_each_time() {
+    let report = |seeds| report_with(&["--net", "--seeds", seeds, "--json"]);
+    let first = report("1000..1100");
+    assert_eq!(first["tally"]["seeds"], 100, "{first}");
+    assert!(first["tally"]["retransmissions"].as_u64() > Some(100));
+    let breaches = first["breaches"].as_object().unwrap();
+    assert!(breaches.len() == 5 && breaches.values().all(|count| *count == 0));
     assert_eq!(report("1000..1100")["tally"], first["tally"]);
     assert_ne!(
         report("1100..1200")["tally"]["hash"],

@@ -1,10 +1,11 @@
-//! `spinlane sim`: the real poll core, jobs and fibers under devices that fail, with virtual
-//! time. What happens follows from a seed alone, and is checked as it happens.
+//! `spinlane sim`: the real poll core, jobs and fibers under devices that fail, or (`--net`) the real TCP on a wire that
+//! loses, with virtual time. What happens follows from a seed alone, and is checked as it happens.
 //!
 //! # Invariants
 //! - No clock, no randomness, no I/O in a world: a seed that fails once fails always.
 //! - Each thread runs whole worlds; worlds share nothing.
 
+mod net;
 mod only;
 mod plan;
 mod question;
@@ -12,7 +13,7 @@ mod report;
 mod tally;
 mod world;
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -28,6 +29,9 @@ const SHARE: u64 = 64;
 /// Simulates devices that fail, with virtual time, and checks every step.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    /// Simulate TCP connections on a wire that loses, doubles and reorders, instead of devices.
+    #[arg(long)]
+    pub net: bool,
     /// Seeds, the last one excluded.
     #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = range)]
     pub seeds: Range<u64>,
@@ -73,8 +77,11 @@ pub fn run(args: &Args) -> Result<()> {
         true => 1,
         false => args.threads.map_or(cores, usize::from),
     };
+    if args.net {
+        return net::run(args, threads);
+    }
     let start = Instant::now();
-    let (tally, failures) = run_seeds(&args.seeds, threads, || run_one_of(args));
+    let (tally, failures) = run_seeds(&args.seeds, threads, || run_one_of(args), panicked);
     let report = Report::new(&args.seeds, tally, failures, start.elapsed().as_secs_f64());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -91,28 +98,42 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-type RunOne = Box<dyn Fn(u64) -> Result<Tally, Violation>>;
+/// Runs one seed, to a tally or a violation.
+type RunOne<T, V> = Box<dyn Fn(u64) -> Result<T, V>>;
+
+fn panicked(text: &'static str) -> Violation {
+    Violation {
+        breach: Breach::Other,
+        text: text.to_owned(),
+    }
+}
 
 /// What runs a seed on the calling thread.
-fn run_one_of(args: &Args) -> RunOne {
+fn run_one_of(args: &Args) -> RunOne<Tally, Violation> {
     #[cfg(feature = "seeded-defects")]
     spinlane::lcore::seed_defect(args.defect);
     let trace = args.trace;
     Box::new(move |seed| world::run(seed, trace))
 }
 
-/// Runs `seeds` on so many threads. `run_one` is called once per thread.
-fn run_seeds(
+/// Runs `seeds` on so many threads. `run_one` is called once per thread; `panicked` makes the violation of a
+/// seed that panicked.
+fn run_seeds<T, V>(
     seeds: &Range<u64>,
     threads: usize,
-    run_one: impl Fn() -> RunOne + Sync,
-) -> (Tally, Vec<(u64, Violation)>) {
+    run_one: impl Fn() -> RunOne<T, V> + Sync,
+    panicked: impl Fn(&'static str) -> V + Sync,
+) -> (T, Vec<(u64, V)>)
+where
+    T: Default + for<'a> AddAssign<&'a T> + Send,
+    V: Send,
+{
     let next = AtomicU64::new(seeds.start);
     let work = || {
         // The devices' ups and downs are no news here.
         let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::new());
         let run_one = run_one();
-        let (mut tally, mut failures) = (Tally::default(), Vec::new());
+        let (mut tally, mut failures) = (T::default(), Vec::new());
         loop {
             let from = next.fetch_add(SHARE, Ordering::Relaxed);
             if from >= seeds.end {
@@ -123,9 +144,7 @@ fn run_seeds(
                     Ok(Ok(of_seed)) => tally += &of_seed,
                     Ok(Err(violation)) => failures.push((seed, violation)),
                     Err(_) => {
-                        let text = "panicked; the message is above".to_owned();
-                        let breach = Breach::Other;
-                        failures.push((seed, Violation { breach, text }));
+                        failures.push((seed, panicked("panicked; the message is above")));
                         // This thread's jobs are in an unknown state.
                         return (tally, failures);
                     }
@@ -133,7 +152,7 @@ fn run_seeds(
             }
         }
     };
-    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    let (mut tally, mut failures) = (T::default(), Vec::new());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for worker in workers {
@@ -155,10 +174,11 @@ mod tests {
     use super::*;
 
     fn run_all(seeds: Range<u64>, defect: Option<Defect>) -> (Tally, Vec<(u64, Violation)>) {
-        run_seeds(&seeds, 2, || {
+        let run_one = || -> RunOne<Tally, Violation> {
             seed_defect(defect);
             Box::new(|seed| world::run(seed, false))
-        })
+        };
+        run_seeds(&seeds, 2, run_one, panicked)
     }
 
     #[test]

@@ -1,0 +1,255 @@
+//! What was sent and is to be sent: the send queue, the scoreboard, loss recovery, the window.
+//!
+//! ```text
+//!        una                    nxt                       una + window
+//!   ──────┼──────────────────────┼─────────────────────────────┼──────▶ sequence numbers
+//!         │ sent: in flight,     │ queued                      │
+//!         │ sacked or lost       │                             │
+//!         ╰── data[0] ───────────┴── data[nxt - first] ────╯
+//! ```
+//! `first` is the number of the first byte in the queue: `una`, or one more while our SYN is not acknowledged.
+
+mod acknowledged;
+mod output;
+mod timer;
+
+use std::collections::VecDeque;
+
+use crate::buffer::Buffer;
+use crate::cubic::Cubic;
+use crate::rack::Rack;
+use crate::rtt::Rtt;
+use crate::segment::Segment;
+use crate::seq::Seq;
+use crate::time::Instant;
+
+/// A segment in the network, as far as we know.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    seq: Seq,
+    end: Seq,
+    at: Instant,
+    fate: Fate,
+    retransmitted: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    InFlight,
+    Sacked,
+    /// To be sent again.
+    Lost,
+}
+
+/// What the timer of the send side does when it fires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Timer {
+    Off,
+    /// RFC 6298.
+    Retransmission,
+    /// Tail loss probe (RFC 8985, section 7).
+    Probe,
+    /// RACK's wait for what may be reordered (RFC 8985, section 6.2, step 5).
+    Reordering,
+    /// The peer's window is closed (RFC 9293, section 3.8.6.1).
+    Window,
+}
+
+/// Repair of losses up to `until`.
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    until: Seq,
+    /// After a time-out the window grows as in slow start.
+    by_timeout: bool,
+}
+
+/// A tail loss probe under way (RFC 8985, section 7.4).
+#[derive(Clone, Copy, Debug)]
+struct Probing {
+    end: Seq,
+    retransmitted: bool,
+}
+
+/// One thing to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Next {
+    pub(crate) seq: Seq,
+    /// Bytes of the queue.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    pub(crate) fin: bool,
+    pub(crate) syn: bool,
+    /// It empties the queue.
+    pub(crate) last: bool,
+}
+
+/// The send side of a connection.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    /// SND.UNA, SND.NXT.
+    pub(crate) una: Seq,
+    pub(crate) nxt: Seq,
+    /// Number of the first byte in `data`.
+    first: Seq,
+    /// SND.WND, shifted; SND.WL1; SND.WL2; and the largest window that was ever offered.
+    pub(crate) window: u32,
+    wl1: Seq,
+    wl2: Seq,
+    largest_window: u32,
+    data: Buffer,
+    sent: VecDeque<Sent>,
+    /// Sequence numbers in flight.
+    in_flight: u32,
+    sacked: u32,
+    lost: u32,
+    fin: Fin,
+    /// Data of a segment at most.
+    pub(crate) mss: u16,
+    pub(crate) sack: bool,
+    pub(crate) rtt: Rtt,
+    rack: Rack,
+    cubic: Cubic,
+    recovery: Option<Recovery>,
+    probing: Option<Probing>,
+    /// Acknowledgements in a row that acknowledged nothing, of a peer without SACK.
+    duplicates: u8,
+    /// Time-outs in a row.
+    backoff: u8,
+    /// A window probe or a tail loss probe is to go out.
+    probe_due: bool,
+    timer: Timer,
+    due: Instant,
+    /// When the peer was heard of last while it owed an answer.
+    pub(crate) owed_since: Instant,
+    last_sent: Instant,
+    pub(crate) retransmissions: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fin {
+    No,
+    /// Behind the last byte.
+    Wanted,
+    Sent,
+}
+
+impl Sender {
+    pub(crate) fn new(isn: Seq, mss: u16) -> Self {
+        Self {
+            una: isn,
+            nxt: isn,
+            first: isn + 1,
+            window: 0,
+            wl1: Seq(0),
+            wl2: isn,
+            largest_window: 0,
+            data: Buffer::default(),
+            sent: VecDeque::new(),
+            in_flight: 0,
+            sacked: 0,
+            lost: 0,
+            fin: Fin::No,
+            mss,
+            sack: false,
+            rtt: Rtt::default(),
+            rack: Rack::new(isn),
+            cubic: Cubic::new(mss.into()),
+            recovery: None,
+            probing: None,
+            duplicates: 0,
+            backoff: 0,
+            probe_due: false,
+            timer: Timer::Off,
+            due: Instant::NEVER,
+            owed_since: Instant::NEVER,
+            last_sent: Instant::default(),
+            retransmissions: 0,
+        }
+    }
+
+    /// What the handshake agreed on; the congestion window begins anew with the right size.
+    pub(crate) fn agree(&mut self, mss: u16, sack: bool) {
+        self.mss = mss;
+        self.sack = sack;
+        self.cubic = Cubic::new(mss.into());
+    }
+
+    /// Bytes queued, sent ones included.
+    pub(crate) fn queued(&self) -> usize {
+        self.data.len()
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.data.push(bytes);
+    }
+
+    /// After the last byte comes a FIN.
+    pub(crate) fn finish(&mut self) {
+        if self.fin == Fin::No {
+            self.fin = Fin::Wanted;
+        }
+    }
+
+    /// Whether no more data may be queued.
+    pub(crate) fn closing(&self) -> bool {
+        self.fin != Fin::No
+    }
+
+    /// Whether our SYN has never been sent.
+    pub(crate) fn wants_syn(&self) -> bool {
+        self.nxt < self.first
+    }
+
+    /// Our SYN is to go out again.
+    pub(crate) fn resend_syn(&mut self) {
+        if !self.sent.is_empty() {
+            self.set_lost(0);
+        }
+    }
+
+    /// Whether the peer owes an acknowledgement, or an open window.
+    pub(crate) fn owes(&self) -> bool {
+        self.una != self.nxt || self.timer == Timer::Window
+    }
+
+    /// Whether `ack` is within the largest window before `una` (RFC 5961, section 5.2).
+    pub(crate) fn could_be_acked(&self, ack: Seq) -> bool {
+        self.una.since(ack) <= self.largest_window
+    }
+
+    /// Whether the FIN, and so all before it, has been acknowledged.
+    pub(crate) fn fin_acked(&self) -> bool {
+        self.fin == Fin::Sent && self.una == self.nxt
+    }
+
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub(crate) fn payload(&self, next: &Next) -> [&[u8]; 2] {
+        self.data.parts(next.start, next.len)
+    }
+
+    /// Whether a window is the one that is known already.
+    pub(crate) fn is_window(&self, segment: &Segment, scale: u8) -> bool {
+        self.window == u32::from(segment.window) << scale
+    }
+
+    /// Takes the peer's window from a segment that is not older than the last. RFC 9293, section 3.10.7.4, compares
+    /// sequence numbers before acknowledgements; but a retransmission has an old number and the newest
+    /// acknowledgement, whose window is counted from where that stands.
+    pub(crate) fn update_window(&mut self, segment: &Segment, scale: u8) {
+        if self.wl2 < segment.ack || (self.wl2 == segment.ack && self.wl1 <= segment.seq) {
+            self.window = u32::from(segment.window) << scale;
+            self.largest_window = self.largest_window.max(self.window);
+            (self.wl1, self.wl2) = (segment.seq, segment.ack);
+        }
+    }
+
+    /// The first window of a connection.
+    pub(crate) fn first_window(&mut self, segment: &Segment) {
+        (self.wl1, self.wl2) = (segment.seq, self.una);
+        self.window = segment.window.into();
+        self.largest_window = self.window;
+    }
+}

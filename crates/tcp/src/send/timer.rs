@@ -1,0 +1,129 @@
+//! The send side's timer: time-outs, tail loss probes, probes of a closed window.
+
+use std::time::Duration;
+
+use super::{Fate, Fin, Recovery, Sender, Timer};
+use crate::time::Instant;
+
+/// Least time before a tail loss probe: below it the host's own pauses make probes.
+const LEAST_PROBE: Duration = Duration::from_millis(10);
+/// A receiver's longest delay of an acknowledgement (RFC 8985, section 7.2).
+const PEERS_DELAY: Duration = Duration::from_millis(200);
+/// A path that loses every large segment and no small one is tried with these (RFC 4821, section 7.7).
+const BLACK_HOLE_MSS: u16 = 512;
+/// Time-outs in a row after which large segments are suspected.
+const BLACK_HOLE_TIMEOUTS: u8 = 3;
+
+impl Sender {
+    /// Sets the timer after an acknowledgement of something new.
+    pub(super) fn restart_timer(&mut self, now: Instant) {
+        if self.timer == Timer::Reordering {
+            return;
+        }
+        if self.una == self.nxt {
+            (self.timer, self.due) = (Timer::Off, Instant::NEVER);
+            return;
+        }
+        self.arm(now);
+    }
+
+    /// Sets the timer for what is in flight: a probe where one may help, or the time-out.
+    pub(super) fn arm(&mut self, now: Instant) {
+        let timeout = self.rtt.timeout(self.backoff);
+        let may_probe = self.sack
+            && self.recovery.is_none()
+            && self.probing.is_none()
+            && self.sacked == 0
+            && self.lost == 0
+            && self.backoff == 0
+            && self.una < self.nxt
+            && self.first <= self.nxt;
+        if may_probe && let Some(smoothed) = self.rtt.smoothed() {
+            let alone = self.sent.len() == 1;
+            let delay = if alone { PEERS_DELAY } else { Duration::ZERO };
+            let wait = (2 * smoothed + delay).max(LEAST_PROBE);
+            if wait < timeout {
+                (self.timer, self.due) = (Timer::Probe, now + wait);
+                return;
+            }
+        }
+        (self.timer, self.due) = (Timer::Retransmission, now + timeout);
+    }
+
+    /// Does what was due.
+    pub(crate) fn expired(&mut self, now: Instant) {
+        let timer = std::mem::replace(&mut self.timer, Timer::Off);
+        self.due = Instant::NEVER;
+        match timer {
+            Timer::Off => {}
+            Timer::Reordering => {
+                self.mark_lost(now);
+                self.restart_timer(now);
+            }
+            Timer::Probe => {
+                self.probe_due = true;
+                (self.timer, self.due) =
+                    (Timer::Retransmission, now + self.rtt.timeout(self.backoff));
+            }
+            Timer::Window => {
+                self.probe_due = true;
+                self.backoff = self.backoff.saturating_add(1);
+                (self.timer, self.due) = (Timer::Window, now + self.rtt.timeout(self.backoff));
+            }
+            Timer::Retransmission => self.timed_out(now),
+        }
+    }
+
+    fn timed_out(&mut self, now: Instant) {
+        self.probing = None;
+        // A peer may throw away what it reported (RFC 2018, section 8): the front is missing all the same.
+        let reneged = self
+            .sent
+            .front()
+            .is_some_and(|sent| sent.fate == Fate::Sacked);
+        for index in 0..self.sent.len() {
+            let sent = self.sent[index];
+            let out = sent.fate == Fate::InFlight
+                && (index == 0 || self.rack.lost_by_timeout(now, sent.at, &self.rtt));
+            if out || (reneged && sent.fate == Fate::Sacked) {
+                self.set_lost(index);
+            }
+        }
+        if self.backoff == 0 {
+            let out = self.in_flight + self.lost * u32::from(self.mss);
+            self.cubic.timed_out(self.mss.into(), out);
+        }
+        self.recovery = Some(Recovery {
+            until: self.nxt,
+            by_timeout: true,
+        });
+        self.backoff = self.backoff.saturating_add(1);
+        if self.backoff == BLACK_HOLE_TIMEOUTS {
+            self.shrink_segments(BLACK_HOLE_MSS);
+        }
+        (self.timer, self.due) = (Timer::Retransmission, now + self.rtt.timeout(self.backoff));
+    }
+
+    /// From now on segments have at most `mss` bytes.
+    pub(crate) fn shrink_segments(&mut self, mss: u16) {
+        self.mss = self.mss.min(mss);
+    }
+
+    /// Whether the peer's closed window is to be probed now. Sets the timer for the next probe.
+    pub(crate) fn window_probe(&mut self, now: Instant) -> bool {
+        let start = self.nxt.since(self.first) as usize;
+        let waiting = start < self.data.len() || self.fin == Fin::Wanted;
+        if self.window > 0 || !waiting || self.una != self.nxt {
+            if self.timer == Timer::Window {
+                (self.timer, self.due) = (Timer::Off, Instant::NEVER);
+                self.backoff = 0;
+            }
+            return false;
+        }
+        if self.timer != Timer::Window {
+            (self.timer, self.due) = (Timer::Window, now + self.rtt.timeout(0));
+            self.owed_since = now;
+        }
+        std::mem::take(&mut self.probe_due)
+    }
+}
