@@ -1,4 +1,5 @@
 //! Certificates made by libcrypto, and a client and a server joined in memory.
+#![allow(dead_code, reason = "each test crate uses its part of it")]
 
 use std::io;
 use std::process::Command;
