@@ -334,12 +334,22 @@ fn a_record_without_a_type_or_with_a_wrong_one_is_refused() {
 #[test]
 fn a_header_that_is_none_is_refused_as_soon_as_it_is_there() {
     let decode = AlertDescription::DecodeError;
+    let unexpected = AlertDescription::UnexpectedMessage;
     for (header, what, alert) in [
-        ([0, 3, 3, 0, 9], InvalidMessage::InvalidContentType, decode),
+        (
+            [0, 3, 3, 0, 9],
+            InvalidMessage::InvalidContentType,
+            unexpected,
+        ),
+        (
+            [25, 3, 3, 0, 40],
+            InvalidMessage::InvalidContentType,
+            unexpected,
+        ),
         (
             [b'G', b'E', b'T', b' ', b'/'],
             InvalidMessage::InvalidContentType,
-            decode,
+            unexpected,
         ),
         (
             [23, 2, 3, 0, 9],
@@ -368,6 +378,56 @@ fn a_header_that_is_none_is_refused_as_soon_as_it_is_there() {
             give(&mut ours, &header[4..]);
             fails(&mut ours, &mut raw, what, alert);
         });
+    }
+}
+
+#[test]
+fn a_record_of_tls13_is_too_long_whatever_its_tag() {
+    let header = |len: u16| [&[23, 3, 3][..], &len.to_be_bytes()].concat();
+    let longest = (1 << 14) + 256;
+    each_raw(|mut ours, mut raw, tls13| {
+        give(&mut ours, &header(longest + 1));
+        if tls13 {
+            fails(
+                &mut ours,
+                &mut raw,
+                InvalidMessage::MessageTooLarge,
+                AlertDescription::RecordOverflow,
+            );
+        } else {
+            assert_eq!(ours.read(&mut [0; 9]), Ok(Progress::WantInput));
+        }
+    });
+    each_raw_of_tls13(|mut ours, mut raw| {
+        give(&mut ours, &header(longest));
+        assert_eq!(ours.read(&mut [0; 9]), Ok(Progress::WantInput));
+        give(&mut ours, &vec![0; usize::from(longest)]);
+        fails(
+            &mut ours,
+            &mut raw,
+            rustls::Error::DecryptError,
+            AlertDescription::BadRecordMac,
+        );
+    });
+}
+
+#[test]
+fn an_alert_or_message_of_nothing_is_refused() {
+    for kind in [ALERT, HANDSHAKE] {
+        for padding in [0, 100] {
+            each_raw(|mut ours, mut raw, tls13| {
+                if padding != 0 && !tls13 {
+                    return;
+                }
+                give(&mut ours, &raw.record(kind, b"", padding));
+                fails(
+                    &mut ours,
+                    &mut raw,
+                    InvalidMessage::InvalidEmptyPayload,
+                    AlertDescription::UnexpectedMessage,
+                );
+            });
+        }
     }
 }
 
@@ -606,6 +666,8 @@ fn a_message_that_never_ends_is_bounded() {
         };
         assert_eq!(end, Error::InputTooLong { limit });
         assert!((limit..limit + 1000).contains(&sent));
+        let alert = u8::from(AlertDescription::DecodeError);
+        assert_eq!(raw.open(&output(&mut ours)), [(ALERT, vec![2, alert])]);
     });
     each_raw_of_tls13(|mut ours, mut raw| {
         give(&mut ours, &raw.record(HANDSHAKE, &[4, 1, 0, 0], 0));
@@ -648,6 +710,32 @@ fn key_updates_that_are_none_or_too_many_are_refused() {
         // It hears of it under keys that it has.
         let alert = rustls::Error::AlertReceived(AlertDescription::UnexpectedMessage);
         assert_eq!(stock.feed(&output(&mut ours)), Err(alert));
+    }
+}
+
+#[test]
+fn a_long_download_survives_any_number_of_key_updates() {
+    let (suite, key) = suites()[0];
+    for side in BOTH {
+        let (mut ours, mut stock) = pair(side, suite, key);
+        for round in 0..100 {
+            stock.0.refresh_traffic_keys().unwrap();
+            give(&mut ours, &stock.output());
+            assert_eq!(text(&mut ours).1, Ok(Progress::WantInput), "{round}");
+            stock.feed(&output(&mut ours)).unwrap();
+            for into_output in [true, false, true, false] {
+                let mut to = vec![0; 20_000];
+                let (progress, filled) = if into_output {
+                    (ours.write(&[7; 16 * 1024]).unwrap(), 0)
+                } else {
+                    ours.write_into(&[7; 16 * 1024], &mut to).unwrap()
+                };
+                assert_eq!(progress, Progress::Done(16 * 1024));
+                stock.feed(&output(&mut ours)).unwrap();
+                stock.feed(&to[..filled]).unwrap();
+                assert_eq!(stock.text().0.len(), 16 * 1024);
+            }
+        }
     }
 }
 

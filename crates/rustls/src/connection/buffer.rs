@@ -77,6 +77,12 @@ impl Buffer {
         self.give_back_if_empty();
     }
 
+    /// Drops the bytes behind the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.end = self.end.min(self.start + count);
+        self.give_back_if_empty();
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);

@@ -6,6 +6,8 @@
 //!   output  │ alerts, KeyUpdates, records that were not sealed into the caller's memory │
 //! ```
 
+use std::time::Instant;
+
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
@@ -18,11 +20,12 @@ use super::agreed::Agreed;
 use super::buffer::{Buffer, LARGE};
 use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
-use crate::record::{Fault, HEADER, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content, whole_record};
+use crate::record::{Fault, HEADER, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content};
 
 mod message;
+mod patience;
 
-use message::Patience;
+use patience::{Nuisance, Patience};
 
 /// Room that is worth a record of its own.
 const WORTHWHILE: usize = 4 * 1024;
@@ -172,6 +175,7 @@ impl Established {
         let kind = content::APPLICATION_DATA;
         let count = self.sealer.seal(kind, &from[..len], room)?;
         self.output.commit(count);
+        self.patience.said(len);
         Ok(Progress::Done(len))
     }
 
@@ -192,6 +196,7 @@ impl Established {
         }
         let kind = content::APPLICATION_DATA;
         let count = self.sealer.seal(kind, &from[..len], to)?;
+        self.patience.said(len);
         Ok((Progress::Done(len), count))
     }
 
@@ -230,7 +235,7 @@ impl Established {
 
     /// Opens the next record and does what it says. False: it is not all there.
     fn open_record(&mut self) -> Result<bool, Fault> {
-        let Some(len) = whole_record(self.input.unread())? else {
+        let Some(len) = self.opener.whole_record(self.input.unread())? else {
             return Ok(false);
         };
         if self.opener.nears_its_end() {
@@ -245,13 +250,13 @@ impl Established {
             let what = PeerMisbehaved::MessageInterleavedWithHandshakeMessage;
             return Err(Fault::misbehaved(what));
         }
-        self.patience.for_record(text.len())?;
         match kind {
             content::APPLICATION_DATA => {
-                self.patience.for_data();
                 if text.is_empty() {
+                    self.patience.spend(Nuisance::EmptyRecord, Instant::now())?;
                     self.input.consume(len);
                 } else {
+                    self.patience.heard(text.len());
                     self.text = Text {
                         start: text.start,
                         end: text.end,

@@ -165,6 +165,9 @@ impl Shared {
             return;
         };
         let step = self.advance(&mut machine);
+        if let Err(error) = &step {
+            machine.give_up(error);
+        }
         let outcome = match step {
             Ok(Step::Done) => {
                 let conn = machine.establish(self.limit.get());

@@ -14,17 +14,15 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, PeerMisbehaved};
+use rustls::{ClientConfig, CommonState, PeerMisbehaved, ProtocolVersion};
 
 use super::agreed::Agreed;
+use super::alert::Said;
 use super::buffer::Buffer;
 use super::established::{Established, Kernel};
 use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
-use crate::record::HEADER;
-
-/// Alerts are sent within so many steps.
-const MAX_ALERT_STEPS: usize = 8;
+use crate::record::{HEADER, MAX_FRAGMENT, MAX_PAYLOAD_TLS13, content};
 
 /// Either side.
 pub(super) enum Side {
@@ -43,11 +41,12 @@ pub(super) struct Machine {
     /// The peer's bytes.
     pub(super) input: Buffer,
     /// Of them, whole records that rustls has opened and keeps.
-    held: usize,
+    pub(super) held: usize,
     /// Whether rustls is done with those, but for what it needs more for.
-    idle: bool,
+    pub(super) idle: bool,
     /// Bytes for the peer.
     pub(super) output: Buffer,
+    pub(super) said: Said,
 }
 
 /// How far a call got.
@@ -73,7 +72,7 @@ impl Step {
 
 /// What one call of rustls led to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     /// There may be more to do.
     Again,
     /// It has done what there was to do with all that it was given.
@@ -103,10 +102,12 @@ impl Machine {
             held: 0,
             idle: true,
             output: Buffer::default(),
+            said: Said::default(),
         }
     }
 
-    /// Goes on until the handshake is done or needs input. May pause the job it runs in.
+    /// Goes on until the handshake is done or needs input. May pause the job it runs in. After an error
+    /// see [`Machine::give_up`].
     pub(super) fn handshake(&mut self) -> Result<Step, Error> {
         if let Side::NewClient(config, name) = &self.side {
             if !config.enable_secret_extraction {
@@ -119,7 +120,7 @@ impl Machine {
             if self.output.len() > MAX_OUTPUT {
                 return Ok(Step::WantOutput);
             }
-            match self.turn()? {
+            match self.call()? {
                 Turn::Again => {}
                 Turn::Blocked if !self.side.is_handshaking() => return self.done(),
                 Turn::Blocked => return Ok(Step::WantInput),
@@ -156,40 +157,23 @@ impl Machine {
         Ok(conn)
     }
 
-    /// One call of rustls. After an error the alert is in the output.
-    fn turn(&mut self) -> Result<Turn, Error> {
-        let result = self.call();
-        if result.is_err() {
-            self.encode_alert();
-        }
-        result
-    }
-
-    /// What rustls still has to say after an error. It must not be called again once it has: it
-    /// would look at more input.
-    fn encode_alert(&mut self) {
-        for _ in 0..MAX_ALERT_STEPS {
-            let wants_write = self.side.common().is_some_and(CommonState::wants_write);
-            if !wants_write || self.call().is_err() {
-                break;
-            }
-        }
-    }
-
     /// One call of rustls.
-    fn call(&mut self) -> Result<Turn, Error> {
+    pub(super) fn call(&mut self) -> Result<Turn, Error> {
         // The handshake's last record is the last that rustls gets.
         let (offered, is_whole) = if self.idle && self.side.is_handshaking() {
-            self.offer()
+            self.offer()?
         } else {
             (self.held, true)
         };
         let input = &mut self.input.unread_mut()[..offered];
+        let said = self.output.len();
         let (discard, turn) = match &mut self.side {
             Side::Server(conn) => handle(conn.process_tls_records(input), &mut self.output),
             Side::Client(conn) => handle(conn.process_tls_records(input), &mut self.output),
             Side::NewClient(..) => (0, Ok(Turn::Blocked)),
         };
+        let version = self.side.common().and_then(CommonState::protocol_version);
+        self.said.note(version, &self.output.unread()[said..]);
         self.input.consume(discard);
         let opened = if is_whole { offered } else { self.held };
         self.held = opened.saturating_sub(discard);
@@ -203,13 +187,28 @@ impl Machine {
     }
 
     /// Bytes of input up to the end of the record behind those held, and whether all of it is there.
-    fn offer(&self) -> (usize, bool) {
+    fn offer(&self) -> Result<(usize, bool), Error> {
         let input = self.input.unread();
-        let Some([_, _, _, high, low]) = input[self.held..].first_chunk::<HEADER>() else {
-            return (input.len(), false);
+        let Some(&[kind, _, _, high, low]) = input[self.held..].first_chunk::<HEADER>() else {
+            return Ok((input.len(), false));
         };
-        let end = self.held + HEADER + usize::from(u16::from_be_bytes([*high, *low]));
-        (end.min(input.len()), end <= input.len())
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        if len > self.max_payload(kind) {
+            return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord));
+        }
+        let end = self.held + HEADER + len;
+        Ok((end.min(input.len()), end <= input.len()))
+    }
+
+    /// Bytes of a record behind its header: in the clear 2^14 (RFC 8446, section 5.1), sealed 256 more
+    /// (section 5.2). What it is in TLS 1.2 rustls knows.
+    fn max_payload(&self, kind: u8) -> usize {
+        let version = self.side.common().and_then(CommonState::protocol_version);
+        match (kind, version) {
+            (content::HANDSHAKE, None) => MAX_FRAGMENT,
+            (content::APPLICATION_DATA, Some(ProtocolVersion::TLSv1_3)) => MAX_PAYLOAD_TLS13,
+            _ => usize::MAX,
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! ```
 
 mod agreed;
+mod alert;
 mod buffer;
 mod established;
 mod handshake;

@@ -21,7 +21,7 @@ mod keys;
 mod open;
 mod seal;
 
-pub(crate) use open::{Opener, whole_record};
+pub(crate) use open::Opener;
 pub(crate) use seal::Sealer;
 
 use rustls::{AlertDescription, Error, InvalidMessage, PeerMisbehaved};
@@ -30,9 +30,11 @@ use rustls::{AlertDescription, Error, InvalidMessage, PeerMisbehaved};
 pub(crate) const HEADER: usize = 5;
 /// Longest text of a record (RFC 8446, section 5.1).
 pub(crate) const MAX_FRAGMENT: usize = 16 * 1024;
-/// Longest record without its header: 2 KiB of overhead are more than any suite needs (RFC 5246, section
-/// 6.2.3; a record of TLS 1.3 whose text is too long is found when it is open).
-const MAX_PAYLOAD: usize = MAX_FRAGMENT + 2048;
+/// No record of TLS 1.2 is as long without its header: 2 KiB of overhead are more than any suite needs (RFC
+/// 5246, section 6.2.3).
+const TOO_LONG_PAYLOAD_TLS12: usize = MAX_FRAGMENT + 2048;
+/// Longest record of TLS 1.3 without its header (RFC 8446, section 5.2).
+pub(crate) const MAX_PAYLOAD_TLS13: usize = MAX_FRAGMENT + 256;
 /// Most that header, nonce, type and tag take, in any version and suite, and to spare.
 pub(crate) const OVERHEAD: usize = 64;
 /// From this sequence number on nothing is sealed or opened.

@@ -10,33 +10,13 @@ use spinlane_cryptodev::aead::TAG_LEN;
 
 use super::content::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HEARTBEAT};
 use super::keys::{Form, Keys};
-use super::{Fault, HEADER, LAST_SEQUENCE, MAX_FRAGMENT, MAX_PAYLOAD, NEARLY_LAST_SEQUENCE};
+use super::{
+    Fault, HEADER, LAST_SEQUENCE, MAX_FRAGMENT, MAX_PAYLOAD_TLS13, NEARLY_LAST_SEQUENCE,
+    TOO_LONG_PAYLOAD_TLS12,
+};
 
 /// Opens the records of one direction.
 pub(crate) struct Opener(Keys);
-
-/// Length of the record that `input` begins with; `None` if a part of it is missing. A header that is
-/// none is found as soon as it is there.
-pub(crate) fn whole_record(input: &[u8]) -> Result<Option<usize>, Fault> {
-    let Some(&[kind, major, _, high, low]) = input.first_chunk::<HEADER>() else {
-        return Ok(None);
-    };
-    let len = usize::from(u16::from_be_bytes([high, low]));
-    if !(CHANGE_CIPHER_SPEC..=HEARTBEAT).contains(&kind) {
-        return Err(Fault::decode(InvalidMessage::InvalidContentType));
-    }
-    if major != 3 {
-        return Err(Fault::decode(InvalidMessage::UnknownProtocolVersion));
-    }
-    if len == 0 && kind != APPLICATION_DATA {
-        return Err(Fault::decode(InvalidMessage::InvalidEmptyPayload));
-    }
-    if len >= MAX_PAYLOAD {
-        let error = InvalidMessage::MessageTooLarge;
-        return Err(Fault::new(error, AlertDescription::RecordOverflow));
-    }
-    Ok((input.len() >= HEADER + len).then_some(HEADER + len))
-}
 
 impl Opener {
     /// # Errors
@@ -46,6 +26,34 @@ impl Opener {
         secrets: (u64, ConnectionTrafficSecrets),
     ) -> Result<Self, Error> {
         Ok(Self(Keys::new(version, secrets)?))
+    }
+
+    /// Length of the record that `input` begins with; `None` if a part of it is missing. A header that is
+    /// none is found as soon as it is there.
+    pub(crate) fn whole_record(&self, input: &[u8]) -> Result<Option<usize>, Fault> {
+        let Some(&[kind, major, _, high, low]) = input.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        // RFC 8446, section 5; RFC 5246, section 6.
+        if !(CHANGE_CIPHER_SPEC..=HEARTBEAT).contains(&kind) {
+            return Err(Fault::unexpected(InvalidMessage::InvalidContentType));
+        }
+        if major != 3 {
+            return Err(Fault::decode(InvalidMessage::UnknownProtocolVersion));
+        }
+        if len == 0 && kind != APPLICATION_DATA {
+            return Err(Fault::decode(InvalidMessage::InvalidEmptyPayload));
+        }
+        let is_too_long = match self.0.form {
+            Form::Tls13 => len > MAX_PAYLOAD_TLS13,
+            Form::Tls12Gcm | Form::Tls12ChaCha20Poly1305 => len >= TOO_LONG_PAYLOAD_TLS12,
+        };
+        if is_too_long {
+            let error = InvalidMessage::MessageTooLarge;
+            return Err(Fault::new(error, AlertDescription::RecordOverflow));
+        }
+        Ok((input.len() >= HEADER + len).then_some(HEADER + len))
     }
 
     /// Whether the peer should have changed its keys or ended the connection.

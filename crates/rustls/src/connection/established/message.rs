@@ -1,11 +1,14 @@
 //! Alerts, and what of handshakes comes after the handshake (RFC 8446, section 4.6).
 
+use std::time::Instant;
+
 use rustls::{
     AlertDescription, ContentType, Error as TlsError, HandshakeType, InvalidMessage,
     PeerMisbehaved, ProtocolVersion,
 };
 use spinlane_cryptodev::wiping_stack;
 
+use super::patience::Nuisance;
 use super::{Established, Kernel};
 use crate::connection::Progress;
 use crate::error::Error;
@@ -19,52 +22,6 @@ const MAX_MESSAGE: usize = 0xffff;
 const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 const UPDATE_NOT_REQUESTED: u8 = 0;
 const UPDATE_REQUESTED: u8 = 1;
-
-/// How much more of what costs work and means nothing the peer may send; rustls' numbers.
-pub(super) struct Patience {
-    /// Without text in between.
-    empty_records: u8,
-    key_updates: u8,
-    /// In all.
-    warnings: u8,
-    renegotiations: u8,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            empty_records: 32,
-            key_updates: 32,
-            warnings: 4,
-            renegotiations: 1,
-        }
-    }
-}
-
-impl Patience {
-    pub(super) fn for_record(&mut self, text: usize) -> Result<(), Fault> {
-        if text != 0 {
-            self.empty_records = Self::default().empty_records;
-            return Ok(());
-        }
-        less(
-            &mut self.empty_records,
-            PeerMisbehaved::TooManyEmptyFragments,
-        )
-    }
-
-    pub(super) fn for_data(&mut self) {
-        self.key_updates = Self::default().key_updates;
-    }
-}
-
-fn less(left: &mut u8, or: PeerMisbehaved) -> Result<(), Fault> {
-    match left.checked_sub(1) {
-        Some(less) => *left = less,
-        None => return Err(Fault::misbehaved(or)),
-    }
-    Ok(())
-}
 
 impl Kernel {
     fn is_client(&self) -> bool {
@@ -80,6 +37,8 @@ impl Established {
     /// Does what an alert or handshake record says.
     pub(super) fn control(&mut self, kind: u8, text: &[u8]) -> Result<(), Fault> {
         match (kind, text) {
+            // RFC 8446, section 5.4; not to be sent in TLS 1.2 either (RFC 5246, section 6.2.1).
+            (_, []) => Err(Fault::unexpected(InvalidMessage::InvalidEmptyPayload)),
             (content::ALERT, &[level, description]) => self.alert(level, description.into()),
             (content::ALERT, [_, _, _, ..]) => {
                 Err(Fault::decode(InvalidMessage::TrailingData("Alert")))
@@ -95,8 +54,7 @@ impl Established {
         match (level, description) {
             (1 | 2, AlertDescription::CloseNotify) => self.closed = true,
             (1, _) => {
-                let too_many = PeerMisbehaved::TooManyWarningAlertsReceived;
-                less(&mut self.patience.warnings, too_many)?;
+                self.patience.spend(Nuisance::Warning, Instant::now())?;
                 if self.is_tls13() && description != AlertDescription::UserCanceled {
                     return Err(Fault::new(error, AlertDescription::DecodeError));
                 }
@@ -121,7 +79,10 @@ impl Established {
         }
         if self.partial.len() >= self.limit {
             let limit = self.limit;
-            return Err(Fault::silent(Error::InputTooLong { limit }));
+            return Err(Fault {
+                error: Error::InputTooLong { limit },
+                alert: Some(AlertDescription::DecodeError),
+            });
         }
         Ok(())
     }
@@ -174,8 +135,8 @@ impl Established {
         }
     }
 
-    /// TLS 1.2: a first wish to renegotiate is refused, a second ends the connection (RFC 5246, section
-    /// 7.2.2).
+    /// TLS 1.2: a wish to renegotiate is refused (RFC 5246, section 7.2.2); one that comes again too
+    /// soon ends the connection.
     fn renegotiation(&mut self, kind: HandshakeType) -> Result<(), Fault> {
         let wish = if self.kernel.is_client() {
             HandshakeType::HelloRequest
@@ -185,8 +146,8 @@ impl Established {
         if kind != wish {
             return Err(self.inappropriate(content::HANDSHAKE));
         }
-        let too_many = PeerMisbehaved::TooManyRenegotiationRequests;
-        less(&mut self.patience.renegotiations, too_many)?;
+        self.patience
+            .spend(Nuisance::Renegotiation, Instant::now())?;
         const WARNING: u8 = 1;
         self.say(WARNING, AlertDescription::NoRenegotiation);
         Ok(())
@@ -213,8 +174,7 @@ impl Established {
             let what = PeerMisbehaved::KeyEpochWithPendingFragment;
             return Err(Fault::misbehaved(what));
         }
-        let too_many = PeerMisbehaved::TooManyKeyUpdateRequests;
-        less(&mut self.patience.key_updates, too_many)?;
+        self.patience.spend(Nuisance::KeyUpdate, Instant::now())?;
         let internal = |error| Fault::new(error, AlertDescription::InternalError);
         match request {
             UPDATE_NOT_REQUESTED => {}

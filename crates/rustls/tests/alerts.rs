@@ -1,0 +1,238 @@
+//! A handshake that fails says why: an alert that fits, on either side, whatever the peer sent.
+
+mod support;
+
+use std::sync::Arc;
+
+use rustls::AlertDescription;
+use rustls::version::{TLS12, TLS13};
+use spinlane_lcore::Lcore;
+use spinlane_rustls::{Connection, Error, Progress};
+
+use support::stock::{BOTH, Ours, output};
+use support::{Ends, Wanted, lcore, rustls};
+
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+
+fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
+    [&[kind, 3, 3], &sized(payload)[..]].concat()
+}
+
+/// With its length in two bytes.
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+}
+
+fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes()[..], &sized(body)].concat()
+}
+
+/// A ClientHello (RFC 8446, section 4.1.2) for this version with these signature schemes and key shares.
+fn hello(version: u16, schemes: &[u16], shares: &[u8]) -> Vec<u8> {
+    let list = |numbers: &[u16]| {
+        let bytes: Vec<u8> = numbers
+            .iter()
+            .flat_map(|number| number.to_be_bytes())
+            .collect();
+        sized(&bytes)
+    };
+    let extensions = [
+        extension(43, &[&[2][..], &version.to_be_bytes()].concat()),
+        extension(10, &list(&[0x1d])),
+        extension(11, &[1, 0]),
+        extension(13, &list(schemes)),
+        extension(51, &sized(shares)),
+        extension(23, &[]),
+    ]
+    .concat();
+    let suites = [0x1301, 0x1302, 0xc02b, 0xc02c, 0xc02f, 0xc030];
+    let body = [
+        &[3, 3][..],
+        &[7; 32],
+        &[0],
+        &list(&suites),
+        &[1, 0],
+        &sized(&extensions),
+    ]
+    .concat();
+    [&[1, 0][..], &sized(&body)].concat()
+}
+
+/// Calls until there is nothing to do but to wait for the peer.
+fn drive(lcore: &Lcore, conn: &mut Connection) -> Result<Progress, Error> {
+    loop {
+        match conn.handshake()? {
+            Progress::Paused => {
+                lcore.poll().unwrap();
+            }
+            progress => return Ok(progress),
+        }
+    }
+}
+
+/// The handshake fails on `bytes`; returns what `conn` said of it, and in the clear.
+fn says(lcore: &Lcore, conn: &mut Connection, bytes: &[u8]) -> (Error, u8) {
+    assert_eq!(conn.push_input(bytes), bytes.len());
+    let end = drive(lcore, conn);
+    let said = output(conn);
+    let Err(error) = end else {
+        panic!("{end:?}: {said:x?}");
+    };
+    let (rest, last) = said.split_at(said.len().saturating_sub(7));
+    // What means nothing in TLS 1.3 may come before it.
+    let is_alone = rest.is_empty() || rest == [20, 3, 3, 0, 1, 1];
+    match last.strip_prefix(&[ALERT, 3, 3, 0, 2, 2]) {
+        Some(&[alert]) if is_alone => (error, alert),
+        _ => panic!("{error:?}: {said:x?}"),
+    }
+}
+
+/// A connection that has nothing from the peer; a client has said hello.
+fn fresh(lcore: &Lcore, ours: Ours, wanted: &Wanted) -> Connection {
+    let Ends {
+        mut client,
+        mut server,
+    } = wanted.ends();
+    match ours {
+        Ours::Client => {
+            assert_eq!(drive(lcore, &mut client), Ok(Progress::WantInput));
+            assert!(!output(&mut client).is_empty());
+            client
+        }
+        Ours::Server => {
+            assert_eq!(drive(lcore, &mut server), Ok(Progress::WantInput));
+            server
+        }
+    }
+}
+
+#[test]
+fn what_is_no_first_flight_is_answered() {
+    let (lcore, _entered) = lcore(64);
+    let decode = AlertDescription::DecodeError;
+    let unexpected = AlertDescription::UnexpectedMessage;
+    let half = record(HANDSHAKE, &hello(0x0304, &[0x0403], &[])[..50]);
+    let behind_half = |record: &[u8]| [&half, record].concat();
+    for (bytes, alert) in [
+        // A message of 64 KiB.
+        (record(HANDSHAKE, &[1, 1, 0, 0]), decode),
+        (behind_half(&record(DATA, b"text")), unexpected),
+        (behind_half(&record(ALERT, &[1, 90])), unexpected),
+        (record(DATA, b"text"), unexpected),
+        // RFC 8446, section 5.1.
+        (
+            vec![HANDSHAKE, 3, 1, 0x40, 1],
+            AlertDescription::RecordOverflow,
+        ),
+    ] {
+        for side in BOTH {
+            let mut conn = fresh(&lcore, side, &Wanted::default());
+            let (error, said) = says(&lcore, &mut conn, &bytes);
+            let start = &bytes[..bytes.len().min(12)];
+            assert_eq!(said, u8::from(alert), "{side:?} {start:x?}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_above_the_bound_is_answered() {
+    let (lcore, _entered) = lcore(64);
+    for side in BOTH {
+        let mut conn = fresh(&lcore, side, &Wanted::default());
+        conn.set_max_input(0);
+        let kind = if side == Ours::Server { 1 } else { 2 };
+        let mut bytes = record(HANDSHAKE, &[&[kind, 0, 0xf0, 0][..], &[0; 1000]].concat());
+        while bytes.len() < 20 * 1024 {
+            bytes.extend(record(HANDSHAKE, &[0; 1000]));
+        }
+        bytes.truncate(20 * 1024);
+        let (error, said) = says(&lcore, &mut conn, &bytes);
+        assert!(matches!(error, Error::InputTooLong { .. }), "{error:?}");
+        assert_eq!(said, u8::from(AlertDescription::DecodeError));
+    }
+}
+
+#[test]
+fn a_hello_without_anything_in_common_is_answered() {
+    let (lcore, _entered) = lcore(64);
+    let x25519 = [&[0, 0x1d][..], &sized(&[9; 32])].concat();
+    let no_share = [&[0, 0x1d][..], &sized(&[])].concat();
+    for (version, number, key, scheme, shares, alert) in [
+        // RSA only, ECDSA only (RFC 5246, section 7.4.1.4.1); in TLS 1.3 rustls says so, sealed.
+        (&TLS12, 0x0303, "p256", 0x0401, &x25519, 40),
+        (&TLS12, 0x0303, "rsa2048", 0x0403, &x25519, 40),
+        // ECDSA, but on another curve.
+        (&TLS12, 0x0303, "p256", 0x0503, &x25519, 40),
+        // A share without a key, of which one byte at least is needed (RFC 8446, section 4.2.8).
+        (&TLS13, 0x0304, "p256", 0x0403, &no_share, 50),
+        (&TLS12, 0x0304, "p256", 0x0403, &x25519, 70),
+    ] {
+        let wanted = Wanted {
+            key,
+            version,
+            ..Wanted::default()
+        };
+        let mut server = fresh(&lcore, Ours::Server, &wanted);
+        let bytes = record(HANDSHAKE, &hello(number, &[scheme], shares));
+        let (error, said) = says(&lcore, &mut server, &bytes);
+        assert_eq!(said, alert, "{number:x} {key} {scheme:x}: {error:?}");
+    }
+}
+
+#[test]
+fn a_hello_without_shares_is_asked_for_one() {
+    let (lcore, _entered) = lcore(64);
+    let mut server = fresh(&lcore, Ours::Server, &Wanted::default());
+    server.push_input(&record(HANDSHAKE, &hello(0x0304, &[0x0403], &[])));
+    assert_eq!(drive(&lcore, &mut server), Ok(Progress::WantInput));
+    assert_eq!(output(&mut server)[0], HANDSHAKE);
+}
+
+#[test]
+fn a_sealed_record_that_is_too_long_is_answered_under_the_keys_there_are() {
+    let (lcore, _entered) = lcore(64);
+    let too_long = [DATA, 3, 3, 0x41, 1];
+    let longest = [DATA, 3, 3, 0x41, 0];
+    for bytes in [too_long, longest] {
+        let is_too_long = bytes == too_long;
+        let mut ends = Wanted::default().ends();
+        drive(&lcore, &mut ends.client).unwrap();
+        ends.carry();
+        drive(&lcore, &mut ends.server).unwrap();
+        let flight = output(&mut ends.server);
+        ends.server.push_input(&bytes);
+        let end = drive(&lcore, &mut ends.server);
+        assert_eq!(end.is_err(), is_too_long, "{end:?}");
+        // The server's own keys are in use; rustls has one alert for what is no record.
+        ends.client.push_input(&flight);
+        drive(&lcore, &mut ends.client).unwrap();
+        ends.client.push_input(&output(&mut ends.server));
+        let heard = ends.client.read(&mut [0; 9]);
+        if is_too_long {
+            let alert = rustls::Error::AlertReceived(AlertDescription::DecodeError);
+            assert_eq!(heard, Err(Error::Tls(alert)));
+        } else {
+            assert_eq!(heard, Ok(Progress::WantInput));
+        }
+
+        // A client has not sealed anything before it has all of the server's flight.
+        let mut client = Wanted::default().ends().client;
+        drive(&lcore, &mut client).unwrap();
+        let mut server = Connection::server(Arc::new(Wanted::default().server())).unwrap();
+        server.push_input(&output(&mut client));
+        drive(&lcore, &mut server).unwrap();
+        let flight = output(&mut server);
+        let first = 5 + usize::from(flight[3]) * 256 + usize::from(flight[4]);
+        client.push_input(&flight[..first]);
+        assert_eq!(drive(&lcore, &mut client), Ok(Progress::WantInput));
+        if is_too_long {
+            let (_, said) = says(&lcore, &mut client, &bytes);
+            assert_eq!(said, u8::from(AlertDescription::RecordOverflow));
+        } else {
+            client.push_input(&bytes);
+            assert_eq!(drive(&lcore, &mut client), Ok(Progress::WantInput));
+        }
+    }
+}
