@@ -153,7 +153,7 @@ impl Connection {
                 return Err(Failure::of_handshake(&error, speaks_http));
             }
         };
-        self.send(env);
+        let sent = self.send(env);
         match progress {
             Progress::Paused | Progress::Refused => {
                 env.counters.refused += u64::from(progress == Progress::Refused);
@@ -167,7 +167,12 @@ impl Connection {
             }
             Progress::Closed => Err(Failure::truncated()),
             Progress::WantInput if self.client.fin() => Err(self.gone()),
-            Progress::WantInput | Progress::WantOutput | Progress::Done(_) => Ok(Next::Again),
+            Progress::WantOutput => {
+                // The room that it wants may be there already, and nothing else may move.
+                self.due = sent != 0 || self.client.is_flushed();
+                Ok(Next::Again)
+            }
+            Progress::WantInput | Progress::Done(_) => Ok(Next::Again),
         }
     }
 
@@ -412,7 +417,9 @@ impl Connection {
         if self.client.is_deaf() {
             return over;
         }
-        let is_finished = self.client.finish();
+        // What is to be said is said before the stream ends, even if its room came just now.
+        let is_said = parting != Parting::Notify || self.client.is_notified();
+        let is_finished = is_said && self.client.finish();
         let Ok(discarded) = self.client.discard(&mut env.scratch) else {
             return over;
         };
