@@ -385,6 +385,61 @@ fn garbage_and_truncation_are_errors_and_no_hang() {
     assert!(ssl.handshake().is_err(), "the stream ended inside a record");
 }
 
+#[test]
+fn a_close_that_finds_no_room_is_said_when_there_is_some() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut pair = Pair::new(&server, &lcore, 1);
+    finish(&lcore, &mut pair);
+    // Two records, each with 22 bytes besides its text, that leave ten bytes of 20 KiB.
+    let lens = [10_000, 20 * 1024 - 10_000 - 2 * 22 - 10];
+    for len in lens {
+        assert_eq!(pair.server.write(&vec![7; len]), Ok(Progress::Done(len)));
+    }
+    let sent = lens.iter().sum::<usize>();
+    assert_eq!(pair.server.output_len(), 20 * 1024 - 10);
+    pair.server.shutdown();
+    let (mut text, mut got) = ([0; 4000], 0);
+    let end = loop {
+        let carried = pair
+            .server
+            .write_output(|bytes| Ok(pair.client.push_input(bytes)));
+        carried.expect("bytes");
+        match pair.client.read(&mut text).expect("text") {
+            Progress::Done(count) => got += count,
+            Progress::WantInput if pair.server.output_len() != 0 => {}
+            end => break end,
+        }
+    };
+    assert_eq!((end, got), (Progress::Closed, sent));
+}
+
+#[test]
+fn a_read_does_the_handshake_as_a_handshake_does() {
+    let lcore = lcore_with(8);
+    let _entered = lcore.enter();
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut pair = Pair::new(&server, &lcore, 1);
+    let mut text = [0; 10];
+    for _ in 0..1000 {
+        if !pair.client.is_established() {
+            pair.client.handshake().expect("client");
+        }
+        pump(&mut pair.client, &mut pair.server);
+        pair.server.read(&mut text).expect("server");
+        pump(&mut pair.server, &mut pair.client);
+        lcore.poll().expect("not in a callback");
+        if pair.server.is_established() {
+            break;
+        }
+    }
+    // So it can be closed.
+    pair.server.shutdown();
+    pump(&mut pair.server, &mut pair.client);
+    assert_eq!(pair.client.read(&mut text), Ok(Progress::Closed));
+}
+
 /// 10,000 connections, each dropped after a random number of steps, most of them while an op is
 /// in flight or done and unread. `SPINLANE_SEED` replays a run. Under AddressSanitizer
 /// (`make asan`) this also shows that nothing is leaked or used after it was freed.

@@ -57,6 +57,8 @@ pub struct Ssl {
     /// A call is paused on a job.
     paused: bool,
     established: bool,
+    /// close_notify waits for room in the output.
+    closing: bool,
     _ctx: SslCtx,
     _not_send: PhantomData<*mut ()>,
 }
@@ -102,6 +104,7 @@ impl Ssl {
             attached: None,
             paused: false,
             established: false,
+            closing: false,
             _ctx: ctx.clone(),
             _not_send: PhantomData,
         };
@@ -168,18 +171,18 @@ impl Ssl {
         Ok(result)
     }
 
-    /// Reads plain text.
+    /// Reads plain text, once the handshake is done.
     ///
     /// # Errors
     /// As for [`Ssl::handshake`].
     pub fn read(&mut self, to: &mut [u8]) -> Result<Progress, SslError> {
         // SAFETY: a live connection; the slice is valid for its length.
-        self.call(|ssl, count| unsafe {
+        self.once_established(|ssl, count| unsafe {
             ffi::SSL_read_ex(ssl, to.as_mut_ptr().cast(), to.len(), count)
         })
     }
 
-    /// Writes plain text; may take a part only.
+    /// Writes plain text, once the handshake is done; may take a part only.
     ///
     /// # Errors
     /// As for [`Ssl::handshake`].
@@ -188,20 +191,40 @@ impl Ssl {
             return Ok(Progress::Done(0));
         }
         // SAFETY: a live connection; the slice is valid for its length.
-        self.call(|ssl, count| unsafe {
+        self.once_established(|ssl, count| unsafe {
             ffi::SSL_write_ex(ssl, from.as_ptr().cast(), from.len(), count)
         })
     }
 
-    /// Says to the peer that no more will be written (close_notify). Reading goes on.
+    /// Says to the peer that no more will be written (close_notify). Reading goes on. A write that came to
+    /// [`Progress::WantOutput`] is to be made again before: libssl holds a part of its record.
     pub fn shutdown(&mut self) {
         if self.paused || !self.established {
             return;
         }
+        // SAFETY: empties this thread's error queue, which SSL_get_error(3) demands.
+        unsafe { ffi::ERR_clear_error() };
         // SAFETY: a live connection that is not paused. 0 means that the peer has not answered
-        // yet; an error means that there is nobody to tell.
-        unsafe { ffi::SSL_shutdown(self.ssl) };
+        // yet; an error other than want of room means that there is nobody to tell.
+        let result = unsafe { ffi::SSL_shutdown(self.ssl) };
+        // SAFETY: a live connection and its last result.
+        let error = unsafe { ffi::SSL_get_error(self.ssl, result) };
+        self.closing = result < 0 && error == ffi::SSL_ERROR_WANT_WRITE;
         drop(ErrorStack::take());
+    }
+
+    /// Makes the call after the handshake; until then returns what that comes to.
+    fn once_established(
+        &mut self,
+        call: impl FnOnce(*mut SSL, *mut usize) -> c_int,
+    ) -> Result<Progress, SslError> {
+        if !self.established {
+            match self.handshake()? {
+                Progress::Done(_) => {}
+                progress => return Ok(progress),
+            }
+        }
+        self.call(call)
     }
 
     /// One call of libssl and what came of it.
@@ -284,12 +307,16 @@ impl Ssl {
         &mut self,
         write: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let buffers = &mut *self.buffers.borrow_mut();
+        let mut buffers = self.buffers.borrow_mut();
         if buffers.output.len() == 0 {
             return Ok(0);
         }
         let count = write(buffers.output.unread())?;
         buffers.output.consume(count);
+        drop(buffers);
+        if self.closing && count != 0 {
+            self.shutdown();
+        }
         Ok(count)
     }
 
