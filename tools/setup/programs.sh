@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Unpacks nginx and haproxy into .deps/programs, where the tests of crates/capi look for them if the
-# machine has none. They are not installed: their packages would start servers, now and at every boot.
+# Unpacks nginx, haproxy, apache and php into .deps/programs, where the tests of crates/capi look for them if
+# the machine has none. They are not installed: their packages would start servers, now and at every boot.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-programs=(nginx haproxy)
-packages=(nginx-light haproxy)
+programs=(nginx haproxy apache2 php)
+packages=(nginx-light haproxy apache2-bin php-cli)
 folder=.deps/programs
 
 PATH=$PATH:/usr/sbin
 missing=()
 for index in "${!programs[@]}"; do
-    command -v "${programs[index]}" >/dev/null || [ -x "$folder/usr/sbin/${programs[index]}" ] ||
+    # Debian's php is called by its version, and by a link that only an installation makes.
+    command -v "${programs[index]}" >/dev/null ||
+        compgen -G "$folder/usr/*bin/${programs[index]}*" >/dev/null ||
         missing+=("${packages[index]}")
 done
 ((${#missing[@]})) || exit 0

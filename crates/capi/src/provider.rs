@@ -2,11 +2,13 @@
 
 use std::ffi::{c_int, c_void};
 use std::fmt::Display;
+use std::time::Instant;
 
+use spinlane::cryptodev::random;
 use spinlane::lcore::{OnDemand, set_on_demand, set_pause_without_callback};
 use spinlane::openssl::provider::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, Settings};
 
-use crate::error::guard;
+use crate::error::{Failure, guard};
 use crate::{on_demand, start};
 
 /// OSSL_provider_init(7): reads the provider's section in openssl.cnf and starts the provider.
@@ -35,6 +37,7 @@ pub unsafe extern "C" fn OSSL_provider_init(
         } else {
             OnDemand::Fail
         });
+        warm_up(&settings.device)?;
         on_demand::set_device(settings.device);
         if let Err(error) = spinlane::openssl::abi::verify_binding() {
             tracing::warn!(%error, "operations are computed in place");
@@ -42,6 +45,22 @@ pub unsafe extern "C" fn OSSL_provider_init(
         // SAFETY: as they came from libcrypto.
         Ok(unsafe { provider::init(handle, upcalls, out, provctx) })
     })
+}
+
+/// Does now what the first handshake would wait for, so that the workers that a program forks inherit it: the
+/// tables of lanes, and the first half of what aws-lc's generator needs, which is 30 ms on a fast machine. The
+/// other half, fresh entropy, is each process's own.
+fn warm_up(spec: &str) -> Result<(), Failure> {
+    let start = Instant::now();
+    random::warm_up();
+    spinlane::device::warm_up(spec)?;
+    let spent = start.elapsed();
+    tracing::info!(
+        device = spec,
+        ?spent,
+        "warmed up before the first handshake"
+    );
+    Ok(())
 }
 
 /// libcrypto goes on without a provider that did not start, and says nothing.

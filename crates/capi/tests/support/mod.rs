@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod servers;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
