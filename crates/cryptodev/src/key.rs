@@ -11,6 +11,7 @@ use crate::aws_lc::{Ec, Ed25519, Rsa, RsaFault, constant_time_eq};
 use crate::curve::{Array, Curve, P256, P384, to_limbs, write_limbs};
 use crate::digest::{Digest, HmacKey};
 use crate::op::{MAX_OUTPUT, OpKind};
+use crate::wiped::wiping_stack;
 
 /// The numbers of an RSA private key (RFC 8017, appendix A.1.2), big-endian, of any length.
 #[derive(Clone, Copy)]
@@ -144,6 +145,10 @@ impl RsaKey {
     /// # Errors
     /// See [`KeyError`].
     pub fn from_components(components: &RsaComponents<'_>) -> Result<Self, KeyError> {
+        wiping_stack(|| Self::new(components))
+    }
+
+    fn new(components: &RsaComponents<'_>) -> Result<Self, KeyError> {
         let modulus = strip_zeros(components.n);
         let bits = bit_len(modulus);
         let kind = match bits {
@@ -314,7 +319,8 @@ pub type EcP384Key = EcKey<P384>;
 
 /// An ECDSA private key on one of the two curves.
 pub struct EcKey<C: Curve> {
-    scalar: Zeroizing<C::Limbs>,
+    /// Boxed, so that a move leaves none of it behind.
+    scalar: Box<Zeroizing<C::Limbs>>,
     public: C::Point,
     cpu: Ec,
 }
@@ -325,6 +331,10 @@ impl<C: Curve> EcKey<C> {
     /// # Errors
     /// See [`KeyError`].
     pub fn from_scalar(scalar: &[u8]) -> Result<Self, KeyError> {
+        wiping_stack(|| Self::new(scalar))
+    }
+
+    fn new(scalar: &[u8]) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new(C::Scalar::ZERO);
         let most = bytes.as_ref().len();
         if scalar.is_empty() || scalar.len() > most {
@@ -339,7 +349,7 @@ impl<C: Curve> EcKey<C> {
         let mut public = C::Point::ZERO;
         cpu.public(public.as_mut());
         Ok(Self {
-            scalar: Zeroizing::new(to_limbs(bytes.as_ref())),
+            scalar: Box::new(Zeroizing::new(to_limbs(bytes.as_ref()))),
             public,
             cpu,
         })
@@ -388,7 +398,7 @@ pub struct Ed25519Key(Ed25519);
 impl Ed25519Key {
     /// The key with this seed, which RFC 8032 calls the private key. Every seed is one.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(Ed25519::new(seed))
+        wiping_stack(|| Self(Ed25519::new(seed)))
     }
 
     /// The seed.

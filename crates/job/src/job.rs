@@ -80,6 +80,8 @@ pub struct Job {
     cancelled: Cell<bool>,
     /// Its stack is to be wiped at its end.
     handles_secrets: Cell<bool>,
+    /// To be called at its end.
+    at_end: Cell<Option<fn(usize)>>,
     /// While it is paused, its [context](crate::context) word.
     own_context: Cell<usize>,
     /// While it runs, that of whoever started or resumed it.
@@ -213,6 +215,17 @@ pub fn wipe_stack_at_end() {
     with_current(|job| job.handles_secrets.set(true));
 }
 
+/// Has `forget` called when the current job ends or is abandoned, with the number that is returned: no other
+/// job has it until then. For whoever keeps something for a job; the last one to say so is called.
+/// Returns `None`, and does nothing, outside a job.
+#[inline]
+pub fn at_end(forget: fn(usize)) -> Option<usize> {
+    with_current(|job| {
+        job.at_end.set(Some(forget));
+        ptr::from_ref(job).addr()
+    })
+}
+
 /// Whether pausing is blocked.
 #[inline(always)]
 pub fn pause_blocked() -> bool {
@@ -262,6 +275,7 @@ impl Job {
             awaited: Cell::new(0),
             cancelled: Cell::new(false),
             handles_secrets: Cell::new(false),
+            at_end: Cell::new(None),
             own_context: Cell::new(0),
             callers_context: Cell::new(0),
         })
@@ -497,6 +511,9 @@ impl Job {
     fn end(&self, mut stack: Stack) {
         if self.handles_secrets.get() {
             stack.wipe();
+        }
+        if let Some(forget) = self.at_end.take() {
+            forget(ptr::from_ref(self).addr());
         }
         self.state.set(State::Idle);
         self.awaited.set(0);

@@ -34,7 +34,7 @@ pub use context::{Context, keep_apart};
 #[cfg(target_arch = "x86_64")]
 pub use job::layout;
 pub use job::{
-    Job, Progress, ResumeError, block_pause, can_pause, cancelling, current, on_job, pause,
+    Job, Progress, ResumeError, at_end, block_pause, can_pause, cancelling, current, on_job, pause,
     pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
 };
 pub use pool::{

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use zeroize::Zeroizing;
-
 use super::{Algorithm, Error, Parts};
 use crate::aws_lc::Aead;
+use crate::wiped::Wiped;
 
 /// A key, expanded once when it is made and immutable from then on. Share it as `Arc<Key>`; every op
 /// in flight holds it. Wiped when it is dropped.
 pub struct Key {
     algorithm: Algorithm,
     id: u64,
-    secret: Zeroizing<[u8; 32]>,
+    /// Boxed, so that a move leaves none of it behind.
+    secret: Box<Wiped<32>>,
     cpu: Aead,
 }
 
@@ -32,7 +32,7 @@ impl Key {
         if secret.len() != algorithm.key_len() {
             return Err(wrong_length);
         }
-        let mut own = Zeroizing::new([0; 32]);
+        let mut own = Box::new(Wiped::ZEROS);
         own[..secret.len()].copy_from_slice(secret);
         Ok(Self {
             algorithm,

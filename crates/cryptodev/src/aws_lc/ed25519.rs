@@ -5,29 +5,25 @@ use zeroize::Zeroizing;
 
 /// A private key.
 pub(crate) struct Ed25519 {
-    seed: Zeroizing<[u8; 32]>,
     public: [u8; 32],
-    /// As aws-lc wants it: one after the other.
-    pair: Zeroizing<[u8; 64]>,
+    /// As aws-lc wants it: seed and public key. Boxed, so that a move leaves none of it behind.
+    pair: Box<Zeroizing<[u8; 64]>>,
 }
 
 impl Ed25519 {
     pub(crate) fn new(seed: &[u8; 32]) -> Self {
-        let mut pair = Zeroizing::new([0; 64]);
+        let mut pair = Box::new(Zeroizing::new([0; 64]));
         let mut public = [0; 32];
         // SAFETY: the arrays have the 32, 64 and 32 bytes that the function writes and reads.
         unsafe {
             sys::ED25519_keypair_from_seed(public.as_mut_ptr(), pair.as_mut_ptr(), seed.as_ptr());
         }
-        Self {
-            seed: Zeroizing::new(*seed),
-            public,
-            pair,
-        }
+        Self { public, pair }
     }
 
     pub(crate) fn seed(&self) -> &[u8; 32] {
-        &self.seed
+        let (seed, _) = self.pair.split_first_chunk().expect("a pair of 64 bytes");
+        seed
     }
 
     pub(crate) fn public(&self) -> &[u8; 32] {

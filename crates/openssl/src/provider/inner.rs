@@ -10,6 +10,7 @@ use super::error::Quiet;
 use super::ffi::{
     self, EVP_MD_CTX, EVP_PKEY, EVP_PKEY_CTX, OSSL_LIB_CTX, OSSL_PARAM, OSSL_PROVIDER,
 };
+use super::names;
 use super::params::Params;
 
 /// A library context with the default provider and nothing else.
@@ -162,13 +163,29 @@ impl Key {
         }
     }
 
-    /// Its private part, if that is `N` bytes without structure.
+    /// The same in the machine's byte order, as a parameter has it.
+    pub fn native_number(&self, name: &CStr) -> Option<Zeroizing<Vec<u8>>> {
+        let mut number = self.number(name)?;
+        if cfg!(target_endian = "little") {
+            number.reverse();
+        }
+        Some(number)
+    }
+
+    /// Its private part, if that is `N` bytes without structure. (EVP_PKEY_get_raw_private_key leaves a copy
+    /// in memory that is freed as it is.)
     pub fn raw_private<const N: usize>(&self) -> Option<Zeroizing<[u8; N]>> {
         let _quiet = Quiet::new();
-        let (mut bytes, mut len) = (Zeroizing::new([0; N]), N);
-        // SAFETY: live key; the buffer has the length said.
+        let (mut bytes, mut len) = (Zeroizing::new([0; N]), 0);
+        // SAFETY: live key, C string; the buffer has the length said.
         let got = unsafe {
-            openssl_sys::EVP_PKEY_get_raw_private_key(self.as_ptr(), bytes.as_mut_ptr(), &mut len)
+            openssl_sys::EVP_PKEY_get_octet_string_param(
+                self.as_ptr(),
+                names::PRIV.as_ptr(),
+                bytes.as_mut_ptr(),
+                N,
+                &mut len,
+            )
         };
         (got == 1 && len == N).then_some(bytes)
     }

@@ -26,7 +26,7 @@ static KIND: Kind = Kind {
 };
 
 /// Bytes of either part.
-const LEN: usize = 32;
+pub(super) const LEN: usize = 32;
 
 fn parts(key: &Key) -> (bool, bool) {
     (key.has_octets(names::PUB), key.has_octets(names::PRIV))

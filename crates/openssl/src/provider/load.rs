@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
+use spinlane_cryptodev::wiping_stack;
 use thiserror::Error;
 
 use super::error::{Quiet, check, last_error};
@@ -162,6 +163,16 @@ pub unsafe fn bind(
     key: *mut EVP_PKEY,
     libctx: *mut OSSL_LIB_CTX,
 ) -> Result<*mut EVP_PKEY, BindError> {
+    // SAFETY: by the caller's promise.
+    wiping_stack(|| unsafe { bind_copy(key, libctx) })
+}
+
+/// # Safety
+/// As for [`bind`].
+unsafe fn bind_copy(
+    key: *mut EVP_PKEY,
+    libctx: *mut OSSL_LIB_CTX,
+) -> Result<*mut EVP_PKEY, BindError> {
     // SAFETY: by the caller's promise; the reference taken is the one `stock` gives back.
     let stock = unsafe {
         openssl_sys::EVP_PKEY_up_ref(key);
@@ -208,14 +219,16 @@ pub unsafe fn bind(
     }
 }
 
-/// Copies the key from callback to callback, so that no array of it is made that nobody wipes.
+/// Copies the key. libcrypto's exports leave what they export in memory that is freed as it is: so the
+/// private parts are asked for one by one, and all else is exported.
 ///
 /// # Safety
 /// `libctx` is a library context.
 unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key> {
-    /// Where the copy is made.
+    /// Where the copy is made, and of what.
     struct Copying {
         ctx: KeyCtx,
+        private: Vec<OSSL_PARAM>,
         copy: Option<Key>,
     }
 
@@ -225,6 +238,7 @@ unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key>
             let (copying, parts) = unsafe { (&mut *copying.cast::<Copying>(), Params::new(parts)) };
             let mut bound = 1;
             let mut array = parts.to_vec();
+            array.append(&mut copying.private);
             array.extend([params::int(names::BOUND, &mut bound), params::end()]);
             let (ctx, mut made) = (copying.ctx.as_ptr(), ptr::null_mut());
             // SAFETY: live context, an array that its end stops; what is made is owned.
@@ -238,22 +252,48 @@ unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key>
     }
 
     const WHOLE: c_int = ffi::OSSL_KEYMGMT_SELECT_ALL;
+    const REST: c_int = WHOLE & !ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY;
+    let numbers = PRIVATE_NUMBERS.map(|name| (name, key.native_number(name)));
+    let octets = key.raw_private::<{ key_ed25519::LEN }>();
+    let numbers = numbers.iter().filter_map(|(name, number)| {
+        let number = number.as_ref()?;
+        Some(params::unsigned(name, number))
+    });
+    let octets = octets
+        .iter()
+        .map(|octets| params::octets(names::PRIV, &octets[..]));
+    let private = numbers.chain(octets).collect();
     // SAFETY: C strings, a library context by the caller's promise; the result is owned.
     let ctx = KeyCtx::own(unsafe {
         openssl_sys::EVP_PKEY_CTX_new_from_name(libctx, name.as_ptr(), OF_KEYS.as_ptr())
     })?;
-    let mut copying = Copying { ctx, copy: None };
+    let mut copying = Copying {
+        ctx,
+        private,
+        copy: None,
+    };
     // SAFETY: live key; what `import` gets lives through the call.
     unsafe {
         ffi::EVP_PKEY_export(
             key.as_ptr(),
-            WHOLE,
+            REST,
             import,
             ptr::from_mut(&mut copying).cast(),
         )
     };
     copying.copy
 }
+
+/// What keys that devices do have of private numbers: RSA's of two primes, and EC's.
+const PRIVATE_NUMBERS: [&CStr; 7] = [
+    names::RSA_D,
+    names::RSA_FACTOR1,
+    names::RSA_FACTOR2,
+    names::RSA_EXPONENT1,
+    names::RSA_EXPONENT2,
+    names::RSA_COEFFICIENT1,
+    names::PRIV,
+];
 
 /// The key in words: type and size, no part of it.
 fn describe(key: &Key) -> String {
