@@ -108,9 +108,18 @@ pub unsafe extern "C" fn spinlane_lcore_free(lcore: *mut ThreadLcore) -> c_int {
             ));
         }
         // SAFETY: by the contract. A parent's can be freed, as memory.
-        if !unsafe { &*lcore }.lcore.is_of_parent() {
+        let entry = unsafe { &*lcore };
+        if !entry.lcore.is_of_parent() {
             // SAFETY: by the contract.
-            drain(unsafe { of(lcore) }?)?;
+            unsafe { of(lcore) }?;
+        }
+        entry.lcore.can_poll().map_err(|_| {
+            failure(
+                "the lcore is freed from within a callback or a job; let that return, and free it then",
+            )
+        })?;
+        if !entry.lcore.is_of_parent() {
+            drain(&entry.lcore)?;
         }
         // SAFETY: from `spinlane_lcore_create`, on its thread, freed once.
         drop(unsafe { Box::from_raw(lcore) });
@@ -164,7 +173,9 @@ pub unsafe extern "C" fn spinlane_lcore_add_device(
 pub unsafe extern "C" fn spinlane_poll(lcore: *mut ThreadLcore) -> c_int {
     guard(-1, || {
         // SAFETY: by the contract.
-        let polled = unsafe { of(lcore) }?.poll()?;
+        // A handle of its own: the one behind `lcore` may go with a thread or a child process.
+        let lcore = unsafe { of(lcore) }?.clone();
+        let polled = lcore.poll()?;
         Ok(c_int::try_from(polled.completed + polled.retried).unwrap_or(c_int::MAX))
     })
 }

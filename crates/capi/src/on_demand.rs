@@ -67,6 +67,10 @@ impl Opened {
 
 /// Makes the calling thread's lcore; again in a forked child.
 pub(crate) fn make() -> Result<(), OffloadError> {
+    // At thread exit, when the place is gone, the op is computed inline.
+    if MADE.try_with(|_| ()).is_err() {
+        return Ok(());
+    }
     let is_of_parent = Lcore::current().is_some_and(|lcore| lcore.is_of_parent());
     if is_of_parent && made_for_thread().is_null() {
         return Err(OffloadError::Forked);
@@ -84,7 +88,6 @@ pub(crate) fn make() -> Result<(), OffloadError> {
     let made = Box::new(ThreadLcore::new());
     made.lcore.add_queue_pair(queue_pair);
     tracing::info!(device = %spec, "an lcore was made on demand for this thread");
-    // At thread exit, when the place is gone, the lcore is left at once and the op computed inline.
     // A parent's is left alone: its queue pairs would wait for threads that are not in this process.
     let _ = MADE.try_with(|place| std::mem::forget(place.replace(Some(made))));
     Ok(())

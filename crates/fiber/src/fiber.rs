@@ -264,6 +264,36 @@ impl Fiber {
         }
     }
 
+    /// Whether its body runs, but not here: the caller is on another stack, which it can only have
+    /// come to by a jump past the body's frames, as pthread_exit(3) does.
+    pub fn was_left(&self) -> bool {
+        let here = ptr::from_ref(&self).addr();
+        // SAFETY: Control lives as long as `self`, on this thread.
+        let stack = unsafe { &(*self.control.as_ptr()).stack };
+        let bottom = stack.bottom().addr();
+        self.body() == Body::Running && !(bottom..bottom + stack.usable_size()).contains(&here)
+    }
+
+    /// Takes the stack from under a fiber [whose frames were jumped over](Self::was_left), and the thread
+    /// back from it. Gives `self` back if they were not.
+    ///
+    /// # Errors
+    /// The fiber itself, if it was not left so.
+    ///
+    /// # Safety
+    /// As for [`abandon`](Self::abandon), but for the first point.
+    pub unsafe fn abandon_left(self) -> Result<Stack, Self> {
+        if !self.was_left() {
+            return Err(self);
+        }
+        // SAFETY: Control is ours; no frame that is left uses it. The rest is the caller's promise.
+        unsafe {
+            (*self.control.as_ptr()).body = Body::Suspended;
+            thread().fiber.set(ptr::null_mut());
+            Ok(self.abandon())
+        }
+    }
+
     fn body(&self) -> Body {
         // SAFETY: Control lives as long as `self`, on this thread.
         unsafe { (*self.control.as_ptr()).body }

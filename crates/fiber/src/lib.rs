@@ -55,7 +55,7 @@ mod overflow;
 mod pool;
 mod source;
 mod stack;
-mod thread;
+pub mod thread;
 mod valgrind;
 mod wipe;
 
@@ -66,4 +66,4 @@ pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};
 pub use source::{StackFunctions, StacksExist, set_stack_functions, stack_functions};
 pub use stack::{Stack, StackError};
-pub use thread::{Thread, thread};
+pub use thread::thread;

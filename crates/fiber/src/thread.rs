@@ -1,10 +1,13 @@
 //! What this thread runs now: one record, found without a call.
 //!
 //! A `thread_local!` in a shared library is found by calling `__tls_get_addr`, several times
-//! per switch. On x86_64 the record is therefore declared in assembly with the initial-exec
-//! model: its offset from the thread pointer is a load in a shared library and a constant in an
-//! executable. A library that is loaded late finds room for its few words in the surplus
-//! that glibc keeps for that.
+//! per switch. On x86_64 the record is therefore declared in assembly and found by a TLS descriptor
+//! (Oliva and Araújo, "Speeding Up Thread-Local Storage Access in Dynamic Libraries"): in an executable
+//! the linker makes a constant of it; in a library that is there when the program starts (linked,
+//! preloaded) it is a call of three instructions; in one that is loaded later (dlopen) it finds the
+//! record wherever the dynamic linker put it. The initial-exec model, which has no call, would put all
+//! thread-local data of the library into the block that glibc lays out at start: dlopen then fails with
+//! "cannot allocate memory in static TLS block".
 
 use core::cell::Cell;
 #[cfg(not(target_arch = "x86_64"))]
@@ -36,26 +39,54 @@ core::arch::global_asm!(
     size = const size_of::<Thread>(),
 );
 
-/// The calling thread's record, which lives as long as the thread. Its address names the thread.
+/// The calling thread's record, which lives as long as the thread.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn thread() -> &'static Thread {
     let record: *const Thread;
     // SAFETY: the thread pointer plus the symbol's offset from it is the thread's own copy of
     // the zeroes above, which are a valid Thread. `Thread` is not `Sync`, so the reference stays
-    // on this thread, whose memory it is to the thread's end.
+    // on this thread, whose memory it is to the thread's end. The call is an ordinary one to the
+    // compiler: before 2.40 glibc's way to data of a library that was loaded late did not keep
+    // vector registers (its bug 31372).
     unsafe {
         core::arch::asm!(
-            "mov {record}, [rip + spinlane_thread@GOTTPOFF]",
-            "add {record}, fs:[0]",
-            record = out(reg) record,
-            options(pure, nomem, nostack),
+            "lea rax, [rip + spinlane_thread@TLSDESC]",
+            "call [rax + spinlane_thread@TLSCALL]",
+            "add rax, fs:[0]",
+            out("rax") record,
+            clobber_abi("C"),
+            options(pure, nomem),
         );
         &*record
     }
 }
 
-/// The calling thread's record, which lives as long as the thread. Its address names the thread.
+/// The calling thread's name, which no other living thread has: its thread pointer.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn name() -> usize {
+    let name;
+    // SAFETY: the word at the thread pointer is the thread pointer itself, by the x86_64 ABI of
+    // thread-local storage.
+    unsafe {
+        core::arch::asm!(
+            "mov {name}, fs:[0]",
+            name = out(reg) name,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    name
+}
+
+/// The calling thread's name, which no other living thread has: its record's address.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub fn name() -> usize {
+    ptr::from_ref(thread()).addr()
+}
+
+/// The calling thread's record, which lives as long as the thread.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 pub fn thread() -> &'static Thread {

@@ -13,11 +13,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::{mem, ptr};
 
 use spinlane_fiber::{self as fiber, Fiber, Stack, thread};
 
 use crate::context;
+use crate::letters::Letters;
 use crate::pool;
 use crate::status::Status;
 use crate::wait_ctx::{Callback, WaitCtx};
@@ -61,9 +63,19 @@ mod detour {
 
 /// `ASYNC_JOB`.
 pub struct Job {
-    /// Address of the owning thread's record.
+    /// The owning thread's [name](thread::name).
     thread: usize,
+    /// Address of its record.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "for an entry point in assembly")
+    )]
+    threads_record: usize,
+    /// Where other threads leave what they freed under this job.
+    letters: Arc<Letters>,
     state: Cell<State>,
+    /// How many times it was started: handles of an earlier start are stale.
+    starts: Cell<u64>,
     /// Bits of [`detour`].
     detour: Cell<u8>,
     /// While it is not idle.
@@ -256,16 +268,38 @@ fn with_current<T>(visit: impl FnOnce(&Job) -> T) -> Option<T> {
     unsafe { current.as_ref() }.map(visit)
 }
 
-#[inline(always)]
-fn this_thread() -> usize {
-    ptr::from_ref(thread()).addr()
+/// At the end of the thread: a job whose function has ended it (pthread_exit(3)) has its frames no
+/// more. Takes the thread back from it, so that destructors which run yet find it free.
+#[allow(unsafe_code)]
+pub(crate) fn end_left() {
+    let end = |job: &Job| {
+        // SAFETY: nothing else uses the place now: of the frames that may have borrowed it, the resumer's and
+        // the body's, the former were jumped over with the latter if the fiber was left.
+        let fiber = unsafe { &mut *job.fiber.as_ptr() };
+        let Some(fiber) = fiber.take_if(|fiber| fiber.was_left()) else {
+            return;
+        };
+        job.leave();
+        word(BLOCKED).set(0);
+        // SAFETY: the thread is ending on its own stack, so that nobody goes back to those frames; what
+        // they owned is leaked, as it is where OpenSSL's own jobs end so.
+        if let Ok(stack) = unsafe { fiber.abandon_left() } {
+            job.end(stack);
+        }
+    };
+    if let Some(job) = current() {
+        end(&job);
+    }
 }
 
 impl Job {
-    pub(crate) fn new() -> Rc<Self> {
+    pub(crate) fn new(letters: &Arc<Letters>) -> Rc<Self> {
         Rc::new(Self {
-            thread: this_thread(),
+            thread: thread::name(),
+            threads_record: ptr::from_ref(thread()).addr(),
+            letters: Arc::clone(letters),
             state: Cell::new(State::Idle),
+            starts: Cell::new(0),
             detour: Cell::new(0),
             fiber: RefCell::new(None),
             record: Cell::new(ptr::null()),
@@ -313,7 +347,7 @@ impl Job {
     /// See [`ResumeError`].
     #[inline(always)]
     pub fn can_run(&self) -> Result<bool, ResumeError> {
-        if self.thread != this_thread() {
+        if !self.is_of_this_thread() {
             return Err(ResumeError::OtherThread);
         }
         if self.state.get() != State::Paused {
@@ -325,19 +359,44 @@ impl Job {
         if !self.is_waiting() {
             return Ok(true);
         }
+        self.poll_for()
+    }
+
+    /// [`Job::can_run`] of a job that waits. A callback of the poll may resume or abandon this very job,
+    /// start another in its place, or free it with its pool.
+    #[cold]
+    fn poll_for(&self) -> Result<bool, ResumeError> {
+        let (alive, starts) = (self.alive.borrow().clone(), self.starts.get());
         if let Some(poll) = RESTART_POLL.get() {
             poll();
         }
-        // A callback of that poll may have resumed or abandoned this very job.
-        if self.state.get() != State::Paused {
+        let Some(this) = alive.filter(|job| job.is_paused() && job.starts.get() == starts) else {
             return Err(ResumeError::NotPaused);
-        }
-        Ok(!self.is_waiting())
+        };
+        Ok(!this.is_waiting())
     }
 
     /// The session it runs under.
     pub fn wait_ctx(&self) -> Option<Rc<WaitCtx>> {
         self.wait_ctx.borrow().clone()
+    }
+
+    /// Where its session is, or null. Counts nothing, so that an engine's thread may ask for a job that
+    /// is paused on another.
+    #[allow(unsafe_code)]
+    pub fn wait_ctx_address(&self) -> *const WaitCtx {
+        // SAFETY: no reference to the place outlives the functions of this module that make one, and
+        // none of those calls out.
+        let wait_ctx = unsafe { &*self.wait_ctx.as_ptr() };
+        wait_ctx.as_ref().map_or(ptr::null(), Rc::as_ptr)
+    }
+
+    pub(crate) fn letters(&self) -> &Letters {
+        &self.letters
+    }
+
+    pub(crate) fn thread(&self) -> usize {
+        self.thread
     }
 
     /// Sets the status of the session it runs under.
@@ -404,8 +463,9 @@ impl Job {
     }
 
     /// Whether the calling thread is the one it belongs to.
+    #[inline(always)]
     pub fn is_of_this_thread(&self) -> bool {
-        self.thread == this_thread()
+        self.thread == thread::name()
     }
 
     /// Ends a paused job without running it again: its frames are forgotten, its stack goes
@@ -445,6 +505,7 @@ impl Job {
     fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>, fiber: Fiber) {
         self.cancelled.set(false);
         self.handles_secrets.set(false);
+        self.starts.set(self.starts.get() + 1);
         self.detour.set(0);
         self.own_context.set(context::current());
         if let Some(wait_ctx) = wait_ctx {
@@ -551,8 +612,10 @@ pub mod layout {
     pub const THREAD_BLOCKED: usize = THREAD_WORDS + 8 * super::BLOCKED;
     /// In the thread's record: not 0 if the next resume cancels.
     pub const THREAD_CANCELLING: usize = THREAD_WORDS + 8 * super::CANCELLING;
-    /// In a job: the address of its thread's record.
+    /// In a job: its thread's name, which is the thread pointer.
     pub const JOB_THREAD: usize = offset_of!(Job, thread);
+    /// In a job: the address of its thread's record.
+    pub const JOB_THREADS_RECORD: usize = offset_of!(Job, threads_record);
     /// In a job: a byte, [`JOB_RUNNING`] or [`JOB_PAUSED`] or idle.
     pub const JOB_STATE: usize = offset_of!(Job, state);
     /// In a job: a byte, not 0 if a resume has more to do than to switch.

@@ -19,13 +19,17 @@
 //! - A job lives and dies on one thread, and its memory is that thread's until
 //!   [`cleanup_thread`].
 //! - After warm-up neither start, pause nor resume allocates, locks or makes a system call.
-//! - No unsafe code but in reading which job runs, and for [`Job::abandon`], whose contract only its
-//!   caller can keep.
+//! - What other threads free under a job is left to its thread, which ends the job.
+//! - All of it works to the very end of a thread: where its pool is gone already (destructors of
+//!   thread-specific data, handlers of exit(3)), a job starts on a stack of its own and keeps nothing.
+//! - No unsafe code but in reading which job runs, in what threads leave to one another, and for
+//!   [`Job::abandon`], whose contract only its caller can keep.
 
 #![deny(unsafe_code)]
 
 mod context;
 mod job;
+mod letters;
 mod pool;
 mod status;
 mod wait_ctx;

@@ -1,11 +1,14 @@
 //! A thread's jobs: made on demand up to a maximum, reused, and freed by `cleanup_thread`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use spinlane_fiber::{PoolConfig, Stack, StackPool};
 
-use crate::job::Job;
+use crate::job::{self, Job};
+use crate::letters::Letters;
+use crate::wait_ctx::WaitCtx;
 
 /// Bytes of stack per job unless [`set_stack_size`] says otherwise. A handshake touches 8 KiB (libssl) to
 /// 33 KiB (ML-KEM by aws-lc); signal handlers and the application's callbacks come on top.
@@ -19,7 +22,19 @@ const KEPT: usize = 16;
 const GIVEN_BACK: usize = 8;
 
 thread_local! {
-    static POOL: RefCell<JobPool> = RefCell::new(JobPool::new());
+    static POOL: Local = Local(RefCell::new(JobPool::new()));
+    /// What [`set_stack_size`] set; outlives the pool.
+    static STACK_SIZE: Cell<usize> = const { Cell::new(DEFAULT_STACK_SIZE) };
+}
+
+/// The pool as its thread's own, which goes with it.
+struct Local(RefCell<JobPool>);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        job::end_left();
+        end_all(self.0.get_mut().letters.close());
+    }
 }
 
 /// ASYNC_init_thread(3) with `init_size > max_size`.
@@ -68,6 +83,7 @@ struct JobPool {
     /// Stacks kept in any case.
     reserved: usize,
     period_ends_ns: u64,
+    letters: Arc<Letters>,
 }
 
 impl JobPool {
@@ -78,9 +94,22 @@ impl JobPool {
             max_size: 0,
             jobs: 0,
             idle: Vec::new(),
-            stacks: new_stack_pool(DEFAULT_STACK_SIZE),
+            stacks: new_stack_pool(STACK_SIZE.get()),
             reserved: 0,
             period_ends_ns: 0,
+            letters: Arc::new(Letters::open()),
+        }
+    }
+
+    /// A job and a stack for it, or `None` at the limit or without memory.
+    fn take(&mut self) -> Option<(Rc<Job>, Stack)> {
+        let job = self.take_job()?;
+        match self.stacks.take() {
+            Ok(stack) => Some((job, stack)),
+            Err(_) => {
+                self.put_job(job);
+                None
+            }
         }
     }
 
@@ -92,7 +121,7 @@ impl JobPool {
             return None;
         }
         self.jobs += 1;
-        Some(Job::new())
+        Some(Job::new(&self.letters))
     }
 
     /// Keeps an idle job, unless there are too many since the maximum was lowered.
@@ -128,14 +157,14 @@ pub fn init_thread(max_size: usize, init_size: usize) -> Result<(), PoolSizeErro
             max_size,
         });
     }
-    POOL.with_borrow_mut(|pool| {
+    with_pool(|pool| {
         pool.max_size = max_size;
         for job in std::mem::take(&mut pool.idle) {
             pool.put_job(job);
         }
         while pool.jobs < init_size {
             pool.jobs += 1;
-            pool.idle.push(Job::new());
+            pool.idle.push(Job::new(&pool.letters));
         }
         pool.reserved = init_size;
         // Not fatal: the stacks are mapped on demand, and NO_JOBS is said then.
@@ -146,7 +175,7 @@ pub fn init_thread(max_size: usize, init_size: usize) -> Result<(), PoolSizeErro
 
 /// ASYNC_cleanup_thread(3): frees this thread's idle jobs and stacks. Jobs still paused live on.
 pub fn cleanup_thread() {
-    POOL.with_borrow_mut(|pool| {
+    with_pool(|pool| {
         pool.jobs -= pool.idle.len();
         pool.idle.clear();
         pool.stacks.trim(0);
@@ -161,7 +190,7 @@ pub fn cleanup_thread() {
 pub fn give_back(now_ns: u64) {
     // At thread exit the pool goes as a whole.
     let _ = POOL.try_with(|pool| {
-        let mut pool = pool.borrow_mut();
+        let mut pool = pool.0.borrow_mut();
         if now_ns >= pool.period_ends_ns {
             pool.period_ends_ns = now_ns.saturating_add(PERIOD_NS);
             pool.stacks.end_period();
@@ -175,9 +204,10 @@ pub fn give_back(now_ns: u64) {
 /// a job runs or is paused. TLS handshakes want 48 KiB at least; what runs on a job otherwise may
 /// do with less.
 pub fn set_stack_size(bytes: usize) -> bool {
-    POOL.with_borrow_mut(|pool| {
+    with_pool(|pool| {
         let idle = pool.stacks.stats().in_use == 0;
         if idle {
+            STACK_SIZE.set(bytes);
             pool.stacks = new_stack_pool(bytes);
         }
         idle
@@ -186,7 +216,7 @@ pub fn set_stack_size(bytes: usize) -> bool {
 
 /// How many jobs and stacks this thread has.
 pub fn pool_stats() -> PoolStats {
-    POOL.with_borrow(|pool| {
+    with_pool(|pool| {
         let stacks = pool.stacks.stats();
         PoolStats {
             jobs: pool.jobs,
@@ -199,22 +229,36 @@ pub fn pool_stats() -> PoolStats {
 
 /// A job and a stack for it, or `None` at the limit or without memory.
 pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
-    POOL.with_borrow_mut(|pool| {
-        let job = pool.take_job()?;
-        match pool.stacks.take() {
-            Ok(stack) => Some((job, stack)),
-            Err(_) => {
-                pool.put_job(job);
-                None
-            }
-        }
-    })
+    let (taken, freed) = with_pool(|pool| (pool.take(), pool.letters.take()));
+    if freed.is_empty() {
+        return taken;
+    }
+    end_all(freed);
+    taken.or_else(|| with_pool(JobPool::take))
+}
+
+/// Ends the jobs under contexts that other threads freed.
+#[cold]
+#[allow(unsafe_code)]
+fn end_all(freed: Vec<Rc<WaitCtx>>) {
+    for job in freed.iter().filter_map(WaitCtx::free) {
+        // SAFETY: this thread's job, since its letters are; whoever freed the context vouched for the
+        // rest (`WaitCtx::free_elsewhere`).
+        unsafe { job.abandon() };
+    }
+}
+
+/// Runs `visit` with the thread's pool. At thread exit, when that is gone, with one that goes right
+/// after: it keeps nothing and limits nothing, but jobs still start.
+fn with_pool<T>(visit: impl Fn(&mut JobPool) -> T) -> T {
+    POOL.try_with(|pool| visit(&mut pool.0.borrow_mut()))
+        .unwrap_or_else(|_| visit(&mut JobPool::new()))
 }
 
 /// Gives both back. At thread exit, when the pool is gone, both are simply freed.
 pub(crate) fn put(job: Rc<Job>, stack: Stack) {
     let _ = POOL.try_with(|pool| {
-        let mut pool = pool.borrow_mut();
+        let mut pool = pool.0.borrow_mut();
         pool.put_job(job);
         pool.stacks.put(stack);
     });

@@ -11,6 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
+
+use spinlane_fiber::thread;
 
 use crate::job::Job;
 use crate::status::Status;
@@ -44,6 +47,7 @@ enum Change {
     Deleted,
 }
 
+#[derive(Clone, Copy)]
 struct WaitFd {
     key: *const c_void,
     fd: RawFd,
@@ -54,13 +58,20 @@ struct WaitFd {
 
 /// `ASYNC_WAIT_CTX`. Shared by reference count: an op in flight may outlive the session it
 /// was submitted under, and must then find it [freed](WaitCtx::free) rather than gone.
+///
+/// While no job runs under it, it may go from thread to thread, as an SSL does. From a job's start to its
+/// end it is that job's thread's: others may read it and set its status, as an engine's thread does, and free it
+/// ([`WaitCtx::free_elsewhere`]).
 #[derive(Default)]
 pub struct WaitCtx {
-    status: Cell<Status>,
+    /// [`Status`].
+    status: AtomicI32,
     callback: Cell<Option<Callback>>,
     /// Oldest first.
     fds: RefCell<Vec<WaitFd>>,
-    freed: Cell<bool>,
+    freed: AtomicBool,
+    /// [Name](thread::name) of the thread whose job runs under this context, or 0.
+    owner: AtomicUsize,
     /// The job that runs under this context, from its start to its end.
     job: RefCell<Option<Rc<Job>>>,
 }
@@ -83,41 +94,68 @@ impl WaitCtx {
     /// ASYNC_WAIT_CTX_free(3): runs the cleanup routines of all descriptors not cleared; no
     /// callback is made from here on. Returns the job that was still running under it.
     pub fn free(self: &Rc<Self>) -> Option<Rc<Job>> {
-        self.freed.set(true);
-        self.callback.set(None);
+        self.free_fds();
+        self.job.take()
+    }
+
+    /// Whether a job of another thread runs under it.
+    pub fn is_elsewhere(&self) -> bool {
+        let owner = self.owner.load(Relaxed);
+        owner != 0 && owner != thread::name()
+    }
+
+    /// [`WaitCtx::free`] while it [is elsewhere](Self::is_elsewhere): the job under it is ended, as by
+    /// [`Job::abandon`], by its own thread, when that starts its next job or ends. A callback that this thread
+    /// is making just now goes on.
+    ///
+    /// # Safety
+    /// As for [`Job::abandon`], the first point excepted; and this is the caller's only reference.
+    #[allow(unsafe_code)]
+    pub unsafe fn free_elsewhere(self: Rc<Self>) {
+        self.free_fds();
+        // SAFETY: the job's thread changes this at the job's start and end, which do not come any more: a job
+        // is restarted through what is being freed. Nothing but this reads it.
+        let job = unsafe { &*self.job.as_ptr() };
+        match job.as_ref().map(|job| std::ptr::from_ref(job.letters())) {
+            // SAFETY: the letters live as long as the job, which keeps itself alive; the reference is given
+            // away, by the caller's promise the only one that is.
+            Some(letters) => unsafe { (*letters).post(self) },
+            None => std::mem::forget(self),
+        }
+    }
+
+    fn free_fds(self: &Rc<Self>) {
+        self.freed.store(true, Relaxed);
         for entry in self.fds.take().into_iter().rev() {
             if let (Some(cleanup), true) = (entry.cleanup, entry.change != Change::Deleted) {
                 cleanup(Rc::as_ptr(self), entry.key, entry.fd, entry.custom_data);
             }
         }
-        self.job.take()
     }
 
     /// The status of the last submission.
     pub fn status(&self) -> Status {
-        self.status.get()
+        Status(self.status.load(Relaxed))
     }
 
     /// Sets the status of the last submission.
     pub fn set_status(&self, status: Status) {
-        self.status.set(status);
+        self.status.store(status.0, Relaxed);
     }
 
     /// The callback, if one is set.
     pub fn callback(&self) -> Option<Callback> {
-        self.callback.get()
+        self.callback.get().filter(|_| !self.freed.load(Relaxed))
     }
 
     /// Sets (or, with `None`, takes away) the callback.
     pub fn set_callback(&self, callback: Option<Callback>) {
-        if !self.freed.get() {
-            self.callback.set(callback);
-        }
+        self.callback.set(callback);
     }
 
     /// Makes the callback. Returns whether there was one to make.
     pub fn notify(&self) -> bool {
-        self.callback.get().map(Callback::call).is_some()
+        self.callback().map(Callback::call).is_some()
     }
 
     /// ASYNC_WAIT_CTX_set_wait_fd(3): associates `fd` with `key`.
@@ -141,9 +179,7 @@ impl WaitCtx {
 
     /// ASYNC_WAIT_CTX_get_fd(3): descriptor and custom data of `key`.
     pub fn fd(&self, key: *const c_void) -> Option<(RawFd, *mut c_void)> {
-        let fds = self.fds.borrow();
-        let mut newest_first = fds.iter().rev();
-        newest_first
+        self.newest_first()
             .find(|entry| entry.key == key && entry.change != Change::Deleted)
             .map(|entry| (entry.fd, entry.custom_data))
     }
@@ -201,12 +237,30 @@ impl WaitCtx {
         self.job.borrow().clone()
     }
 
+    /// A copy of the entry at `index`. Counts no borrow, which would be a write: several threads may
+    /// read at a time.
+    #[allow(unsafe_code)]
+    fn entry(&self, index: usize) -> Option<WaitFd> {
+        // SAFETY: the reference is gone before anything else may change the list.
+        unsafe { &*self.fds.as_ptr() }.get(index).copied()
+    }
+
+    /// All entries, newest first.
+    fn newest_first(&self) -> impl Iterator<Item = WaitFd> {
+        // SAFETY: as in `entry`.
+        #[allow(unsafe_code)]
+        let len = unsafe { &*self.fds.as_ptr() }.len();
+        (0..len).rev().filter_map(|index| self.entry(index))
+    }
+
     pub(crate) fn set_job(&self, job: Option<Rc<Job>>) {
+        let owner = job.as_ref().map_or(0, |job| job.thread());
+        self.owner.store(owner, Relaxed);
         *self.job.borrow_mut() = job;
     }
 
     fn visit(&self, wanted: impl Fn(Change) -> bool, mut visit: impl FnMut(RawFd)) {
-        for entry in self.fds.borrow().iter().rev() {
+        for entry in self.newest_first() {
             if wanted(entry.change) {
                 visit(entry.fd);
             }

@@ -467,6 +467,16 @@ impl Channel {
     }
 }
 
+/// Who waits for what it will never give back is told so: resumed, a job finds no result and fails.
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let slots = self.slots.iter().filter(|slot| slot.is_wanted());
+        slots
+            .filter_map(|slot| slot.job.as_ref())
+            .for_each(|job| job.complete());
+    }
+}
+
 /// A token for the thread's next op, which goes into slot `index`.
 pub(crate) fn next_token(index: u32) -> Token {
     let last = u64::MAX >> INDEX_BITS;

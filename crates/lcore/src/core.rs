@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use spinlane_cryptodev::aead::Algorithm;
@@ -20,7 +21,9 @@ use crate::stats::Stats;
 const GIVE_BACK_EVERY_NS: u64 = 10_000_000;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Lcore>> = const { RefCell::new(None) };
+    /// Emptied by [`Entered`] and never dropped, so that destructors of other data, which run when the
+    /// thread or the process ends, may still ask for it.
+    static CURRENT: ManuallyDrop<RefCell<Option<Lcore>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// Names a connection to the application that owns it; opaque here.
@@ -149,7 +152,7 @@ impl Lcore {
     /// it, and a resume that comes too early polls it.
     #[must_use = "the lcore is current only as long as the guard lives"]
     pub fn enter(&self) -> Entered {
-        let previous = CURRENT.replace(Some(self.clone()));
+        let previous = CURRENT.with(|current| current.replace(Some(self.clone())));
         set_restart_poll(Some(restart_poll));
         Entered { previous }
     }
@@ -162,10 +165,11 @@ impl Lcore {
     /// [`NoPoll`] when called from within a callback or a job; counted.
     pub fn poll(&self) -> Result<Polled, NoPoll> {
         let inner = &*self.inner;
-        if job::on_job() || inner.polling.replace(true) {
+        if let Err(error) = self.can_poll() {
             inner.stats.borrow_mut().reentrant_polls += 1;
-            return Err(NoPoll);
+            return Err(error);
         }
+        inner.polling.set(true);
         let _leave = Leave(&inner.polling);
         let start_ns = inner.clock.now_ns();
         let mut now_ns = start_ns;
@@ -190,6 +194,18 @@ impl Lcore {
             job::give_back(start_ns);
         }
         Ok(polled)
+    }
+
+    /// Whether a poll would not be refused now: nobody polls it further out on this stack, and this is no
+    /// job's. What a poll uses, its queue pairs above all, may then be given back.
+    ///
+    /// # Errors
+    /// [`NoPoll`] within a callback or a job.
+    pub fn can_poll(&self) -> Result<(), NoPoll> {
+        match job::on_job() || self.inner.polling.get() {
+            true => Err(NoPoll),
+            false => Ok(()),
+        }
     }
 
     /// The next connection that can go on; call until `None` after each poll. What becomes
@@ -278,12 +294,12 @@ impl Lcore {
 
     /// Runs `visit` with the thread's current lcore.
     pub(crate) fn with_current<T>(visit: impl FnOnce(&Self) -> T) -> Option<T> {
-        CURRENT.with_borrow(|current| current.as_ref().map(visit))
+        CURRENT.with(|current| current.borrow().as_ref().map(visit))
     }
 
     /// The thread's current lcore.
     pub fn current() -> Option<Self> {
-        CURRENT.with_borrow(Clone::clone)
+        CURRENT.with(|current| current.borrow().clone())
     }
 
     pub(crate) fn serves(&self, kind: OpKind) -> bool {
@@ -437,10 +453,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let previous = self.previous.take();
         set_restart_poll(previous.as_ref().map(|_| restart_poll as fn()));
-        // At thread exit the place may be gone already, and the lcore with it.
-        let Ok(left) = CURRENT.try_with(|current| current.replace(previous)) else {
-            return;
-        };
+        let left = CURRENT.with(|current| current.replace(previous));
         let stranded = left.map_or(0, |lcore| lcore.in_flight());
         if stranded != 0 {
             tracing::warn!(

@@ -10,7 +10,7 @@ use crate::core::Lcore;
 use crate::policy;
 
 thread_local! {
-    /// The op of [`inline`], allocated once per thread.
+    /// The op of [`compute`], allocated once per thread.
     static INLINE_OP: RefCell<Box<Op>> = RefCell::new(Op::new());
 }
 
@@ -28,9 +28,11 @@ pub enum OffloadError {
     /// The device failed.
     #[error("the device failed the op; its queue pair's counters tell which device")]
     Device,
-    /// The result is gone: the job was resumed under another lcore than it was paused under.
+    /// The result is gone: the job was resumed under another lcore than it was paused under, or that lcore
+    /// is gone.
     #[error(
-        "the op was submitted to another lcore; resume a job under the lcore that it was started under"
+        "the op was submitted to another lcore, or to one that is gone; resume a job under the lcore that it \
+         was started under"
     )]
     OtherLcore,
     /// The thread has no lcore and is to have none but one made for it.
@@ -159,13 +161,17 @@ fn wait(request: &Request<'_>, token: Token, output: &mut [u8]) -> Result<(), Of
 /// # Panics
 /// If `output` has another length than the kind's.
 pub fn compute(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
-    INLINE_OP.with_borrow_mut(|op| {
+    let mut run = |op: &mut Op| {
         op.prepare(Token(0), request, 0);
         cpu::run(op);
         let result = result_of(op, output);
         op.recycle();
         result
-    })
+    };
+    // At thread exit, when the thread's is gone, one is made for this once.
+    INLINE_OP
+        .try_with(|op| run(&mut op.borrow_mut()))
+        .unwrap_or_else(|_| run(&mut Op::new()))
 }
 
 fn result_of(op: &Op, output: &mut [u8]) -> Result<(), OffloadError> {

@@ -102,8 +102,12 @@ mod short_way {
     #[unsafe(naked)]
     pub extern "C" fn ASYNC_pause_job() -> c_int {
         naked_asm!(
-            // rax the thread's record, rdx the job, r11 its fiber's record
-            "mov rax, [rip + spinlane_thread@GOTTPOFF]",
+            // rax the thread's record, rdx the job, r11 its fiber's record. The record is asked for by a
+            // call, which keeps all registers but rax that matter here and wants the stack aligned.
+            "push rax",
+            "lea rax, [rip + spinlane_thread@TLSDESC]",
+            "call [rax + spinlane_thread@TLSCALL]",
+            "pop rcx",
             "add rax, fs:[0]",
             "mov rdx, [rax + {THREAD_CURRENT}]",
             "test rdx, rdx",
@@ -158,10 +162,10 @@ mod short_way {
             "mov rax, [rdi]",
             "test rax, rax",
             "jz 9f",
-            "mov r10, [rip + spinlane_thread@GOTTPOFF]",
-            "add r10, fs:[0]",
+            "mov r10, fs:[0]",
             "cmp [rax + {JOB_THREAD}], r10",
             "jne 9f",
+            "mov r10, [rax + {JOB_THREADS_RECORD}]",
             "cmp byte ptr [rax + {JOB_STATE}], {JOB_PAUSED}",
             "jne 9f",
             "cmp byte ptr [rax + {JOB_DETOUR}], 0",
@@ -186,8 +190,8 @@ mod short_way {
             switch!("1"), // what ASYNC_pause_job returns
             "9: jmp {start_job}",
             DISTANCE = sym DISTANCE,
-            JOB_THREAD = const JOB_THREAD, JOB_STATE = const JOB_STATE,
-            JOB_PAUSED = const JOB_PAUSED, JOB_RUNNING = const JOB_RUNNING,
+            JOB_THREAD = const JOB_THREAD, JOB_THREADS_RECORD = const JOB_THREADS_RECORD,
+            JOB_STATE = const JOB_STATE, JOB_PAUSED = const JOB_PAUSED, JOB_RUNNING = const JOB_RUNNING,
             JOB_DETOUR = const JOB_DETOUR, JOB_RECORD = const JOB_RECORD,
             JOB_CALLERS_CONTEXT = const JOB_CALLERS_CONTEXT,
             JOB_OWN_CONTEXT = const JOB_OWN_CONTEXT,

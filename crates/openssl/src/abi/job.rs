@@ -129,13 +129,60 @@ unsafe fn begin(
         (!wait_ctx.is_null()).then(|| ManuallyDrop::new(unsafe { Rc::from_raw(wait_ctx) }));
     libctx::keep_apart();
     // SAFETY: `func` may be called with a copy of its arguments, by the contract.
-    let body = move || unsafe { func(args.as_mut_ptr()) };
+    let body = move || unsafe { call(func, args.as_mut_ptr()) };
     let (progress, paused) = job::start(wait_ctx.as_deref(), body)?;
     if let Some(paused) = paused {
         // The job keeps itself alive while it is paused.
         *out = Rc::as_ptr(&paused).cast_mut();
     }
     Ok(progress)
+}
+
+/// Calls a job's function as if nobody had called this: an unwinder ends here. pthread_exit(3) and
+/// pthread_cancel(3) unwind a thread by force, frame by frame, up to the stack's end, whence they jump to
+/// where the thread began; Rust's frames further out would abort the process. OpenSSL's own jobs end
+/// there too, by makecontext(3).
+///
+/// # Safety
+/// `func` may be called with `args`.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn call(func: JobFn, args: *mut c_void) -> c_int {
+    std::arch::naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined rip",
+        "sub rsp, 8",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "call rax",
+        "add rsp, 8",
+        ".cfi_adjust_cfa_offset -8",
+        "ret",
+        ".cfi_endproc",
+    )
+}
+
+/// As above.
+///
+/// # Safety
+/// `func` may be called with `args`.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+unsafe extern "C" fn call(func: JobFn, args: *mut c_void) -> c_int {
+    std::arch::naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined x30",
+        "stp x29, x30, [sp, #-16]!",
+        ".cfi_adjust_cfa_offset 16",
+        "mov x2, x0",
+        "mov x0, x1",
+        "blr x2",
+        "ldp x29, x30, [sp], #16",
+        ".cfi_adjust_cfa_offset -16",
+        "ret",
+        ".cfi_endproc",
+    )
 }
 
 /// A copy of a job's arguments, which lives on the fiber's stack if it is as small as libssl's.
@@ -195,8 +242,8 @@ pub extern "C" fn ASYNC_get_current_job() -> *mut Job {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ASYNC_get_wait_ctx(job: *mut Job) -> *mut WaitCtx {
     // SAFETY: NULL or a live job, by the contract.
-    let wait_ctx = unsafe { job.as_ref() }.and_then(Job::wait_ctx);
-    wait_ctx.map_or(ptr::null_mut(), |wait_ctx| Rc::as_ptr(&wait_ctx).cast_mut())
+    let wait_ctx = unsafe { job.as_ref() }.map(Job::wait_ctx_address);
+    wait_ctx.map_or(ptr::null_mut(), <*const _>::cast_mut)
 }
 
 /// ASYNC_block_pause(3): pauses of the current job do nothing until unblocked. Nests.

@@ -85,16 +85,21 @@ fn query() -> usize {
 /// Looks for the distance on threads of their own, so that this one's default is never touched.
 /// Returns the global default context.
 fn find() -> usize {
-    let first = std::thread::spawn(search).join();
-    let second = std::thread::spawn(search).join();
+    let (first, second) = (on_another_thread(search), on_another_thread(search));
     // The same distance on two threads is no accident.
-    if let (Ok(Some(first)), Ok(Some(second))) = (first, second)
+    if let (Some(Some(first)), Some(Some(second))) = (first, second)
         && first == second
     {
         DISTANCE.store(first, Relaxed);
     }
     job::keep_apart(Context { get, set });
-    std::thread::spawn(query).join().unwrap_or_default()
+    on_another_thread(query).unwrap_or_default()
+}
+
+/// What `ask` returns on a thread of its own, if there is one to be had.
+fn on_another_thread<T: Send + 'static>(ask: fn() -> T) -> Option<T> {
+    let thread = std::thread::Builder::new().spawn(ask).ok()?;
+    thread.join().ok()
 }
 
 /// The one place that holds a marker while that is the default, and 0 before and after.

@@ -38,12 +38,14 @@ pub extern "C" fn ASYNC_WAIT_CTX_new() -> *mut WaitCtx {
 }
 
 /// ASYNC_WAIT_CTX_free(3): runs the cleanup routines and frees the context. A job still paused
-/// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's. A
+/// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's. If the job
+/// is another thread's, that does so when it starts its next job, or ends; no callback is made from here on. A
 /// context that was freed already and is among the last few is an entry in the error queue.
 ///
 /// # Safety
 /// `ctx` is NULL or a context not yet freed. If a job is paused under it, nothing points into
-/// that job's stack but what is being freed with it.
+/// that job's stack but what is being freed with it; if that is another thread's job, it makes no callback
+/// under `ctx` just now.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
     if ctx.is_null() {
@@ -58,7 +60,17 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
     }
     // SAFETY: from `Rc::into_raw` in `ASYNC_WAIT_CTX_new`; this takes that reference back.
     let ctx = unsafe { Rc::from_raw(ctx) };
-    if let Some(job) = ctx.free().filter(|job| job.is_of_this_thread()) {
+    if ctx.is_elsewhere() {
+        tracing::warn!(
+            "wait context freed on another thread than that of the job paused under it, which ends the job \
+             when it starts its next; free a connection on the thread that uses it"
+        );
+        // SAFETY: C's reference is the only one but the job's own, which is that thread's. The rest is the
+        // contract.
+        unsafe { ctx.free_elsewhere() };
+        return;
+    }
+    if let Some(job) = ctx.free() {
         tracing::debug!("wait context freed under a paused job; the job is abandoned");
         // SAFETY: by the contract; Spinlane's own frames in a paused job own nothing.
         unsafe { job.abandon() };
@@ -96,7 +108,7 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_set_wait_fd(
     cleanup: Option<CleanupFn>,
 ) -> c_int {
     // SAFETY: by the contract.
-    unsafe { with(ctx, |ctx| ctx.set_wait_fd(key, fd, custom_data, cleanup)) }
+    unsafe { with_own(ctx, |ctx| ctx.set_wait_fd(key, fd, custom_data, cleanup)) }
 }
 
 /// ASYNC_WAIT_CTX_get_fd(3): the descriptor and custom data of `key`. Returns 1, or 0 if there
@@ -184,7 +196,7 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_changed_fds(
 pub unsafe extern "C" fn ASYNC_WAIT_CTX_clear_fd(ctx: *mut WaitCtx, key: *const c_void) -> c_int {
     let mut cleared = false;
     // SAFETY: by the contract.
-    let done = unsafe { with(ctx, |ctx| cleared = ctx.clear_fd(key)) };
+    let done = unsafe { with_own(ctx, |ctx| cleared = ctx.clear_fd(key)) };
     done & c_int::from(cleared)
 }
 
@@ -204,7 +216,7 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_set_callback(
         argument: callback_arg,
     });
     // SAFETY: by the contract.
-    unsafe { with(ctx, |ctx| ctx.set_callback(callback)) }
+    unsafe { with_own(ctx, |ctx| ctx.set_callback(callback)) }
 }
 
 /// ASYNC_WAIT_CTX_get_callback(3): the callback and its argument. Returns 1, or 0 if none is set.
@@ -272,6 +284,28 @@ unsafe fn with(ctx: *mut WaitCtx, visit: impl FnOnce(&WaitCtx)) -> c_int {
     let ctx = ManuallyDrop::new(unsafe { Rc::from_raw(ctx) });
     visit(&ctx);
     1
+}
+
+/// [`with`], for what a job's thread reads as it polls: on another thread, while the job is paused, an
+/// entry in the error queue and 0.
+///
+/// # Safety
+/// As for that.
+unsafe fn with_own(ctx: *mut WaitCtx, visit: impl FnOnce(&WaitCtx)) -> c_int {
+    let mut elsewhere = false;
+    let checked = |ctx: &WaitCtx| {
+        elsewhere = ctx.is_elsewhere();
+        if !elsewhere {
+            visit(ctx);
+        }
+    };
+    // SAFETY: the same contract.
+    let done = unsafe { with(ctx, checked) };
+    if elsewhere {
+        raise(c"ASYNC_WAIT_CTX", ffi::ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED);
+        return 0;
+    }
+    done
 }
 
 /// A caller's array of descriptors, filled from the front; NULL = only count.

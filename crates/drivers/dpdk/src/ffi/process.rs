@@ -60,14 +60,16 @@ impl Running {
     /// # Errors
     /// `rte_errno`: there are RTE_MAX_LCORE of them already, say.
     pub(crate) fn register_thread(&self) -> Result<(), c_int> {
-        REGISTRATION.with(|registration| {
+        let register = |registration: &OnceCell<_>| {
             if registration.get().is_some() {
                 return Ok(());
             }
             let made = Registration::new()?;
             let _ = registration.set(made);
             Ok(())
-        })
+        };
+        // A thread that ends does without the caches.
+        REGISTRATION.try_with(register).unwrap_or(Ok(()))
     }
 
     /// Plugs in the virtual device `name`, whose front is the name of its driver.
