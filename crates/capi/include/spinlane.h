@@ -28,6 +28,15 @@
  *    ..._free or ..._close. Other pointers returned belong to the library.
  *  - Threads: an lcore, and every SSL whose calls pause on it, is used on the thread that created
  *    the lcore. A call from another thread is a failure. Devices may be shared.
+ *    Freeing is not: SSL_free(3) and ASYNC_WAIT_CTX_free(3) of a connection whose call is paused are safe on
+ *    another thread, unless a callback is being made for it just then. The connection's thread ends the paused
+ *    call when it starts its next, or ends itself; no callback is made any more. A connection in no call may
+ *    go to another thread.
+ *  - Callbacks: one that frees the lcore which makes it fails to; it may free and finish connections, its own
+ *    included.
+ *  - The end: everything works in destructors of a thread's data, in handlers of exit(3) and in destructors of
+ *    static data. Operations complete in place there, on a thread whose lcore on demand has gone. pthread_exit(3)
+ *    in a job ends the thread and the job.
  *  - Processes: fork first, then create lcores. An lcore of the parent's is of no use in a child;
  *    using it there is a failure. One that was made on demand is made again there, on demand.
  *  - In a process that never creates an lcore, jobs without a callback (see
@@ -65,7 +74,8 @@ const char *spinlane_last_error(void);
 
 /*
  * 1 if libssl's calls of ASYNC_* come to this library, 0 if something else is ahead of it in the
- * search order, in which case nothing would ever be offloaded.
+ * search order, as in a program that loads the library late (dlopen(3), openssl.cnf without preload): all
+ * works then, but operations complete in place, which SPINLANE_LOG=warn says once.
  */
 int spinlane_verify_binding(void);
 

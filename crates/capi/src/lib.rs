@@ -15,6 +15,7 @@
 mod device;
 mod error;
 mod lcore;
+mod log;
 mod on_demand;
 mod provider;
 mod ssl;
@@ -39,12 +40,18 @@ fn start() {
         set_pause_without_callback(false);
         set_on_demand(OnDemand::Make(on_demand::make));
         if let Ok(filter) = std::env::var("SPINLANE_LOG") {
-            let subscriber = tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_writer(std::io::stderr)
-                .with_ansi(false);
-            // Refused only where the program has one of its own, which then gets the events.
-            let _ = subscriber.try_init();
+            log::start(&filter);
+        }
+    });
+}
+
+/// Says, once, if libssl pauses on OpenSSL's own jobs: the library was loaded after libcrypto. All works then, but
+/// nothing is offloaded.
+fn warn_of_binding() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Err(error) = spinlane::openssl::abi::verify_binding() {
+            tracing::warn!(%error, "operations are computed in place");
         }
     });
 }

@@ -9,7 +9,7 @@ use spinlane::lcore::{OnDemand, set_on_demand, set_pause_without_callback};
 use spinlane::openssl::provider::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, Settings};
 
 use crate::error::{Failure, guard};
-use crate::{on_demand, start};
+use crate::{on_demand, start, warn_of_binding};
 
 /// OSSL_provider_init(7): reads the provider's section in openssl.cnf and starts the provider.
 ///
@@ -39,9 +39,7 @@ pub unsafe extern "C" fn OSSL_provider_init(
         });
         warm_up(&settings.device)?;
         on_demand::set_device(settings.device);
-        if let Err(error) = spinlane::openssl::abi::verify_binding() {
-            tracing::warn!(%error, "operations are computed in place");
-        }
+        warn_of_binding();
         // SAFETY: as they came from libcrypto.
         Ok(unsafe { provider::init(handle, upcalls, out, provctx) })
     })

@@ -9,7 +9,7 @@ use spinlane::openssl::{KeyOffload, Pem, abi, raw};
 
 use crate::device::text;
 use crate::error::{Failure, check, guard, null, remember};
-use crate::start;
+use crate::{start, warn_of_binding};
 
 /// The key's operations go to devices.
 const KEY_OFFLOADED: c_int = 1;
@@ -21,6 +21,7 @@ const KEY_NOT_OFFLOADED: c_int = 2;
 pub extern "C" fn spinlane_libctx() -> *mut c_void {
     guard(ptr::null_mut(), || {
         start();
+        warn_of_binding();
         Ok(raw::library_context()?.cast())
     })
 }

@@ -36,6 +36,11 @@ const STOCK_DIFFERS: &[&str] = &[
     "double free",
     "free under job",
     "free paused",
+    "static destructor",
+    "pthread_exit in job",
+    "pthread_cancel in job",
+    "changed elsewhere",
+    "freed elsewhere",
 ];
 
 /// What a program printed: by case and promise, whether it was kept.
@@ -114,6 +119,11 @@ fn async_wait_ctx_new_3() {
 fn ssl_set_async_callback_3() {
     let identity = identity("p256");
     compare("ssl_callback", &[&identity.certificate, &identity.key]);
+}
+
+#[test]
+fn ends_and_other_threads() {
+    compare("ending", &[]);
 }
 
 /// OpenSSL's own test of its jobs, compiled against libspinlane.so.

@@ -213,7 +213,7 @@ impl SslCtx {
 /// OpenSSL. Made once, with the first call, and never freed.
 ///
 /// # Errors
-/// The provider cannot be loaded, or the process's `ASYNC_*` functions are not Spinlane's.
+/// The provider cannot be loaded.
 pub fn library_context() -> Result<*mut OSSL_LIB_CTX, SslError> {
     struct Library(*mut OSSL_LIB_CTX, #[allow(dead_code)] provider::Provider);
     // SAFETY: a library context is locked by libcrypto; this one is never freed.
@@ -223,7 +223,6 @@ pub fn library_context() -> Result<*mut OSSL_LIB_CTX, SslError> {
     static LIBRARY: OnceLock<Result<Library, SslError>> = OnceLock::new();
 
     let library = LIBRARY.get_or_init(|| {
-        verify_binding()?;
         // SAFETY: makes a new context.
         let context = unsafe { ffi::OSSL_LIB_CTX_new() };
         if context.is_null() {
@@ -270,6 +269,7 @@ struct Setup {
 impl Setup {
     fn new(method: *const ffi::SSL_METHOD, offload: bool) -> Result<Self, SslError> {
         let library = if offload {
+            verify_binding()?;
             library_context()?
         } else {
             ptr::null_mut()
