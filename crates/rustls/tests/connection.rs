@@ -4,13 +4,14 @@ mod support;
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use rustls::server::ProducesTickets;
 use rustls::version::{TLS12, TLS13};
 use spinlane_cryptodev::{OpKind, Request};
 use spinlane_job::{Callback, Status, pool_stats};
 use spinlane_lcore::Conn;
-use spinlane_rustls::{Connection, DEFAULT_MAX_INPUT, Error, Progress, TicketSeed};
+use spinlane_rustls::{ChainTicketer, Connection, DEFAULT_MAX_INPUT, Error, Progress, TicketSeed};
 
 use support::{CLIENT, Ends, SERVER, Wanted, carry, lcore, rustls};
 
@@ -354,6 +355,84 @@ fn sessions_are_resumed_by_tickets_of_another_core() {
             assert_eq!(ends.server.session_reused(), round != 0, "{version:?}");
             assert_eq!(ends.client.session_reused(), round != 0, "{version:?}");
         }
+    }
+}
+
+/// Says how long each ticket is good for when it is made, in seconds.
+#[derive(Debug)]
+struct Observed {
+    inner: Arc<ChainTicketer>,
+    lifetimes: Mutex<Vec<u32>>,
+}
+
+impl ProducesTickets for Observed {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.inner.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let ticket = self.inner.encrypt(plain)?;
+        self.lifetimes.lock().unwrap().push(self.inner.lifetime());
+        Some(ticket)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.inner.decrypt(ticket)
+    }
+}
+
+/// The ticket that a resumed handshake makes has the end of the one that it opened, whatever other handshakes
+/// do between the two on the same thread.
+#[test]
+fn a_renewed_ticket_ends_with_its_session_though_other_handshakes_come_between() {
+    let (lcore, _entered) = lcore(64);
+    let seed = TicketSeed::new(std::time::Duration::from_secs(3600));
+    for version in [&TLS12, &TLS13] {
+        let wanted = Wanted {
+            version,
+            ..Wanted::default()
+        };
+        let ticketer = Arc::new(Observed {
+            inner: seed.ticketer(|_| [0; 32]),
+            lifetimes: Mutex::default(),
+        });
+        let mut server = wanted.server();
+        server.ticketer = Arc::<Observed>::clone(&ticketer);
+        server.send_tls13_tickets = 1;
+        let (server, client) = (Arc::new(server), Arc::new(wanted.client()));
+        let run = |ends: &mut Ends| {
+            ends.establish(&lcore).unwrap();
+            ends.exchange(b"text");
+            let made = std::mem::take(&mut *ticketer.lifetimes.lock().unwrap());
+            (ends.server.session_reused(), made)
+        };
+        let ends = || Ends::new(Arc::clone(&server), Arc::clone(&client));
+        assert_eq!(run(&mut ends()), (false, vec![3600]));
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+
+        let mut resumed = ends();
+        while resumed.client.output_len() == 0 {
+            resumed.client.handshake().unwrap();
+        }
+        carry(&mut resumed.client, &mut resumed.server);
+        // In TLS 1.3 it has opened its ticket, and waits for its key exchange.
+        let waits = resumed.server.handshake().unwrap() == Progress::Paused;
+        assert_eq!(waits, version == &TLS13);
+        let made = std::mem::take(&mut *ticketer.lifetimes.lock().unwrap());
+
+        let stranger = Arc::new(wanted.client());
+        let mut other = Ends::new(Arc::clone(&server), stranger);
+        assert_eq!(run(&mut other), (false, vec![3600]), "{version:?}");
+
+        let _ = resumed.server.handshake().unwrap();
+        let (reused, made_later) = run(&mut resumed);
+        assert!(reused, "{version:?}");
+        let made = [made, made_later].concat();
+        assert!(matches!(*made, [3000..3600]), "{version:?}: {made:?}");
     }
 }
 
