@@ -2,7 +2,8 @@
 //! serves, and what stands in where there is no device.
 //!
 //! RSA: aws-lc allocates a few work numbers per op, takes the key's lock for its blinding, and
-//! checks the result by the public exponent. ECDSA and ECDH: aws-lc allocates numbers and points.
+//! checks the result by the public exponent. ECDSA and ECDH: aws-lc allocates numbers and points. Signatures by
+//! ECDSA and Ed25519 are computed once and not checked, as libcrypto does it.
 //! Nothing else is allocated here.
 
 use zeroize::Zeroizing;

@@ -1,4 +1,9 @@
 //! ECDSA on P-256 and P-384.
+//!
+//! Results are not checked. No nonce serves twice, not even for the same digest, so that a faulty signature has
+//! no right one beside it with the same nonce. A fault that flips a bit of the key or of the nonce while it is used
+//! still tells that one bit: so it does with libcrypto and AWS-LC, which do not check either. The equation
+//! that would show it, s k = e + r d, takes a tenth of the time that signing takes here.
 
 use std::array;
 
