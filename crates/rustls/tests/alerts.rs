@@ -2,19 +2,23 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use rustls::AlertDescription;
+use rustls::crypto::cipher::Iv;
+use rustls::crypto::tls13::OkmBlock;
 use rustls::version::{TLS12, TLS13};
+use rustls::{AlertDescription, CipherSuite, ConnectionTrafficSecrets, KeyLog};
 use spinlane_lcore::Lcore;
 use spinlane_rustls::{Connection, Error, Progress};
 
-use support::stock::{BOTH, Ours, output};
+use support::stock::{BOTH, Ours, Raw, output, suites};
 use support::{Ends, Wanted, lcore, rustls};
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
+/// Its keys have the length that rustls lets others make.
+const SUITE: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
 
 fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3], &sized(payload)[..]].concat()
@@ -190,49 +194,141 @@ fn a_hello_without_shares_is_asked_for_one() {
     assert_eq!(output(&mut server)[0], HANDSHAKE);
 }
 
-#[test]
-fn a_sealed_record_that_is_too_long_is_answered_under_the_keys_there_are() {
-    let (lcore, _entered) = lcore(64);
-    let too_long = [DATA, 3, 3, 0x41, 1];
-    let longest = [DATA, 3, 3, 0x41, 0];
-    for bytes in [too_long, longest] {
-        let is_too_long = bytes == too_long;
-        let mut ends = Wanted::default().ends();
-        drive(&lcore, &mut ends.client).unwrap();
-        ends.carry();
-        drive(&lcore, &mut ends.server).unwrap();
-        let flight = output(&mut ends.server);
-        ends.server.push_input(&bytes);
-        let end = drive(&lcore, &mut ends.server);
-        assert_eq!(end.is_err(), is_too_long, "{end:?}");
-        // The server's own keys are in use; rustls has one alert for what is no record.
-        ends.client.push_input(&flight);
-        drive(&lcore, &mut ends.client).unwrap();
-        ends.client.push_input(&output(&mut ends.server));
-        let heard = ends.client.read(&mut [0; 9]);
-        if is_too_long {
-            let alert = rustls::Error::AlertReceived(AlertDescription::DecodeError);
-            assert_eq!(heard, Err(Error::Tls(alert)));
-        } else {
-            assert_eq!(heard, Ok(Progress::WantInput));
-        }
+/// Secrets by their names in a key log.
+#[derive(Debug, Default)]
+struct Secrets(Mutex<Vec<(String, Vec<u8>)>>);
 
-        // A client has not sealed anything before it has all of the server's flight.
-        let mut client = Wanted::default().ends().client;
-        drive(&lcore, &mut client).unwrap();
-        let mut server = Connection::server(Arc::new(Wanted::default().server())).unwrap();
-        server.push_input(&output(&mut client));
-        drive(&lcore, &mut server).unwrap();
-        let flight = output(&mut server);
-        let first = 5 + usize::from(flight[3]) * 256 + usize::from(flight[4]);
-        client.push_input(&flight[..first]);
-        assert_eq!(drive(&lcore, &mut client), Ok(Progress::WantInput));
-        if is_too_long {
-            let (_, said) = says(&lcore, &mut client, &bytes);
-            assert_eq!(said, u8::from(AlertDescription::RecordOverflow));
-        } else {
-            client.push_input(&bytes);
-            assert_eq!(drive(&lcore, &mut client), Ok(Progress::WantInput));
-        }
+impl KeyLog for Secrets {
+    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+        let entry = (label.to_owned(), secret.to_vec());
+        self.0.lock().unwrap().push(entry);
     }
+}
+
+impl Secrets {
+    /// Key and nonce of a direction (RFC 8446, section 7.3).
+    fn keys(&self, label: &str) -> ConnectionTrafficSecrets {
+        let suite = suites()
+            .into_iter()
+            .find_map(|(suite, _)| suite.tls13().filter(|suite| suite.common.suite == SUITE));
+        let secrets = self.0.lock().unwrap();
+        let (_, secret) = secrets.iter().find(|(name, _)| name == label).unwrap();
+        let expander = suite
+            .unwrap()
+            .hkdf_provider
+            .expander_for_okm(&OkmBlock::new(secret));
+        let expand = |name: &[u8], to: &mut [u8]| {
+            let label = [&[0, to.len() as u8, name.len() as u8][..], name, &[0]].concat();
+            expander.expand_slice(&[&label], to).unwrap();
+        };
+        let (mut key, mut iv) = ([0; 32], [0; 12]);
+        expand(b"tls13 key", &mut key);
+        expand(b"tls13 iv", &mut iv);
+        let aead = suite.unwrap().aead_alg;
+        aead.extract_keys(key.into(), Iv::new(iv)).unwrap()
+    }
+}
+
+/// A server that has sent its flight, and a client without rustls that has all keys.
+fn server_half_way(lcore: &Lcore) -> (Connection, Raw) {
+    let wanted = Wanted {
+        suite: spinlane_rustls::provider()
+            .cipher_suites
+            .into_iter()
+            .find(|suite| suite.suite() == SUITE),
+        ..Wanted::default()
+    };
+    let (secrets, mut config) = (Arc::new(Secrets::default()), wanted.server());
+    config.key_log = Arc::clone(&secrets) as Arc<dyn KeyLog>;
+    let mut ends = Ends::new(Arc::new(config), Arc::new(wanted.client()));
+    drive(lcore, &mut ends.client).unwrap();
+    ends.carry();
+    assert_eq!(drive(lcore, &mut ends.server), Ok(Progress::WantInput));
+    assert!(!output(&mut ends.server).is_empty());
+    let tx = secrets.keys("CLIENT_HANDSHAKE_TRAFFIC_SECRET");
+    let rx = secrets.keys("SERVER_TRAFFIC_SECRET_0");
+    (ends.server, Raw::tls13(tx, rx))
+}
+
+#[test]
+fn what_is_sealed_and_no_second_flight_is_answered_sealed() {
+    type Says = fn(&mut Raw) -> Vec<u8>;
+    let (lcore, _entered) = lcore(64);
+    let too_long = 16 * 1024 + 257;
+    let unexpected = AlertDescription::UnexpectedMessage;
+    let cases: [(&str, Says, AlertDescription); 7] = [
+        // RFC 8446, section 5.4.
+        (
+            "an empty message",
+            |raw| raw.record(HANDSHAKE, &[], 0),
+            unexpected,
+        ),
+        (
+            "an empty alert",
+            |raw| raw.record(ALERT, &[], 9),
+            unexpected,
+        ),
+        // Section 5.1.
+        (
+            "data within a message",
+            |raw| {
+                [
+                    raw.record(HANDSHAKE, &[20, 0, 0, 32, 1], 0),
+                    raw.record(DATA, b"text", 0),
+                ]
+                .concat()
+            },
+            unexpected,
+        ),
+        ("data", |raw| raw.record(DATA, b"text", 0), unexpected),
+        (
+            "a message of 64 KiB",
+            |raw| raw.record(HANDSHAKE, &[20, 1, 0, 0, 1], 0),
+            AlertDescription::DecodeError,
+        ),
+        // Section 5.2.
+        (
+            "a record that is too long, with a good tag",
+            |raw| raw.record(HANDSHAKE, &[20; 9], 16 * 1024 + 257 - 16 - 10),
+            AlertDescription::RecordOverflow,
+        ),
+        (
+            "a record that is too long, without",
+            |_| record(DATA, &vec![0; 16 * 1024 + 257]),
+            AlertDescription::RecordOverflow,
+        ),
+    ];
+    for (what, says, alert) in cases {
+        let (mut server, mut raw) = server_half_way(&lcore);
+        let bytes = says(&mut raw);
+        assert!(!what.contains("too long") || bytes.len() == 5 + too_long);
+        assert_eq!(server.push_input(&bytes), bytes.len());
+        let end = drive(&lcore, &mut server);
+        assert!(end.is_err(), "{what}: {end:?}");
+        let said = raw.open(&output(&mut server));
+        assert_eq!(said, [(ALERT, vec![2, u8::from(alert)])], "{what}: {end:?}");
+    }
+}
+
+#[test]
+fn a_client_of_tls12_that_has_sealed_says_something() {
+    let (lcore, _entered) = lcore(64);
+    let wanted = Wanted {
+        version: &TLS12,
+        ..Wanted::default()
+    };
+    let mut ends = wanted.ends();
+    drive(&lcore, &mut ends.client).unwrap();
+    ends.carry();
+    drive(&lcore, &mut ends.server).unwrap();
+    ends.carry();
+    assert_eq!(drive(&lcore, &mut ends.client), Ok(Progress::WantInput));
+    // Its Finished message is sealed; an answer of 64 KiB comes.
+    ends.client
+        .push_input(&record(HANDSHAKE, &[20, 1, 0, 0, 1]));
+    drive(&lcore, &mut ends.client).unwrap_err();
+    ends.carry();
+    drive(&lcore, &mut ends.server).unwrap();
+    let alert = rustls::Error::AlertReceived(AlertDescription::DecodeError);
+    assert_eq!(ends.server.read(&mut [0; 9]), Err(Error::Tls(alert)));
 }

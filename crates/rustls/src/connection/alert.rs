@@ -2,19 +2,20 @@
 //!
 //! A peer must hear why a handshake fails (RFC 8446, section 6.2; RFC 5246, section 7.2.2), and sees
 //! a bare end of the stream otherwise. rustls says nothing where it returns an error without an alert, and
-//! cannot be told what to say. Before it seals what it sends, the alert that fits is written in the clear;
-//! afterwards only rustls has the keys, and is given a record that is none, to which it has an alert.
+//! cannot be told what to say. Before it seals what it sends, the alert that fits is written in the clear.
+//! Afterwards rustls is given a record that is none, to which it has an alert, and our record protection
+//! seals the one that fits in its place ([`saying`]; TLS 1.2 has none of ours, and says decode_error).
 
 use rustls::{AlertDescription, CommonState, InvalidMessage, PeerMisbehaved, ProtocolVersion};
 use spinlane_cryptodev::aead::TAG_LEN;
 
 use super::machine::Machine;
 use crate::error::Error;
-use crate::record::{HEADER, content};
+use crate::record::{FATAL, HEADER, content};
+use crate::tls13::saying;
 
 /// Alerts are sent within so many steps.
 const MAX_ALERT_STEPS: usize = 8;
-const FATAL: u8 = 2;
 /// A header with a content type that there is not.
 const NO_RECORD: [u8; HEADER] = [0xff; HEADER];
 /// Bytes of a sealed alert of TLS 1.3 without its header: level, description, content type, tag.
@@ -59,7 +60,7 @@ impl Machine {
             return;
         };
         if self.said.sealed {
-            self.provoke_alert();
+            saying(alert, || self.provoke_alert());
         } else {
             let record = [content::ALERT, 3, 3, 0, 2, FATAL, alert.into()];
             self.output.push(&record);
@@ -78,7 +79,7 @@ impl Machine {
         }
     }
 
-    /// Makes rustls say decode_error, in place of what came behind the records that it keeps.
+    /// Makes rustls say decode_error of what came behind the records that it keeps.
     fn provoke_alert(&mut self) {
         self.input.truncate(self.held);
         self.input.push(&NO_RECORD);

@@ -20,7 +20,7 @@ use super::agreed::Agreed;
 use super::buffer::{Buffer, LARGE};
 use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
-use crate::record::{Fault, HEADER, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content};
+use crate::record::{FATAL, Fault, HEADER, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content};
 
 mod message;
 mod patience;
@@ -225,7 +225,6 @@ impl Established {
 
     /// Ends the connection; the alert goes to the output.
     fn end(&mut self, fault: Fault) -> Error {
-        const FATAL: u8 = 2;
         if let Some(alert) = fault.alert {
             self.say(FATAL, alert);
             self.silent = true;

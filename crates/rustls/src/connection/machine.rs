@@ -14,7 +14,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, PeerMisbehaved, ProtocolVersion};
+use rustls::{ClientConfig, CommonState, PeerMisbehaved};
 
 use super::agreed::Agreed;
 use super::alert::Said;
@@ -22,7 +22,7 @@ use super::buffer::Buffer;
 use super::established::{Established, Kernel};
 use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
-use crate::record::{HEADER, MAX_FRAGMENT, MAX_PAYLOAD_TLS13, content};
+use crate::record::{HEADER, MAX_FRAGMENT, content};
 
 /// Either side.
 pub(super) enum Side {
@@ -193,22 +193,13 @@ impl Machine {
             return Ok((input.len(), false));
         };
         let len = usize::from(u16::from_be_bytes([high, low]));
-        if len > self.max_payload(kind) {
+        // RFC 8446, section 5.1, of a record that is certainly in the clear.
+        let version = self.side.common().and_then(CommonState::protocol_version);
+        if kind == content::HANDSHAKE && version.is_none() && len > MAX_FRAGMENT {
             return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord));
         }
         let end = self.held + HEADER + len;
         Ok((end.min(input.len()), end <= input.len()))
-    }
-
-    /// Bytes of a record behind its header: in the clear 2^14 (RFC 8446, section 5.1), sealed 256 more
-    /// (section 5.2). What it is in TLS 1.2 rustls knows.
-    fn max_payload(&self, kind: u8) -> usize {
-        let version = self.side.common().and_then(CommonState::protocol_version);
-        match (kind, version) {
-            (content::HANDSHAKE, None) => MAX_FRAGMENT,
-            (content::APPLICATION_DATA, Some(ProtocolVersion::TLSv1_3)) => MAX_PAYLOAD_TLS13,
-            _ => usize::MAX,
-        }
     }
 }
 

@@ -42,6 +42,9 @@ const LAST_SEQUENCE: u64 = u64::MAX - 1;
 /// From this one on, a connection prepares to end or to change its keys.
 const NEARLY_LAST_SEQUENCE: u64 = u64::MAX - 0xffff;
 
+/// Level of an alert that ends the connection (RFC 8446, section 6).
+pub(crate) const FATAL: u8 = 2;
+
 /// Content types (RFC 8446, section 5.1).
 pub(crate) mod content {
     pub(crate) const CHANGE_CIPHER_SPEC: u8 = 20;

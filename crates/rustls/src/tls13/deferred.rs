@@ -1,14 +1,33 @@
-//! Record protection whose keys are expanded when the first record comes.
+//! Record protection whose keys are expanded when the first record comes, and which keeps to what RFC
+//! 8446 demands of a record beyond rustls.
 //!
 //! rustls makes both directions' keys for application data, which a [`Connection`](crate::Connection) takes
 //! over as they are: most of them never see a record here.
+
+use std::cell::Cell;
 
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter,
     OutboundOpaqueMessage, OutboundPlainMessage, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
-use rustls::{ConnectionTrafficSecrets, Error};
+use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType, Error, PeerMisbehaved};
 use spinlane_cryptodev::aead::TAG_LEN;
+
+use crate::record::{FATAL, MAX_PAYLOAD_TLS13};
+
+thread_local! {
+    /// What an alert says in place of rustls' words.
+    static ALERT: Cell<Option<AlertDescription>> = const { Cell::new(None) };
+}
+
+/// Runs `call`; what it seals as an alert says `alert`. Only the encrypter has the keys of a handshake,
+/// and rustls cannot be told what to say.
+pub(crate) fn saying<T>(alert: AlertDescription, call: impl FnOnce() -> T) -> T {
+    ALERT.set(Some(alert));
+    let value = call();
+    ALERT.set(None);
+    value
+}
 
 /// Another's record protection, deferred.
 pub(super) struct Deferred(pub(super) &'static dyn Tls13AeadAlgorithm);
@@ -83,6 +102,16 @@ impl MessageEncrypter for Direction<dyn MessageEncrypter> {
         sequence: u64,
     ) -> Result<OutboundOpaqueMessage, Error> {
         let encrypter = self.made(|algorithm, key, iv| algorithm.encrypter(key, iv));
+        if message.typ == ContentType::Alert
+            && let Some(alert) = ALERT.get()
+        {
+            let payload = [FATAL, alert.into()];
+            let message = OutboundPlainMessage {
+                payload: payload.as_slice().into(),
+                ..message
+            };
+            return encrypter.encrypt(message, sequence);
+        }
         encrypter.encrypt(message, sequence)
     }
 
@@ -97,7 +126,17 @@ impl MessageDecrypter for Direction<dyn MessageDecrypter> {
         message: InboundOpaqueMessage<'a>,
         sequence: u64,
     ) -> Result<InboundPlainMessage<'a>, Error> {
+        // RFC 8446, section 5.2: whatever its tag.
+        if message.payload.len() > MAX_PAYLOAD_TLS13 {
+            return Err(Error::PeerSentOversizedRecord);
+        }
         let decrypter = self.made(|algorithm, key, iv| algorithm.decrypter(key, iv));
-        decrypter.decrypt(message, sequence)
+        let message = decrypter.decrypt(message, sequence)?;
+        // Section 5.4.
+        let may_be_empty = message.typ == ContentType::ApplicationData;
+        if message.payload.is_empty() && !may_be_empty {
+            return Err(PeerMisbehaved::IllegalTlsInnerPlaintext.into());
+        }
+        Ok(message)
     }
 }

@@ -17,6 +17,7 @@ use rustls::crypto::cipher::Tls13AeadAlgorithm;
 use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 
 use deferred::Deferred;
+pub(crate) use deferred::saying;
 use hash::{SHA256, SHA384};
 pub(crate) use store::Store;
 

@@ -271,6 +271,14 @@ impl Keys {
 }
 
 impl Raw {
+    /// One of TLS 1.3 that seals and opens by these keys.
+    pub fn tls13(tx: ConnectionTrafficSecrets, rx: ConnectionTrafficSecrets) -> Self {
+        Self {
+            tx: Keys::new(true, (0, tx)),
+            rx: Keys::new(true, (0, rx)),
+        }
+    }
+
     /// A record with this in it; in TLS 1.3 followed by its type and `padding` zeros.
     pub fn record(&mut self, kind: u8, text: &[u8], padding: usize) -> Vec<u8> {
         let mut inner = text.to_vec();
