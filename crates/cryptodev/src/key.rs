@@ -62,6 +62,11 @@ pub enum KeyError {
         /// Half the modulus.
         wanted: usize,
     },
+    /// The public exponent is one that aws-lc does not take.
+    #[error(
+        "the RSA key's public exponent is even, 1, or above 33 bits; use a key with the usual one, 65537"
+    )]
+    RsaExponent,
     /// The components contradict each other.
     #[error("RSA key does not fit together: {culprit}; export it again from where it was made")]
     RsaInconsistent {
@@ -168,14 +173,15 @@ impl RsaKey {
                 });
             }
         }
-        let cpu = Rsa::new(components).map_err(|fault| KeyError::RsaInconsistent {
-            culprit: match fault {
-                RsaFault::PublicExponent => "e is even, 1, or above 33 bits",
+        let cpu = Rsa::new(components).map_err(|fault| {
+            let culprit = match fault {
+                RsaFault::PublicExponent => return KeyError::RsaExponent,
                 RsaFault::Primes => "n is not p * q",
                 RsaFault::PrivateExponent => "d is not the inverse of e",
                 RsaFault::Crt => "dp, dq or qinv does not follow from p, q and d",
                 RsaFault::Other => "aws-lc rejects it",
-            },
+            };
+            KeyError::RsaInconsistent { culprit }
         })?;
         let limbs = |bytes| Zeroizing::new(limbs(bytes, wanted / 64));
         let key = Self {

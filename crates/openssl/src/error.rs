@@ -6,6 +6,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::ffi;
+use crate::{PemFault, Wanted};
 
 /// What was in OpenSSL's error queue of this thread, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,13 +58,65 @@ pub enum SslError {
         /// What the system said.
         error: String,
     },
-    /// A PEM text cannot be understood.
-    #[error("{name}: no {what} in PEM format can be read from it ({detail}); check the file")]
+    /// A text is no PEM, or not what it should be.
+    #[error("{name}: no {wanted} in PEM format can be read from it: {fault}")]
+    PemFault {
+        /// Where the text came from.
+        name: String,
+        /// What was looked for.
+        wanted: Wanted,
+        /// What is wrong.
+        fault: PemFault,
+    },
+    /// A section of a PEM text is whole, but its contents cannot be understood.
+    #[error(
+        "{name}: no {wanted} in PEM format can be read from it: its contents are damaged, or of a kind that OpenSSL does not know ({detail}); make or export it again"
+    )]
     Pem {
         /// Where the text came from.
         name: String,
         /// What was looked for.
-        what: &'static str,
+        wanted: Wanted,
+        /// What OpenSSL said.
+        detail: ErrorStack,
+    },
+    /// libssl takes a certificate for too weak.
+    #[error(
+        "{name}: libssl takes a certificate for too weak ({detail}); use keys of RSA from 2048 bits on or of ECDSA, and signatures from SHA-256 on"
+    )]
+    Weak {
+        /// Where the certificate came from.
+        name: String,
+        /// What OpenSSL said.
+        detail: ErrorStack,
+    },
+    /// libssl does not take a certificate.
+    #[error("{name}: libssl does not take the certificate ({detail}); make it again")]
+    Certificate {
+        /// Where it came from.
+        name: String,
+        /// What OpenSSL said.
+        detail: ErrorStack,
+    },
+    /// The certificate of the key is not the first.
+    #[error(
+        "{certificate}: the certificate of private key {key} is number {position}; put it first, and its issuers behind it"
+    )]
+    Order {
+        /// Where the certificates came from.
+        certificate: String,
+        /// Where the key came from.
+        key: String,
+        /// Which one it is, counted from one.
+        position: usize,
+    },
+    /// A key that can be read cannot sign.
+    #[error(
+        "{key}: the private key does not sign ({detail}); an RSA key has to have its primes and the numbers of the Chinese remainder theorem: make or export it again"
+    )]
+    Unusable {
+        /// Where the key came from.
+        key: String,
         /// What OpenSSL said.
         detail: ErrorStack,
     },
@@ -107,6 +160,17 @@ pub enum SslError {
 }
 
 impl SslError {
+    /// A certificate that libssl has just refused.
+    pub(crate) fn certificate(name: &str) -> Self {
+        let (name, detail) = (name.to_owned(), ErrorStack::take());
+        // "ee key too small", "ca md too weak" and their like.
+        if detail.mentions("too small") || detail.mentions("too weak") {
+            Self::Weak { name, detail }
+        } else {
+            Self::Certificate { name, detail }
+        }
+    }
+
     pub(crate) fn call(call: &'static str) -> Self {
         Self::Call {
             call,

@@ -21,5 +21,6 @@ mod ssl;
 pub use error::{ErrorStack, SslError};
 pub use ssl::raw;
 pub use ssl::{
-    AsyncCallback, ClientConfig, KeyOffload, Pem, Progress, Protocol, ServerConfig, Ssl, SslCtx,
+    AsyncCallback, ClientConfig, KeyOffload, Pem, PemFault, Progress, Protocol, ServerConfig, Ssl,
+    SslCtx, Wanted,
 };

@@ -37,6 +37,25 @@ pub enum Error {
     Lost,
 }
 
+/// Why a private key cannot be used. The text names the remedy.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// It is of a kind that rustls over aws-lc does not sign with.
+    #[error(
+        "{what} is not supported; use RSA of 2048 to 8192 bits with two primes, ECDSA on P-256, P-384 or P-521, or Ed25519"
+    )]
+    Unsupported {
+        /// What key it is.
+        what: String,
+    },
+    /// It is of a known kind and cannot be understood, or does not fit together.
+    #[error("the key is damaged: {what}; export it again from where it was made")]
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
+}
+
 /// An offload's failure in rustls' terms.
 pub(crate) fn offload_error(error: OffloadError) -> rustls::Error {
     rustls::Error::Other(OtherError(Arc::new(error)))

@@ -64,7 +64,7 @@ mod ticket;
 mod tls13;
 
 pub use crate::connection::{Connection, DEFAULT_MAX_INPUT, Progress};
-pub use crate::error::Error;
+pub use crate::error::{Error, KeyError};
 pub use crate::kx::{
     OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
 };

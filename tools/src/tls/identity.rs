@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
-use spinlane::openssl::Pem;
+use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted};
 use spinlane::rustls::{KeyOffload, load_private_key};
 use zeroize::Zeroizing;
 
@@ -107,9 +107,20 @@ impl Identity {
     /// There is no certificate or no key, or they do not belong together.
     pub fn rustls(&self) -> Result<(Arc<CertifiedKey>, KeyOffload)> {
         let loaded = load_private_key(&self.private_key()?)
-            .with_context(|| format!("{}: the private key cannot be used", self.key_name))?;
+            .map_err(|error| anyhow!("{}: {error}{}", self.key_name, self.elsewhere()))?;
         let certified = CertifiedKey::new(self.certificates()?, loaded.key);
         Ok((self.matching(certified)?, loaded.offload))
+    }
+
+    /// Who else serves an identity that rustls does not.
+    fn elsewhere(&self) -> &'static str {
+        let (certificate, key) = self.openssl();
+        let mut config = ServerConfig::new(certificate, key);
+        config.offload = false;
+        match SslCtx::server(&config) {
+            Ok(_) => "; or take --tls openssl, which serves this one",
+            Err(_) => "",
+        }
     }
 
     /// The same by aws-lc-rs alone.
@@ -122,43 +133,84 @@ impl Identity {
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
+        Pem::new(&*self.key_name, &**self.key).check(Wanted::PrivateKey)?;
         PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| {
-            anyhow::anyhow!(
-                "{}: no private key (without pass phrase) in PEM format can be read from it ({error}); check the file",
+            anyhow!(
+                "{}: no private key in PEM format can be read from it ({error}); make or export it again",
                 self.key_name
             )
         })
     }
 
     fn matching(&self, certified: CertifiedKey) -> Result<Arc<CertifiedKey>> {
+        let (name, key_name) = (&self.name, &self.key_name);
         match certified.keys_match() {
             Ok(()) => Ok(Arc::new(certified)),
-            Err(rustls::Error::InconsistentKeys(_)) => bail!(
-                "certificate {} and private key {} do not match; give the key that the certificate was issued for",
-                self.name,
-                self.key_name
+            Err(rustls::Error::InconsistentKeys(_)) => bail!(mismatch(&certified, name, key_name)),
+            Err(rustls::Error::InvalidCertificate(error)) if is_old(&error) => bail!(
+                "{name}: the certificate is of X.509 version 1 or 2, which rustls does not take; \
+                 issue one of version 3, with the server's names as subjectAltName"
             ),
             Err(error) => {
-                Err(error).with_context(|| format!("{}: the certificate cannot be used", self.name))
+                Err(error).with_context(|| format!("{name}: the certificate cannot be used"))
             }
         }
     }
 }
 
+/// Whether a certificate is of an old version of X.509.
+fn is_old(error: &rustls::CertificateError) -> bool {
+    let rustls::CertificateError::Other(other) = error else {
+        return false;
+    };
+    other.0.downcast_ref() == Some(&webpki::Error::UnsupportedCertVersion)
+}
+
+/// Why certificate and key do not belong together.
+fn mismatch(certified: &CertifiedKey, name: &str, key_name: &str) -> String {
+    let certificates = certified.cert.iter();
+    let position = certificates.zip(1..).skip(1).find(|(certificate, _)| {
+        let alone = CertifiedKey::new(vec![(*certificate).clone()], Arc::clone(&certified.key));
+        alone.keys_match().is_ok()
+    });
+    if let Some((_, position)) = position {
+        return format!(
+            "{name}: the certificate of private key {key_name} is number {position}; put it first, and its \
+             issuers behind it"
+        );
+    }
+    // prime-field (RFC 3279, section 2.3.5), which only a curve's parameters have.
+    const PRIME_FIELD: [u8; 9] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01];
+    let leaf = certified.cert.first();
+    if leaf.is_some_and(|leaf| {
+        leaf.windows(PRIME_FIELD.len())
+            .any(|bytes| bytes == PRIME_FIELD)
+    }) {
+        return format!(
+            "{name}: the certificate gives its curve by explicit parameters, which RFC 5480 forbids and rustls \
+             does not take; make key and certificate again with the curve's name (openssl genpkey -pkeyopt \
+             ec_param_enc:named_curve)"
+        );
+    }
+    format!(
+        "certificate {name} and private key {key_name} do not match; give the key that the certificate was issued for"
+    )
+}
+
 /// The certificates in a PEM text called `name`, at least one.
 ///
 /// # Errors
-/// There is none.
+/// There is none, or one is cut short or damaged.
 pub fn certificates(name: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    Pem::new(name, text).check(Wanted::Certificate)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let found = found.map_err(|error| {
-        anyhow::anyhow!(
-            "{name}: no certificate in PEM format can be read from it ({error}); check the file"
-        )
+        anyhow!("{name}: no certificate in PEM format can be read from it ({error}); make or export it again")
     })?;
     ensure!(
         !found.is_empty(),
-        "{name}: no certificate in PEM format can be read from it (there is none); check the file"
+        "{name}: no certificate in PEM format can be read from it: it has none that begins with \
+         -----BEGIN CERTIFICATE-----; convert it (openssl x509)"
     );
     Ok(found)
 }

@@ -188,6 +188,12 @@ unsafe extern "C" {
     pub fn EVP_ASYM_CIPHER_settable_ctx_params(cipher: *const EVP_ASYM_CIPHER)
     -> *const OSSL_PARAM;
 
+    pub fn EVP_PKEY_get_group_name(
+        key: *const EVP_PKEY,
+        name: *mut c_char,
+        room: usize,
+        len: *mut usize,
+    ) -> c_int;
     pub fn EVP_PKEY_get0_type_name(key: *const EVP_PKEY) -> *const c_char;
     pub fn EVP_PKEY_export(
         key: *const EVP_PKEY,

@@ -295,8 +295,11 @@ const PRIVATE_NUMBERS: [&CStr; 7] = [
     names::PRIV,
 ];
 
-/// The key in words: type and size, no part of it.
+/// The key in words: type and size or curve, no part of it.
 fn describe(key: &Key) -> String {
+    if let Some(curve) = curve(key) {
+        return format!("EC on {curve}");
+    }
     // SAFETY: live key; the name, if any, is a C string of its.
     let name = unsafe {
         let name = ffi::EVP_PKEY_get0_type_name(key.as_ptr());
@@ -310,4 +313,21 @@ fn describe(key: &Key) -> String {
         0 => name.into_owned(),
         bits => format!("{name} of {bits} bits"),
     }
+}
+
+/// The name of an EC key's curve. `None` for other keys, and where the curve has no name.
+fn curve(key: &Key) -> Option<String> {
+    if !key.is_a(c"EC") {
+        return None;
+    }
+    let _quiet = Quiet::new();
+    let (mut name, mut len) = ([0_u8; 64], 0);
+    let room = name.len();
+    // SAFETY: live key; the buffer is as long as said and gets a C string.
+    let is_found = unsafe {
+        let to = name.as_mut_ptr().cast();
+        ffi::EVP_PKEY_get_group_name(key.as_ptr(), to, room, &raw mut len) == 1
+    };
+    let name = name.get(..len).filter(|_| is_found)?;
+    Some(String::from_utf8_lossy(name).into_owned())
 }

@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::pem::{Owned, Pem};
+use super::pem::{self, Owned, Pem};
 use super::ticket;
 use crate::abi::verify_binding;
 use crate::error::{ErrorStack, SslError};
@@ -373,23 +373,39 @@ impl Setup {
     }
 
     fn identity(&mut self, chain: &Pem, key: &Pem) -> Result<(), SslError> {
-        let mut certificates = chain.certificates()?.into_iter();
+        let certificates = chain.certificates()?;
+        let stock = key.private_key(self.library)?;
+        if let Some(position) = pem::position_of(&stock, &certificates)
+            && position != 0
+        {
+            return Err(SslError::Order {
+                certificate: chain.name().to_owned(),
+                key: key.name().to_owned(),
+                position: position + 1,
+            });
+        }
+        let mut certificates = certificates.into_iter();
         let ctx = self.ctx.as_ptr();
         if let Some(leaf) = certificates.next() {
             // SAFETY: both live; the context takes a reference of its own.
             if unsafe { ffi::SSL_CTX_use_certificate(ctx, leaf.as_ptr()) } != 1 {
-                return Err(SslError::call("SSL_CTX_use_certificate"));
+                return Err(SslError::certificate(chain.name()));
             }
         }
         for issuer in certificates {
             // SAFETY: both live; on success the context owns the certificate.
             if unsafe { ffi::SSL_CTX_add_extra_chain_cert(ctx, issuer.as_ptr()) } != 1 {
-                return Err(SslError::call("SSL_CTX_add_extra_chain_cert"));
+                return Err(SslError::certificate(chain.name()));
             }
             issuer.into_ptr();
         }
-        let stock = key.private_key(self.library)?;
         let used = self.bind(stock);
+        if self.key_offload != KeyOffload::Offloaded && !pem::signs(&used) {
+            return Err(SslError::Unusable {
+                key: key.name().to_owned(),
+                detail: ErrorStack::take(),
+            });
+        }
         // SAFETY: both live; the context takes a reference of its own.
         let accepted = unsafe {
             ffi::SSL_CTX_use_PrivateKey(ctx, used.as_ptr()) == 1
@@ -436,7 +452,7 @@ impl Setup {
                 )
             };
             if added != 1 {
-                return Err(SslError::call("X509_STORE_add_cert"));
+                return Err(SslError::certificate(roots.name()));
             }
         }
         // SAFETY: a live context; no callback.

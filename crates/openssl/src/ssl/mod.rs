@@ -4,10 +4,12 @@ mod bio;
 mod buffer;
 mod conn;
 mod ctx;
+mod fault;
 mod pem;
 pub mod raw;
 mod ticket;
 
 pub use conn::{AsyncCallback, Progress, Ssl};
 pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};
+pub use fault::{PemFault, Wanted};
 pub use pem::Pem;

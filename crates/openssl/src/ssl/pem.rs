@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 
+use super::fault::{self, Wanted};
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, BIO, EVP_PKEY, OSSL_LIB_CTX, X509};
 
@@ -96,9 +97,22 @@ impl Pem {
         &self.name
     }
 
+    /// Looks whether the text has what is `wanted`, whole and not encrypted.
+    ///
+    /// # Errors
+    /// [`SslError::PemFault`], which says what is wrong.
+    pub fn check(&self, wanted: Wanted) -> Result<(), SslError> {
+        fault::check(&self.text, wanted).map_err(|fault| SslError::PemFault {
+            name: self.name.clone(),
+            wanted,
+            fault,
+        })
+    }
+
     /// Its certificates in their order, at least one.
     pub(super) fn certificates(&self) -> Result<Vec<Owned<X509>>, SslError> {
-        let bio = self.bio("certificate")?;
+        self.check(Wanted::Certificate)?;
+        let bio = self.bio(Wanted::Certificate)?;
         let mut chain = Vec::new();
         loop {
             // SAFETY: a live BIO; no object is reused and no pass phrase is asked for.
@@ -115,11 +129,17 @@ impl Pem {
             };
             match certificate {
                 Some(certificate) => chain.push(certificate),
-                None if chain.is_empty() => return Err(self.unreadable("certificate")),
-                // The end of the text is an error to the reader too.
                 None => {
-                    drop(ErrorStack::take());
-                    return Ok(chain);
+                    let unreadable = self.unreadable(Wanted::Certificate);
+                    // The end of the text is an error to the reader too (PEM_R_NO_START_LINE).
+                    return match &unreadable {
+                        SslError::Pem { detail, .. }
+                            if !chain.is_empty() && detail.mentions("no start line") =>
+                        {
+                            Ok(chain)
+                        }
+                        _ => Err(unreadable),
+                    };
                 }
             }
         }
@@ -130,7 +150,8 @@ impl Pem {
         &self,
         library: *mut OSSL_LIB_CTX,
     ) -> Result<Owned<EVP_PKEY>, SslError> {
-        let bio = self.bio("private key")?;
+        self.check(Wanted::PrivateKey)?;
+        let bio = self.bio(Wanted::PrivateKey)?;
         // SAFETY: a live BIO and library context (NULL = default).
         let key = unsafe {
             Owned::new(
@@ -145,11 +166,11 @@ impl Pem {
                 ffi::EVP_PKEY_free,
             )
         };
-        key.ok_or_else(|| self.unreadable("private key (without pass phrase)"))
+        key.ok_or_else(|| self.unreadable(Wanted::PrivateKey))
     }
 
-    fn bio(&self, what: &'static str) -> Result<Owned<BIO>, SslError> {
-        let len = c_int::try_from(self.text.len()).map_err(|_| self.unreadable(what))?;
+    fn bio(&self, wanted: Wanted) -> Result<Owned<BIO>, SslError> {
+        let len = c_int::try_from(self.text.len()).map_err(|_| self.unreadable(wanted))?;
         // SAFETY: the text outlives the BIO, which only reads it.
         let bio = unsafe {
             Owned::new(
@@ -157,14 +178,67 @@ impl Pem {
                 free_bio,
             )
         };
-        bio.ok_or_else(|| self.unreadable(what))
+        bio.ok_or_else(|| self.unreadable(wanted))
     }
 
-    fn unreadable(&self, what: &'static str) -> SslError {
+    fn unreadable(&self, wanted: Wanted) -> SslError {
         SslError::Pem {
             name: self.name.clone(),
-            what,
+            wanted,
             detail: ErrorStack::take(),
         }
+    }
+}
+
+/// Which of `certificates` has the public part of `key`. `None` if that cannot be told.
+pub(super) fn position_of(key: &Owned<EVP_PKEY>, certificates: &[Owned<X509>]) -> Option<usize> {
+    let position = certificates.iter().position(|certificate| {
+        // SAFETY: a live certificate; the result is owned.
+        let public = unsafe {
+            Owned::new(
+                ffi::X509_get_pubkey(certificate.as_ptr()),
+                ffi::EVP_PKEY_free,
+            )
+        };
+        // SAFETY: both live.
+        public.is_some_and(|public| unsafe { ffi::EVP_PKEY_eq(public.as_ptr(), key.as_ptr()) } == 1)
+    });
+    drop(ErrorStack::take());
+    position
+}
+
+/// Whether `key` makes a signature, by its kind's own digest. If not, OpenSSL's error queue says why.
+pub(super) fn signs(key: &Owned<EVP_PKEY>) -> bool {
+    const TEXT: &[u8] = b"a trial";
+    drop(ErrorStack::take());
+    // SAFETY: makes a new context, which is owned.
+    let Some(context) = (unsafe { Owned::new(ffi::EVP_MD_CTX_new(), ffi::EVP_MD_CTX_free) }) else {
+        return false;
+    };
+    let mut len = 0;
+    // SAFETY: all live; NULL stands for the kind's digest, and for a place when the length is asked for.
+    unsafe {
+        let (context, none) = (context.as_ptr(), ptr::null_mut());
+        let begun =
+            ffi::EVP_DigestSignInit(context, none, ptr::null(), ptr::null_mut(), key.as_ptr());
+        if begun != 1
+            || ffi::EVP_DigestSign(
+                context,
+                ptr::null_mut(),
+                &raw mut len,
+                TEXT.as_ptr(),
+                TEXT.len(),
+            ) != 1
+        {
+            return false;
+        }
+        let mut signature = vec![0; len];
+        ffi::EVP_DigestSign(
+            context,
+            signature.as_mut_ptr(),
+            &raw mut len,
+            TEXT.as_ptr(),
+            TEXT.len(),
+        ) == 1
     }
 }

@@ -7,15 +7,17 @@ use spinlane_cryptodev::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, R
 use zeroize::Zeroizing;
 
 /// rsaEncryption (RFC 8017, appendix A).
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(super) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// id-RSASSA-PSS (RFC 8017, appendix A).
+pub(super) const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 /// id-ecPublicKey (RFC 5480).
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(super) const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// id-Ed25519 (RFC 8410).
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// secp384r1 (RFC 5480).
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+pub(super) const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 /// secp256r1 (RFC 5480).
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+pub(super) const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
 /// The key for devices.
 ///
@@ -29,7 +31,7 @@ pub(super) fn device_key(der: &PrivateKeyDer<'_>) -> Result<Key, String> {
             let info = pkcs8::PrivateKeyInfo::from_der(key.secret_pkcs8_der())
                 .map_err(|error| format!("not PKCS#8: {error}"))?;
             match info.algorithm.oid {
-                RSA => rsa(info.private_key),
+                RSA | RSA_PSS => rsa(info.private_key),
                 EC => ec(info.private_key, info.algorithm.parameters_oid().ok()),
                 ED25519 => ed25519(info.private_key),
                 oid => Err(format!("no device signs with keys of type {oid}")),

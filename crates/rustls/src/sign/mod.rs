@@ -2,6 +2,8 @@
 
 mod curve;
 mod der;
+mod explain;
+mod pss;
 mod rsa;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use spinlane_cryptodev::Key;
 
 use self::curve::OffloadedCurveKey;
 use self::rsa::OffloadedRsaKey;
+use crate::error::KeyError;
 
 /// What became of a private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct OffloadingKeyProvider;
 
 impl KeyProvider for OffloadingKeyProvider {
     fn load_private_key(&self, der: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
-        let loaded = load_private_key(&der)?;
+        let loaded = load_private_key(&der).map_err(|error| Error::General(error.to_string()))?;
         if let KeyOffload::Unsupported(why) = &loaded.offload {
             tracing::warn!(
                 why,
@@ -52,19 +55,30 @@ impl KeyProvider for OffloadingKeyProvider {
 
 /// The key in `der` (PKCS#8, PKCS#1 or SEC1): offloaded if it is RSA of 2048, 3072 or 4096 bits with
 /// two primes of equal length, ECDSA on P-256 or P-384, or Ed25519; by aws-lc-rs if it is another
-/// that rustls knows.
+/// that rustls knows. An RSA key that is for PSS alone (id-RSASSA-PSS) has to be one that is offloaded,
+/// and serves TLS 1.3: rustls has no names for its schemes, and takes none that it has no name for in TLS
+/// 1.2.
 ///
 /// # Errors
 /// It is no such key, or does not fit together.
-pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, Error> {
+pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> {
+    let device_key = der::device_key(der);
+    if let Some(pss) = pss::read(der) {
+        let pss = pss?;
+        let key = device_key.map_err(|_| explain::explain(der))?;
+        return Ok(LoadedKey {
+            key: Arc::new(OffloadedRsaKey::new(key, pss.schemes, Some(pss.spki))),
+            offload: KeyOffload::Offloaded,
+        });
+    }
     // Checks encoding and key, and knows the public part.
-    let stock = aws_lc_rs::sign::any_supported_type(der)?;
-    Ok(match der::device_key(der) {
+    let stock = aws_lc_rs::sign::any_supported_type(der).map_err(|_| explain::explain(der))?;
+    Ok(match device_key {
         Ok(key) => LoadedKey {
             key: match &key {
                 Key::Rsa(_) => {
                     let spki = stock.public_key().map(|spki| spki.into_owned());
-                    Arc::new(OffloadedRsaKey::new(key, spki))
+                    Arc::new(OffloadedRsaKey::new(key, rsa::SCHEMES.to_vec(), spki))
                 }
                 _ => Arc::new(OffloadedCurveKey::new(key, stock)),
             },

@@ -9,10 +9,11 @@ use spinlane_cryptodev::digest::{Digest, MAX_DIGEST_LEN};
 use spinlane_cryptodev::{Key, MAX_INPUT, Request, padding};
 use spinlane_lcore::offload;
 
+use super::pss;
 use crate::error::offload_error;
 
-/// Ours, most preferred first. SHA-256 comes first since CPUs have instructions for it.
-const SCHEMES: [SignatureScheme; 6] = [
+/// Of a key that may sign by any, most preferred first. SHA-256 comes first since CPUs have instructions for it.
+pub(super) const SCHEMES: [SignatureScheme; 6] = [
     SignatureScheme::RSA_PSS_SHA256,
     SignatureScheme::RSA_PSS_SHA384,
     SignatureScheme::RSA_PSS_SHA512,
@@ -25,6 +26,8 @@ const SCHEMES: [SignatureScheme; 6] = [
 #[derive(Debug)]
 pub(super) struct OffloadedRsaKey {
     key: Arc<Key>,
+    /// What it signs by, most preferred first.
+    schemes: Vec<SignatureScheme>,
     spki: Option<SubjectPublicKeyInfoDer<'static>>,
 }
 
@@ -36,10 +39,15 @@ struct OffloadedRsaSigner {
 }
 
 impl OffloadedRsaKey {
-    /// `spki`: the public key.
-    pub(super) fn new(key: Key, spki: Option<SubjectPublicKeyInfoDer<'static>>) -> Self {
+    /// `schemes`: what it may sign by, most preferred first. `spki`: the public key.
+    pub(super) fn new(
+        key: Key,
+        schemes: Vec<SignatureScheme>,
+        spki: Option<SubjectPublicKeyInfoDer<'static>>,
+    ) -> Self {
         Self {
             key: Arc::new(key),
+            schemes,
             spki,
         }
     }
@@ -47,12 +55,11 @@ impl OffloadedRsaKey {
 
 impl SigningKey for OffloadedRsaKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let scheme = SCHEMES
-            .into_iter()
-            .find(|scheme| offered.contains(scheme))?;
+        let mut schemes = self.schemes.iter();
+        let scheme = schemes.find(|scheme| offered.contains(scheme))?;
         Some(Box::new(OffloadedRsaSigner {
             key: Arc::clone(&self.key),
-            scheme,
+            scheme: *scheme,
         }))
     }
 
@@ -87,8 +94,12 @@ impl Signer for OffloadedRsaSigner {
 impl OffloadedRsaSigner {
     fn pad(&self, message: &[u8], block: &mut [u8]) -> Result<(), Error> {
         let digest = match self.scheme {
-            SignatureScheme::RSA_PSS_SHA512 | SignatureScheme::RSA_PKCS1_SHA512 => Digest::Sha512,
-            SignatureScheme::RSA_PSS_SHA384 | SignatureScheme::RSA_PKCS1_SHA384 => Digest::Sha384,
+            SignatureScheme::RSA_PSS_SHA512 | SignatureScheme::RSA_PKCS1_SHA512 | pss::SHA512 => {
+                Digest::Sha512
+            }
+            SignatureScheme::RSA_PSS_SHA384 | SignatureScheme::RSA_PKCS1_SHA384 | pss::SHA384 => {
+                Digest::Sha384
+            }
             _ => Digest::Sha256,
         };
         let mut hash = [0; MAX_DIGEST_LEN];
