@@ -113,6 +113,17 @@ fn a_core_that_is_to_serve_and_to_compute() {
 }
 
 #[test]
+fn more_connections_than_the_system_has_stacks_for() {
+    let core = cores()[0].to_string();
+    let proxy = Proxy::start(&["--cores", &core, "--max-connections", "1048576"]);
+    proxy.wait_until("a warning", |proxy| {
+        proxy.log().contains("`sysctl vm.max_map_count=")
+    });
+    assert!(proxy.s_client(&[]).contains("200 OK"));
+    proxy.stop();
+}
+
+#[test]
 fn addresses_that_cannot_be_listened_on() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -210,6 +210,42 @@ fn a_hello_that_never_ends_is_counted_and_bounded() {
     assert_eq!(ended.closed("handshake too long"), 1, "{}", ended.stdout);
 }
 
+/// Many clients that each send a part of a long hello: those that hold the most make room, and others are
+/// served meanwhile.
+#[test]
+fn unfinished_handshakes_of_a_core_share_a_bound() {
+    use std::io::{ErrorKind, Read, Write};
+    let proxy = Proxy::start(&["--max-unfinished-bytes", "1048576"]);
+    // A handshake message of 65 000 bytes in records of a thousand, and a sixth of it left out.
+    let mut record = vec![22, 3, 1, 3, 0xe8, 1, 0, 0xfd, 0xe8];
+    record.resize(1005, 0);
+    let mut hoarders = Vec::new();
+    for _ in 0..40 {
+        let mut socket = std::net::TcpStream::connect(proxy.address).expect("a connection");
+        record[5..9].copy_from_slice(&[1, 0, 0xfd, 0xe8]);
+        for _ in 0..54 {
+            if socket.write_all(&record).is_err() {
+                break;
+            }
+            record[5..9].fill(0);
+        }
+        hoarders.push(socket);
+    }
+    proxy.wait_until("hoarders closed", |_| {
+        hoarders.iter().any(|mut socket| {
+            socket.set_nonblocking(true).expect("a socket");
+            let read = socket.read(&mut [0]);
+            !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        })
+    });
+    assert!(proxy.s_client(&[]).contains("200 OK"));
+    drop(hoarders);
+    let ended = proxy.stop();
+    let closed = ended.closed("handshake memory");
+    assert!((1..40).contains(&closed), "{}", ended.stdout);
+    assert_eq!(ended.closed("finished"), 1, "{}", ended.stdout);
+}
+
 #[test]
 fn bench_connect_makes_connections_and_resumes_sessions() {
     let core = cores()[0].to_string();

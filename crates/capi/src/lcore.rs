@@ -160,7 +160,8 @@ pub unsafe extern "C" fn spinlane_lcore_add_device(
         if nb_desc != 0 {
             config.capacity = nb_desc as usize;
         }
-        lcore.add_queue_pair(device.0.queue_pair(config)?);
+        let queue_pair = spinlane::job::on_thread_stack(|| device.0.queue_pair(config))?;
+        lcore.add_queue_pair(queue_pair);
         Ok(())
     })
 }

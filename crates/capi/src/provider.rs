@@ -22,6 +22,21 @@ pub unsafe extern "C" fn OSSL_provider_init(
     out: *mut *const OSSL_DISPATCH,
     provctx: *mut *mut c_void,
 ) -> c_int {
+    // libcrypto loads it when it is needed first, which may be within a job.
+    spinlane::job::on_thread_stack(|| {
+        // SAFETY: the same contract.
+        unsafe { init(handle, upcalls, out, provctx) }
+    })
+}
+
+/// # Safety
+/// As for [`OSSL_provider_init`].
+unsafe fn init(
+    handle: *const OSSL_CORE_HANDLE,
+    upcalls: *const OSSL_DISPATCH,
+    out: *mut *const OSSL_DISPATCH,
+    provctx: *mut *mut c_void,
+) -> c_int {
     guard(0, || {
         start();
         // SAFETY: as they came from libcrypto.

@@ -61,7 +61,7 @@ mod wipe;
 
 pub use errand::on_thread_stack;
 pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend};
-pub use map::most_stacks;
+pub use map::{max_map_count_for, most_stacks};
 pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};
 pub use source::{StackFunctions, StacksExist, set_stack_functions, stack_functions};

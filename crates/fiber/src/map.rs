@@ -55,6 +55,12 @@ pub fn most_stacks() -> usize {
     most_mappings() / mappings_per_stack()
 }
 
+/// What vm.max_map_count would have to be for so many.
+pub fn max_map_count_for(stacks: usize) -> usize {
+    // most_mappings() of it is enough for them.
+    (stacks * mappings_per_stack() * 4).div_ceil(3)
+}
+
 /// Part of vm.max_map_count as it was when the first stack was made.
 fn most_mappings() -> usize {
     static MOST: OnceLock<usize> = OnceLock::new();

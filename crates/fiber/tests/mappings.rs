@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use spinlane_fiber::{
-    Fiber, PoolConfig, Stack, StackError, StackPool, State, install_overflow_handler, most_stacks,
-    suspend,
+    Fiber, PoolConfig, Stack, StackError, StackPool, State, install_overflow_handler,
+    max_map_count_for, most_stacks, suspend,
 };
 
 const CASE: &str = "SPINLANE_FIBER_MAPPINGS_CASE";
@@ -120,6 +120,12 @@ fn exhaust() {
     assert!(matches!(error, StackError::Mappings { .. }), "{error}");
     assert!(error.to_string().contains("vm.max_map_count"), "{error}");
     let most = most_stacks();
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let limit: usize = text.trim().parse().unwrap();
+    assert!(
+        max_map_count_for(most).abs_diff(limit) < 8,
+        "{most} of {limit}"
+    );
     // One is this thread's signal stack.
     assert!(
         (most - 2..=most).contains(&stacks.len()),

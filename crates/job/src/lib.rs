@@ -45,7 +45,8 @@ pub use pool::{
     PoolSizeError, PoolStats, cleanup_thread, give_back, init_thread, pool_stats, set_stack_size,
 };
 pub use spinlane_fiber::{
-    StackFunctions, StacksExist, most_stacks, on_thread_stack, set_stack_functions, stack_functions,
+    StackFunctions, StacksExist, max_map_count_for, most_stacks, on_thread_stack,
+    set_stack_functions, stack_functions,
 };
 pub use status::Status;
 pub use wait_ctx::{Callback, CallbackFn, CleanupFn, WaitCtx};

@@ -75,7 +75,9 @@ pub enum OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
-    Parsed::new(spec)?.open()
+    let parsed = Parsed::new(spec)?;
+    // A job's is too small for some, DPDK's EAL among them.
+    spinlane_fiber::on_thread_stack(|| parsed.open())
 }
 
 /// Whether `spec` names a device that this machine and this build have, as far as that is seen without

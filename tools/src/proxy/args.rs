@@ -79,6 +79,10 @@ pub struct Args {
     /// (--tls rustls).
     #[arg(long, value_name = "BYTES", default_value_t = 65536, value_parser = clap::value_parser!(u32).range(20480..=1 << 20))]
     pub max_handshake_bytes: u32,
+    /// Bytes that all unfinished handshakes of a core may have under way together. Above it, those with
+    /// more than an equal share are closed.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 40))]
+    pub max_unfinished_bytes: u64,
     /// A client that has not finished its handshake by then is closed.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub handshake_timeout: Duration,
@@ -173,6 +177,8 @@ pub struct Limits {
     pub stats_ns: u64,
     /// Connections per core.
     pub max_connections: usize,
+    /// Bytes of a core's unfinished handshakes.
+    pub max_unfinished_bytes: usize,
 }
 
 impl Args {
@@ -190,6 +196,7 @@ impl Args {
             drain_ns: nanoseconds(self.drain_timeout),
             stats_ns: self.stats_interval.map_or(u64::MAX, nanoseconds),
             max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            max_unfinished_bytes: usize::try_from(self.max_unfinished_bytes).unwrap_or(usize::MAX),
         })
     }
 

@@ -19,6 +19,7 @@ use super::env::Env;
 use super::failure::{Failure, Parting};
 use super::relay::{Moved, Relay, RelayError};
 use super::respond::Responder;
+use super::unfinished::Held;
 use crate::tls::Progress;
 
 /// Rounds that a busy connection gets per turn.
@@ -39,6 +40,8 @@ pub struct Connection {
     up: Buffer,
     /// To the client, to be encrypted.
     down: Buffer,
+    /// What its handshake has received, until that is done.
+    held: Option<Held>,
     /// The TLS library is to be called although nothing came.
     due: bool,
     deadline_ns: u64,
@@ -71,21 +74,34 @@ pub enum Next {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(client: Client, peer: SocketAddr, env: &Env) -> Self {
+    pub fn new(client: Client, peer: SocketAddr, env: &mut Env) -> Self {
         Self {
             client,
             peer,
             stage: Stage::Handshake,
             up: Buffer::default(),
             down: Buffer::default(),
+            held: Some(env.unfinished.begin()),
             due: false,
             deadline_ns: env.now_ns.saturating_add(env.limits.handshake_ns),
         }
     }
 
-    /// Whether its time is up.
-    pub fn is_late(&self, now_ns: u64) -> bool {
-        now_ns >= self.deadline_ns
+    /// Whether its time is up, or its handshake holds too much.
+    pub fn is_late(&self, env: &Env) -> bool {
+        env.now_ns >= self.deadline_ns || self.holds_too_much(env)
+    }
+
+    fn holds_too_much(&self, env: &Env) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|held| env.unfinished.is_too_much(held))
+    }
+
+    /// Its handshake is done, or its memory free.
+    pub fn release(&mut self, env: &mut Env) {
+        if let Some(held) = self.held.take() {
+            env.unfinished.end(held);
+        }
     }
 
     /// Does what can be done without waiting.
@@ -98,10 +114,11 @@ impl Connection {
         done.unwrap_or_else(|failure| self.part(failure, env))
     }
 
-    /// Its time is up.
+    /// Its time is up, or it holds too much.
     pub fn expire(&mut self, env: &mut Env) -> Next {
         let failure = match &self.stage {
             Stage::Closing(closed, _) => return Next::Closed(*closed),
+            Stage::Handshake if self.holds_too_much(env) => Failure::hoards(),
             Stage::Handshake => Failure::new(
                 Closed::HandshakeTimeout,
                 "see --handshake-timeout",
@@ -134,7 +151,14 @@ impl Connection {
     }
 
     fn handshake(&mut self, env: &mut Env) -> Result<Next, Failure> {
-        let moved = self.receive(env) + self.send(env);
+        let received = self.receive(env);
+        if let Some(held) = &mut self.held {
+            env.unfinished.add(held, received);
+        }
+        if self.holds_too_much(env) {
+            return Err(Failure::hoards());
+        }
+        let moved = received + self.send(env);
         if moved == 0 && !self.due && !self.client.fin() {
             return Ok(Next::Quiet);
         }
@@ -144,6 +168,7 @@ impl Connection {
             Ok(Progress::Done(_)) => {
                 env.counters.handshakes += 1;
                 env.counters.resumed += u64::from(self.client.session_reused());
+                self.release(env);
                 self.open(env)?;
                 return self.exchange(env);
             }

@@ -27,6 +27,9 @@ pub enum Closed {
     HandshakeTimeout,
     /// A handshake message was longer than allowed (`--max-handshake-bytes`).
     HandshakeTooLong,
+    /// All unfinished handshakes held more than allowed (`--max-unfinished-bytes`), and this one more than
+    /// its share.
+    HandshakeMemory,
     /// The handshake failed in another way.
     HandshakeFailed,
     /// The client's TCP connection was reset.
@@ -48,7 +51,7 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Finished,
         Self::PlainHttp,
         Self::NotTls,
@@ -58,6 +61,7 @@ impl Closed {
         Self::Truncated,
         Self::HandshakeTimeout,
         Self::HandshakeTooLong,
+        Self::HandshakeMemory,
         Self::HandshakeFailed,
         Self::ClientReset,
         Self::BareEnd,
@@ -80,6 +84,7 @@ impl Closed {
             Self::Truncated => "truncated handshake",
             Self::HandshakeTimeout => "handshake timeout",
             Self::HandshakeTooLong => "handshake too long",
+            Self::HandshakeMemory => "handshake memory",
             Self::HandshakeFailed => "handshake failed",
             Self::ClientReset => "client reset",
             Self::BareEnd => "bare end",

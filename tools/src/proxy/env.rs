@@ -3,6 +3,7 @@
 use super::args::{Backend, Limits};
 use super::backend::Route;
 use super::counters::{Closed, Counters};
+use super::unfinished::Unfinished;
 
 /// A core logs one line per reason and this time at most.
 const LOG_INTERVAL_NS: u64 = 1_000_000_000;
@@ -21,6 +22,8 @@ pub struct Env {
     pub leads_to_ops: bool,
     /// This core's counters.
     pub counters: Counters,
+    /// This core's unfinished handshakes.
+    pub unfinished: Unfinished,
     /// Where unwanted bytes are read to.
     pub scratch: Box<[u8]>,
     log: [Limiter; Closed::ALL.len()],
@@ -42,6 +45,7 @@ impl Env {
         };
         Self {
             now_ns: 0,
+            unfinished: Unfinished::new(limits.max_unfinished_bytes),
             limits,
             route,
             stopping: false,

@@ -41,6 +41,13 @@ impl Failure {
         Self::new(Closed::Truncated, detail, Parting::Alert)
     }
 
+    /// Of all unfinished handshakes, which hold too much, this one holds more than its share.
+    pub fn hoards() -> Self {
+        let detail = "unfinished handshakes have more under way than --max-unfinished-bytes, and this one more \
+                      than its share";
+        Self::new(Closed::HandshakeMemory, detail, Parting::None)
+    }
+
     /// The client's TCP connection broke.
     pub fn reset(error: &std::io::Error) -> Self {
         Self::new(Closed::ClientReset, error, Parting::None)

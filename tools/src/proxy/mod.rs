@@ -22,6 +22,7 @@ mod reload;
 mod report;
 mod respond;
 mod signals;
+mod unfinished;
 mod worker;
 
 use std::io::Write;
@@ -58,6 +59,8 @@ struct Start {
     device: Box<dyn Device>,
     /// One per core, in their order.
     listeners: Mutex<Vec<(usize, TcpListener)>>,
+    /// Jobs of each core at most.
+    max_jobs: usize,
 }
 
 /// Runs the proxy until a signal.
@@ -81,6 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     let context = TlsContext::new(args, &lasting)?;
     let (address, listeners) = listener::bind(address, cores.len())?;
     raise_file_limit(&limits, cores.len());
+    let max_jobs = max_jobs(&limits, cores.len());
     let backend = limits.backend.clone();
     let (stop, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
 
@@ -104,6 +108,7 @@ pub fn run(args: &Args) -> Result<()> {
         },
         device,
         listeners: Mutex::new(cores.iter().copied().zip(listeners).collect()),
+        max_jobs,
     });
     let (sender, events) = mpsc::channel();
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
@@ -156,6 +161,7 @@ fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> R
     lcore.add_queue_pair(
         queue_pair.with_context(|| format!("opening a queue pair on core {core}"))?,
     );
+    spinlane::job::init_thread(start.max_jobs, 0).context("jobs")?;
     // The receiver lives until all cores have left.
     let _ = events.send(Event::Ready);
     Ok(Worker::new(core, lcore, &start.site, events, listener).run())
@@ -226,6 +232,22 @@ fn raise_file_limit(limits: &Limits, cores: usize) {
             hard / per_connection as u64
         );
     }
+}
+
+/// Jobs that a core may have: one for each connection, since each may be in its handshake, as far as the
+/// system has memory mappings for their stacks. Without one a handshake waits until another has ended.
+fn max_jobs(limits: &Limits, cores: usize) -> usize {
+    let wanted = limits.max_connections;
+    let most = (spinlane::job::most_stacks() / cores).max(1);
+    if most < wanted {
+        tracing::warn!(
+            "vm.max_map_count has room for the stacks of {most} handshakes per core at once, which is less than \
+             --max-connections {wanted}: further ones wait until others have ended; \
+             `sysctl vm.max_map_count={}` lets all go on, --max-connections {most} admits fewer",
+            spinlane::job::max_map_count_for(wanted * cores)
+        );
+    }
+    wanted.min(most)
 }
 
 /// What is said when all cores are ready.

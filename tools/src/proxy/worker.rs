@@ -326,18 +326,19 @@ impl<'a> Worker<'a> {
     }
 
     fn remove(&mut self, key: DefaultKey, closed: Closed) {
-        self.connections.remove(key);
+        if let Some(mut entry) = self.connections.remove(key) {
+            entry.connection.release(&mut self.env);
+        }
         self.env.counters.count_closed(closed);
     }
 
-    /// Ends the connections whose time is up. One that waits for an op is in no list, but then it is
+    /// Ends the connections whose time is up, and handshakes that hold too much. One that waits for an op is in no list, but then it is
     /// in its handshake and closed without further ado.
     fn sweep(&mut self) {
-        let now_ns = self.env.now_ns;
         let late = self
             .connections
             .iter()
-            .filter(|(_, entry)| entry.connection.is_late(now_ns));
+            .filter(|(_, entry)| entry.connection.is_late(&self.env));
         self.late.extend(late.map(|(key, _)| key));
         while let Some(key) = self.late.pop() {
             let Some(entry) = self.connections.get_mut(key) else {
