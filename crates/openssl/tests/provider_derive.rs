@@ -138,6 +138,30 @@ fn random_numbers_of_our_library_context_are_ours() {
     assert!(drawn[0] != drawn[1] && drawn[0] != [0; 32]);
 }
 
+#[test]
+fn a_library_context_that_wants_fips_keeps_its_random_numbers() {
+    unsafe extern "C" {
+        fn RAND_get0_public(libctx: *mut OSSL_LIB_CTX) -> *mut c_void;
+        fn EVP_RAND_CTX_get0_rand(ctx: *mut c_void) -> *mut c_void;
+        fn EVP_RAND_get0_name(rand: *const c_void) -> *const c_char;
+        fn EVP_default_properties_enable_fips(libctx: *mut OSSL_LIB_CTX, enable: c_int) -> c_int;
+    }
+    for (fips, wanted) in [(1, c"CTR-DRBG"), (0, c"SPINLANE-RAND")] {
+        unsafe {
+            let lib = Lib(OSSL_LIB_CTX_new());
+            assert_eq!(EVP_default_properties_enable_fips(lib.0, fips), 1);
+            let provider = spinlane_openssl::provider::load(lib.0).expect("provider loads");
+            // No provider here is validated: without the wish there is a generator to look at.
+            assert_eq!(EVP_default_properties_enable_fips(lib.0, 0), 1);
+            let rand = RAND_get0_public(lib.0);
+            assert!(!rand.is_null(), "{}", errors());
+            let name = CStr::from_ptr(EVP_RAND_get0_name(EVP_RAND_CTX_get0_rand(rand)));
+            assert_eq!(name, wanted);
+            std::mem::forget(provider);
+        }
+    }
+}
+
 /// A parameter of any name, type and size, with data or without.
 fn garbage() -> impl Strategy<Value = Vec<(&'static CStr, u32, Option<Vec<u8>>)>> {
     let names = vec![

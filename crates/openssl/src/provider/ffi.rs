@@ -132,6 +132,7 @@ unsafe extern "C" {
         arg: *mut c_void,
     ) -> c_int;
 
+    pub fn EVP_default_properties_is_fips_enabled(libctx: *mut OSSL_LIB_CTX) -> c_int;
     pub fn RAND_set_DRBG_type(
         libctx: *mut OSSL_LIB_CTX,
         drbg: *const c_char,

@@ -114,15 +114,17 @@ pub unsafe fn load(libctx: *mut OSSL_LIB_CTX) -> Result<Provider, LoadError> {
 }
 
 /// Makes our generator that of `libctx`. Not of the default library context, which belongs to the
-/// whole process; nor of one that has drawn already, which keeps what it has.
+/// whole process; nor of one that has drawn already, which keeps what it has; nor of one that wants
+/// validated algorithms only (`fips=yes` among its default properties), which ours is not.
 ///
 /// # Safety
 /// As for [`load`].
 unsafe fn use_our_random(libctx: *mut OSSL_LIB_CTX) {
-    if libctx.is_null() {
+    let _quiet = Quiet::new();
+    // SAFETY: by the caller's promise.
+    if libctx.is_null() || unsafe { ffi::EVP_default_properties_is_fips_enabled(libctx) } == 1 {
         return;
     }
-    let _quiet = Quiet::new();
     // SAFETY: by the caller's promise; libcrypto copies the strings.
     unsafe {
         ffi::RAND_set_DRBG_type(

@@ -3,12 +3,20 @@
 //! A handshake draws some ten times a few bytes, each of which costs OpenSSL's generator a lock,
 //! a process check and a run of AES-CTR. This one has no state of its own, so nothing to
 //! instantiate, to seed or to lock.
+//!
+//! What a caller adds (EVP_RAND_reseed(3), RAND_add(3)) is mixed into all that is given out from then on, in
+//! the whole process: by exclusive or with a stream that is keyed by all that was ever added. So it
+//! can only add to what [`random`] gives.
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use libc::size_t;
+use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 use spinlane_cryptodev::random;
+use zeroize::Zeroizing;
 
 use super::dispatch;
 use super::error::check;
@@ -40,6 +48,52 @@ const MAX_REQUEST: usize = 1 << 16;
 /// A context that all share: there is nothing in it.
 static CONTEXT: u8 = 0;
 
+/// What has been added, as a key.
+static ADDED: RwLock<Option<HmacKey>> = RwLock::new(None);
+/// Whether something has, so that nobody else pays for it.
+static HAS_ADDED: AtomicBool = AtomicBool::new(false);
+
+/// Folds `parts` into the key.
+fn add(added: &mut Option<HmacKey>, parts: &[&[u8]]) {
+    let mut key = Zeroizing::new([0; MAX_DIGEST_LEN]);
+    let last = added
+        .take()
+        .unwrap_or_else(|| HmacKey::new(Digest::Sha512, &[]));
+    let lengths: Vec<_> = parts.iter().map(|part| part.len().to_le_bytes()).collect();
+    let message: Vec<&[u8]> = lengths
+        .iter()
+        .map(|len| &len[..])
+        .chain(parts.iter().copied())
+        .collect();
+    last.sign(&message, &mut *key);
+    *added = Some(HmacKey::new(Digest::Sha512, &*key));
+}
+
+/// Mixes a stream that `key` and the number of calls determine into `out`.
+fn mix(key: &HmacKey, out: &mut [u8]) {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: each call only needs a number of its own.
+    let call = CALLS.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    let mut block = Zeroizing::new([0; MAX_DIGEST_LEN]);
+    for (number, chunk) in out.chunks_mut(MAX_DIGEST_LEN).enumerate() {
+        key.sign(&[&call, &number.to_le_bytes()], &mut *block);
+        for (byte, with) in chunk.iter_mut().zip(block.iter()) {
+            *byte ^= with;
+        }
+    }
+}
+
+/// Fresh entropy of the system's; of aws-lc's generator where the system gives none.
+fn fresh() -> Zeroizing<[u8; 32]> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    // SAFETY: a buffer of the length said.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(got) != Ok(bytes.len()) {
+        random::fill(&mut *bytes);
+    }
+    bytes
+}
+
 unsafe extern "C" fn newctx(
     _provctx: *mut c_void,
     _parent: *mut c_void,
@@ -70,12 +124,25 @@ unsafe extern "C" fn instantiate(
 unsafe extern "C" fn reseed(
     _ctx: *mut c_void,
     _prediction_resistance: c_int,
-    _entropy: *const c_uchar,
-    _entropy_len: size_t,
-    _additional: *const c_uchar,
-    _additional_len: size_t,
+    entropy: *const c_uchar,
+    entropy_len: size_t,
+    additional: *const c_uchar,
+    additional_len: size_t,
 ) -> c_int {
-    1
+    check(|| {
+        // SAFETY: the caller's buffers, with their lengths.
+        let given = unsafe {
+            [
+                ffi::bytes(entropy, entropy_len),
+                ffi::bytes(additional, additional_len),
+            ]
+        };
+        let mut added = ADDED.write().unwrap_or_else(PoisonError::into_inner);
+        add(&mut added, &[given[0], given[1], &*fresh()]);
+        // Release: whoever sees it finds the key.
+        HAS_ADDED.store(true, Ordering::Release);
+        true
+    })
 }
 
 unsafe extern "C" fn generate(
@@ -83,17 +150,34 @@ unsafe extern "C" fn generate(
     out: *mut c_uchar,
     out_len: size_t,
     strength: c_uint,
-    _prediction_resistance: c_int,
-    _additional: *const c_uchar,
-    _additional_len: size_t,
+    prediction_resistance: c_int,
+    additional: *const c_uchar,
+    additional_len: size_t,
 ) -> c_int {
     check(|| {
         if out.is_null() || strength > STRENGTH as c_uint {
             return false;
         }
         spinlane_job::wipe_stack_at_end();
-        // SAFETY: the caller's buffer of `out_len` bytes.
-        random::fill(unsafe { std::slice::from_raw_parts_mut(out, out_len) });
+        // SAFETY: the caller's buffers, with their lengths.
+        let (out, additional) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(out, out_len),
+                ffi::bytes(additional, additional_len),
+            )
+        };
+        random::fill(out);
+        // Acquire: after the Release of `reseed`.
+        if HAS_ADDED.load(Ordering::Acquire)
+            && let Some(key) = &*ADDED.read().unwrap_or_else(PoisonError::into_inner)
+        {
+            mix(key, out);
+        }
+        if !additional.is_empty() || prediction_resistance != 0 {
+            let mut once = None;
+            add(&mut once, &[additional, &*fresh()]);
+            once.iter().for_each(|key| mix(key, out));
+        }
         true
     })
 }
@@ -130,4 +214,59 @@ unsafe extern "C" fn gettable_ctx_params(
         Table::<4>::END,
     ]);
     GETTABLE.as_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_added_counts() {
+        let key_after = |added: &[&[&[u8]]]| {
+            let mut key = None;
+            added.iter().for_each(|parts| add(&mut key, parts));
+            let mut shown = [0; MAX_DIGEST_LEN];
+            key.unwrap().sign(&[b"shown"], &mut shown);
+            shown
+        };
+        let keys = [
+            key_after(&[&[b"ab", b""]]),
+            key_after(&[&[b"a", b"b"]]),
+            key_after(&[&[b"ab", b""], &[b"", b""]]),
+            key_after(&[&[b"b", b""], &[b"a", b""]]),
+            key_after(&[&[b"a", b""], &[b"b", b""]]),
+        ];
+        for (number, key) in keys.iter().enumerate() {
+            assert!(!keys[..number].contains(key));
+        }
+    }
+
+    #[test]
+    fn a_stream_is_mixed_in_and_never_the_same() {
+        let key = HmacKey::new(Digest::Sha512, b"key");
+        let (mut first, mut second) = ([0; 200], [0; 200]);
+        mix(&key, &mut first);
+        mix(&key, &mut second);
+        assert!(first != second && first[..64] != first[64..128]);
+        assert!(first.iter().filter(|byte| **byte == 0).count() < 20);
+    }
+
+    #[test]
+    fn adding_leaves_a_key_for_all_that_is_given_out() {
+        let entropy = *b"the caller's";
+        // SAFETY: the context is not looked at; the buffer has the length said.
+        let done = unsafe {
+            reseed(
+                ptr::null_mut(),
+                0,
+                entropy.as_ptr(),
+                entropy.len(),
+                ptr::null(),
+                0,
+            )
+        };
+        assert_eq!(done, 1);
+        assert!(HAS_ADDED.load(Ordering::Acquire));
+        assert!(ADDED.read().unwrap().is_some());
+    }
 }
