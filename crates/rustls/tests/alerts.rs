@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
+use proptest::prelude::*;
 use rustls::crypto::cipher::Iv;
 use rustls::crypto::tls13::OkmBlock;
 use rustls::version::{TLS12, TLS13};
@@ -331,4 +332,67 @@ fn a_client_of_tls12_that_has_sealed_says_something() {
     drive(&lcore, &mut ends.server).unwrap();
     let alert = rustls::Error::AlertReceived(AlertDescription::DecodeError);
     assert_eq!(ends.server.read(&mut [0; 9]), Err(Error::Tls(alert)));
+}
+
+/// How the last record of `said` begins: content type and length.
+fn last_record(mut said: &[u8]) -> Option<(u8, usize)> {
+    let mut last = None;
+    while let Some(&[kind, _, _, high, low]) = said.first_chunk() {
+        let len = usize::from(high) << 8 | usize::from(low);
+        last = Some((kind, len));
+        said = said.get(5 + len..).unwrap_or_default();
+    }
+    last
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(500)
+    })]
+
+    /// A byte on its way to either side is wrong, or some are gone: who cannot go on says so.
+    #[test]
+    fn whatever_is_wrong_in_a_handshake_is_answered(
+        tls13: bool,
+        with_certificate: bool,
+        to_server: bool,
+        at in 0_usize..1800,
+        change in prop_oneof![(1_u8..).prop_map(Ok), (1_usize..40).prop_map(Err)],
+    ) {
+        let (lcore, _entered) = lcore(64);
+        let wanted = Wanted {
+            version: if tls13 { &TLS13 } else { &TLS12 },
+            client_key: with_certificate.then_some("p256"),
+            ..Wanted::default()
+        };
+        let Ends { mut client, mut server } = wanted.ends();
+        let mut passed = 0;
+        'run: for _ in 0..6 {
+            for is_server in [false, true] {
+                let (from, to) = match is_server {
+                    true => (&mut client, &mut server),
+                    false => (&mut server, &mut client),
+                };
+                let mut bytes = output(from);
+                if is_server == to_server {
+                    if let Some(index) = at.checked_sub(passed).filter(|index| *index < bytes.len()) {
+                        match change {
+                            Ok(xor) => bytes[index] ^= xor,
+                            Err(count) => drop(bytes.drain(index..(index + count).min(bytes.len()))),
+                        }
+                    }
+                    passed += bytes.len();
+                }
+                to.push_input(&bytes);
+                let Err(error) = drive(&lcore, to) else { continue };
+                if !matches!(error, Error::Tls(rustls::Error::AlertReceived(_))) {
+                    let last = last_record(&output(to));
+                    let is_alert = matches!(last, Some((ALERT, _)) | Some((DATA, 19)));
+                    prop_assert!(is_alert, "{error:?}: {last:?}");
+                }
+                break 'run;
+            }
+        }
+    }
 }
