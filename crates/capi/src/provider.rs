@@ -52,7 +52,7 @@ unsafe fn init(
         } else {
             OnDemand::Fail
         });
-        warm_up(&settings.device)?;
+        warm_up(&settings.device).inspect_err(|failure| refuse(&failure.text()))?;
         on_demand::set_device(settings.device);
         warn_of_binding();
         // SAFETY: as they came from libcrypto.
