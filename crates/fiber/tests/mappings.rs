@@ -93,7 +93,8 @@ fn count() {
     let made = mappings() - before;
     let most = match kernel_has_guards() {
         true => STACKS / 8,
-        false => 2 * STACKS + 8,
+        // AddressSanitizer maps some as well.
+        false => 2 * STACKS + 64,
     };
     assert!(made <= most, "{made} mappings for {STACKS} stacks");
     for fiber in fibers {
@@ -104,7 +105,7 @@ fn count() {
     drop(pool);
     let left = mappings().saturating_sub(before);
     // The alternate signal stack, and what the allocator keeps.
-    assert!(left <= 8, "{left} mappings left");
+    assert!(left <= 64, "{left} mappings left");
 }
 
 /// The pool's last stack of all.

@@ -56,6 +56,10 @@ fn body(says_so: bool, then: fn()) -> impl FnOnce() -> i32 {
 
 /// As well a check of the search.
 #[test]
+#[cfg_attr(
+    spinlane_asan,
+    ignore = "AddressSanitizer keeps frames elsewhere, and forbids to look at them"
+)]
 fn a_job_without_secrets_is_not_wiped() {
     let (progress, _) = job::start(None, body(false, || {})).unwrap();
     assert!(copies(address(progress)) > 200);
@@ -70,6 +74,10 @@ fn a_job_that_handled_secrets_leaves_nothing() {
 }
 
 #[test]
+#[cfg_attr(
+    spinlane_asan,
+    ignore = "AddressSanitizer keeps frames elsewhere, and forbids to look at them"
+)]
 fn nor_does_one_that_paused() {
     let pause = || {
         job::pause();
@@ -102,6 +110,10 @@ fn nor_one_that_panics() {
 }
 
 #[test]
+#[cfg_attr(
+    spinlane_asan,
+    ignore = "AddressSanitizer keeps frames elsewhere, and forbids to look at them"
+)]
 fn what_one_job_said_does_not_count_for_the_next() {
     let (_, _) = job::start(None, body(true, || {})).unwrap();
     let (progress, _) = job::start(None, body(false, || {})).unwrap();
