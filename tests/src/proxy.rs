@@ -61,6 +61,8 @@ impl Proxy {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         command
             .args(["proxy", "--listen", "127.0.0.1:0"])
+            // Else its descriptors are for the superuser alone to count.
+            .arg("--core-dumps")
             .args(args)
             .env("NO_COLOR", "1");
         for limit in LIMITS.iter().filter(|limit| !args.contains(limit)) {

@@ -54,6 +54,10 @@ pub struct Args {
     /// TLS library.
     #[arg(long, value_name = "LIBRARY", default_value = "rustls")]
     pub tls: Library,
+    /// Lets the kernel write core dumps of this process, and debuggers of its user attach: both show
+    /// keys and plain text.
+    #[arg(long)]
+    pub core_dumps: bool,
     /// A crypto op that the device has not given back by then is computed in software; a device
     /// that gives nothing back for so long is left alone until a probe succeeds.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spinlane::Lcore;
 use spinlane::cryptodev::{Device, QueuePairConfig};
@@ -68,6 +69,10 @@ struct Start {
 /// # Errors
 /// An argument is at fault, or a core cannot start; the text names which.
 pub fn run(args: &Args) -> Result<()> {
+    if !args.core_dumps {
+        // Before a key is read (PR_SET_DUMPABLE of prctl(2)).
+        prctl::set_dumpable(false).context("cannot keep this process out of core dumps")?;
+    }
     let limits = args.limits()?;
     let cores = args.core_list()?;
     let address = args.listen_address()?;

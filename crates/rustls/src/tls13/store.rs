@@ -149,9 +149,15 @@ impl Entries {
     }
 }
 
-/// Whether both are the same; takes as long whatever they hold.
+/// Whether both are the same; takes as long whatever they hold. Hashes are whole words long.
 pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b));
+    let ((words, rest), (other_words, other_rest)) = (a.as_chunks(), b.as_chunks());
+    let words = words.iter().zip(other_words);
+    let difference = words.fold(0, |seen, (a, b)| {
+        seen | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b))
+    });
+    let rest = rest.iter().zip(other_rest);
+    let difference = rest.fold(difference, |seen, (a, b)| seen | u64::from(a ^ b));
     a.len() == b.len() && std::hint::black_box(difference) == 0
 }
 
@@ -197,6 +203,20 @@ mod tests {
             assert!(get(&secret(2)).is_some() && get(&secret(3)[..32]).is_some());
         });
         assert_eq!(store.len(), 0);
+    }
+
+    #[test]
+    fn what_differs_in_one_bit_is_not_the_same() {
+        let secret = secret(5);
+        for len in [0, 7, 32, 45, LEN] {
+            assert!(same(&secret[..len], &secret[..len]));
+            for bit in 0..8 * len {
+                let mut other = secret;
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert!(!same(&secret[..len], &other[..len]));
+            }
+        }
+        assert!(!same(&secret, &secret[..32]));
     }
 
     #[test]
