@@ -15,7 +15,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check install test-openssl4 fuzz bench loom tsan asan
+.PHONY: help setup run test check install test-openssl4 fuzz bench loom tsan asan valgrind
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,3 +88,6 @@ asan: setup ## Run fibers, jobs, dropped connections and DPDK under AddressSanit
 		--lib --test aead --test curves --test device --test lcore)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-job --test model --test start_job -- $(ABANDON)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON)
+
+valgrind: setup ## Run the C programs of the tests under memcheck and helgrind.
+	cargo test --package spinlane-capi --test valgrind -- --ignored --nocapture

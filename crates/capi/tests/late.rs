@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
 
 use support::{Link, compile, configuration, has, library_file, scratch, succeed, text};
@@ -60,20 +61,38 @@ fn where_there_is_no_room_for_static_thread_local_data() {
     works(command.arg(library_file()).env_remove("OPENSSL_CONF"));
 }
 
+/// With Python's own libssl, which is bound to libcrypto; the library is in no scope that others search.
 #[test]
 fn by_ctypes() {
     if !has("python3") {
         return;
     }
-    let script = "import ctypes, sys\n\
+    let script = "import ctypes, sys, ssl\n\
                   library = ctypes.CDLL(sys.argv[1])\n\
                   library.spinlane_libctx.restype = ctypes.c_void_p\n\
                   library.spinlane_lcore_create.restype = ctypes.c_void_p\n\
                   assert library.spinlane_libctx()\n\
-                  assert library.spinlane_lcore_create()\n";
+                  assert library.spinlane_lcore_create()\n\
+                  print(ssl._ssl.__file__)\n\
+                  print(library.spinlane_verify_binding())\n";
     let mut python = Command::new("python3");
     python.args(["-c", script]).arg(library_file());
-    succeed(python.env_remove("LD_PRELOAD").env_remove("OPENSSL_CONF"));
+    python.env_remove("LD_PRELOAD").env_remove("OPENSSL_CONF");
+    let said = text(&succeed(python.env("SPINLANE_LOG", "warn")).stdout);
+    let mut lines = said.lines();
+    let [theirs, ours] = [Path::new(lines.next().unwrap()), &library_file()]
+        .map(|file| text(&succeed(Command::new("ldd").arg(file)).stdout));
+    if libssl(&theirs) != libssl(&ours) {
+        eprintln!("SKIPPED: python3 is linked to another libssl than the library");
+        return;
+    }
+    assert_eq!(lines.next(), Some("0"), "libssl is bound to libcrypto");
+}
+
+/// The line of ldd's that says where libssl is.
+fn libssl(listed: &str) -> Option<&str> {
+    let line = listed.lines().find(|line| line.contains("libssl.so"))?;
+    line.split(" (").next()
 }
 
 #[test]

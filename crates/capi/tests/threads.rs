@@ -75,3 +75,8 @@ fn a_thread_that_exits_frees_what_it_had() {
     let source = "tests/c/threads.c";
     tries("thread_exit", None, compile(source, Link::Spinlane, &flags));
 }
+
+#[test]
+fn paused_connections_are_freed_on_another_thread() {
+    tries("freed_elsewhere", None, program());
+}

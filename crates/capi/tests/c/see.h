@@ -24,6 +24,14 @@ struct see_case {
 
 static const char *see_name;
 
+/* Not to be run: a case that ends by a fault on purpose, which a tool would take for one. */
+static inline int see_skips(const char *name)
+{
+    const char *skip = getenv("SEE_SKIP");
+
+    return skip != NULL && strcmp(skip, name) == 0;
+}
+
 /* What the man page promises, in its words, and whether it is so. */
 #define SEE(promise, kept) (printf("%s | %s | %s\n", see_name, promise, (kept) ? "yes" : "no"), fflush(stdout))
 
@@ -44,6 +52,8 @@ static inline int see_main(const struct see_case *cases, size_t count)
 
     for (i = 0; i < count; i++) {
         see_name = cases[i].name;
+        if (see_skips(see_name))
+            continue;
         fflush(NULL);
         child = fork();
         if (child == 0) {

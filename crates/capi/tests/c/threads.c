@@ -333,6 +333,59 @@ static void thread_exit(void)
     MUST(mappings() < before + 32);
 }
 
+static void *frees_plainly(void *ssl)
+{
+    SSL_free(ssl);
+    return NULL;
+}
+
+static void *frees_completely(void *ssl)
+{
+    spinlane_ssl_free(ssl);
+    return NULL;
+}
+
+static void *fails(void *lcore)
+{
+    MUST(spinlane_poll(lcore) == -1 && strstr(spinlane_last_error(), "another thread"));
+    MUST(spinlane_lcore_free(lcore) == 0 && spinlane_in_flight(lcore) == -1);
+    return NULL;
+}
+
+/* Connections that are paused are freed on another thread, while this one goes on with others. */
+static void freed_elsewhere(void)
+{
+    spinlane_lcore *lcore;
+    struct pair pairs[8], pair;
+    pthread_t threads[9];
+    int i;
+
+    bound();
+    lcore = make_lcore();
+    for (i = 0; i < 8; i++) {
+        connect_them(&pairs[i], 1);
+        while (step(&pairs[i]) != SSL_ERROR_WANT_ASYNC)
+            ;
+    }
+    for (i = 0; i < 8; i++)
+        pthread_create(&threads[i], NULL, i % 2 ? frees_plainly : frees_completely, pairs[i].server);
+    pthread_create(&threads[8], NULL, fails, lcore);
+    connect_them(&pair, 1);
+    while (step(&pair) != SSL_ERROR_WANT_ASYNC)
+        ;
+    for (i = 0; i < 9; i++)
+        pthread_join(threads[i], NULL);
+    MUST(handshake(&pair, lcore) >= 2 && pair.calls == 3);
+    free_them(&pair);
+    while (spinlane_in_flight(lcore) != 0)
+        MUST(spinlane_poll(lcore) >= 0);
+    for (i = 0; i < 8; i++) {
+        MUST(pairs[i].calls == 0);
+        SSL_free(pairs[i].client);
+    }
+    MUST(spinlane_lcore_free(lcore));
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -342,6 +395,7 @@ int main(int argc, char **argv)
         { "own_lcores", own_lcores }, { "on_demand", on_demand }, { "asks_again", asks_again },
         { "in_place", in_place }, { "explicit", explicit }, { "fork_before", fork_before },
         { "fork_after", fork_after }, { "thread_exit", thread_exit },
+        { "freed_elsewhere", freed_elsewhere },
     };
     size_t i;
 

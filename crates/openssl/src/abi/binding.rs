@@ -1,10 +1,14 @@
 //! Whether libssl's `ASYNC_*` references really bind to ours.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod reference;
+
 use std::ffi::{CStr, c_void};
 
 use thiserror::Error;
 
 use super::{ASYNC_WAIT_CTX_new, ASYNC_start_job};
+use crate::ffi;
 
 /// The process's `ASYNC_*` functions are not Spinlane's.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -41,8 +45,7 @@ pub fn verify_binding() -> Result<(), BindingError> {
         ),
     ];
     for (symbol, name, address) in defined {
-        // SAFETY: a terminated name; RTLD_DEFAULT searches in the order that libssl's references do.
-        let bound = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast_const();
+        let bound = of_libssl(name);
         // In a shared object our own reference may lead elsewhere too: what counts is whose it is.
         if base_of(bound) != ours || base_of(address) != ours {
             return Err(BindingError {
@@ -52,6 +55,17 @@ pub fn verify_binding() -> Result<(), BindingError> {
         }
     }
     Ok(())
+}
+
+/// What libssl's reference to `name` is bound to, or will be.
+fn of_libssl(name: &CStr) -> *const c_void {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if let Some(bound) = reference::of(base_of(ffi::SSL_do_handshake as *const c_void), name) {
+        return bound;
+    }
+    // SAFETY: a terminated name; RTLD_DEFAULT searches in the order that references of libssl's do which are
+    // not bound yet, unless the library was loaded late.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast_const()
 }
 
 /// What the dynamic linker knows of the file that contains `address`.
