@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::asan;
 use crate::source;
+use crate::valgrind;
 
 /// Bytes without access below every stack. More than one page, so that a C
 /// function without stack probes must have a frame of this size to miss it.
@@ -104,6 +105,12 @@ impl Cutter {
 
     /// A stack's bottom. Where the application set functions of its own, they are asked instead.
     pub(crate) fn cut(&mut self) -> Result<NonNull<u8>, MapError> {
+        let stack = self.cut_untold()?;
+        valgrind::stack_mapped(stack.as_ptr(), self.usable);
+        Ok(stack)
+    }
+
+    fn cut_untold(&mut self) -> Result<NonNull<u8>, MapError> {
         if let Some(stack) = source::alloc(self.usable) {
             return stack.map_err(MapError::Kernel);
         }
@@ -185,6 +192,7 @@ fn install_guard(start: *mut u8, len: usize) -> bool {
 /// `bottom` came from a [`Cutter`] for the same `usable`, and nothing uses the stack any more.
 pub(crate) unsafe fn unmap(bottom: NonNull<u8>, usable: usize) {
     asan::unpoison(bottom.as_ptr(), usable);
+    valgrind::stack_unmapped(bottom.as_ptr());
     // SAFETY: by the caller's promise.
     if unsafe { source::free(bottom) } {
         return;

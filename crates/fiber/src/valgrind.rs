@@ -1,28 +1,74 @@
 //! What valgrind must be told: without it a few instructions that do nothing.
 
-/// Says that these bytes are ours to read and write. Memcheck forbids what lies below the stack pointer,
-/// which is the whole of a stack that a fiber has left.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn allow(bottom: *mut u8, size: usize) {
-    /// Memcheck's client request MAKE_MEM_DEFINED (memcheck.h).
+pub(crate) use requests::{allow, stack_mapped, stack_unmapped};
+
+#[cfg(target_arch = "x86_64")]
+mod requests {
+    use std::sync::{Mutex, PoisonError};
+
+    // Client requests of valgrind.h and memcheck.h.
+    const RUNNING_ON_VALGRIND: usize = 0x1001;
+    const STACK_REGISTER: usize = 0x1501;
+    const STACK_DEREGISTER: usize = 0x1502;
     const MAKE_MEM_DEFINED: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16 | 2;
-    let request = [MAKE_MEM_DEFINED, bottom.expose_provenance(), size, 0, 0, 0];
-    // SAFETY: four rotations by 128 bits in all and an exchange of a register with itself, which
-    // valgrind takes as a request whose address is in rax and whose answer goes to rdx (valgrind.h).
-    unsafe {
-        core::arch::asm!(
-            "rol rdi, 3",
-            "rol rdi, 13",
-            "rol rdi, 61",
-            "rol rdi, 51",
-            "xchg rbx, rbx",
-            in("rax") &raw const request,
-            inout("rdx") 0usize => _,
-            options(nostack),
-        );
+
+    /// Stacks by their bottoms, and valgrind's numbers for them. Empty without valgrind.
+    static STACKS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
+    /// Says that these bytes are ours to read and write. Memcheck forbids what lies below the stack pointer,
+    /// which is the whole of a stack that a fiber has left.
+    pub(crate) fn allow(bottom: *mut u8, size: usize) {
+        request([MAKE_MEM_DEFINED, bottom.expose_provenance(), size]);
+    }
+
+    /// Says that this is a stack: a jump of the stack pointer to it is a switch, and not the allocation or the
+    /// end of all between, thread-local data of a thread among them.
+    pub(crate) fn stack_mapped(bottom: *mut u8, size: usize) {
+        if request([RUNNING_ON_VALGRIND, 0, 0]) != 0 {
+            let highest = bottom.wrapping_add(size - 1);
+            let number = request([STACK_REGISTER, bottom.addr(), highest.addr()]);
+            let mut stacks = STACKS.lock().unwrap_or_else(PoisonError::into_inner);
+            stacks.push((bottom.addr(), number));
+        }
+    }
+
+    /// Says that it is none any more.
+    pub(crate) fn stack_unmapped(bottom: *mut u8) {
+        if request([RUNNING_ON_VALGRIND, 0, 0]) != 0 {
+            let mut stacks = STACKS.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = stacks.iter().position(|stack| stack.0 == bottom.addr()) {
+                request([STACK_DEREGISTER, stacks.swap_remove(at).1, 0]);
+            }
+        }
+    }
+
+    /// The answer; 0 without valgrind.
+    fn request([what, first, second]: [usize; 3]) -> usize {
+        let request = [what, first, second, 0, 0, 0];
+        let mut answer = 0;
+        // SAFETY: four rotations by 128 bits in all and an exchange of a register with itself, which
+        // valgrind takes as a request whose address is in rax and whose answer goes to rdx (valgrind.h).
+        unsafe {
+            core::arch::asm!(
+                "rol rdi, 3",
+                "rol rdi, 13",
+                "rol rdi, 61",
+                "rol rdi, 51",
+                "xchg rbx, rbx",
+                in("rax") &raw const request,
+                inout("rdx") answer,
+                options(nostack),
+            );
+        }
+        answer
     }
 }
 
-/// Nothing: only x86_64 was tried.
+// Nothing: only x86_64 was tried.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn allow(_: *mut u8, _: usize) {}
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stack_mapped(_: *mut u8, _: usize) {}
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stack_unmapped(_: *mut u8) {}

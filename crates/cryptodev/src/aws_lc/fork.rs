@@ -4,6 +4,7 @@
 //! the clone(2) system call itself. The kernel, which makes all copies, has MADV_WIPEONFORK (madvise(2), Linux
 //! 4.14): pages that are zeros in the child, whichever way it came to be.
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,9 +101,11 @@ pub fn fork_generation() -> u64 {
 /// A word that is zero in a copy; or, where the kernel cannot do that, the number itself.
 fn watched_word() -> &'static AtomicU64 {
     if let Some(page) = WipedPage::new() {
-        let page: &'static WipedPage = Box::leak(Box::new(page));
-        page.word().store(1, Ordering::Relaxed);
-        return page.word();
+        let page = ManuallyDrop::new(page);
+        // SAFETY: the page is never unmapped, and is used for nothing else.
+        let word = unsafe { &*std::ptr::from_ref(page.word()) };
+        word.store(1, Ordering::Relaxed);
+        return word;
     }
     // SAFETY: the handler lives as long as the process (this library is linked in, or kept
     // loaded by its thread-local destructors) and only adds to an atomic, which is
