@@ -19,6 +19,7 @@ use crate::arch;
 use crate::asan;
 use crate::fiber::{Control, current};
 use crate::thread::thread;
+use crate::valgrind;
 
 /// Runs `call` on the stack of the thread itself, below the frames of whoever resumed the (outermost)
 /// fiber, and returns what it returns. For work that needs more stack than a fiber has, or that
@@ -50,6 +51,8 @@ pub fn on_thread_stack<T, F: FnOnce() -> T>(call: F) -> T {
         }
         let top = arch::below_resumer(&raw const (*errand.outermost).pair);
         thread().fiber.set(ptr::null_mut());
+        // Enough for the first frame; further ones valgrind sees come and go.
+        valgrind::allow(top.wrapping_sub(4096), 4096);
         asan::Switch::leave_for(&raw mut errand.away, &raw const (*errand.outermost).asan);
         arch::call((&raw mut errand).cast(), Errand::<T, F>::run, top);
         asan::Switch::entered_fiber(&raw mut errand.away);
