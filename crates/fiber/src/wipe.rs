@@ -120,10 +120,12 @@ unsafe fn wipe_page(page: *mut u8) -> bool {
     // SAFETY: mapped, aligned to 16 at least, initialised by the kernel, an allocator or frames that
     // are gone, and nobody else's now.
     let words = unsafe { slice::from_raw_parts(page.cast::<u64>(), size / size_of::<u64>()) };
-    // Eight at a time is what compilers make vectors of.
-    let is_zero = words
-        .chunks(16)
-        .all(|some| some.iter().fold(0, |all, word| all | word) == 0);
+    // So many at a time that compilers make vectors of them.
+    let (some, rest) = words.as_chunks::<16>();
+    debug_assert!(rest.is_empty(), "a page is a power of two");
+    let is_zero = some
+        .iter()
+        .all(|words| words.iter().fold(0, |all, word| all | word) == 0);
     if !is_zero {
         // SAFETY: as above. Unlike memset it is not left out because nobody reads what it wrote.
         unsafe { libc::explicit_bzero(page.cast(), size) };

@@ -53,11 +53,15 @@ impl Letters {
         }
     }
 
+    /// Whether there are some.
+    #[inline]
+    pub(crate) fn are_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     /// All that there are. On the owning thread.
+    #[cold]
     pub(crate) fn take(&self) -> Vec<Rc<WaitCtx>> {
-        if !self.any.load(Ordering::Relaxed) {
-            return Vec::new();
-        }
         let mut freed = self.freed.lock().unwrap_or_else(|lock| lock.into_inner());
         self.any.store(false, Ordering::Relaxed);
         let all = freed.as_mut().map(mem::take).unwrap_or_default();

@@ -102,6 +102,7 @@ impl JobPool {
     }
 
     /// A job and a stack for it, or `None` at the limit or without memory.
+    #[inline]
     fn take(&mut self) -> Option<(Rc<Job>, Stack)> {
         let job = self.take_job()?;
         match self.stacks.take() {
@@ -229,12 +230,10 @@ pub fn pool_stats() -> PoolStats {
 
 /// A job and a stack for it, or `None` at the limit or without memory.
 pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
-    let (taken, freed) = with_pool(|pool| (pool.take(), pool.letters.take()));
-    if freed.is_empty() {
-        return taken;
+    if with_pool(|pool| pool.letters.are_any()) {
+        end_all(with_pool(|pool| pool.letters.take()));
     }
-    end_all(freed);
-    taken.or_else(|| with_pool(JobPool::take))
+    with_pool(JobPool::take)
 }
 
 /// Ends the jobs under contexts that other threads freed.
@@ -250,6 +249,7 @@ fn end_all(freed: Vec<Rc<WaitCtx>>) {
 
 /// Runs `visit` with the thread's pool. At thread exit, when that is gone, with one that goes right
 /// after: it keeps nothing and limits nothing, but jobs still start.
+#[inline]
 fn with_pool<T>(visit: impl Fn(&mut JobPool) -> T) -> T {
     POOL.try_with(|pool| visit(&mut pool.0.borrow_mut()))
         .unwrap_or_else(|_| visit(&mut JobPool::new()))
