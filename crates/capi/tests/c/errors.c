@@ -52,14 +52,17 @@ static EVP_PKEY *generate(const char *name, const char *curve, int bits)
 static X509 *certificate(EVP_PKEY *key)
 {
     X509 *cert = X509_new_ex(libctx, NULL);
+    X509_NAME *name = X509_NAME_new();
     int hashes = EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448");
 
     X509_set_version(cert, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
     X509_gmtime_adj(X509_getm_notBefore(cert), -100);
     X509_gmtime_adj(X509_getm_notAfter(cert), 10000);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (void *)"a", -1, -1, 0);
-    X509_set_issuer_name(cert, X509_get_subject_name(cert));
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (void *)"a", -1, -1, 0);
+    X509_set_subject_name(cert, name);
+    X509_set_issuer_name(cert, name);
+    X509_NAME_free(name);
     X509_set_pubkey(cert, key);
     look("X509_sign", X509_sign(cert, key, hashes ? NULL : EVP_sha256()) > 0);
     return cert;

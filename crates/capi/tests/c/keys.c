@@ -312,9 +312,11 @@ static X509 *certificate(const struct kind *kind, EVP_PKEY *key) {
     ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
     X509_gmtime_adj(X509_getm_notBefore(cert), -100);
     X509_gmtime_adj(X509_getm_notAfter(cert), 10000);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (void *)"a", -1, -1,
-                               0);
-    X509_set_issuer_name(cert, X509_get_subject_name(cert));
+    X509_NAME *name = X509_NAME_new();
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (void *)"a", -1, -1, 0);
+    X509_set_subject_name(cert, name);
+    X509_set_issuer_name(cert, name);
+    X509_NAME_free(name);
     say("X509_set_pubkey", X509_set_pubkey(cert, key));
     if (signs(kind)) {
         say("X509_sign", X509_sign(cert, key, digest(kind)) > 0);
