@@ -54,6 +54,12 @@ fn values_that_mean_nothing() {
         &["--backend", "no-such-host.invalid:80"],
         &["--backend no-such-host.invalid:80", "resolved"],
     );
+    for option in ["--listen", "--backend", "--metrics"] {
+        complains(
+            &[option, "unix:/run/socket"],
+            &[option, "unix:/run/socket", "only TCP is spoken here"],
+        );
+    }
     complains(&["--cores", "x"], &["--cores", "\"x\" is no core number"]);
     complains(
         &["--cores", "4095"],

@@ -74,3 +74,27 @@ fn in_memory_handshakes_finish_on_a_ring_of_64() {
         );
     }
 }
+
+#[test]
+fn what_the_device_does_not_have_is_not_called_offloaded() {
+    if !has_dpdk() {
+        return;
+    }
+    for tls in ["openssl", "rustls"] {
+        for (key, says) in [
+            ("rsa2048", "private key  offloaded, rsa2048"),
+            (
+                "p256",
+                "private key  computed in place: the device has no ecdsa-p256",
+            ),
+        ] {
+            let arguments = ["--device", DEVICE, "--tls", tls, "--self-signed", key];
+            let proxy = Proxy::start(&arguments);
+            let said = proxy.said();
+            assert!(said.contains(says), "{tls}: {said}");
+            let exchange = "key exchange computed in place: X25519, P-256, P-384";
+            assert!(said.contains(exchange), "{tls}: {said}");
+            proxy.stop();
+        }
+    }
+}

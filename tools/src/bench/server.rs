@@ -50,7 +50,7 @@ impl ServerCtx {
             }
             Library::Rustls => {
                 let (key, offload) = identity.rustls()?;
-                if let spinlane::rustls::KeyOffload::Unsupported(why) = offload {
+                if let Err(why) = offload {
                     anyhow::bail!("the key of --cert is not offloaded: {why}");
                 }
                 let resolver = Arc::new(SingleCertAndKey::from(key));

@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT|respond", default_value = RESPOND)]
     pub backend: String,
     /// Certificate, then its issuers. Give it several times, with as many --key, to choose by
-    /// the name that the client asks for (SNI); the first serves all other names. Without it, a
-    /// throw-away one is made in memory. SIGHUP has the files read again.
+    /// the name that the client asks for (SNI; --tls rustls); the first serves all other names. Without
+    /// it, a throw-away one is made in memory. SIGHUP has the files read again.
     #[arg(long, value_name = "PEM", requires = "key")]
     pub cert: Vec<PathBuf>,
     /// The certificate's private key, without pass phrase.
@@ -71,7 +71,7 @@ pub struct Args {
     /// Protocols to choose from by ALPN, most preferred first: `http/1.1`.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub alpn: Vec<String>,
-    /// Session tickets per full handshake; 0 switches resumption off.
+    /// Session tickets per full handshake of TLS 1.3, where TLS 1.2 has one; 0 switches resumption off.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=16))]
     pub tickets: u8,
     /// A session can be resumed for so long after its full handshake (7 days at most), and no longer than the
@@ -107,7 +107,7 @@ pub struct Args {
     /// free one.
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<String>,
-    /// After SIGTERM or SIGINT, connections have that long to finish.
+    /// After SIGTERM or SIGINT, connections have that long to finish; a second signal does not wait.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub drain_timeout: Duration,
 }

@@ -14,6 +14,7 @@ use spinlane::rustls::{ChainTicketer, Connection, SCOPE_LEN, TicketSeed, provide
 use spinlane::{Conn, Lcore, Ssl};
 
 use super::args::Args;
+use super::offload::ServedKey;
 use crate::tls::{Identity, Library, Tls, certificates};
 use sni::{CertificatesByName, chain_digest};
 
@@ -21,7 +22,7 @@ use sni::{CertificatesByName, chain_digest};
 #[derive(Clone)]
 pub struct Context {
     settings: Settings,
-    not_offloaded: Option<String>,
+    keys: Vec<ServedKey>,
 }
 
 #[derive(Clone)]
@@ -107,14 +108,16 @@ impl Context {
         config.client_roots = roots.transpose()?;
         config.alpn.clone_from(&args.alpn);
         let ctx = SslCtx::server(&config)?;
-        let not_offloaded = match ctx.key_offload() {
-            openssl::KeyOffload::Offloaded => None,
-            openssl::KeyOffload::Off => Some("not asked for".to_owned()),
-            openssl::KeyOffload::Unsupported(why) => Some(why.clone()),
-        };
+        let op = ctx.key_op().ok_or_else(|| match ctx.key_offload() {
+            openssl::KeyOffload::Unsupported(why) => why.clone(),
+            openssl::KeyOffload::Offloaded | openssl::KeyOffload::Off => {
+                "it is of no kind that devices have".to_owned()
+            }
+        });
+        let name = identity.key_name().to_owned();
         Ok(Self {
             settings: Settings::Openssl(ctx),
-            not_offloaded,
+            keys: vec![ServedKey { name, op }],
         })
     }
 
@@ -128,7 +131,7 @@ impl Context {
             .as_ref()
             .map_or([0; SCOPE_LEN], |clients| clients.scope);
         let certificates = Arc::new(CertificatesByName::new(identities, &scope)?);
-        let not_offloaded = certificates.not_offloaded().map(str::to_owned);
+        let keys = certificates.keys().to_vec();
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(args.min_protocol))?;
         let builder = match clients {
@@ -153,7 +156,7 @@ impl Context {
                 tickets: (args.tickets != 0).then(|| tickets.clone()),
                 max_input: usize::try_from(args.max_handshake_bytes)?,
             },
-            not_offloaded,
+            keys,
         })
     }
 
@@ -206,9 +209,9 @@ impl Context {
         Ok(tls)
     }
 
-    /// Why private keys are not offloaded, if one is not.
-    pub fn not_offloaded(&self) -> Option<&str> {
-        self.not_offloaded.as_deref()
+    /// The private keys that serve.
+    pub fn keys(&self) -> &[ServedKey] {
+        &self.keys
     }
 }
 

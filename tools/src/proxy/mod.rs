@@ -17,6 +17,7 @@ mod env;
 mod failure;
 mod listener;
 mod metrics;
+mod offload;
 mod relay;
 mod reload;
 mod report;
@@ -35,7 +36,7 @@ use anyhow::{Context, Result};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spinlane::Lcore;
-use spinlane::cryptodev::{Device, QueuePairConfig};
+use spinlane::cryptodev::{Capabilities, Device, QueuePairConfig};
 use spinlane::lcore::Launched;
 
 use crate::tls::Library;
@@ -97,12 +98,13 @@ pub fn run(args: &Args) -> Result<()> {
     let banner = banner(
         args,
         &context,
-        device.name(),
+        &*device,
         &cores,
         address,
         &limits.backend,
         scrape,
     );
+    let capabilities = device.capabilities();
     let current = Current::new(context);
     let start = Arc::new(Start {
         site: Site {
@@ -136,7 +138,7 @@ pub fn run(args: &Args) -> Result<()> {
             if let Backend::Relay(directory) = &backend {
                 directory.refresh();
             }
-            reload(args, &lasting, &current);
+            reload(args, &lasting, &current, capabilities);
         }
         lasting.mind_the_time();
     }
@@ -207,11 +209,12 @@ fn say(text: &str) {
 }
 
 /// Reads certificates and keys again. If they are unusable, what there is stays.
-fn reload(args: &Args, lasting: &Lasting, current: &Current) {
+fn reload(args: &Args, lasting: &Lasting, current: &Current, device: Capabilities) {
     match TlsContext::new(args, lasting) {
         Ok(context) => {
+            let keys = offload::signers(context.keys(), device).join("; ");
             current.replace(context);
-            tracing::info!("certificates and keys were read again");
+            tracing::info!("certificates and keys were read again; private key {keys}");
         }
         Err(error) => tracing::error!("nothing is changed by SIGHUP: {error:#}"),
     }
@@ -259,17 +262,17 @@ fn max_jobs(limits: &Limits, cores: usize) -> usize {
 fn banner(
     args: &Args,
     context: &TlsContext,
-    device: &str,
+    device: &dyn Device,
     cores: &[usize],
     address: SocketAddr,
     backend: &Backend,
     scrape: Option<SocketAddr>,
 ) -> String {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-    let key = match context.not_offloaded() {
-        None => "offloaded".to_owned(),
-        Some(why) => format!("not offloaded: {why}"),
-    };
+    let capabilities = device.capabilities();
+    let key = offload::signers(context.keys(), capabilities).join("\n               ");
+    let exchange = offload::key_exchanges(args.tls, capabilities);
+    let device = device.name();
     let certificate = match args.cert.as_slice() {
         [] => "throw-away, self-signed".to_owned(),
         paths => {
@@ -291,7 +294,7 @@ fn banner(
     });
     format!(
         "spinlane proxy listens on {address}\n  tls          {library}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
-         private key  {key}\n  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
+         private key  {key}\n  key exchange {exchange}\n  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
         cores.join(","),
         reachable(address),
     )

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
+use spinlane::cryptodev::OpKind;
 use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted};
 use spinlane::rustls::{KeyOffload, load_private_key};
 use zeroize::Zeroizing;
@@ -101,15 +102,21 @@ impl Identity {
         certificates(&self.name, &self.certificate)
     }
 
-    /// Certificates and key for rustls, the key offloaded if devices know it.
+    /// Certificates and key for rustls, the key offloaded if devices know it; and the op that signs, or why
+    /// there is none.
     ///
     /// # Errors
     /// There is no certificate or no key, or they do not belong together.
-    pub fn rustls(&self) -> Result<(Arc<CertifiedKey>, KeyOffload)> {
+    pub fn rustls(&self) -> Result<(Arc<CertifiedKey>, Result<OpKind, String>)> {
         let loaded = load_private_key(&self.private_key()?)
             .map_err(|error| anyhow!("{}: {error}{}", self.key_name, self.elsewhere()))?;
         let certified = CertifiedKey::new(self.certificates()?, loaded.key);
-        Ok((self.matching(certified)?, loaded.offload))
+        let op = match (loaded.op, loaded.offload) {
+            (Some(op), _) => Ok(op),
+            (None, KeyOffload::Unsupported(why)) => Err(why),
+            (None, KeyOffload::Offloaded) => Err("it is of no kind that devices have".to_owned()),
+        };
+        Ok((self.matching(certified)?, op))
     }
 
     /// Who else serves an identity that rustls does not.

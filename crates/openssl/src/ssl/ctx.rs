@@ -5,6 +5,8 @@ use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use spinlane_cryptodev::OpKind;
+
 use super::pem::{self, Owned, Pem};
 use super::ticket;
 use crate::abi::verify_binding;
@@ -136,6 +138,7 @@ pub struct SslCtx {
 struct Inner {
     ctx: Owned<SSL_CTX>,
     key_offload: KeyOffload,
+    key_op: Option<OpKind>,
     /// ALPN names in wire format, referred to by the selection callback.
     _alpn: Option<Box<AlpnNames>>,
 }
@@ -189,6 +192,11 @@ impl SslCtx {
     /// Whether the private key's operations are offloaded, and if not, why.
     pub fn key_offload(&self) -> &KeyOffload {
         &self.inner.key_offload
+    }
+
+    /// The op by which the private key signs, if it is offloaded and a queue pair serves that kind.
+    pub fn key_op(&self) -> Option<OpKind> {
+        self.inner.key_op
     }
 
     /// SSL_CTX_set_async_callback(3): the callback of every connection made from here on.
@@ -263,6 +271,7 @@ struct Setup {
     library: *mut OSSL_LIB_CTX,
     offload: bool,
     key_offload: KeyOffload,
+    key_op: Option<OpKind>,
     alpn: Option<Box<AlpnNames>>,
 }
 
@@ -305,6 +314,7 @@ impl Setup {
             library,
             offload,
             key_offload: KeyOffload::Off,
+            key_op: None,
             alpn: None,
         })
     }
@@ -431,7 +441,9 @@ impl Setup {
             Ok(bound) => {
                 self.key_offload = KeyOffload::Offloaded;
                 // SAFETY: ours by `bind`'s contract.
-                unsafe { Owned::new(bound, ffi::EVP_PKEY_free) }.unwrap_or(stock)
+                let bound = unsafe { Owned::new(bound, ffi::EVP_PKEY_free) }.unwrap_or(stock);
+                self.key_op = pem::op_of(&bound);
+                bound
             }
             Err(error) => {
                 tracing::warn!(%error, "private key is not offloaded; its operations run in OpenSSL");
@@ -487,6 +499,7 @@ impl Setup {
         let Self {
             ctx,
             key_offload,
+            key_op,
             alpn,
             ..
         } = self;
@@ -494,6 +507,7 @@ impl Setup {
             inner: Arc::new(Inner {
                 ctx,
                 key_offload,
+                key_op,
                 _alpn: alpn,
             }),
         }

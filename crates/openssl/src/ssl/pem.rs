@@ -4,6 +4,8 @@ use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 
+use spinlane_cryptodev::OpKind;
+
 use super::fault::{self, Wanted};
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, BIO, EVP_PKEY, OSSL_LIB_CTX, X509};
@@ -240,5 +242,24 @@ pub(super) fn signs(key: &Owned<EVP_PKEY>) -> bool {
             TEXT.as_ptr(),
             TEXT.len(),
         ) == 1
+    }
+}
+
+/// The op by which `key`, which is bound to the provider, signs. `None` if that cannot be told.
+pub(super) fn op_of(key: &Owned<EVP_PKEY>) -> Option<OpKind> {
+    // SAFETY: a live key and C strings.
+    let (bits, is_a) = unsafe {
+        let is_a = |name: &std::ffi::CStr| ffi::EVP_PKEY_is_a(key.as_ptr(), name.as_ptr()) == 1;
+        let is_a = [c"RSA", c"EC", c"ED25519"].map(is_a);
+        (ffi::EVP_PKEY_get_bits(key.as_ptr()), is_a)
+    };
+    match (is_a, bits) {
+        ([true, ..], 2048) => Some(OpKind::Rsa2048),
+        ([true, ..], 3072) => Some(OpKind::Rsa3072),
+        ([true, ..], 4096) => Some(OpKind::Rsa4096),
+        ([_, true, _], 256) => Some(OpKind::EcdsaP256),
+        ([_, true, _], 384) => Some(OpKind::EcdsaP384),
+        ([.., true], _) => Some(OpKind::Ed25519),
+        _ => None,
     }
 }

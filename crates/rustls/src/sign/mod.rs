@@ -12,7 +12,7 @@ use rustls::Error;
 use rustls::crypto::{KeyProvider, aws_lc_rs};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
-use spinlane_cryptodev::Key;
+use spinlane_cryptodev::{Key, OpKind};
 
 use self::curve::OffloadedCurveKey;
 use self::rsa::OffloadedRsaKey;
@@ -34,6 +34,8 @@ pub struct LoadedKey {
     pub key: Arc<dyn SigningKey>,
     /// Who signs.
     pub offload: KeyOffload,
+    /// The op that signs, if it is offloaded and a queue pair serves that kind.
+    pub op: Option<OpKind>,
 }
 
 /// Loads private keys by [`load_private_key`]. One that is not offloaded is logged.
@@ -67,6 +69,7 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
         let pss = pss?;
         let key = device_key.map_err(|_| explain::explain(der))?;
         return Ok(LoadedKey {
+            op: Some(op(&key)),
             key: Arc::new(OffloadedRsaKey::new(key, pss.schemes, Some(pss.spki))),
             offload: KeyOffload::Offloaded,
         });
@@ -75,6 +78,7 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
     let stock = aws_lc_rs::sign::any_supported_type(der).map_err(|_| explain::explain(der))?;
     Ok(match device_key {
         Ok(key) => LoadedKey {
+            op: Some(op(&key)),
             key: match &key {
                 Key::Rsa(_) => {
                     let spki = stock.public_key().map(|spki| spki.into_owned());
@@ -87,6 +91,16 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
         Err(why) => LoadedKey {
             key: stock,
             offload: KeyOffload::Unsupported(why),
+            op: None,
         },
     })
+}
+
+fn op(key: &Key) -> OpKind {
+    match key {
+        Key::Rsa(key) => key.kind(),
+        Key::EcP256(_) => OpKind::EcdsaP256,
+        Key::EcP384(_) => OpKind::EcdsaP384,
+        Key::Ed25519(_) => OpKind::Ed25519,
+    }
 }

@@ -8,8 +8,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use spinlane::cryptodev::digest::{Digest, Hasher};
-use spinlane::rustls::{KeyOffload, SCOPE_LEN};
+use spinlane::rustls::SCOPE_LEN;
 
+use crate::proxy::offload::ServedKey;
 use crate::tls::Identity;
 
 /// Certificates by their subject alternative names. For a name that none has, and for clients
@@ -22,7 +23,7 @@ pub struct CertificatesByName {
     by_name: HashMap<String, Fitting>,
     /// For all other names.
     scope: [u8; SCOPE_LEN],
-    not_offloaded: Option<String>,
+    keys: Vec<ServedKey>,
 }
 
 /// The certificates of a name.
@@ -39,14 +40,12 @@ impl CertificatesByName {
     /// # Errors
     /// One is unusable; the text names it.
     pub fn new(identities: &[Identity], clients: &[u8; SCOPE_LEN]) -> Result<Self> {
-        let (mut all, mut not_offloaded) = (Vec::new(), None);
+        let (mut all, mut keys) = (Vec::new(), Vec::new());
         let mut positions: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, identity) in identities.iter().enumerate() {
-            let (key, offload) = identity.rustls()?;
-            if let KeyOffload::Unsupported(why) = offload {
-                tracing::warn!(why, "{}: not offloaded", identity.key_name());
-                not_offloaded.get_or_insert(why);
-            }
+            let (key, op) = identity.rustls()?;
+            let name = identity.key_name().to_owned();
+            keys.push(ServedKey { name, op });
             if identities.len() > 1 {
                 for name in names(&key).with_context(|| identity.name().to_owned())? {
                     positions.entry(name).or_default().push(index);
@@ -62,7 +61,7 @@ impl CertificatesByName {
             by_name: fitting.collect(),
             scope: scope(clients, &all),
             all,
-            not_offloaded,
+            keys,
         })
     }
 
@@ -73,9 +72,9 @@ impl CertificatesByName {
         fitting.map_or(self.scope, |fitting| fitting.scope)
     }
 
-    /// Why a key is not offloaded, if one is not.
-    pub fn not_offloaded(&self) -> Option<&str> {
-        self.not_offloaded.as_deref()
+    /// The private keys, in the order of the identities.
+    pub fn keys(&self) -> &[ServedKey] {
+        &self.keys
     }
 
     fn fitting(&self, name: &str) -> Option<&Fitting> {
