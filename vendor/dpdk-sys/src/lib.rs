@@ -41,3 +41,14 @@ mod bindings {
 }
 
 pub use bindings::*;
+
+impl rte_cryptodev_qp_conf {
+    /// Describes a queue pair with a ring of `descriptors`. All other fields are zero: no pool of sessions, and the
+    /// highest priority, a field that 22.11 does not have. (A literal compiles against one release alone.)
+    pub fn of(descriptors: u32) -> Self {
+        Self {
+            nb_descriptors: descriptors,
+            ..Self::default()
+        }
+    }
+}

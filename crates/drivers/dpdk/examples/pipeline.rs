@@ -109,10 +109,7 @@ fn set_up_device() {
         nb_queue_pairs: LCORES,
         ..Default::default()
     };
-    let queue_pair = sys::rte_cryptodev_qp_conf {
-        nb_descriptors: DESCRIPTORS,
-        mp_session: ptr::null_mut(),
-    };
+    let queue_pair = sys::rte_cryptodev_qp_conf::of(DESCRIPTORS);
     // SAFETY: the device exists (--vdev=crypto_openssl); the configurations are valid.
     unsafe {
         assert_eq!(sys::rte_cryptodev_configure(DEVICE, &mut config), 0);

@@ -133,10 +133,7 @@ impl DeviceId {
         };
         // SAFETY: the device exists; `config` is copied.
         result(unsafe { sys::rte_cryptodev_configure(self.id, &mut config) })?;
-        let setup = sys::rte_cryptodev_qp_conf {
-            nb_descriptors: descriptors,
-            ..sys::rte_cryptodev_qp_conf::default() // 24.11 has more
-        };
+        let setup = sys::rte_cryptodev_qp_conf::of(descriptors);
         for queue_pair in 0..queue_pairs {
             // SAFETY: a queue pair that was just configured; `setup` is copied, and sessions are
             // given with each op, so that the device needs no pool of its own for them.
