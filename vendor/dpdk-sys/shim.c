@@ -90,16 +90,12 @@ void shim_set_rsa(struct rte_crypto_op* op, void* session, struct shim_bytes fro
     op->asym->rsa.op_type = RTE_CRYPTO_ASYM_OP_SIGN;
     op->asym->rsa.message = param(from);
     op->asym->rsa.sign = param(to);
-    shim_set_rsa_padding(op, RTE_CRYPTO_RSA_PADDING_NONE);
-}
-
-void shim_set_rsa_padding(struct rte_crypto_op* op, int padding) {
 #if RTE_VERSION < RTE_VERSION_NUM(24, 11, 0, 0)
-    op->asym->rsa.padding.type = padding;
-#else
-    (void)op, (void)padding;
+    op->asym->rsa.padding.type = RTE_CRYPTO_RSA_PADDING_NONE;
 #endif
 }
+
+void shim_set_rsa_type(struct rte_crypto_op* op, int type) { op->asym->rsa.op_type = type; }
 
 void shim_set_modexp(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to) {
     reset(op, session);

@@ -69,9 +69,8 @@ void shim_set_null(struct rte_crypto_op* op, void* session);
 /* Make `op` one that is not processed yet: without padding, to the power of the private exponent. */
 void shim_set_rsa(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to);
 void shim_set_modexp(struct rte_crypto_op* op, void* session, struct shim_bytes from, struct shim_bytes to);
-/* Asks for a padding, a constant of enum rte_crypto_rsa_padding_type; nothing from 24.11 on, where the
- * session has it. */
-void shim_set_rsa_padding(struct rte_crypto_op* op, int padding);
+/* Asks for another operation, a constant of enum rte_crypto_asym_op_type. */
+void shim_set_rsa_type(struct rte_crypto_op* op, int type);
 /* Bytes that the device wrote. */
 size_t shim_modexp_written(const struct rte_crypto_op* op);
 

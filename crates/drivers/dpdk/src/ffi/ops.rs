@@ -147,7 +147,8 @@ pub(crate) enum Spoil {
     /// With the session that is right.
     Length(*mut std::ffi::c_void),
     NotBelow(*mut std::ffi::c_void),
-    Padding,
+    /// Asks for an operation that RSA does not have. (Not for a padding: from 24.11 on, that is the session's.)
+    Operation,
 }
 
 /// A queue pair of a device, which nobody else uses, and its ops.
@@ -453,7 +454,7 @@ impl RawQueuePair {
                 Spoil::NoSession => sys::shim_set_rsa(op, ptr::null_mut(), from(256), to),
                 Spoil::Length(session) => sys::shim_set_rsa(op, session, from(10), to),
                 Spoil::NotBelow(session) => sys::shim_set_rsa(op, session, from(256), to),
-                Spoil::Padding => sys::shim_set_rsa_padding(op, 99),
+                Spoil::Operation => sys::shim_set_rsa_type(op, 99),
             }
         }
     }

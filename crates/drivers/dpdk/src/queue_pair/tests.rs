@@ -12,7 +12,7 @@ use crate::{DpdkDevice, Eal, EalConfig};
 const NO_SESSION: u64 = 1 << 32;
 const LENGTH: u64 = 2 << 32;
 const NOT_BELOW: u64 = 3 << 32;
-const PADDING: u64 = 4 << 32;
+const OPERATION: u64 = 4 << 32;
 const WRONG_RESULT: u64 = 5 << 32;
 
 /// How the op with this token is to be spoilt.
@@ -21,7 +21,7 @@ pub(super) fn spoil(op: &Op, session: &Session) -> Option<Spoil> {
         NO_SESSION => Some(Spoil::NoSession),
         LENGTH => Some(Spoil::Length(session.as_ptr())),
         NOT_BELOW => Some(Spoil::NotBelow(session.as_ptr())),
-        PADDING => Some(Spoil::Padding),
+        OPERATION => Some(Spoil::Operation),
         _ => None,
     }
 }
@@ -82,7 +82,7 @@ fn ops_that_the_device_refuses_fail_alone() {
     let device = open("crypto_openssl");
     let mut queue_pair = queue_pair(&device, 8);
     for _ in 0..20 {
-        let tokens = [0, NO_SESSION, 1, LENGTH, NOT_BELOW, 2, PADDING, 3];
+        let tokens = [0, NO_SESSION, 1, LENGTH, NOT_BELOW, 2, OPERATION, 3];
         let ops = tokens.iter().map(|token| op(*token, &key)).collect();
         let done = run(&mut *queue_pair, ops);
         for op in &done {
@@ -138,7 +138,7 @@ fn operands_that_are_copied_as_for_a_card_are_wiped() {
     let mut queue_pair = DpdkQueuePair::new(opened, raw, sessions, config);
     for der in [der::RSA_2048, der::RSA_3072, der::RSA_4096] {
         let key = rsa(der);
-        let tokens = [0, WRONG_RESULT, 1, 2, PADDING, 3];
+        let tokens = [0, WRONG_RESULT, 1, 2, OPERATION, 3];
         let ops = tokens.iter().map(|token| op(*token, &key)).collect();
         for op in run(&mut queue_pair, ops) {
             assert_eq!(op.status == OpStatus::Success, op.token.0 < 4, "{op:?}");
