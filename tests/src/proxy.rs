@@ -110,7 +110,8 @@ impl Proxy {
     pub fn s_client(&self, args: &[&str]) -> String {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-connect", &self.address.to_string()]);
-        command.arg("-ign_eof").args(args);
+        // Names in one form, whatever the release prints by default.
+        command.args(["-ign_eof", "-nameopt", "RFC2253"]).args(args);
         // The answer to `Connection: close` ends the connection, and s_client with it.
         let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let output = run(&mut command, request);

@@ -54,7 +54,7 @@ fn certificates_are_chosen_by_name_and_by_what_the_client_can_verify() {
         ("a.b.wild.example", "first"),
     ] {
         let said = s_client(&proxy, &["-servername", name]);
-        let subject = format!("subject=CN = {wanted}");
+        let subject = format!("subject=CN={wanted}");
         assert!(said.contains(&subject), "{name}: {said}");
         assert!(said.contains("hello from spinlane"), "{name}: {said}");
     }
@@ -65,8 +65,8 @@ fn certificates_are_chosen_by_name_and_by_what_the_client_can_verify() {
         "rsa_pss_rsae_sha256",
     ];
     let said = s_client(&proxy, &rsa_only);
-    assert!(said.contains("subject=CN = rsa"), "{said}");
-    assert!(s_client(&proxy, &["-noservername"]).contains("subject=CN = first"));
+    assert!(said.contains("subject=CN=rsa"), "{said}");
+    assert!(s_client(&proxy, &["-noservername"]).contains("subject=CN=first"));
     proxy.stop();
 }
 
@@ -82,7 +82,7 @@ fn sighup_reads_certificates_again_and_drops_nobody() {
         let context = spinlane_tests::client::context();
         let mut open = spinlane_tests::client::TlsClient::connect(proxy.address, &context, None)
             .expect("a connection");
-        assert!(s_client(&proxy, &[]).contains("subject=CN = served"));
+        assert!(s_client(&proxy, &[]).contains("subject=CN=served"));
         let renewed = self_signed(&dir, "renewed", "rsa2048");
         for (from, to) in [
             (&renewed.certificate, &served.certificate),
@@ -92,7 +92,7 @@ fn sighup_reads_certificates_again_and_drops_nobody() {
         }
         proxy.signal("HUP");
         proxy.wait_until("the new certificate", |proxy| {
-            s_client(proxy, &[]).contains("subject=CN = renewed")
+            s_client(proxy, &[]).contains("subject=CN=renewed")
         });
         // What cannot be read changes nothing.
         std::fs::write(&served.certificate, "nonsense").expect("a file can be written");
@@ -100,7 +100,7 @@ fn sighup_reads_certificates_again_and_drops_nobody() {
         proxy.wait_until("a complaint", |proxy| {
             proxy.log().contains("nothing is changed")
         });
-        assert!(s_client(&proxy, &[]).contains("subject=CN = renewed"));
+        assert!(s_client(&proxy, &[]).contains("subject=CN=renewed"));
         open.get().expect("an answer on the old connection");
         drop(open);
         proxy.stop();
