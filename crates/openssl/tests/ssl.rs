@@ -134,6 +134,38 @@ fn every_group_pauses_for_generation_and_derivation() {
 }
 
 #[test]
+fn hybrid_groups_pause_for_their_classical_half() {
+    // SAFETY: no arguments, no state.
+    let version = unsafe { openssl_sys::OpenSSL_version_num() };
+    if version < 0x3050_0000 {
+        eprintln!("skipped: OpenSSL {version:#x} has no hybrid groups, 3.5 has");
+        return;
+    }
+    for group in ["X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"] {
+        let lcore = lcore_with(8);
+        let _entered = lcore.enter();
+        // Alone on either side, so that no other group can have served.
+        let groups = Some(group.to_owned());
+        let mut config = server_config("rsa2048");
+        config.groups.clone_from(&groups);
+        let server = SslCtx::server(&config).expect("server");
+        let mut pair = Pair::new(&server, &lcore, 1);
+        let offered = ClientConfig {
+            groups,
+            ..ClientConfig::default()
+        };
+        pair.client = Ssl::client(&SslCtx::client(&offered).expect("client")).expect("client");
+        assert_eq!(
+            finish(&lcore, &mut pair),
+            3,
+            "keygen, derive, sign: {group}"
+        );
+        pair.echo(b"hello");
+        assert_eq!(lcore.stats().inline_ops, 0);
+    }
+}
+
+#[test]
 fn rsa_key_exchange_pauses_for_the_decryption() {
     let lcore = lcore_with(8);
     let _entered = lcore.enter();
