@@ -4,6 +4,8 @@
 mod aead;
 #[cfg(target_arch = "x86_64")]
 mod crypto_mb;
+mod evp;
+mod own_tool;
 mod peer;
 pub mod point;
 
@@ -48,6 +50,10 @@ pub struct Args {
     /// Whom to measure against; crypto_mb has RSA alone.
     #[arg(long, value_name = "NAME", default_value = "openssl")]
     peer: Whom,
+    /// In place of devices, measure OpenSSL as the peer beside its own tool, `openssl speed`, by turns on the same
+    /// core; fails if the peer is slower than 0.85 of it.
+    #[arg(long, conflicts_with_all = ["device", "burst", "peer"])]
+    check_peers: bool,
     /// CPU seconds per device, algorithm and burst, the peer's included.
     #[arg(long, default_value_t = 1.0, value_name = "S")]
     seconds: f64,
@@ -141,6 +147,9 @@ struct Report {
 pub fn run(args: &Args) -> Result<()> {
     let plan = args.clone();
     on_core(args.core, move |core, _| {
+        if plan.check_peers {
+            return own_tool::check(&plan);
+        }
         if !plan.json {
             Report::print_header(plan.peer);
         }
@@ -283,7 +292,8 @@ fn measure_aead(args: &Args, core: usize, mut sealing: Timed<Sealing>) -> Result
     if args.peer != Whom::Openssl {
         bail!("--peer {}: does not seal; leave it out", args.peer.name());
     }
-    let mut peer = Evp::new(&sealing.work)?;
+    let work = &sealing.work;
+    let mut peer = Evp::new(work.algorithm(), work.size(), work.burst())?;
     let turns = by_turns(args, &mut sealing, &mut peer)?;
     let sealing = sealing.work;
     let report = Report {

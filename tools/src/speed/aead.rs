@@ -26,6 +26,11 @@ const STRIDE_NS: u64 = 100_000;
 /// Of so many bursts one is timed: that costs as much as a small op.
 const TIMED: u64 = 256;
 
+/// The key, of the length that `algorithm` has.
+fn key_bytes(algorithm: Algorithm) -> &'static [u8] {
+    &[0x42; 32][..algorithm.key_len()]
+}
+
 /// Nonces that count up, so that none is used twice.
 #[derive(Default)]
 struct Nonces(u64);
@@ -150,7 +155,7 @@ impl Sealing {
             ops: ops.collect::<Result<_>>()?,
             queue_pair,
             device: device.name().to_owned(),
-            key: Arc::new(Key::new(algorithm, &[0x42; 32][..algorithm.key_len()])?),
+            key: Arc::new(Key::new(algorithm, key_bytes(algorithm))?),
             size,
             burst,
             nonces: Nonces::default(),
@@ -236,22 +241,22 @@ pub struct Evp {
 }
 
 impl Evp {
-    /// For the same as `sealing`.
+    /// Sets up `algorithm` for `burst` records of `size` bytes.
     ///
     /// # Errors
     /// OpenSSL does not have the algorithm.
-    pub fn new(sealing: &Sealing) -> Result<Timed<Self>> {
-        let cipher = match sealing.algorithm() {
+    pub fn new(algorithm: Algorithm, size: usize, burst: usize) -> Result<Timed<Self>> {
+        let cipher = match algorithm {
             Algorithm::Aes128Gcm => Cipher::aes_128_gcm(),
             Algorithm::Aes256Gcm => Cipher::aes_256_gcm(),
             Algorithm::ChaCha20Poly1305 => Cipher::chacha20_poly1305(),
         };
         let mut context = CipherCtx::new()?;
-        context.encrypt_init(Some(cipher), Some(sealing.key.secret()), None)?;
+        context.encrypt_init(Some(cipher), Some(key_bytes(algorithm)), None)?;
         Timed::new(Self {
             context,
-            size: sealing.size,
-            buffers: vec![vec![0; sealing.size + TAG_LEN]; sealing.burst],
+            size,
+            buffers: vec![vec![0; size + TAG_LEN]; burst],
             nonces: Nonces::default(),
         })
     }

@@ -2,17 +2,12 @@
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use openssl::derive::Deriver;
-use openssl::nid::Nid;
-use openssl::pkey::{Id, PKey, Private};
-use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::Padding;
-use openssl::sign::Signer;
 use spinlane::cryptodev::OpKind;
 
 use super::Side;
 #[cfg(target_arch = "x86_64")]
 use super::crypto_mb;
+use super::evp::Evp;
 use super::point::{KeyPair, input};
 use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
 
@@ -42,8 +37,7 @@ impl Whom {
 
 /// How a peer is called.
 enum Call {
-    /// What libssl makes anew for each op is made anew here too.
-    Openssl,
+    Openssl(Evp),
     #[cfg(target_arch = "x86_64")]
     CryptoMb(Box<crypto_mb::Batch>),
 }
@@ -56,7 +50,7 @@ impl Call {
         {
             use spinlane_driver_mb::peer::Stack;
             let stack = match whom {
-                Whom::Openssl => return Ok(Self::Openssl),
+                Whom::Openssl => return Ok(Self::Openssl(Evp::new(kind, &key.theirs)?)),
                 Whom::CryptoMb => Stack::Best,
                 Whom::CryptoMbAnyStack => Stack::Any,
             };
@@ -65,7 +59,7 @@ impl Call {
         }
         #[cfg(not(target_arch = "x86_64"))]
         match whom {
-            Whom::Openssl => Ok(Self::Openssl),
+            Whom::Openssl => Ok(Self::Openssl(Evp::new(kind, &key.theirs)?)),
             _ => anyhow::bail!("--peer {}: runs on x86-64 alone", whom.name()),
         }
     }
@@ -73,7 +67,7 @@ impl Call {
     /// Ops per call.
     fn ops(&self) -> u32 {
         match self {
-            Self::Openssl => 1,
+            Self::Openssl(_) => 1,
             #[cfg(target_arch = "x86_64")]
             Self::CryptoMb(_) => crypto_mb::LANES as u32,
         }
@@ -81,87 +75,37 @@ impl Call {
 }
 
 /// A peer set up for one kind of op.
-pub struct Peer<'a> {
+pub struct Peer {
     call: Call,
-    kind: OpKind,
-    key: &'a PKey<Private>,
     input: Vec<u8>,
     watch: Stopwatch,
     /// Of every op.
     latency_ns: Histogram<u64>,
 }
 
-impl<'a> Peer<'a> {
+impl Peer {
     /// The peer of `kind`.
     ///
     /// # Errors
     /// OpenSSL failed, or there is no such peer here.
-    pub fn new(whom: Whom, kind: OpKind, key: &'a KeyPair) -> Result<Self> {
+    pub fn new(whom: Whom, kind: OpKind, key: &KeyPair) -> Result<Self> {
         Ok(Self {
             call: Call::new(whom, kind, key)?,
-            kind,
-            key: &key.theirs,
             input: input(kind, key)?,
             watch: Stopwatch::new(),
             latency_ns: histogram()?,
         })
     }
-
-    /// One op by OpenSSL.
-    fn op(&self) -> Result<()> {
-        match self.kind {
-            OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => self.sign(Some(Padding::NONE)),
-            OpKind::EcdsaP256 | OpKind::EcdsaP384 => self.sign(None),
-            OpKind::Ed25519 => {
-                let mut signer = Signer::new_without_digest(self.key)?;
-                signer.sign_oneshot(&mut [0; 64], &self.input)?;
-                Ok(())
-            }
-            OpKind::X25519Keygen => keygen(Id::X25519, None),
-            OpKind::EcdhP256Keygen => keygen(Id::EC, Some(Nid::X9_62_PRIME256V1)),
-            OpKind::EcdhP384Keygen => keygen(Id::EC, Some(Nid::SECP384R1)),
-            OpKind::X25519Derive | OpKind::EcdhP256Derive | OpKind::EcdhP384Derive => self.derive(),
-            OpKind::X25519Exchange => {
-                keygen(Id::X25519, None)?;
-                self.derive()
-            }
-            OpKind::EcdhP256Exchange => {
-                keygen(Id::EC, Some(Nid::X9_62_PRIME256V1))?;
-                self.derive()
-            }
-            OpKind::EcdhP384Exchange => {
-                keygen(Id::EC, Some(Nid::SECP384R1))?;
-                self.derive()
-            }
-        }
-    }
-
-    fn derive(&self) -> Result<()> {
-        let mut deriver = Deriver::new(self.key)?;
-        deriver.set_peer(self.key)?;
-        deriver.derive(&mut [0; 48])?;
-        Ok(())
-    }
-
-    fn sign(&self, padding: Option<Padding>) -> Result<()> {
-        let mut context = PkeyCtx::new(self.key)?;
-        context.sign_init()?;
-        if let Some(padding) = padding {
-            context.set_rsa_padding(padding)?;
-        }
-        context.sign(&self.input, Some(&mut [0; 512]))?;
-        Ok(())
-    }
 }
 
-impl Side for Peer<'_> {
+impl Side for Peer {
     fn round(&mut self, slice_ns: u64) -> Result<f64> {
         let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
         loop {
             // The CPU clock is a system call: not read more often than every eight ops.
             for _ in 0..8 / self.call.ops() {
                 let (done, latency_ns) = match &mut self.call {
-                    Call::Openssl => self.watch.time(|| self.op()),
+                    Call::Openssl(evp) => self.watch.time(|| evp.run(&self.input)),
                     #[cfg(target_arch = "x86_64")]
                     Call::CryptoMb(batch) => self.watch.time(|| batch.run(&self.input)),
                 };
@@ -179,14 +123,4 @@ impl Side for Peer<'_> {
     fn latency_ns(&self) -> &Histogram<u64> {
         &self.latency_ns
     }
-}
-
-fn keygen(id: Id, curve: Option<Nid>) -> Result<()> {
-    let mut context = PkeyCtx::new_id(id)?;
-    context.keygen_init()?;
-    if let Some(curve) = curve {
-        context.set_ec_paramgen_curve_nid(curve)?;
-    }
-    context.keygen()?;
-    Ok(())
 }
