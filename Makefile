@@ -15,7 +15,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check install test-openssl4 fuzz bench loom tsan asan valgrind
+.PHONY: help setup run test check install test-openssl4 test-debian13 fuzz bench loom tsan asan valgrind
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ test-openssl4: setup ## Run what speaks to OpenSSL against OpenSSL 4.0, which is
 	tools/setup/openssl4.sh
 	$(OPENSSL4) cargo test --target-dir target/openssl4 --package spinlane-openssl --package spinlane-capi
 
+test-debian13: ## Run every test on Debian 13, in a root that debootstrap makes (needs root and debootstrap).
+	tools/debian13.sh
+
 # Afterwards, inputs that add nothing are thrown away.
 fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolchain).
 	$(FUZZ) cargo +nightly build --release --manifest-path crates/capi/fuzz/Cargo.toml \
@@ -60,9 +63,10 @@ fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolc
 			rm -rf $$few && mkdir $$few && $$run -merge=1 $$few $$all && rm -rf $$all && mv $$few $$all || exit 1; \
 	done
 
-bench: setup ## Criterion benches, then whole handshakes.
+bench: setup ## Criterion benches, whether OpenSSL is measured at its best, then whole handshakes.
 	cargo bench --package spinlane-benches
 	cargo build --release --package spinlane-tools $(DPDK)
+	target/release/spinlane speed --check-peers
 	target/release/spinlane bench handshake --tls openssl --cert rsa2048 --protocol 1.3
 	target/release/spinlane bench handshake --tls openssl --cert p256 --protocol 1.3
 
