@@ -98,3 +98,26 @@ fn what_the_device_does_not_have_is_not_called_offloaded() {
         }
     }
 }
+
+#[test]
+fn memory_that_cannot_be_had_is_named_by_its_option() {
+    if !has_dpdk() {
+        return;
+    }
+    for (option, culprit, remedy) in [
+        ("descriptors=3", "descriptors=3", "a power of two"),
+        (
+            "socket_id=7",
+            "that socket_id names",
+            "leave socket_id away",
+        ),
+    ] {
+        let device = format!("dpdk:crypto_openssl,{option}");
+        let mut command = Command::new(spinlane());
+        command.args(["proxy", "--listen", "127.0.0.1:0", "--device", &device]);
+        let output = run(&mut command, b"");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{option} is accepted");
+        assert!(said.contains(culprit) && said.contains(remedy), "{said}");
+    }
+}

@@ -16,6 +16,7 @@ use crate::ec::Curves;
 use crate::ffi::{self, DeviceId, QueuePairs, RawQueuePair, Running};
 use crate::queue_pair::DpdkQueuePair;
 use crate::sessions::Sessions;
+use crate::spec::DEFAULT_DESCRIPTORS;
 use crate::{Eal, NAME, Spec, trial};
 
 /// Devices that DPDK numbers (RTE_CRYPTO_MAX_DEVS), and so instances of one driver.
@@ -37,6 +38,32 @@ pub enum OpenError {
     NotFound {
         /// The name.
         name: String,
+        /// What DPDK said.
+        reason: String,
+    },
+    /// It cannot be brought up with memory of the NUMA node that was asked for.
+    #[error(
+        "device dpdk:{name} cannot be brought up with socket_id={socket_id}: {reason}; leave socket_id away, or name a \
+         NUMA node on which DPDK has memory (0 where there is one)"
+    )]
+    Socket {
+        /// The device's name.
+        name: String,
+        /// The node.
+        socket_id: u8,
+        /// What DPDK said.
+        reason: String,
+    },
+    /// It does not take queue pairs of that size.
+    #[error(
+        "device dpdk:{name} cannot be configured with descriptors={descriptors}: {reason}; most drivers want a power of \
+         two, such as 64 or the 1024 that are usual, and memory for it"
+    )]
+    Descriptors {
+        /// The device's name.
+        name: String,
+        /// How many were asked for.
+        descriptors: u32,
         /// What DPDK said.
         reason: String,
     },
@@ -202,7 +229,7 @@ impl DpdkDevice {
         let socket = id.socket(eal.running());
         let free = id
             .configure(count, spec.descriptors, socket)
-            .map_err(refused("configured"))?;
+            .map_err(|error| spec.refused_memory(ffi::error_text(error)))?;
         id.start().map_err(refused("started"))?;
         Ok(Self(Arc::new(Opened {
             name: format!("{NAME}:{}", spec.name),
@@ -397,7 +424,14 @@ impl Opened {
         running
             .register_thread()
             .map_err(|_| unavailable("a free lcore", "use fewer threads"))?;
-        let memory = || unavailable("memory", "give EAL more, by hugepages or memory_mib");
+        let has_chosen = |plugged: &Plugged| plugged.socket_id.is_some();
+        let memory = || match self.plugged.as_ref().is_some_and(has_chosen) {
+            true => unavailable(
+                "memory on the NUMA node that socket_id names",
+                "leave socket_id away, name a node that has memory, or give EAL memory there",
+            ),
+            false => unavailable("memory", "give EAL more, by hugepages or memory_mib"),
+        };
         let sessions = sessions(running).map_err(|_| memory())?;
         let queue_pair = queue_pair(running, &self.queue_pairs).map_err(|error| {
             error.map_or(
@@ -512,6 +546,30 @@ fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Curves, Capabilities,
     useful.then_some((RsaBy::Modexp, curves, kinds, aead))
 }
 
+impl Spec {
+    /// DPDK did not take what the options say of memory, for `reason`.
+    fn refused_memory(&self, reason: String) -> OpenError {
+        let name = self.name.clone();
+        match (self.socket_id, self.descriptors) {
+            (Some(socket_id), _) => OpenError::Socket {
+                name,
+                socket_id,
+                reason,
+            },
+            (None, DEFAULT_DESCRIPTORS) => OpenError::Refused {
+                name,
+                step: "configured",
+                reason,
+            },
+            (None, descriptors) => OpenError::Descriptors {
+                name,
+                descriptors,
+                reason,
+            },
+        }
+    }
+}
+
 /// A device that we brought, or found on the bus.
 #[derive(Clone)]
 struct Plugged {
@@ -538,9 +596,12 @@ impl Plugged {
             true => card(eal, spec).map(|id| (id, None)),
             false => plug(eal, spec, queue_pairs).map(|(id, name)| (id, Some(name))),
         };
-        let (id, vdev) = found.map_err(|reason| OpenError::NotFound {
-            name: spec.name.clone(),
-            reason,
+        let (id, vdev) = found.map_err(|reason| match spec.socket_id {
+            Some(_) => spec.refused_memory(reason),
+            None => OpenError::NotFound {
+                name: spec.name.clone(),
+                reason,
+            },
         })?;
         Ok(Self {
             name: spec.name.clone(),

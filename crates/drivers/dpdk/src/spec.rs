@@ -6,6 +6,9 @@ use spinlane_cryptodev::DeviceError;
 
 use crate::NAME;
 
+/// Descriptors of a queue pair, unless told otherwise.
+pub(crate) const DEFAULT_DESCRIPTORS: u32 = 1024;
+
 /// A device and how to open it: `NAME[,queue_pairs=N][,descriptors=N][,socket_id=N][,rsa=modexp]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -28,7 +31,7 @@ impl Spec {
         Self {
             name: name.to_owned(),
             queue_pairs: None,
-            descriptors: 1024,
+            descriptors: DEFAULT_DESCRIPTORS,
             modexp: false,
             socket_id: None,
         }
