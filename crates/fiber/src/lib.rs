@@ -56,7 +56,7 @@ mod pool;
 mod source;
 mod stack;
 pub mod thread;
-mod valgrind;
+pub mod valgrind;
 mod wipe;
 
 pub use errand::on_thread_stack;

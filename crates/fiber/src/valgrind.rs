@@ -2,16 +2,21 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use requests::{allow, stack_mapped, stack_unmapped};
+#[cfg(target_arch = "x86_64")]
+pub use requests::{locked, unlocking};
 
 #[cfg(target_arch = "x86_64")]
 mod requests {
     use std::sync::{Mutex, PoisonError};
 
-    // Client requests of valgrind.h and memcheck.h.
+    // Client requests of valgrind.h, helgrind.h and memcheck.h.
     const RUNNING_ON_VALGRIND: usize = 0x1001;
     const STACK_REGISTER: usize = 0x1501;
     const STACK_DEREGISTER: usize = 0x1502;
     const MAKE_MEM_DEFINED: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16 | 2;
+
+    const USERSO_SEND_PRE: usize = ((b'H' as usize) << 24 | (b'G' as usize) << 16) + 256 + 33;
+    const USERSO_RECV_POST: usize = USERSO_SEND_PRE + 1;
 
     /// Stacks by their bottoms, and valgrind's numbers for them. Empty without valgrind.
     static STACKS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
@@ -29,7 +34,9 @@ mod requests {
             let highest = bottom.wrapping_add(size - 1);
             let number = request([STACK_REGISTER, bottom.addr(), highest.addr()]);
             let mut stacks = STACKS.lock().unwrap_or_else(PoisonError::into_inner);
+            locked(&STACKS);
             stacks.push((bottom.addr(), number));
+            unlocking(&STACKS);
         }
     }
 
@@ -37,10 +44,22 @@ mod requests {
     pub(crate) fn stack_unmapped(bottom: *mut u8) {
         if request([RUNNING_ON_VALGRIND, 0, 0]) != 0 {
             let mut stacks = STACKS.lock().unwrap_or_else(PoisonError::into_inner);
+            locked(&STACKS);
             if let Some(at) = stacks.iter().position(|stack| stack.0 == bottom.addr()) {
                 request([STACK_DEREGISTER, stacks.swap_remove(at).1, 0]);
             }
+            unlocking(&STACKS);
         }
+    }
+
+    /// Says that the thread has just locked `mutex`: helgrind knows those of pthreads only.
+    pub fn locked<T>(mutex: &Mutex<T>) {
+        request([USERSO_RECV_POST, std::ptr::from_ref(mutex).addr(), 0]);
+    }
+
+    /// Says that the thread is about to unlock `mutex`.
+    pub fn unlocking<T>(mutex: &Mutex<T>) {
+        request([USERSO_SEND_PRE, std::ptr::from_ref(mutex).addr(), 0]);
     }
 
     /// The answer; 0 without valgrind.
@@ -72,3 +91,9 @@ pub(crate) fn allow(_: *mut u8, _: usize) {}
 pub(crate) fn stack_mapped(_: *mut u8, _: usize) {}
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn stack_unmapped(_: *mut u8) {}
+/// Nothing: only x86_64 was tried.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn locked<T>(_: &std::sync::Mutex<T>) {}
+/// Nothing: only x86_64 was tried.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn unlocking<T>(_: &std::sync::Mutex<T>) {}

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use spinlane_fiber::valgrind;
+
 use crate::wait_ctx::WaitCtx;
 
 /// One thread's, shared with its jobs.
@@ -42,15 +44,14 @@ impl Letters {
     /// `context` is the caller's only reference, is not used again, and may be used up by the job's thread.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn post(&self, context: Rc<WaitCtx>) {
-        let mut freed = self.freed.lock().unwrap_or_else(|lock| lock.into_inner());
-        match &mut *freed {
+        self.with(|freed| match freed {
             Some(freed) => {
                 freed.push(Freed(context));
                 // The mutex orders what it says; whoever misses it looks again at the next start.
                 self.any.store(true, Ordering::Relaxed);
             }
             None => mem::forget(context),
-        }
+        });
     }
 
     /// Whether there are some.
@@ -62,16 +63,24 @@ impl Letters {
     /// All that there are. On the owning thread.
     #[cold]
     pub(crate) fn take(&self) -> Vec<Rc<WaitCtx>> {
-        let mut freed = self.freed.lock().unwrap_or_else(|lock| lock.into_inner());
-        self.any.store(false, Ordering::Relaxed);
-        let all = freed.as_mut().map(mem::take).unwrap_or_default();
+        let all = self.with(|freed| {
+            self.any.store(false, Ordering::Relaxed);
+            freed.as_mut().map(mem::take).unwrap_or_default()
+        });
         all.into_iter().map(|Freed(context)| context).collect()
     }
 
     /// The thread ends: what there is, and nothing from here on.
     pub(crate) fn close(&self) -> Vec<Rc<WaitCtx>> {
-        let mut freed = self.freed.lock().unwrap_or_else(|lock| lock.into_inner());
-        let all = freed.take().unwrap_or_default();
+        let all = self.with(Option::take).unwrap_or_default();
         all.into_iter().map(|Freed(context)| context).collect()
+    }
+
+    fn with<T>(&self, visit: impl FnOnce(&mut Option<Vec<Freed>>) -> T) -> T {
+        let mut freed = self.freed.lock().unwrap_or_else(|lock| lock.into_inner());
+        valgrind::locked(&self.freed);
+        let value = visit(&mut freed);
+        valgrind::unlocking(&self.freed);
+        value
     }
 }
