@@ -15,7 +15,7 @@
 //! |---|---|---|
 //! | 22.11 | in use, tested | RSA padding and ECDSA's private key stand in the op |
 //! | 23.11 | compiles against its headers, not run | ECDSA's keys stand in the session's transform |
-//! | 24.11 | compiles against its headers, not run | so does RSA padding, with `d` and `qt` side by side |
+//! | 24.11 | the driver's tests pass, on Debian 13 | so does RSA padding, with `d` and `qt` side by side |
 //!
 //! `shim.c` takes the right one by `RTE_VERSION`; nothing in Rust sees these structures. Those that Rust does see,
 //! since a call per op would cost as much as all else (`shim_aead_object`, `shim_op_head`), stay as they are:

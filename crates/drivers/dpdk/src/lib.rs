@@ -91,7 +91,7 @@
 //! - that a card takes AEAD ops, and reaches their buffers by the addresses that `rte_malloc_virt2iova` gives;
 //! - stopping and starting under load, and what ops in its rings do then;
 //! - throughput and latency, and whether 32 ops per doorbell is enough;
-//! - DPDK 23.11 and 24.11 (see `dpdk-sys`).
+//! - DPDK 23.11 (see `dpdk-sys`).
 
 #![deny(unsafe_code)]
 // Empty without it; so is dpdk-sys.
