@@ -95,6 +95,34 @@ static int verify(const struct kind *kind, EVP_PKEY *key, unsigned char *sig, si
     return done;
 }
 
+#if OPENSSL_VERSION_PREREQ(3, 4)
+/* Whole messages without a digest context, and Ed25519ph, which signs a hash: of OpenSSL 3.4 and later. */
+static void messages(const struct kind *kind, EVP_PKEY *key, EVP_PKEY *same) {
+    unsigned char sig[1024], hash[64] = {1};
+    size_t len = sizeof sig;
+    EVP_PKEY_CTX *from = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    EVP_PKEY_CTX *to = EVP_PKEY_CTX_new_from_pkey(NULL, same, NULL);
+    say("sign_message_init", EVP_PKEY_sign_message_init(from, NULL, NULL));
+    say("sign a message", EVP_PKEY_sign(from, sig, &len, (const void *)"message", 7));
+    say("verify_message_init", EVP_PKEY_verify_message_init(to, NULL, NULL));
+    say("verify a message", EVP_PKEY_verify(to, sig, len, (const void *)"message", 7));
+    say("verify another", EVP_PKEY_verify(to, sig, len, (const void *)"massage", 7));
+    if (is(kind, "ED25519")) {
+        OSSL_PARAM ph[] = {OSSL_PARAM_utf8_string("instance", "Ed25519ph", 9), OSSL_PARAM_END};
+        say("a variant of messages", EVP_PKEY_sign_message_init(from, NULL, ph));
+        len = sizeof sig;
+        say("sign_init of hashes", EVP_PKEY_sign_init_ex(from, ph));
+        say("sign a whole hash", EVP_PKEY_sign(from, sig, &len, hash, sizeof hash));
+        say("verify_init of hashes", EVP_PKEY_verify_init_ex(to, ph));
+        say("verify a whole hash", EVP_PKEY_verify(to, sig, len, hash, sizeof hash));
+        hash[0] ^= 1;
+        say("verify another hash", EVP_PKEY_verify(to, sig, len, hash, sizeof hash));
+    }
+    EVP_PKEY_CTX_free(from);
+    EVP_PKEY_CTX_free(to);
+}
+#endif
+
 static void signatures(const struct kind *kind, EVP_PKEY *key, EVP_PKEY *same) {
     unsigned char sig[1024], hash[32] = {1};
     size_t len = sizeof sig;
@@ -124,6 +152,9 @@ static void signatures(const struct kind *kind, EVP_PKEY *key, EVP_PKEY *same) {
         say("recover", EVP_PKEY_verify_recover(ctx, back, &back_len, sig, len));
         EVP_PKEY_CTX_free(ctx);
     }
+#if OPENSSL_VERSION_PREREQ(3, 4)
+    messages(kind, key, same);
+#endif
 }
 
 static void encryption(EVP_PKEY *key, EVP_PKEY *same) {

@@ -13,9 +13,9 @@ pub(super) const END: OSSL_DISPATCH = OSSL_DISPATCH {
     function: None,
 };
 
-/// Entries, and under test the list of numbers to compare with the header.
+/// Entries, and under test the list of numbers, called `list`, to compare with the header.
 macro_rules! entries {
-    ($($header:ident = $id:literal $name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+    ($list:ident: $($header:ident = $id:literal $name:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         $(
             pub(super) const fn $name(
                 function: unsafe extern "C" fn($($argument: $type),*) $(-> $result)?,
@@ -32,11 +32,11 @@ macro_rules! entries {
             }
         )*
         #[cfg(test)]
-        pub(super) const CONSTANTS: &[(&str, c_int)] = &[$((stringify!($header), $id)),*];
+        pub(super) const $list: &[(&str, c_int)] = &[$((stringify!($header), $id)),*];
     };
 }
 
-entries! {
+entries! { CONSTANTS:
     OSSL_FUNC_PROVIDER_TEARDOWN = 1024 provider_teardown (provctx: *mut c_void);
     OSSL_FUNC_PROVIDER_GETTABLE_PARAMS = 1025 provider_gettable_params (provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_PROVIDER_GET_PARAMS = 1026 provider_get_params (provctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int;
@@ -125,4 +125,97 @@ entries! {
     OSSL_FUNC_KDF_SETTABLE_CTX_PARAMS = 8 kdf_settable_ctx_params (ctx: *mut c_void, provctx: *mut c_void) -> *const OSSL_PARAM;
     OSSL_FUNC_KDF_GET_CTX_PARAMS = 10 kdf_get_ctx_params (ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int;
     OSSL_FUNC_KDF_SET_CTX_PARAMS = 11 kdf_set_ctx_params (ctx: *mut c_void, params: *const OSSL_PARAM) -> c_int;
+}
+
+// Of OpenSSL 3.4 and later; an older one takes no notice of them.
+entries! { CONSTANTS_OF_3_4:
+    OSSL_FUNC_SIGNATURE_QUERY_KEY_TYPES = 26 signature_query_key_types () -> *const *const c_char;
+    OSSL_FUNC_SIGNATURE_SIGN_MESSAGE_INIT = 27 signature_sign_message_init (ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int;
+    OSSL_FUNC_SIGNATURE_VERIFY_MESSAGE_INIT = 30 signature_verify_message_init (ctx: *mut c_void, key: *mut c_void, params: *const OSSL_PARAM) -> c_int;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ffi::{CStr, c_int};
+
+    use super::super::context::Context;
+    use super::super::ffi::{self, OSSL_ALGORITHM};
+    use super::super::{ASYM_CIPHER, KDF, KEYEXCH, KEYMGMT, SIGNATURE};
+
+    /// Whether we do without function `number` of `name`, although the default provider has it.
+    fn is_left_out(operation: c_int, name: &str, number: c_int) -> bool {
+        match (operation, name, number) {
+            // OSSL_FUNC_keymgmt_load: of keys that a provider's own decoders read; we have none.
+            (ffi::OSSL_OP_KEYMGMT, _, 8) => true,
+            // Parameters to be set of an Ed25519 key: there are none.
+            (ffi::OSSL_OP_KEYMGMT, "ED25519", 13 | 14) => true,
+            // Parameters of the message's digest: those that sign have none.
+            (ffi::OSSL_OP_SIGNATURE, "RSA" | "ECDSA", 22..=25) => true,
+            // Parameters to be read of a generation and a derivation, from 3.4 on: only a FIPS provider has some.
+            (ffi::OSSL_OP_KEYMGMT, "EC", 15 | 16) | (ffi::OSSL_OP_KEYEXCH, "X25519", 9 | 10) => {
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Name, first of several, and functions of every algorithm.
+    ///
+    /// # Safety
+    /// `algorithms` is null or ends with an entry without names.
+    unsafe fn functions(mut algorithms: *const OSSL_ALGORITHM) -> Vec<(String, BTreeSet<c_int>)> {
+        let mut all = Vec::new();
+        // SAFETY: by the caller's promise; tables of functions end with number 0.
+        unsafe {
+            while !algorithms.is_null() && !(*algorithms).algorithm_names.is_null() {
+                let names = CStr::from_ptr((*algorithms).algorithm_names).to_string_lossy();
+                let mut numbers = BTreeSet::new();
+                let mut function = (*algorithms).implementation;
+                while (*function).function_id != 0 {
+                    numbers.insert((*function).function_id);
+                    function = function.add(1);
+                }
+                all.push((names.split(':').next().unwrap_or("").to_owned(), numbers));
+                algorithms = algorithms.add(1);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_function_of_the_default_provider_is_offered() {
+        let context = Context::new().expect("default provider");
+        let mut missing = Vec::new();
+        for (operation, ours) in [
+            (ffi::OSSL_OP_KEYMGMT, KEYMGMT.as_ptr()),
+            (ffi::OSSL_OP_SIGNATURE, SIGNATURE.as_ptr()),
+            (ffi::OSSL_OP_ASYM_CIPHER, ASYM_CIPHER.as_ptr()),
+            (ffi::OSSL_OP_KEYEXCH, KEYEXCH.as_ptr()),
+            (ffi::OSSL_OP_KDF, KDF.as_ptr()),
+        ] {
+            let mut no_cache = 0;
+            // SAFETY: live provider, whose tables are static, as ours are.
+            let (ours, theirs) = unsafe {
+                let provider = context.inner.default_provider();
+                let theirs = ffi::OSSL_PROVIDER_query_operation(provider, operation, &mut no_cache);
+                (functions(ours), functions(theirs))
+            };
+            for (name, offered) in ours {
+                let (_, wanted) = theirs
+                    .iter()
+                    .find(|(theirs, _)| *theirs == name)
+                    .unwrap_or_else(|| panic!("{name} of operation {operation}"));
+                for &number in wanted.difference(&offered) {
+                    if !is_left_out(operation, &name, number) {
+                        missing.push((operation, name.clone(), number));
+                    }
+                }
+            }
+        }
+        assert!(
+            missing.is_empty(),
+            "operation, algorithm, OSSL_FUNC number: {missing:?}"
+        );
+    }
 }

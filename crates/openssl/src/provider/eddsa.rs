@@ -3,7 +3,8 @@
 //!
 //! Ours are plain Ed25519 signatures over messages that fit an op; libssl makes no others.
 //! Verification, longer messages, and the variants with a context or a hash that OpenSSL has from
-//! 3.2 on are the default provider's.
+//! 3.2 on are the default provider's. So is what EVP_PKEY_sign_init begins, which OpenSSL has from 3.4 on
+//! and which signs a caller's hash; in an older one the default provider says that there is no such thing.
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::ptr;
@@ -13,30 +14,39 @@ use spinlane_cryptodev::{MAX_INPUT, Request};
 
 use super::context::param_lists;
 use super::counters::{Delegated, count_delegated};
+use super::delegate::Delegate;
 use super::dispatch;
 use super::error::{check, guard, raise};
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
 use super::held::{self, Dup, borrow_mut};
-use super::inner::{DigestCtx, DigestInit};
+use super::inner::{DigestCtx, DigestInit, KeyInit};
 use super::key::{self, Operand};
 use super::names;
+use super::newer;
 use super::offload::offload;
 use super::output::Output;
 use super::params::Params;
 
-/// The functions of Ed25519 signatures.
-pub(super) static TABLE: [OSSL_DISPATCH; 12] = [
+/// The functions of Ed25519 signatures; an OpenSSL before 3.4 does not know the three last.
+pub(super) static TABLE: [OSSL_DISPATCH; 19] = [
     dispatch::signature_newctx(newctx),
     dispatch::signature_freectx(held::free::<Eddsa>),
     dispatch::signature_dupctx(held::dup::<Eddsa>),
+    dispatch::signature_sign_init(sign_init),
+    dispatch::signature_sign(sign),
+    dispatch::signature_verify_init(verify_init),
+    dispatch::signature_verify(verify),
     dispatch::signature_digest_sign_init(digest_sign_init),
-    dispatch::signature_digest_sign(digest_sign),
+    dispatch::signature_digest_sign(sign),
     dispatch::signature_digest_verify_init(digest_verify_init),
-    dispatch::signature_digest_verify(digest_verify),
+    dispatch::signature_digest_verify(verify),
     dispatch::signature_get_ctx_params(get_ctx_params),
     dispatch::signature_gettable_ctx_params(gettable_ctx_params),
     dispatch::signature_set_ctx_params(set_ctx_params),
     dispatch::signature_settable_ctx_params(settable_ctx_params),
+    dispatch::signature_query_key_types(query_key_types),
+    dispatch::signature_sign_message_init(sign_message_init),
+    dispatch::signature_verify_message_init(verify_message_init),
     dispatch::END,
 ];
 
@@ -46,68 +56,106 @@ const SIGNATURE_LEN: usize = 64;
 #[derive(Default)]
 struct Eddsa {
     key: Option<Operand>,
+    operation: Operation,
     /// The default provider's context, if it does the operation.
-    delegate: Option<DigestCtx>,
+    delegate: Option<Delegate>,
+}
+
+/// Which operation it is, by the function that began it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Operation {
+    Sign,
+    Verify,
+    SignMessage,
+    VerifyMessage,
+    #[default]
+    DigestSign,
+    DigestVerify,
 }
 
 impl Dup for Eddsa {
     fn dup(&self) -> Option<Self> {
         let delegate = match &self.delegate {
             None => None,
-            Some(ctx) => Some(ctx.dup()?),
+            Some(delegate) => Some(delegate.dup()?),
         };
         Some(Self {
             key: self.key.clone(),
+            operation: self.operation,
             delegate,
         })
     }
 }
 
 impl Eddsa {
-    /// A context of the default provider, made by `init`.
-    fn inner_ctx(&self, init: DigestInit, params: Params<'_>) -> Option<DigestCtx> {
-        let key = self.key.as_ref()?;
-        DigestCtx::start(&key.context.inner, &key.inner, init, None, params)
+    /// A context of the default provider for this operation, or what it answers instead.
+    fn inner_ctx(&self, params: Params<'_>) -> Result<Delegate, c_int> {
+        match self.operation {
+            Operation::Sign => self.key_ctx(ffi::EVP_PKEY_sign_init_ex, params),
+            Operation::Verify => self.key_ctx(ffi::EVP_PKEY_verify_init_ex, params),
+            Operation::SignMessage => self.key_ctx(newer::sign_message_init, params),
+            Operation::VerifyMessage => self.key_ctx(newer::verify_message_init, params),
+            Operation::DigestSign => self.digest_ctx(ffi::EVP_DigestSignInit_ex, params),
+            Operation::DigestVerify => self.digest_ctx(ffi::EVP_DigestVerifyInit_ex, params),
+        }
     }
 
-    /// The default provider's context of this operation, or one that signs, which is put in `fresh`.
-    fn signing_ctx<'a>(&'a self, fresh: &'a mut Option<DigestCtx>) -> Option<&'a DigestCtx> {
+    fn key_ctx(&self, init: KeyInit, params: Params<'_>) -> Result<Delegate, c_int> {
+        let ctx = self.key.as_ref().and_then(Operand::inner_ctx).ok_or(0)?;
+        // SAFETY: live context; the array is handed on as it came.
+        match unsafe { init(ctx.as_ptr(), params.as_ptr()) } {
+            1.. => Ok(Delegate::Key(ctx)),
+            answer => Err(answer),
+        }
+    }
+
+    fn digest_ctx(&self, init: DigestInit, params: Params<'_>) -> Result<Delegate, c_int> {
+        let key = self.key.as_ref().ok_or(0)?;
+        let ctx = DigestCtx::start(&key.context.inner, &key.inner, init, None, params).ok_or(0)?;
+        Ok(Delegate::Digest(ctx))
+    }
+
+    /// The default provider's context of this operation, or a new one, which is put in `fresh`.
+    fn delegate<'a>(&'a self, fresh: &'a mut Option<Delegate>) -> Option<&'a Delegate> {
         if self.delegate.is_none() {
-            *fresh = self.inner_ctx(ffi::EVP_DigestSignInit_ex, Params::NONE);
+            *fresh = self.inner_ctx(Params::NONE).ok();
         }
         self.delegate.as_ref().or(fresh.as_ref())
     }
 
-    /// Begins an operation with `key`, or with the last one; `init` is the default provider's way to
-    /// begin it, if it does it.
+    /// Begins an operation with `key`, or with the last one. Answers 1, or as the default provider does, 0 or less.
     fn start(
         &mut self,
+        operation: Operation,
         digest: Option<&CStr>,
         key: Option<Operand>,
         params: Params<'_>,
-        init: Option<DigestInit>,
-    ) -> bool {
+    ) -> c_int {
         self.delegate = None;
+        self.operation = operation;
         if key.is_some() {
             self.key = key;
         }
         if self.key.is_none() {
             raise(format_args!("Ed25519: no key; bind one first"));
-            return false;
+            return 0;
         }
         if digest.is_some_and(|name| !name.is_empty()) {
             raise(format_args!(
                 "Ed25519 hashes by itself; give no digest to EVP_DigestSignInit"
             ));
-            return false;
+            return 0;
         }
-        match init {
-            None => self.set(params),
-            Some(init) => {
-                self.delegate = self.inner_ctx(init, params);
-                self.delegate.is_some()
-            }
+        match operation {
+            Operation::SignMessage | Operation::DigestSign => c_int::from(self.set(params)),
+            _ => self.hand_on(params).map_or_else(|answer| answer, |()| 1),
         }
+    }
+
+    /// Makes the operation the default provider's.
+    fn hand_on(&mut self, params: Params<'_>) -> Result<(), c_int> {
+        self.delegate = Some(self.inner_ctx(params)?);
+        Ok(())
     }
 
     /// Takes in parameters, none of which is ours; the TLS version says nothing about the signature.
@@ -116,11 +164,8 @@ impl Eddsa {
             return true;
         }
         match &self.delegate {
-            Some(ctx) => ctx.set(params),
-            None => {
-                self.delegate = self.inner_ctx(ffi::EVP_DigestSignInit_ex, params);
-                self.delegate.is_some()
-            }
+            Some(delegate) => delegate.set(params),
+            None => self.hand_on(params).is_ok(),
         }
     }
 
@@ -134,13 +179,21 @@ impl Eddsa {
             });
         }
         let mut fresh = None;
-        let Some(ctx) = self.signing_ctx(&mut fresh) else {
+        let Some(delegate) = self.delegate(&mut fresh) else {
             return false;
         };
         count_delegated(Delegated::Sign);
+        let (data, data_len) = (message.as_ptr(), message.len());
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
         output.delegate(|sig, len| unsafe {
-            openssl_sys::EVP_DigestSign(ctx.as_ptr(), sig, len, message.as_ptr(), message.len())
+            match delegate {
+                Delegate::Key(ctx) => {
+                    openssl_sys::EVP_PKEY_sign(ctx.as_ptr(), sig, len, data, data_len)
+                }
+                Delegate::Digest(ctx) => {
+                    openssl_sys::EVP_DigestSign(ctx.as_ptr(), sig, len, data, data_len)
+                }
+            }
         })
     }
 
@@ -148,11 +201,9 @@ impl Eddsa {
     /// `params` is the caller's parameter array.
     unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool {
         let mut fresh = None;
-        let Some(ctx) = self.signing_ctx(&mut fresh) else {
-            return false;
-        };
-        // SAFETY: live context; the array is handed on as it came.
-        unsafe { openssl_sys::EVP_PKEY_CTX_get_params(ctx.key_ctx(), params) > 0 }
+        // SAFETY: by the caller's promise.
+        self.delegate(&mut fresh)
+            .is_some_and(|delegate| unsafe { delegate.get(params) })
     }
 }
 
@@ -166,13 +217,13 @@ unsafe extern "C" fn newctx(_provctx: *mut c_void, _properties: *const c_char) -
 /// # Safety
 /// See [`newctx`].
 unsafe fn start(
+    operation: Operation,
     ctx: *mut c_void,
     digest: *const c_char,
     key: *mut c_void,
     params: *const OSSL_PARAM,
-    init: Option<DigestInit>,
 ) -> c_int {
-    check(|| {
+    guard(0, || {
         // SAFETY: null or a C string that lives through the call.
         let digest = (!digest.is_null()).then(|| unsafe { CStr::from_ptr(digest) });
         // SAFETY: by the caller's promise.
@@ -183,11 +234,36 @@ unsafe fn start(
                 Params::new(params),
             )
         };
-        let (Some(eddsa), Ok(key)) = (eddsa, key) else {
-            return false;
-        };
-        params.have_values() && eddsa.start(digest, key, params, init)
+        match (eddsa, key) {
+            (Some(eddsa), Ok(key)) if params.have_values() => {
+                eddsa.start(operation, digest, key, params)
+            }
+            _ => 0,
+        }
     })
+}
+
+/// The functions that begin an operation without a digest's name.
+macro_rules! inits {
+    ($($name:ident = $operation:ident;)*) => {
+        $(
+            unsafe extern "C" fn $name(
+                ctx: *mut c_void,
+                key: *mut c_void,
+                params: *const OSSL_PARAM,
+            ) -> c_int {
+                // SAFETY: see `newctx`.
+                unsafe { start(Operation::$operation, ctx, ptr::null(), key, params) }
+            }
+        )*
+    };
+}
+
+inits! {
+    sign_init = Sign;
+    verify_init = Verify;
+    sign_message_init = SignMessage;
+    verify_message_init = VerifyMessage;
 }
 
 unsafe extern "C" fn digest_sign_init(
@@ -197,7 +273,7 @@ unsafe extern "C" fn digest_sign_init(
     params: *const OSSL_PARAM,
 ) -> c_int {
     // SAFETY: see `newctx`.
-    unsafe { start(ctx, digest, key, params, None) }
+    unsafe { start(Operation::DigestSign, ctx, digest, key, params) }
 }
 
 unsafe extern "C" fn digest_verify_init(
@@ -206,13 +282,12 @@ unsafe extern "C" fn digest_verify_init(
     key: *mut c_void,
     params: *const OSSL_PARAM,
 ) -> c_int {
-    let init = ffi::EVP_DigestVerifyInit_ex;
     // SAFETY: see `newctx`.
-    unsafe { start(ctx, digest, key, params, Some(init)) }
+    unsafe { start(Operation::DigestVerify, ctx, digest, key, params) }
 }
 
 /// May pause.
-unsafe extern "C" fn digest_sign(
+unsafe extern "C" fn sign(
     ctx: *mut c_void,
     sig: *mut c_uchar,
     sig_len: *mut size_t,
@@ -236,7 +311,7 @@ unsafe extern "C" fn digest_sign(
 }
 
 /// The default provider's answer: 1, 0 for a wrong signature, less where it is none at all.
-unsafe extern "C" fn digest_verify(
+unsafe extern "C" fn verify(
     ctx: *mut c_void,
     sig: *const c_uchar,
     sig_len: size_t,
@@ -245,17 +320,32 @@ unsafe extern "C" fn digest_verify(
 ) -> c_int {
     guard(0, || {
         // SAFETY: see `newctx`.
-        let Some(Eddsa {
-            delegate: Some(ctx),
-            ..
-        }) = (unsafe { borrow_mut::<Eddsa>(ctx) })
-        else {
+        let eddsa = unsafe { borrow_mut::<Eddsa>(ctx) };
+        let Some(delegate) = eddsa.and_then(|eddsa| eddsa.delegate.as_ref()) else {
             return 0;
         };
         count_delegated(Delegated::Verify);
         // SAFETY: live context; the caller's buffers, handed on with their lengths.
-        unsafe { openssl_sys::EVP_DigestVerify(ctx.as_ptr(), sig, sig_len, tbs, tbs_len) }
+        unsafe {
+            match delegate {
+                Delegate::Key(ctx) => {
+                    openssl_sys::EVP_PKEY_verify(ctx.as_ptr(), sig, sig_len, tbs, tbs_len)
+                }
+                Delegate::Digest(ctx) => {
+                    openssl_sys::EVP_DigestVerify(ctx.as_ptr(), sig, sig_len, tbs, tbs_len)
+                }
+            }
+        }
     })
+}
+
+/// The key managers whose keys it takes.
+unsafe extern "C" fn query_key_types() -> *const *const c_char {
+    struct Names([*const c_char; 2]);
+    // SAFETY: static C strings, never written.
+    unsafe impl Sync for Names {}
+    static NAMES: Names = Names([c"ED25519".as_ptr(), ptr::null()]);
+    NAMES.0.as_ptr()
 }
 
 unsafe extern "C" fn get_ctx_params(ctx: *mut c_void, params: *mut OSSL_PARAM) -> c_int {

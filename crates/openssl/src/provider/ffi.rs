@@ -132,6 +132,13 @@ unsafe extern "C" {
         arg: *mut c_void,
     ) -> c_int;
 
+    #[cfg(test)]
+    pub fn OSSL_PROVIDER_query_operation(
+        provider: *const OSSL_PROVIDER,
+        operation: c_int,
+        no_cache: *mut c_int,
+    ) -> *const OSSL_ALGORITHM;
+
     pub fn EVP_default_properties_is_fips_enabled(libctx: *mut OSSL_LIB_CTX) -> c_int;
     pub fn RAND_set_DRBG_type(
         libctx: *mut OSSL_LIB_CTX,
@@ -290,6 +297,11 @@ mod tests {
         {
             writeln!(source, "_Static_assert({name} == {value}, \"{name}\");").expect("string");
         }
+        source.push_str("#if OPENSSL_VERSION_PREREQ(3, 4)\n");
+        for (name, value) in super::super::dispatch::CONSTANTS_OF_3_4 {
+            writeln!(source, "_Static_assert({name} == {value}, \"{name}\");").expect("string");
+        }
+        source.push_str("#endif\n");
         source.push_str("int main(void) {\n");
         for (name, value) in super::super::names::CONSTANTS {
             writeln!(source, "NAME({name}, \"{value}\");").expect("string");

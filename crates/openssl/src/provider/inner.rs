@@ -352,6 +352,9 @@ impl Drop for KeyCtx {
     }
 }
 
+/// EVP_PKEY_sign_init_ex and its like.
+pub(super) type KeyInit = unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int;
+
 /// EVP_DigestSignInit_ex or EVP_DigestVerifyInit_ex.
 pub(super) type DigestInit = unsafe extern "C" fn(
     *mut EVP_MD_CTX,
@@ -401,12 +404,6 @@ impl DigestCtx {
     pub fn key_ctx(&self) -> *mut EVP_PKEY_CTX {
         // SAFETY: live context, initialised, so it has one.
         unsafe { ffi::EVP_MD_CTX_get_pkey_ctx(self.as_ptr()) }
-    }
-
-    /// Hands on a caller's parameters.
-    pub fn set(&self, params: Params<'_>) -> bool {
-        // SAFETY: live context; the array is handed on as it came.
-        unsafe { openssl_sys::EVP_PKEY_CTX_set_params(self.key_ctx(), params.as_ptr()) > 0 }
     }
 
     /// For calls that take one.

@@ -14,11 +14,12 @@ use spinlane_cryptodev::digest::{Digest, Hasher, MAX_DIGEST_LEN};
 use spinlane_cryptodev::{MAX_OUTPUT, Request, padding};
 
 use super::counters::{Delegated, count_delegated};
+use super::delegate::Delegate;
 use super::digests::{digest_by_name, digest_name};
 use super::error::raise;
-use super::ffi::{self, EVP_PKEY_CTX, OSSL_PARAM};
+use super::ffi::{self, OSSL_PARAM};
 use super::held::Dup;
-use super::inner::{DigestCtx, DigestInit, KeyCtx};
+use super::inner::{DigestCtx, DigestInit, KeyCtx, KeyInit};
 use super::key::Operand;
 use super::names;
 use super::offload::offload;
@@ -52,14 +53,6 @@ struct Settings {
     salt_len: c_int,
 }
 
-/// The default provider's context.
-enum Delegate {
-    /// For a hash.
-    Hash(KeyCtx),
-    /// For a message.
-    Message(DigestCtx),
-}
-
 /// A parameter that makes the operation the default provider's.
 struct NotOurs;
 
@@ -73,8 +66,7 @@ impl Dup for Signer {
     fn dup(&self) -> Option<Self> {
         let delegate = match &self.delegate {
             None => None,
-            Some(Delegate::Hash(ctx)) => Some(Delegate::Hash(ctx.dup()?)),
-            Some(Delegate::Message(ctx)) => Some(Delegate::Message(ctx.dup()?)),
+            Some(delegate) => Some(delegate.dup()?),
         };
         let (key, hasher) = (self.key.clone(), self.hasher.clone());
         Some(Self {
@@ -142,7 +134,7 @@ impl Signer {
         &mut self,
         key: Option<Operand>,
         params: Params<'_>,
-        init: unsafe extern "C" fn(*mut EVP_PKEY_CTX, *const OSSL_PARAM) -> c_int,
+        init: KeyInit,
     ) -> bool {
         if !self.restart(key) || !params.have_values() {
             return false;
@@ -152,7 +144,7 @@ impl Signer {
         };
         // SAFETY: live context; the array is handed on as it came.
         let ready = unsafe { init(ctx.as_ptr(), params.as_ptr()) } > 0;
-        self.delegate = ready.then_some(Delegate::Hash(ctx));
+        self.delegate = ready.then_some(Delegate::Key(ctx));
         ready
     }
 
@@ -187,31 +179,30 @@ impl Signer {
                     let Some(ctx) = self.sign_ctx() else {
                         return false;
                     };
-                    self.delegate = Some(Delegate::Hash(ctx));
+                    self.delegate = Some(Delegate::Key(ctx));
                 }
             }
         }
-        // SAFETY: live context; the array is handed on as it came.
-        self.delegate_ctx().is_some_and(|ctx| unsafe {
-            openssl_sys::EVP_PKEY_CTX_set_params(ctx, params.as_ptr()) > 0
-        })
+        self.delegate
+            .as_ref()
+            .is_some_and(|delegate| delegate.set(params))
     }
 
     /// Answers a request for parameters as the default provider would in the same state.
     pub fn get(&self, params: *mut OSSL_PARAM) -> bool {
         let fresh;
-        let ctx = match self.delegate_ctx() {
-            Some(ctx) => ctx,
+        let delegate = match &self.delegate {
+            Some(delegate) => delegate,
             None => {
                 let Some(ctx) = self.sign_ctx() else {
                     return false;
                 };
-                fresh = ctx;
-                fresh.as_ptr()
+                fresh = Delegate::Key(ctx);
+                &fresh
             }
         };
-        // SAFETY: live context; the array is handed on as it came.
-        unsafe { openssl_sys::EVP_PKEY_CTX_get_params(ctx, params) > 0 }
+        // SAFETY: the caller's array.
+        unsafe { delegate.get(params) }
     }
 
     /// Longest signature in bytes.
@@ -222,7 +213,7 @@ impl Signer {
     /// The default provider's context, if it does the operation on hashes.
     pub fn hash_delegate(&self) -> Option<&KeyCtx> {
         match &self.delegate {
-            Some(Delegate::Hash(ctx)) => Some(ctx),
+            Some(Delegate::Key(ctx)) => Some(ctx),
             _ => None,
         }
     }
@@ -230,7 +221,7 @@ impl Signer {
     /// The default provider's context, if it does the operation on a message.
     pub fn message_delegate(&self) -> Option<&DigestCtx> {
         match &self.delegate {
-            Some(Delegate::Message(ctx)) => Some(ctx),
+            Some(Delegate::Digest(ctx)) => Some(ctx),
             _ => None,
         }
     }
@@ -382,15 +373,8 @@ impl Signer {
             .key
             .as_ref()
             .and_then(|key| DigestCtx::start(&key.context.inner, &key.inner, init, digest, params));
-        self.delegate = ctx.map(Delegate::Message);
+        self.delegate = ctx.map(Delegate::Digest);
         self.delegate.is_some()
-    }
-
-    fn delegate_ctx(&self) -> Option<*mut EVP_PKEY_CTX> {
-        match self.delegate.as_ref()? {
-            Delegate::Hash(ctx) => Some(ctx.as_ptr()),
-            Delegate::Message(ctx) => Some(ctx.key_ctx()),
-        }
     }
 
     /// The settings as `params` change them; `None` with an error queued if they must not.
