@@ -148,8 +148,9 @@ fn a_paused_job_is_not_resumed_from_within_another() {
     assert_eq!(step(&mut paused, pauses_once), (ASYNC_FINISH, 7));
 }
 
+/// As in OpenSSL's own jobs: pthread_exit(3) unwinds to there, and must not reach the resumer's frames.
 #[test]
-fn a_backtrace_in_a_resumed_job_goes_on_through_its_resumer() {
+fn an_unwinder_ends_at_the_function_of_a_resumed_job() {
     thread_local!(static SEEN: RefCell<String> = const { RefCell::new(String::new()) });
     unsafe extern "C" fn looks_back(_: *mut c_void) -> c_int {
         ASYNC_pause_job();
@@ -165,7 +166,7 @@ fn a_backtrace_in_a_resumed_job_goes_on_through_its_resumer() {
     the_resumer(&mut job);
     let seen = SEEN.take();
     assert!(
-        seen.contains("looks_back") && seen.contains("the_resumer"),
+        seen.contains("looks_back") && !seen.contains("the_resumer"),
         "{seen}"
     );
 }
