@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use spinlane_job::{self as job, Job, Progress, WaitCtx};
 
+use super::call::call;
 use super::{libctx, raise};
 use crate::ffi;
 
@@ -136,53 +137,6 @@ unsafe fn begin(
         *out = Rc::as_ptr(&paused).cast_mut();
     }
     Ok(progress)
-}
-
-/// Calls a job's function as if nobody had called this: an unwinder ends here. pthread_exit(3) and
-/// pthread_cancel(3) unwind a thread by force, frame by frame, up to the stack's end, whence they jump to
-/// where the thread began; Rust's frames further out would abort the process. OpenSSL's own jobs end
-/// there too, by makecontext(3).
-///
-/// # Safety
-/// `func` may be called with `args`.
-#[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-unsafe extern "C" fn call(func: JobFn, args: *mut c_void) -> c_int {
-    std::arch::naked_asm!(
-        ".cfi_startproc",
-        ".cfi_undefined rip",
-        "sub rsp, 8",
-        ".cfi_adjust_cfa_offset 8",
-        "mov rax, rdi",
-        "mov rdi, rsi",
-        "call rax",
-        "add rsp, 8",
-        ".cfi_adjust_cfa_offset -8",
-        "ret",
-        ".cfi_endproc",
-    )
-}
-
-/// As above.
-///
-/// # Safety
-/// `func` may be called with `args`.
-#[cfg(target_arch = "aarch64")]
-#[unsafe(naked)]
-unsafe extern "C" fn call(func: JobFn, args: *mut c_void) -> c_int {
-    std::arch::naked_asm!(
-        ".cfi_startproc",
-        ".cfi_undefined x30",
-        "stp x29, x30, [sp, #-16]!",
-        ".cfi_adjust_cfa_offset 16",
-        "mov x2, x0",
-        "mov x0, x1",
-        "blr x2",
-        "ldp x29, x30, [sp], #16",
-        ".cfi_adjust_cfa_offset -16",
-        "ret",
-        ".cfi_endproc",
-    )
 }
 
 /// A copy of a job's arguments, which lives on the fiber's stack if it is as small as libssl's.

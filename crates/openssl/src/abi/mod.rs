@@ -7,6 +7,7 @@
 //! wait context freed under its job) these functions return the error value instead.
 
 mod binding;
+mod call;
 mod entry;
 mod job;
 mod libctx;
