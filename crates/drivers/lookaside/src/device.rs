@@ -114,17 +114,33 @@ pub fn check(cores: &[usize], settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The CPUs of the calling thread, and those that the first thread to ask had: a thread that has since
-/// pinned itself, or was made by one that had, still finds those of the process.
+/// The CPUs of the calling thread, of the main thread, and those that the first thread to ask had: a thread that
+/// has since pinned itself, or was made by one that had, still finds those of the process.
 pub(crate) fn usable_cores() -> Vec<usize> {
     static AT_FIRST: OnceLock<Vec<usize>> = OnceLock::new();
     let now = || -> Vec<usize> {
         let ids = core_affinity::get_core_ids().unwrap_or_default();
-        ids.iter().map(|id| id.id).collect()
+        let mut all: Vec<_> = ids.iter().map(|id| id.id).collect();
+        all.extend(cores_of_main_thread());
+        all
     };
     let mut usable = AT_FIRST.get_or_init(now).clone();
     usable.extend(now());
     usable.sort_unstable();
     usable.dedup();
     usable
+}
+
+/// As proc(5) lists them, for example `0-3,8`; empty where it does not.
+fn cores_of_main_thread() -> Vec<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = list.unwrap_or_default().trim().split(',');
+    let cores = ranges.filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+    });
+    cores.flatten().collect()
 }

@@ -274,7 +274,10 @@ impl World {
             self.packets
                 .push(Reverse((at, self.tally.segments, 1 - from, bytes.clone())));
         }
-        if self.rng.chance(self.forging) {
+        // Before the handshake there is no window to miss: a SYN counts, and a RST that knows our SYN's number.
+        let is_up = |tcb: &Tcb| tcb.state() != State::SynSent;
+        let up = self.sides[1 - from].tcb.as_ref().is_some_and(is_up);
+        if up && self.rng.chance(self.forging) {
             self.forge(from, segment);
         }
     }
