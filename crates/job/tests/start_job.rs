@@ -477,3 +477,31 @@ fn stacks_that_were_asked_for_are_kept() {
     }
     assert_eq!(pool_stats().idle_stacks, 50);
 }
+
+/// A thread that ends leaves its name to the next, which may then go on with its jobs.
+#[test]
+fn a_job_that_outlived_its_thread_is_not_counted_by_the_next() {
+    struct Sent(Rc<Job>);
+    // SAFETY: the thread that made it has ended before another looks at it.
+    unsafe impl Send for Sent {}
+    impl Sent {
+        fn resume(&self) -> Result<Progress, ResumeError> {
+            self.0.resume()
+        }
+    }
+    let spawn_both = || {
+        let paused = std::thread::spawn(|| Sent(pausing(1, 7))).join().unwrap();
+        let next = move || {
+            let resumed = paused.resume();
+            cleanup_thread();
+            (resumed, pool_stats().jobs)
+        };
+        std::thread::spawn(next).join().unwrap()
+    };
+    // The name comes with the memory of the stack, which the C library gives out again.
+    let met = (0..50)
+        .map(|_| spawn_both())
+        .find(|(resumed, _)| resumed.is_ok());
+    let (resumed, jobs) = met.expect("no thread got the name of the one before");
+    assert_eq!((finished(resumed.unwrap()), jobs), (Some(7), 0));
+}

@@ -332,8 +332,8 @@ impl<'a> Worker<'a> {
         self.env.counters.count_closed(closed);
     }
 
-    /// Ends the connections whose time is up, and handshakes that hold too much. One that waits for an op is in no list, but then it is
-    /// in its handshake and closed without further ado.
+    /// Ends the connections whose time is up, and handshakes that hold too much, until the rest may stay. One that
+    /// waits for an op is in no list, but then it is in its handshake and closed without further ado.
     fn sweep(&mut self) {
         let late = self
             .connections
@@ -344,6 +344,9 @@ impl<'a> Worker<'a> {
             let Some(entry) = self.connections.get_mut(key) else {
                 continue;
             };
+            if !entry.connection.is_late(&self.env) {
+                continue;
+            }
             if let Next::Closed(closed) = entry.connection.expire(&mut self.env) {
                 self.remove(key, closed);
             }
