@@ -199,6 +199,9 @@ int spinlane_set_stack_size(size_t bytes);
  *
  * Stacks that a burst has left are given back to the kernel by spinlane_poll, a few at a time, ten to
  * twenty seconds after they were needed last; on a thread that polls no lcore, by ASYNC_cleanup_thread(3).
+ *
+ * Guards may be pages within a mapping that /proc/self/maps calls readable: a program that reads all of its
+ * own memory does so by process_vm_readv(2), which fails there, where a load would end it.
  */
 
 /* ---- libssl ---------------------------------------------------------------------------------- */
