@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use aws_lc_rs::hmac;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 
 /// As long as the label of a Finished message's key with a digest behind it.
 const MESSAGE: [u8; 70] = [7; 70];

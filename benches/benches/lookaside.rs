@@ -19,9 +19,10 @@ use hdrhistogram::Histogram;
 use spinlane::device;
 use spinlane_benches::connection::Connection;
 use spinlane_benches::cores;
-use spinlane_cryptodev::test_keys::{der, rsa};
+use spinlane_crypto::Key;
+use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, DeviceStats, Key, Op, OpBurst, OpStatus, QueuePair,
+    Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
     QueuePairConfig, Request, Token,
 };
 use spinlane_driver_lookaside::{LookasideDevice, Settings};

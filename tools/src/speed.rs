@@ -12,7 +12,7 @@ pub mod point;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use spinlane::cryptodev::aead::Algorithm as Aead;
+use spinlane::crypto::aead::Algorithm as Aead;
 use spinlane::cryptodev::{Device, DeviceStats, OpKind};
 use spinlane::device;
 

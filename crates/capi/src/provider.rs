@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::fmt::Display;
 use std::time::Instant;
 
-use spinlane::cryptodev::random;
+use spinlane::crypto::random;
 use spinlane::lcore::{OnDemand, set_on_demand, set_pause_without_callback};
 use spinlane::openssl::provider::{self, OSSL_CORE_HANDLE, OSSL_DISPATCH, Settings};
 

@@ -15,7 +15,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use spinlane_cryptodev::aead::{Algorithm, Buffer, Direction, Key, Op, Request, Status, TAG_LEN};
+//! use spinlane_crypto::aead::{Algorithm, TAG_LEN};
+//! use spinlane_cryptodev::aead::{Buffer, Direction, Key, Op, Request, Status};
 //! use spinlane_cryptodev::{Token, cpu};
 //!
 //! let key = Arc::new(Key::new(Algorithm::Aes128Gcm, &[7; 16])?);
@@ -38,7 +39,7 @@
 //! # Ok::<(), spinlane_cryptodev::aead::Error>(())
 //! ```
 //!
-//! Who wants no device, but the CPU's result at once, takes a [`Cipher`].
+//! Who wants no device, but the CPU's result at once, takes a [`Cipher`](spinlane_crypto::aead::Cipher).
 //!
 //! # Invariants
 //! - A buffer never shows plaintext that was not authenticated: unless an open succeeds, its data ends
@@ -49,92 +50,24 @@
 //! - Lengths are checked when an op is prepared; a device need not.
 
 mod buffer;
-mod cipher;
 mod device;
 mod key;
 mod op;
 
 pub use buffer::{Buffer, MAX_BUFFER, Memory};
-pub use cipher::Cipher;
 pub use device::{Burst, Capabilities, Device, QueuePair};
 pub use key::Key;
 pub use op::{Direction, MAX_AAD, Op, Parts, Request, Status};
 
-use std::fmt;
-
+use spinlane_crypto::aead::{KeyLengthError, TAG_LEN};
 use thiserror::Error;
-
-/// Bytes of a nonce, of every algorithm.
-pub const NONCE_LEN: usize = 12;
-/// Bytes of a tag, of every algorithm.
-pub const TAG_LEN: usize = 16;
-
-/// What an op seals and opens with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Algorithm {
-    /// AES-GCM with a 16-byte key (SP 800-38D; AEAD_AES_128_GCM of RFC 5116).
-    Aes128Gcm,
-    /// AES-GCM with a 32-byte key (AEAD_AES_256_GCM of RFC 5116).
-    Aes256Gcm,
-    /// ChaCha20-Poly1305 (RFC 8439) with a 32-byte key.
-    ChaCha20Poly1305,
-}
-
-impl Algorithm {
-    /// Every algorithm, in the order of their discriminants.
-    pub const ALL: [Self; 3] = [Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305];
-
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// Position in [`Algorithm::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Name as used on the command line and in counters.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Aes128Gcm => "aes-128-gcm",
-            Self::Aes256Gcm => "aes-256-gcm",
-            Self::ChaCha20Poly1305 => "chacha20-poly1305",
-        }
-    }
-
-    /// The algorithm called `name`, if there is one.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
-    }
-
-    /// Bytes of a key.
-    pub const fn key_len(self) -> usize {
-        match self {
-            Self::Aes128Gcm => 16,
-            Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A key, buffer or request that no device could serve. The text names the culprit.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Error {
     /// The key has the wrong length.
-    #[error("{algorithm} key of {got} bytes; it must have {}", .algorithm.key_len())]
-    KeyLength {
-        /// What the key is for.
-        algorithm: Algorithm,
-        /// Its length in bytes.
-        got: usize,
-    },
+    #[error(transparent)]
+    KeyLength(#[from] KeyLengthError),
     /// The buffer is longer than a device can be told of.
     #[error("buffer of {got} bytes; a device takes at most {MAX_BUFFER}: split the data")]
     BufferTooLong {

@@ -6,12 +6,11 @@
 //! ECDSA and Ed25519 are computed once and not checked, as libcrypto does it.
 //! Nothing else is allocated here.
 
+use spinlane_crypto::curve::{self, Curve, P256, P384};
+use spinlane_crypto::{Key, cleanse, constant_time_eq, x25519};
 use zeroize::Zeroizing;
 
 use crate::aead::{self, Direction, Status};
-use crate::aws_lc;
-use crate::curve::{Curve, P256, P384};
-use crate::key::Key;
 use crate::op::{MAX_OUTPUT, Op, OpKind, OpStatus};
 
 /// Runs `op`: sets its status, and its output if that is [`OpStatus::Success`]; otherwise the
@@ -21,7 +20,7 @@ pub fn run(op: &mut Op) {
     let (key, input, output) = op.operands();
     let status = compute(kind, key, input, output);
     if status != OpStatus::Success {
-        aws_lc::cleanse(output);
+        cleanse(output);
     }
     op.status = status;
 }
@@ -42,7 +41,7 @@ pub fn result_is_right(op: &Op) -> bool {
             let mut again = Zeroizing::new([0; MAX_OUTPUT]);
             let again = &mut again[..kind.output_len()];
             compute(kind, key, op.input(), again) == OpStatus::Success
-                && aws_lc::constant_time_eq(again, op.output())
+                && constant_time_eq(again, op.output())
         }
     }
 }
@@ -124,7 +123,7 @@ fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> 
             let (Ok(private), Ok(public)) = (input.try_into(), output.try_into()) else {
                 return OpStatus::Invalid;
             };
-            aws_lc::x25519_public(private, public);
+            x25519::public(private, public);
             OpStatus::Success
         }
         (OpKind::X25519Derive, _) => {
@@ -136,7 +135,7 @@ fn compute(kind: OpKind, key: Option<&Key>, input: &[u8], output: &mut [u8]) -> 
             let Ok(peer) = peer.try_into() else {
                 return OpStatus::Invalid;
             };
-            status(aws_lc::x25519(private, peer, secret), OpStatus::Invalid)
+            status(x25519::shared(private, peer, secret), OpStatus::Invalid)
         }
         (OpKind::X25519Exchange, _) => {
             let parts = [OpKind::X25519Keygen, OpKind::X25519Derive];
@@ -178,7 +177,7 @@ fn exchange(
 
 /// The public key of the scalar that is the whole of `input`.
 fn ecdh_public<C: Curve>(private: &[u8], public: &mut [u8]) -> OpStatus {
-    let ok = aws_lc::ec_public(&C::GROUP, private, public);
+    let ok = curve::public::<C>(private, public);
     status(ok, OpStatus::Error)
 }
 
@@ -187,7 +186,7 @@ fn ecdh_shared<C: Curve>(input: &[u8], secret: &mut [u8]) -> OpStatus {
     let Some((private, peer)) = input.split_at_checked(secret.len()) else {
         return OpStatus::Invalid;
     };
-    let ok = aws_lc::ec_shared(&C::GROUP, private, peer, secret);
+    let ok = curve::shared::<C>(private, peer, secret);
     status(ok, OpStatus::Invalid)
 }
 

@@ -1,4 +1,4 @@
-//! The crypto device contract: keys, ops, capabilities, queue pairs.
+//! The crypto device contract: ops, capabilities, queue pairs.
 //!
 //! An [`Op`] is one operation on its way through a device. Whoever submits it
 //! gives it away by value ([`QueuePair::enqueue_burst`]) and gets it back when
@@ -20,41 +20,29 @@
 //!
 //! Bulk data goes another way: see [`aead`].
 //!
+//! # Three faces
+//! - *Applications* say what they want: [`Request`], [`aead::Request`], and the settings of a queue pair
+//!   ([`QueuePairConfig`]).
+//! - *Drivers* implement [`Device`] and [`QueuePair`], say what they offer ([`Capabilities`]), and work on
+//!   [`Op`]s.
+//! - *The data path* between the two moves bursts of ops, knows them by their [`Token`]s, and computes by
+//!   the reference ([`cpu`]) what no device can.
+//!
 //! # Invariants
 //! - Knows no job, no fiber, no TLS, no clock of its own.
-//! - Depends on no other crate of this workspace.
+//! - Depends on `spinlane_crypto` alone, which computes.
 //! - A burst call allocates nothing, takes no lock and makes no system call
 //!   (except a device's own, which its driver states).
-//! - Key material is zeroized on drop and never printed.
-//! - Unsafe code lives in `aws_lc`, the one module that speaks C, in `sha512::kernel`, which calls
-//!   assembly of its own, in `sha256`, which uses instructions of its own, and where [`Erased`] drops
-//!   its value, and nowhere else.
+//! - Operands and results are wiped when an op is recycled, and never printed.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod aead;
-mod aws_lc;
 pub mod cpu;
-pub mod curve;
 mod device;
-pub mod digest;
-mod key;
-pub mod nonce;
 mod op;
-pub mod padding;
-pub mod random;
-mod sha2;
-mod sha256;
-mod sha512;
-#[cfg(feature = "test-keys")]
-pub mod test_keys;
-pub mod unpadding;
-mod wiped;
 
-pub use aws_lc::fork_generation;
 pub use device::{
     Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig,
 };
-pub use key::{EcKey, EcP256Key, EcP384Key, Ed25519Key, Key, KeyError, RsaComponents, RsaKey};
 pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};
-pub use wiped::{Erased, Wiped, wiping_stack};

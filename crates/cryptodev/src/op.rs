@@ -3,12 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use spinlane_crypto::curve::{self, Curve, P256, P384};
+use spinlane_crypto::{Key, RsaKey, cleanse};
 use thiserror::Error;
 use zeroize::Zeroizing;
-
-use crate::aws_lc::cleanse;
-use crate::curve::{self, Curve, P256, P384};
-use crate::key::Key;
 
 /// Longest input of an op in bytes: an RSA-4096 block.
 pub const MAX_INPUT: usize = 512;
@@ -80,6 +78,15 @@ impl OpKind {
 
     /// How many kinds there are.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// The private operation of `key`.
+    pub fn of_rsa(key: &RsaKey) -> Self {
+        match key.bits() {
+            2048 => Self::Rsa2048,
+            3072 => Self::Rsa3072,
+            _ => Self::Rsa4096,
+        }
+    }
 
     /// Position in [`OpKind::ALL`].
     pub const fn index(self) -> usize {
@@ -207,7 +214,7 @@ impl<'a> Request<'a> {
             return Err(RequestError::OwnRoot);
         }
         Ok(Self {
-            kind: rsa.kind(),
+            kind: OpKind::of_rsa(rsa),
             key: Some(key),
             input: block,
             more: &[],
@@ -291,7 +298,7 @@ impl<'a> Request<'a> {
     /// ECDH public key on P-256 of the big-endian scalar `private`.
     ///
     /// # Errors
-    /// `private` is not in 1..n; [`crate::curve::random_scalar`] makes one that is.
+    /// `private` is not in 1..n; [`spinlane_crypto::curve::random_scalar`] makes one that is.
     pub fn ecdh_p256_keygen(private: &'a [u8; 32]) -> Result<Self, RequestError> {
         Self::ecdh::<P256>(OpKind::EcdhP256Keygen, private, &[])
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use spinlane_crypto::aead::{Algorithm, KeyLengthError, NONCE_LEN, TAG_LEN};
 use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Direction, Error, Key, MAX_AAD, MAX_BUFFER, NONCE_LEN, Op, Request, Status,
-    TAG_LEN,
+    Buffer, Direction, Error, Key, MAX_AAD, MAX_BUFFER, Op, Request, Status,
 };
 use spinlane_cryptodev::{Token, cpu};
 
@@ -92,7 +92,7 @@ fn lengths_out_of_range_are_named() {
     for algorithm in Algorithm::ALL {
         for got in [0, algorithm.key_len() - 1, algorithm.key_len() + 1, 64] {
             let error = Key::new(algorithm, &vec![0; got]).expect_err("a wrong length");
-            assert_eq!(error, Error::KeyLength { algorithm, got });
+            assert_eq!(error, Error::KeyLength(KeyLengthError { algorithm, got }));
             assert!(error.to_string().contains(algorithm.name()), "{error}");
         }
     }

@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use proptest::prelude::*;
-use spinlane_cryptodev::digest::Digest;
-use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
-use spinlane_cryptodev::{Key, MAX_INPUT, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
+use spinlane_crypto::Key;
+use spinlane_crypto::digest::Digest;
+use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
+use spinlane_cryptodev::{MAX_INPUT, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
 
 fn bytes(hex: &str) -> [u8; 32] {
     std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex"))

@@ -18,7 +18,8 @@ mod fallback;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use spinlane_cryptodev::aead::{Algorithm, Buffer, Burst, Key, Op, QueuePair, Status};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::aead::{Buffer, Burst, Key, Op, QueuePair, Status};
 use spinlane_cryptodev::{DeviceError, Token};
 
 use crate::channel::{MAX_SLOTS, NO_OP, next_token, slot_index};

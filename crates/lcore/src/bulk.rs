@@ -1,6 +1,7 @@
 //! Bursts of AEAD ops through an lcore: the caller's side.
 
-use spinlane_cryptodev::aead::{Algorithm, Buffer, Burst, Op, QueuePair, Status};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::aead::{Buffer, Burst, Op, QueuePair, Status};
 use spinlane_cryptodev::{DeviceError, cpu};
 
 use crate::aead::AeadChannel;

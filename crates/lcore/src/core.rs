@@ -5,8 +5,9 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-use spinlane_cryptodev::aead::Algorithm;
-use spinlane_cryptodev::{OpKind, QueuePair, Request, Token, fork_generation};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_crypto::fork_generation;
+use spinlane_cryptodev::{OpKind, QueuePair, Request, Token};
 use spinlane_job::{self as job, Job, Status, set_restart_poll};
 
 use crate::aead::{AeadChannel, Ended};

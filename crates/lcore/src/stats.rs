@@ -1,7 +1,7 @@
 //! What a poll core counts.
 
 use hdrhistogram::Histogram;
-use spinlane_cryptodev::aead::Algorithm;
+use spinlane_crypto::aead::Algorithm;
 use spinlane_cryptodev::{DeviceStats, OpKind};
 
 /// Counters of one lcore since it was made.

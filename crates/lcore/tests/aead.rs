@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use device::{AROUND, Fate, Handle, is_right, key, op};
 use proptest::prelude::*;
-use spinlane_cryptodev::aead::{Algorithm, Burst, Direction, Status, TAG_LEN};
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
+use spinlane_cryptodev::aead::{Burst, Direction, Status};
 use spinlane_cryptodev::{Device, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, HealthConfig, Lcore};

@@ -5,7 +5,8 @@ mod device;
 
 use allocation_counter::measure;
 use device::{Fate, Handle, fill, key};
-use spinlane_cryptodev::aead::{Algorithm, Burst, Direction, Status};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::aead::{Burst, Direction, Status};
 use spinlane_lcore::{Config, HealthConfig, Lcore};
 
 #[test]

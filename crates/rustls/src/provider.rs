@@ -1,7 +1,7 @@
 //! The [`CryptoProvider`]: aws-lc-rs with the private-key ops offloaded.
 
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom, SupportedKxGroup, aws_lc_rs};
-use spinlane_cryptodev::random;
+use spinlane_crypto::random;
 
 use crate::kx::{
     OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
@@ -37,7 +37,7 @@ pub fn provider() -> CryptoProvider {
 }
 
 /// Random bytes of aws-lc's generator, drawn a kilobyte at a time per thread (see
-/// [`spinlane_cryptodev::random`]).
+/// [`spinlane_crypto::random`]).
 #[derive(Debug)]
 pub struct BufferedRandom;
 

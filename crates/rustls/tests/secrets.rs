@@ -19,7 +19,7 @@ use rustls::ffdhe_groups::FfdheGroup;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, Error, KeyLog, NamedGroup, ServerConfig, SupportedCipherSuite};
-use spinlane_cryptodev::digest::{Digest, HmacKey};
+use spinlane_crypto::digest::{Digest, HmacKey};
 use spinlane_lcore::Lcore;
 use spinlane_rustls::{Connection, Progress};
 

@@ -9,6 +9,7 @@
 
 pub mod device;
 
+pub use spinlane_crypto as crypto;
 pub use spinlane_cryptodev as cryptodev;
 pub use spinlane_fiber as fiber;
 pub use spinlane_job as job;

@@ -173,7 +173,7 @@ fn measure(args: &Args) -> Result<Report> {
 
 /// The rounds, on the pinned thread.
 fn on_this_core(args: &Args, identity: &Identity, core: usize, lcore: &Lcore) -> Result<Measured> {
-    spinlane::cryptodev::random::warm_up();
+    spinlane::crypto::random::warm_up();
     let device = device::open(&args.device).context("--device")?;
     lcore.add_queue_pair(device.queue_pair(QueuePairConfig::default())?);
     let mut servers = vec![ServerCtx::ours(args.tls, args, identity)?];

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use spinlane::cryptodev::{EcP256Key, Key, Op, OpKind, OpStatus, Request, Token, cpu};
+use spinlane::crypto::{EcP256Key, Key};
+use spinlane::cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
 use spinlane_driver_sim::Rng;
 
 use crate::speed::point::Keys;

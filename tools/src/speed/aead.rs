@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
+use spinlane::crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
 use spinlane::cryptodev::aead::{
-    Algorithm, Burst, Direction, Key, MAX_BUFFER, NONCE_LEN, Op, QueuePair, Request, Status,
-    TAG_LEN,
+    Burst, Direction, Key, MAX_BUFFER, Op, QueuePair, Request, Status,
 };
 use spinlane::cryptodev::{Device, DeviceStats, QueuePairConfig, Token};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use spinlane::cryptodev::{Key, OpKind};
+use spinlane::crypto::Key;
+use spinlane::cryptodev::OpKind;
 use spinlane_driver_mb::peer::{CryptoMbRsa, Stack};
 
 /// Operations per call.

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use spinlane::crypto::aead::Algorithm as Aead;
 use spinlane::cryptodev::OpKind;
-use spinlane::cryptodev::aead::Algorithm as Aead;
 
 use super::aead::Evp;
 use super::peer::{Peer, Whom};

@@ -9,9 +9,9 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use spinlane::crypto::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
 use spinlane::cryptodev::{
-    Device, DeviceStats, EcP256Key, EcP384Key, Ed25519Key, Key, Op, OpBurst, OpKind, OpStatus,
-    QueuePair, QueuePairConfig, Request, RsaComponents, RsaKey, Token,
+    Device, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
 };
 
 use super::Side;

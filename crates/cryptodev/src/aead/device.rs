@@ -1,6 +1,8 @@
 //! What a driver that offers AEAD implements.
 
-use super::{Algorithm, Buffer, Op};
+use spinlane_crypto::aead::Algorithm;
+
+use super::{Buffer, Op};
 use crate::device::{DeviceError, DeviceStats, QueuePairConfig};
 
 /// Ops in submission (or completion) order. Enqueue takes from the front, and what it leaves moves up; dequeue adds at

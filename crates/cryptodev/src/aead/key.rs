@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Algorithm, Error, Parts};
-use crate::aws_lc::Aead;
-use crate::wiped::Wiped;
+use spinlane_crypto::Wiped;
+use spinlane_crypto::aead::{Algorithm, Cipher};
+
+use super::{Error, Parts};
 
 /// A key, expanded once when it is made and immutable from then on. Share it as `Arc<Key>`; every op
 /// in flight holds it. Wiped when it is dropped.
@@ -14,7 +15,7 @@ pub struct Key {
     id: u64,
     /// Boxed, so that a move leaves none of it behind.
     secret: Box<Wiped<32>>,
-    cpu: Aead,
+    cpu: Cipher,
 }
 
 impl Key {
@@ -25,13 +26,7 @@ impl Key {
     pub fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
-        let wrong_length = Error::KeyLength {
-            algorithm,
-            got: secret.len(),
-        };
-        if secret.len() != algorithm.key_len() {
-            return Err(wrong_length);
-        }
+        let cpu = Cipher::new(algorithm, secret)?;
         let mut own = Box::new(Wiped::ZEROS);
         own[..secret.len()].copy_from_slice(secret);
         Ok(Self {
@@ -39,7 +34,7 @@ impl Key {
             // Relaxed: the number alone matters, and it orders nothing.
             id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             secret: own,
-            cpu: Aead::new(algorithm, secret),
+            cpu,
         })
     }
 

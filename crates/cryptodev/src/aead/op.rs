@@ -4,8 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Algorithm, Buffer, Error, Key, NONCE_LEN, TAG_LEN};
-use crate::aws_lc::cleanse;
+use spinlane_crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
+use spinlane_crypto::cleanse;
+
+use super::{Buffer, Error, Key};
 use crate::op::Token;
 
 /// Most associated data of an op in bytes; TLS has 5 or 13, ESP 8 or 12.

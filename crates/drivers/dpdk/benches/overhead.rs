@@ -11,7 +11,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use spinlane_cryptodev::{Device, Op, OpBurst, QueuePairConfig, Request, Token, test_keys};
+use spinlane_crypto::test_keys;
+use spinlane_cryptodev::{Device, Op, OpBurst, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig, RawLoop};
 
 const ROUNDS: usize = 201;

@@ -16,7 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dpdk_sys as sys;
-use spinlane_cryptodev::{Device, Key, QueuePairConfig, Request, test_keys};
+use spinlane_crypto::{Key, test_keys};
+use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, HandedOver};
 use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Conn, Lcore, offload};

@@ -5,8 +5,9 @@ mod sessions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spinlane_crypto::aead::Algorithm;
 use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Burst, Capabilities, Device, Key, MAX_AAD, MAX_BUFFER, Op, QueuePair, Status,
+    Buffer, Burst, Capabilities, Device, Key, MAX_AAD, MAX_BUFFER, Op, QueuePair, Status,
 };
 use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
 

@@ -7,7 +7,7 @@
 //! The steps around the exponentiations are here, without branch or address that depends on a secret. Whether the exponentiations are constant-time
 //! is up to the device; `crypto_openssl`'s are not, so that this is nothing for its keys but in tests.
 
-use spinlane_cryptodev::RsaKey;
+use spinlane_crypto::RsaKey;
 use zeroize::Zeroizing;
 
 use crate::ffi::Session;

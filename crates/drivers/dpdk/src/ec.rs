@@ -15,7 +15,7 @@
 mod exchange;
 mod sign;
 
-use spinlane_cryptodev::curve::{Curve, P256, P384};
+use spinlane_crypto::curve::{Curve, P256, P384};
 use spinlane_cryptodev::{Capabilities, OpKind};
 
 use crate::ffi::{DeviceId, Group};

@@ -32,7 +32,7 @@
 //!   product of a point unless it is on the curve; what fails ends likewise. What that leaves open, an r of another
 //!   nonce and another point of the curve, is not computed again: it ends the handshake at the peer.
 //! - A peer's point that is not on the curve, or a scalar out of range, reaches no device: `OpStatus::Invalid`.
-//! - ECDSA nonces are the driver's, hedged ([`spinlane_cryptodev::nonce`]), whatever a device could draw itself.
+//! - ECDSA nonces are the driver's, hedged ([`spinlane_crypto::nonce`]), whatever a device could draw itself.
 //! - Padding is never the device's: cards have no other than none.
 //! - EAL is initialised once per process, and outlives every device, which outlive their queue pairs.
 //! - What a device has kept for ever stays in memory for ever, as do the sessions and the queue pair it is in.

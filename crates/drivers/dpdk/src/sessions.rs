@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::{Key, RsaKey};
+use spinlane_crypto::{Key, RsaKey};
 use zeroize::Zeroizing;
 
 use crate::crt::Crt;

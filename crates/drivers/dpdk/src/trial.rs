@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spinlane_cryptodev::curve::{self, Array, Curve, P256, P384};
+use spinlane_crypto::curve::{self, Array, Curve, P256, P384};
+use spinlane_crypto::{EcKey, Key};
 use spinlane_cryptodev::{
-    Capabilities, Device, EcKey, Key, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
-    Request, RequestError, Token, cpu,
+    Capabilities, Device, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request,
+    RequestError, Token, cpu,
 };
 
 use crate::DpdkDevice;

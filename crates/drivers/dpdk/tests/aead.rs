@@ -6,8 +6,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Burst, Direction, Key, MAX_AAD, Op, QueuePair, Request, Status, TAG_LEN,
+    Buffer, Burst, Direction, Key, MAX_AAD, Op, QueuePair, Request, Status,
 };
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig, Token, cpu};
 use spinlane_driver_dpdk::DpdkDevice;

@@ -6,9 +6,8 @@ mod support;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Burst, Direction, Key, Op, QueuePair, Request, Status, TAG_LEN,
-};
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
+use spinlane_cryptodev::aead::{Buffer, Burst, Direction, Key, Op, QueuePair, Request, Status};
 use spinlane_cryptodev::{Device, Token};
 use support::{capacity, eal, open};
 

@@ -6,8 +6,10 @@ mod support;
 use std::sync::Arc;
 
 use allocation_counter::measure;
-use spinlane_cryptodev::aead::{Algorithm, Burst, Direction, Key, Op, Request, Status, TAG_LEN};
-use spinlane_cryptodev::{Device, OpBurst, Token, test_keys};
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
+use spinlane_crypto::test_keys;
+use spinlane_cryptodev::aead::{Burst, Direction, Key, Op, Request, Status};
+use spinlane_cryptodev::{Device, OpBurst, Token};
 use support::{capacity, open, rsa_op};
 
 #[test]

@@ -3,7 +3,8 @@
 
 mod support;
 
-use spinlane_cryptodev::{Device, OpStatus, test_keys};
+use spinlane_crypto::test_keys;
+use spinlane_cryptodev::{Device, OpStatus};
 use spinlane_driver_dpdk::{Eal, EalConfig, EalError};
 use support::{capacity, eal, open, rsa_op, run_all};
 

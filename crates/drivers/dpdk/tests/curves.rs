@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use allocation_counter::measure;
-use spinlane_cryptodev::curve::{Array, Curve, P256, P384};
+use spinlane_crypto::curve::{Array, Curve, P256, P384};
+use spinlane_crypto::{EcKey, Key, test_keys};
 use spinlane_cryptodev::{
-    Device, EcKey, Key, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
-    cpu, test_keys,
+    Device, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_dpdk::{DpdkDevice, HandedOver, OpenError};
 use stand_in::{Answer, Form, Nature, Order, seen};
@@ -94,7 +94,7 @@ impl Random {
 
 fn order<C: Curve>() -> C::Scalar {
     let mut order = C::Scalar::ZERO;
-    spinlane_cryptodev::curve::write_bytes(C::ORDER.as_ref(), order.as_mut());
+    spinlane_crypto::curve::write_bytes(C::ORDER.as_ref(), order.as_mut());
     order
 }
 

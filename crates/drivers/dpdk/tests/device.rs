@@ -7,9 +7,8 @@ use std::thread;
 
 use openssl::pkey::Private;
 use openssl::rsa::{Padding, Rsa};
-use spinlane_cryptodev::{
-    Device, DeviceError, OpBurst, OpKind, OpStatus, QueuePairConfig, test_keys,
-};
+use spinlane_crypto::test_keys;
+use spinlane_cryptodev::{Device, DeviceError, OpBurst, OpKind, OpStatus, QueuePairConfig};
 use spinlane_driver_dpdk::{DpdkDevice, OpenError};
 use support::{block, capacity, eal, open, rsa_op, run_all};
 

@@ -10,7 +10,8 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use spinlane_cryptodev::{Device, Key, QueuePairConfig, Request, test_keys};
+use spinlane_crypto::{Key, test_keys};
+use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_dpdk::DpdkDevice;
 use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, offload};

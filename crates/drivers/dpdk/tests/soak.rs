@@ -3,7 +3,8 @@
 
 mod support;
 
-use spinlane_cryptodev::{Device, Op, OpBurst, OpStatus, QueuePair, Request, Token, test_keys};
+use spinlane_crypto::test_keys;
+use spinlane_cryptodev::{Device, Op, OpBurst, OpStatus, QueuePair, Request, Token};
 use support::{block, capacity, eal, open};
 
 const CAPACITY: usize = 63;

@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
-use spinlane_cryptodev::test_keys::{der, rsa};
+use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_cryptodev::{
     Device, DeviceError, Op, OpBurst, OpKind, OpStatus, QueuePairConfig, Request, Token, cpu,
 };

@@ -228,7 +228,8 @@ fn window(cpu: Cpu, x: &Number, y: &Number) -> Window {
 
 #[cfg(test)]
 mod tests {
-    use spinlane_cryptodev::{Op, Request, Token, cpu, random};
+    use spinlane_crypto::random;
+    use spinlane_cryptodev::{Op, Request, Token, cpu};
 
     use super::*;
 

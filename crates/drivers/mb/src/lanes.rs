@@ -13,9 +13,10 @@ mod ed25519;
 mod rsa;
 mod x25519;
 
-use spinlane_cryptodev::curve::{P256, P384};
-use spinlane_cryptodev::nonce::NonceMaker;
-use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_OUTPUT, Op, OpKind, OpStatus};
+use spinlane_crypto::curve::{P256, P384};
+use spinlane_crypto::nonce::NonceMaker;
+use spinlane_crypto::{EcP256Key, EcP384Key, Key};
+use spinlane_cryptodev::{MAX_OUTPUT, Op, OpKind, OpStatus};
 use spinlane_rsa52::RsaLanes;
 use zeroize::Zeroize;
 

@@ -7,7 +7,7 @@ mod stack;
 use std::ffi::c_int;
 
 use crypto_mb_sys as sys;
-use spinlane_cryptodev::RsaKey;
+use spinlane_crypto::RsaKey;
 
 use crate::ffi::{Cpu, Inputs, LANES, Outputs};
 
@@ -111,8 +111,8 @@ fn buffer_len(method: *const sys::RsaMethod) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use spinlane_cryptodev::Key;
-    use spinlane_cryptodev::test_keys::{der, rsa};
+    use spinlane_crypto::Key;
+    use spinlane_crypto::test_keys::{der, rsa};
 
     use super::*;
 

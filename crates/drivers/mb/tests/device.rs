@@ -3,10 +3,11 @@
 use std::thread;
 
 use allocation_counter::measure;
-use spinlane_cryptodev::test_keys::{der, p256, rsa};
+use spinlane_crypto::Key;
+use spinlane_crypto::test_keys::{der, p256, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig,
-    Request, Token,
+    Capabilities, Device, DeviceError, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, Request,
+    Token,
 };
 use spinlane_driver_mb::{MbDevice, Options};
 

@@ -1,6 +1,6 @@
 //! Each fault by itself, all together, and the same again from the same seed.
 
-use spinlane_cryptodev::test_keys::{der, rsa};
+use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_cryptodev::{
     Device, DeviceError, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
 };

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_cryptodev::aead::{
-    Algorithm, Burst, Capabilities, Direction, Key, Op, QueuePair, Request, Status, TAG_LEN,
+    Burst, Capabilities, Direction, Key, Op, QueuePair, Request, Status,
 };
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig, Token};
 use spinlane_driver_soft::{BUDGET_US, SoftDevice};

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
+use spinlane_crypto::Key;
+use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, Key, Op, OpBurst, OpKind, OpStatus, QueuePair,
-    QueuePairConfig, Request, Token,
+    Capabilities, Device, DeviceError, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
+    Request, Token,
 };
 use spinlane_driver_soft::{BUDGET_US, SoftDevice};
 

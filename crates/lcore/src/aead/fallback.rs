@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::aead::{
-    Buffer, Direction, Key, NONCE_LEN, Op, QueuePair, Request, Status, TAG_LEN,
-};
-use spinlane_cryptodev::{Token, cpu, random};
+use spinlane_crypto::aead::{NONCE_LEN, TAG_LEN};
+use spinlane_crypto::random;
+use spinlane_cryptodev::aead::{Buffer, Direction, Key, Op, QueuePair, Request, Status};
+use spinlane_cryptodev::{Token, cpu};
 
 use super::{AeadChannel, Ended, EndedBy};
 use crate::channel::{BUDGET_US, CHECKS_PER_DEADLINE, MAX_SLOTS, next_token};

@@ -5,8 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_cryptodev::aead::{
-    Algorithm, Buffer, Burst, Capabilities, Direction, Key, Op, QueuePair, Request, Status, TAG_LEN,
+    Buffer, Burst, Capabilities, Direction, Key, Op, QueuePair, Request, Status,
 };
 use spinlane_cryptodev::{DeviceStats, Token, cpu};
 

@@ -13,9 +13,10 @@ use std::ffi::c_int;
 use std::ptr;
 use std::sync::Arc;
 
-use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::unpadding::{self, PREMASTER_LEN, TlsVersions};
-use spinlane_cryptodev::{MAX_OUTPUT, Request, RequestError, RsaKey};
+use spinlane_crypto as crypto;
+use spinlane_crypto::RsaKey;
+use spinlane_crypto::unpadding::{self, PREMASTER_LEN, TlsVersions};
+use spinlane_cryptodev::{MAX_OUTPUT, Request, RequestError};
 use zeroize::Zeroizing;
 
 use super::counters::{Delegated, count_delegated};
@@ -146,10 +147,10 @@ impl Decryption {
         })
     }
 
-    fn device_key(&self) -> Option<(&Arc<cryptodev::Key>, &RsaKey)> {
+    fn device_key(&self) -> Option<(&Arc<crypto::Key>, &RsaKey)> {
         let key = self.key.device.as_ref()?;
         match &**key {
-            cryptodev::Key::Rsa(rsa) => Some((key, rsa)),
+            crypto::Key::Rsa(rsa) => Some((key, rsa)),
             _ => None,
         }
     }
@@ -209,7 +210,7 @@ impl Settings {
     /// Writes the message to the front of `message`; returns its length. May pause.
     fn decrypt(
         self,
-        key: &Arc<cryptodev::Key>,
+        key: &Arc<crypto::Key>,
         rsa: &RsaKey,
         ciphertext: &[u8],
         message: &mut [u8; MAX_OUTPUT],

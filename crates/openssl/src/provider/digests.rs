@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use spinlane_cryptodev::digest::Digest;
+use spinlane_crypto::digest::Digest;
 
 /// The digest of one of its names in libcrypto: `SHA256`, `SHA-256`, `SHA2-256` or its OID.
 pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {

@@ -2,8 +2,9 @@
 
 use std::ffi::{CStr, c_int};
 
-use spinlane_cryptodev::curve::{self, P256, P384};
-use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, KeyError, Request, RequestError};
+use spinlane_crypto::curve::{self, P256, P384};
+use spinlane_crypto::{EcP256Key, EcP384Key, Key, KeyError};
+use spinlane_cryptodev::{Request, RequestError};
 use zeroize::Zeroizing;
 
 use super::error::raise;

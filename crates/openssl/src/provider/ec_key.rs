@@ -12,7 +12,7 @@
 use std::ffi::{CStr, c_int};
 use std::sync::{Arc, OnceLock};
 
-use spinlane_cryptodev as cryptodev;
+use spinlane_crypto as crypto;
 use zeroize::Zeroizing;
 
 use super::context::ContextRef;
@@ -38,7 +38,7 @@ struct Content {
     /// Whether the private part stays here.
     bound: bool,
     inner: OnceLock<Arc<Key>>,
-    device: OnceLock<Option<Arc<cryptodev::Key>>>,
+    device: OnceLock<Option<Arc<crypto::Key>>>,
 }
 
 #[derive(Clone)]
@@ -187,8 +187,8 @@ impl Content {
     }
 
     /// The key for ECDSA on devices, if it has one.
-    fn device(&self) -> Option<&Arc<cryptodev::Key>> {
-        let make = || -> Option<Arc<cryptodev::Key>> {
+    fn device(&self) -> Option<&Arc<crypto::Key>> {
+        let make = || -> Option<Arc<crypto::Key>> {
             let key = match &self.form {
                 Form::Native(native) => native.curve.device_key(native.scalar()?).ok(),
                 Form::Foreign { .. } => device_key(self.inner.get()?).ok().flatten(),
@@ -203,7 +203,7 @@ impl Content {
 ///
 /// # Errors
 /// The private scalar is out of range.
-pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, cryptodev::KeyError> {
+pub(super) fn device_key(key: &Key) -> Result<Option<crypto::Key>, crypto::KeyError> {
     let curves = [Curve::P256, Curve::P384];
     let on = |curve: &Curve| key.text_is(names::GROUP, curve.name());
     let (Some(curve), Some(scalar)) = (curves.into_iter().find(on), key.number(names::PRIV)) else {

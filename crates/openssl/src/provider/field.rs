@@ -1,6 +1,6 @@
 //! Octets that a context keeps of its parameters.
 
-use spinlane_cryptodev::digest::MAX_DIGEST_LEN;
+use spinlane_crypto::digest::MAX_DIGEST_LEN;
 use zeroize::Zeroize;
 
 use super::error::raise;

@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use libc::size_t;
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 use zeroize::Zeroizing;
 
 use super::context::ContextRef;

@@ -4,7 +4,7 @@
 //! providers' keys to sign with, and whatever a program makes while the property query, or
 //! libcrypto's cache of fetched methods, prefers our key manager. Each is held as a key of the
 //! default provider in the inner library context, which answers every question and does what is not
-//! offloaded, and as a [`cryptodev::Key`], if a device can do its private operation.
+//! offloaded, and as a [`crypto::Key`], if a device can do its private operation.
 //!
 //! A bound key gives its public part to other providers and never its private part: a key that
 //! another provider could have would silently be used there. Every other key is given whole.
@@ -12,8 +12,8 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::{Arc, OnceLock};
 
-use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::KeyError;
+use spinlane_crypto as crypto;
+use spinlane_crypto::KeyError;
 
 use super::context::ContextRef;
 use super::dispatch;
@@ -27,7 +27,7 @@ use super::names;
 use super::params::Params;
 
 /// Finds the key for devices in a key of the default provider: none if no device does its kind.
-pub(super) type DeviceKey = fn(&Key) -> Result<Option<cryptodev::Key>, KeyError>;
+pub(super) type DeviceKey = fn(&Key) -> Result<Option<crypto::Key>, KeyError>;
 
 /// A type of keys.
 pub(super) struct Kind {
@@ -48,7 +48,7 @@ pub(super) struct Operand {
     /// In the inner library context.
     pub inner: Arc<Key>,
     /// For devices.
-    pub device: Option<Arc<cryptodev::Key>>,
+    pub device: Option<Arc<crypto::Key>>,
     /// Longest signature in bytes.
     pub size: usize,
 }
@@ -79,7 +79,7 @@ pub(super) struct HeldKey {
 struct Content {
     inner: Arc<Key>,
     /// Made when an operation first asks.
-    device: OnceLock<Option<Arc<cryptodev::Key>>>,
+    device: OnceLock<Option<Arc<crypto::Key>>>,
     /// Whether the private part stays here.
     bound: bool,
     has_public: bool,
@@ -99,7 +99,7 @@ impl Content {
     }
 
     /// The key for devices. A key that does not fit together is the default provider's to judge.
-    fn device(&self, kind: &Kind) -> Option<&Arc<cryptodev::Key>> {
+    fn device(&self, kind: &Kind) -> Option<&Arc<crypto::Key>> {
         let make = || {
             let key = (kind.device_key)(&self.inner).ok().flatten();
             key.filter(|_| self.has_private).map(Arc::new)

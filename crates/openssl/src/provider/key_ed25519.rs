@@ -2,8 +2,8 @@
 
 use std::ffi::{c_int, c_void};
 
-use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::{Ed25519Key, KeyError};
+use spinlane_crypto as crypto;
+use spinlane_crypto::{Ed25519Key, KeyError};
 
 use super::context::param_lists;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
@@ -36,9 +36,9 @@ fn parts(key: &Key) -> (bool, bool) {
 ///
 /// # Errors
 /// None.
-pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
+pub(super) fn device_key(key: &Key) -> Result<Option<crypto::Key>, KeyError> {
     let seed = key.raw_private::<LEN>();
-    Ok(seed.map(|seed| cryptodev::Key::Ed25519(Ed25519Key::from_seed(&seed))))
+    Ok(seed.map(|seed| crypto::Key::Ed25519(Ed25519Key::from_seed(&seed))))
 }
 
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {

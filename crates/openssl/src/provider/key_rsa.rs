@@ -2,8 +2,8 @@
 
 use std::ffi::{c_int, c_void};
 
-use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::{KeyError, RsaComponents, RsaKey};
+use spinlane_crypto as crypto;
+use spinlane_crypto::{KeyError, RsaComponents, RsaKey};
 
 use super::context::param_lists;
 use super::ffi::{self, OSSL_DISPATCH, OSSL_PARAM};
@@ -43,7 +43,7 @@ fn parts(key: &Key) -> (bool, bool) {
 ///
 /// # Errors
 /// It has all that, and it does not fit together.
-pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> {
+pub(super) fn device_key(key: &Key) -> Result<Option<crypto::Key>, KeyError> {
     if !matches!(key.bits(), 2048 | 3072 | 4096) || key.number(names::RSA_FACTOR3).is_some() {
         return Ok(None);
     }
@@ -82,7 +82,7 @@ pub(super) fn device_key(key: &Key) -> Result<Option<cryptodev::Key>, KeyError> 
         qinv,
     };
     match RsaKey::from_components(&components) {
-        Ok(key) => Ok(Some(cryptodev::Key::Rsa(key))),
+        Ok(key) => Ok(Some(crypto::Key::Rsa(key))),
         // Legal, if rare; the default provider serves it.
         Err(KeyError::RsaPrimeSize { .. }) => Ok(None),
         Err(error) => Err(error),

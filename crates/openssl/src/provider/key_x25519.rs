@@ -8,7 +8,8 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spinlane_cryptodev::{Request, random};
+use spinlane_crypto::random;
+use spinlane_cryptodev::Request;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::dispatch;

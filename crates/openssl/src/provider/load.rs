@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{self, NonNull};
 
-use spinlane_cryptodev::wiping_stack;
+use spinlane_crypto::wiping_stack;
 use thiserror::Error;
 
 use super::error::{Quiet, check, last_error};
@@ -80,7 +80,7 @@ pub enum BindError {
 /// Loads the provider and the default provider into `libctx` (null for the default library
 /// context). To be done before anything is fetched from it: loading providers disables
 /// libcrypto's loading of the default provider on demand, which this makes up for. Unless it is
-/// the default library context, its random numbers come from [`spinlane_cryptodev::random`] then.
+/// the default library context, its random numbers come from [`spinlane_crypto::random`] then.
 ///
 /// # Errors
 /// See [`LoadError`].

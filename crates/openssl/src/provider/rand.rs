@@ -1,4 +1,4 @@
-//! Random numbers for libssl: those of [`spinlane_cryptodev::random`], buffered per thread.
+//! Random numbers for libssl: those of [`spinlane_crypto::random`], buffered per thread.
 //!
 //! A handshake draws some ten times a few bytes, each of which costs OpenSSL's generator a lock,
 //! a process check and a run of AES-CTR. This one has no state of its own, so nothing to
@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use libc::size_t;
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use spinlane_cryptodev::random;
+use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::random;
 use zeroize::Zeroizing;
 
 use super::dispatch;

@@ -8,8 +8,8 @@
 
 use std::cell::RefCell;
 
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use spinlane_cryptodev::{Erased, Wiped};
+use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::{Erased, Wiped};
 use spinlane_job as job;
 
 /// Secrets kept: those of the connection that runs, and some of connections that wait.

@@ -9,9 +9,10 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::sync::Arc;
 
-use spinlane_cryptodev as cryptodev;
-use spinlane_cryptodev::digest::{Digest, Hasher, MAX_DIGEST_LEN};
-use spinlane_cryptodev::{MAX_OUTPUT, Request, padding};
+use spinlane_crypto as crypto;
+use spinlane_crypto::digest::{Digest, Hasher, MAX_DIGEST_LEN};
+use spinlane_crypto::padding;
+use spinlane_cryptodev::{MAX_OUTPUT, Request};
 
 use super::counters::{Delegated, count_delegated};
 use super::delegate::Delegate;
@@ -333,7 +334,7 @@ impl Signer {
         true
     }
 
-    fn device_key(&self) -> Option<&Arc<cryptodev::Key>> {
+    fn device_key(&self) -> Option<&Arc<crypto::Key>> {
         self.key.as_ref()?.device.as_ref()
     }
 
@@ -479,10 +480,10 @@ fn salt_len(param: Param<'_>, default: c_int) -> Option<c_int> {
     (value >= lowest).then_some(value)
 }
 
-fn sign_ecdsa(key: &Arc<cryptodev::Key>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+fn sign_ecdsa(key: &Arc<crypto::Key>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
     let len = match **key {
-        cryptodev::Key::EcP256(_) => 32,
-        cryptodev::Key::EcP384(_) => 48,
+        crypto::Key::EcP256(_) => 32,
+        crypto::Key::EcP384(_) => 48,
         _ => return None,
     };
     // FIPS 186-5, section 6.4.1: the leftmost bits, as many as the order has.

@@ -7,7 +7,7 @@
 //! seals the one that fits in its place ([`saying`]; TLS 1.2 has none of ours, and says decode_error).
 
 use rustls::{AlertDescription, CommonState, InvalidMessage, PeerMisbehaved, ProtocolVersion};
-use spinlane_cryptodev::aead::TAG_LEN;
+use spinlane_crypto::aead::TAG_LEN;
 
 use super::machine::Machine;
 use crate::error::Error;

@@ -3,7 +3,7 @@
 use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup};
-use spinlane_cryptodev::curve::{Array, Curve, P256, P384, random_scalar};
+use spinlane_crypto::curve::{Array, Curve, P256, P384, random_scalar};
 use spinlane_cryptodev::{Request, RequestError};
 use spinlane_lcore::offload;
 use zeroize::Zeroizing;

@@ -3,7 +3,8 @@
 use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup};
-use spinlane_cryptodev::{Request, random};
+use spinlane_crypto::random;
+use spinlane_cryptodev::Request;
 use spinlane_lcore::offload;
 use zeroize::Zeroizing;
 

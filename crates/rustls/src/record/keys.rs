@@ -1,8 +1,8 @@
 //! The keys of one direction.
 
 use rustls::{ConnectionTrafficSecrets, Error, ProtocolVersion};
-use spinlane_cryptodev::aead::{Algorithm, Cipher, NONCE_LEN};
-use spinlane_cryptodev::{Wiped, wiping_stack};
+use spinlane_crypto::aead::{Algorithm, Cipher, NONCE_LEN};
+use spinlane_crypto::{Wiped, wiping_stack};
 
 /// How records look, which depends on version and suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

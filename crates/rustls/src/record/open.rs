@@ -6,7 +6,7 @@ use rustls::{
     AlertDescription, ConnectionTrafficSecrets, Error, InvalidMessage, PeerMisbehaved,
     ProtocolVersion,
 };
-use spinlane_cryptodev::aead::TAG_LEN;
+use spinlane_crypto::aead::TAG_LEN;
 
 use super::content::{APPLICATION_DATA, CHANGE_CIPHER_SPEC, HEARTBEAT};
 use super::keys::{Form, Keys};
@@ -119,7 +119,7 @@ fn unpad(data: &[u8]) -> Result<(u8, usize), Fault> {
     }
 }
 
-fn cipher(keys: &mut Keys) -> Result<&spinlane_cryptodev::aead::Cipher, Fault> {
+fn cipher(keys: &mut Keys) -> Result<&spinlane_crypto::aead::Cipher, Fault> {
     let internal = |error| Fault::new(error, AlertDescription::InternalError);
     keys.cipher().map_err(internal)
 }

@@ -1,7 +1,7 @@
 //! Sealing.
 
 use rustls::{ConnectionTrafficSecrets, Error, ProtocolVersion};
-use spinlane_cryptodev::aead::TAG_LEN;
+use spinlane_crypto::aead::TAG_LEN;
 
 use super::content::APPLICATION_DATA;
 use super::keys::{Form, Keys};

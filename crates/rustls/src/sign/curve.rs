@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
-use spinlane_cryptodev::digest::Digest;
-use spinlane_cryptodev::{Key, MAX_INPUT, Request};
+use spinlane_crypto::Key;
+use spinlane_crypto::digest::Digest;
+use spinlane_cryptodev::{MAX_INPUT, Request};
 use spinlane_lcore::offload;
 
 use crate::error::offload_error;

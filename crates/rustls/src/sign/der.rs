@@ -3,7 +3,7 @@
 use pkcs8::ObjectIdentifier;
 use pkcs8::der::Decode;
 use rustls::pki_types::PrivateKeyDer;
-use spinlane_cryptodev::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
+use spinlane_crypto::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
 use zeroize::Zeroizing;
 
 /// rsaEncryption (RFC 8017, appendix A).

@@ -12,7 +12,8 @@ use rustls::Error;
 use rustls::crypto::{KeyProvider, aws_lc_rs};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
-use spinlane_cryptodev::{Key, OpKind};
+use spinlane_crypto::Key;
+use spinlane_cryptodev::OpKind;
 
 use self::curve::OffloadedCurveKey;
 use self::rsa::OffloadedRsaKey;
@@ -98,7 +99,7 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
 
 fn op(key: &Key) -> OpKind {
     match key {
-        Key::Rsa(key) => key.kind(),
+        Key::Rsa(key) => OpKind::of_rsa(key),
         Key::EcP256(_) => OpKind::EcdsaP256,
         Key::EcP384(_) => OpKind::EcdsaP384,
         Key::Ed25519(_) => OpKind::Ed25519,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
-use spinlane_cryptodev::digest::{Digest, MAX_DIGEST_LEN};
-use spinlane_cryptodev::{Key, MAX_INPUT, Request, padding};
+use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
+use spinlane_crypto::{Key, padding};
+use spinlane_cryptodev::{MAX_INPUT, Request};
 use spinlane_lcore::offload;
 
 use super::pss;

@@ -1,8 +1,8 @@
 //! The chain of links from which ticket keys are derived, and what a core keeps of it.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use spinlane_cryptodev::digest::{Digest, HmacKey};
-use spinlane_cryptodev::random;
+use spinlane_crypto::digest::{Digest, HmacKey};
+use spinlane_crypto::random;
 use zeroize::Zeroizing;
 
 pub(super) const NAME_LEN: usize = 16;

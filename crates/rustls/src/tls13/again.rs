@@ -5,8 +5,8 @@
 //! they are kept in the handshake's [`store`] until they have been asked for twice. (SHA-384 has its own, see
 //! [`ahead`](super::ahead).)
 
-use spinlane_cryptodev::Wiped;
-use spinlane_cryptodev::digest::{Digest, HmacKey};
+use spinlane_crypto::Wiped;
+use spinlane_crypto::digest::{Digest, HmacKey};
 
 use super::label::{Info, Label};
 use super::store::{self, Known, Traffic};

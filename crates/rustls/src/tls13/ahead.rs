@@ -18,8 +18,8 @@
 //!
 //! SHA-256 has instructions of its own: its compressions are too short for this.
 
-use spinlane_cryptodev::Wiped;
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::Wiped;
+use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 
 use super::label::{Info, Label};
 use super::store::{self, Known, LEN, Traffic};

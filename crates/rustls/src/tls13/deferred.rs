@@ -11,7 +11,7 @@ use rustls::crypto::cipher::{
     OutboundOpaqueMessage, OutboundPlainMessage, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType, Error, PeerMisbehaved};
-use spinlane_cryptodev::aead::TAG_LEN;
+use spinlane_crypto::aead::TAG_LEN;
 
 use crate::record::{FATAL, MAX_PAYLOAD_TLS13};
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};
-use spinlane_cryptodev::digest::{Digest, Hasher, MAX_DIGEST_LEN};
+use spinlane_crypto::digest::{Digest, Hasher, MAX_DIGEST_LEN};
 
 pub(super) static SHA256: InlineHash = InlineHash::new(Digest::Sha256);
 pub(super) static SHA384: InlineHash = InlineHash::new(Digest::Sha384);

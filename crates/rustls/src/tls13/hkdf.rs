@@ -16,8 +16,8 @@ use std::sync::OnceLock;
 
 use rustls::crypto::hmac::Tag;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
-use spinlane_cryptodev::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use spinlane_cryptodev::{Erased, Wiped};
+use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::{Erased, Wiped};
 
 use super::again;
 use super::ahead::{self, Group};

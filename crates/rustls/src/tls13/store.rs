@@ -9,8 +9,8 @@
 
 use std::cell::RefCell;
 
-use spinlane_cryptodev::digest::HmacKey;
-use spinlane_cryptodev::{Erased, Wiped};
+use spinlane_crypto::digest::HmacKey;
+use spinlane_crypto::{Erased, Wiped};
 
 /// Bytes of the longest secret: a SHA-384.
 pub(super) const LEN: usize = 48;
@@ -174,7 +174,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use spinlane_cryptodev::digest::Digest;
+    use spinlane_crypto::digest::Digest;
 
     use super::*;
 
@@ -236,7 +236,7 @@ mod tests {
             let mut entries = Entries::default();
             let secrets: [_; CAPACITY] = std::array::from_fn(|_| {
                 let mut secret = [round; LEN];
-                spinlane_cryptodev::random::fill(&mut secret);
+                spinlane_crypto::random::fill(&mut secret);
                 entries.put(&secret, 1, known(0));
                 secret
             });

@@ -9,7 +9,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConnectionTrafficSecrets, ServerConfig, ServerConnection,
     SupportedCipherSuite, SupportedProtocolVersion,
 };
-use spinlane_cryptodev::aead::{Algorithm, Cipher, TAG_LEN};
+use spinlane_crypto::aead::{Algorithm, Cipher, TAG_LEN};
 use spinlane_rustls::{Connection, Error, Progress};
 
 use super::{Wanted, rustls};

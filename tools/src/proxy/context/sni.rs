@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use spinlane::cryptodev::digest::{Digest, Hasher};
+use spinlane::crypto::digest::{Digest, Hasher};
 use spinlane::rustls::SCOPE_LEN;
 
 use crate::proxy::offload::ServedKey;

@@ -1,6 +1,6 @@
 //! ECDH, by a device's products of points.
 
-use spinlane_cryptodev::curve::{self, Array, Curve, P256, P384};
+use spinlane_crypto::curve::{self, Array, Curve, P256, P384};
 use spinlane_cryptodev::{Op, OpKind};
 use zeroize::Zeroizing;
 

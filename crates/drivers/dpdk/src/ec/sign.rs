@@ -1,8 +1,9 @@
 //! ECDSA, by a device's signatures.
 
-use spinlane_cryptodev::curve::{self, Array, Curve, P256, P384};
-use spinlane_cryptodev::nonce::NonceMaker;
-use spinlane_cryptodev::{EcKey, Key, Op, random};
+use spinlane_crypto::curve::{self, Array, Curve, P256, P384};
+use spinlane_crypto::nonce::NonceMaker;
+use spinlane_crypto::{EcKey, Key, random};
+use spinlane_cryptodev::Op;
 use zeroize::Zeroizing;
 
 use super::{Named, coordinates, write_number};

@@ -19,6 +19,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use dpdk_sys as sys;
+use spinlane_crypto::aead::{NONCE_LEN, TAG_LEN};
 use spinlane_cryptodev::aead;
 
 use super::pair::{Handed, NOT_PROCESSED, Objects, RawPair, SUCCESS, status_of};
@@ -125,7 +126,7 @@ impl RawAead {
         session: SessionHandle,
         buffer_iova: Option<u64>,
     ) -> Result<(), Box<aead::Op>> {
-        let end = op.data_range().end + aead::TAG_LEN;
+        let end = op.data_range().end + TAG_LEN;
         let buffer = op.buffer_mut();
         if end > buffer.len() {
             return Err(op);
@@ -291,7 +292,7 @@ fn end_badly(op: &mut aead::Op, status: u8) {
 /// Writes `nonce` to the front of `to` at once. A driver that is given one op at a time reads it so right
 /// away, and would wait for what was written in parts.
 #[inline]
-fn store_nonce(to: &mut [u8; 16], nonce: &[u8; aead::NONCE_LEN]) {
+fn store_nonce(to: &mut [u8; 16], nonce: &[u8; NONCE_LEN]) {
     let (&low, high) = nonce.split_first_chunk().unwrap_or((&[0; 8], &[]));
     let high = high
         .first_chunk()

@@ -1,8 +1,9 @@
 //! What the queue pair does about ops that a device cannot run, which no request makes: so the tests
 //! spoil them on their way, by their tokens.
 
-use spinlane_cryptodev::test_keys::{der, rsa};
-use spinlane_cryptodev::{Device, Key, Request, Token};
+use spinlane_crypto::Key;
+use spinlane_crypto::test_keys::{der, rsa};
+use spinlane_cryptodev::{Device, Request, Token};
 
 use super::*;
 use crate::device::RsaBy;

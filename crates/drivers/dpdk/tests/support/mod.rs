@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::{Key, Op, OpBurst, QueuePair, QueuePairConfig, Request, Token};
+use spinlane_crypto::Key;
+use spinlane_cryptodev::{Op, OpBurst, QueuePair, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
 
 /// EAL, which all tests of a process share.

@@ -3,7 +3,7 @@
 use std::ptr;
 
 use crypto_mb_sys as sys;
-use spinlane_cryptodev::curve::{Curve, P256, P384};
+use spinlane_crypto::curve::{Curve, P256, P384};
 
 use super::{Cpu, Inputs, LANES, Outputs, Status, check_len, read_ptrs};
 

@@ -3,7 +3,7 @@
 use std::ptr;
 
 use crypto_mb_sys as sys;
-use spinlane_cryptodev::Ed25519Key;
+use spinlane_crypto::Ed25519Key;
 
 use super::{Cpu, Inputs, LANES, Outputs, Status, check_len, read_ptrs};
 

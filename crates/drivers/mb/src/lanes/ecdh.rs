@@ -1,6 +1,6 @@
 //! ECDH on P-256 and P-384: public keys and shared secrets.
 
-use spinlane_cryptodev::curve::{self, Array};
+use spinlane_crypto::curve::{self, Array};
 use spinlane_cryptodev::{Op, OpKind, OpStatus};
 use zeroize::Zeroizing;
 

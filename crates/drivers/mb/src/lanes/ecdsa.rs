@@ -7,9 +7,10 @@
 
 use std::array;
 
-use spinlane_cryptodev::curve::{self, Array, Curve};
-use spinlane_cryptodev::nonce::NonceMaker;
-use spinlane_cryptodev::{EcKey, Key, Op, OpKind, random};
+use spinlane_crypto::curve::{self, Array, Curve};
+use spinlane_crypto::nonce::NonceMaker;
+use spinlane_crypto::{EcKey, Key, random};
+use spinlane_cryptodev::{Op, OpKind};
 use zeroize::Zeroizing;
 
 use super::{Operands, Rooms, succeed};

@@ -6,7 +6,8 @@
 //! that a whole lane repeats does not hide, nor does one of a moment; one that crypto_mb itself made, in both lanes
 //! alike, would.
 
-use spinlane_cryptodev::{Key, Op, OpKind};
+use spinlane_crypto::Key;
+use spinlane_cryptodev::{Op, OpKind};
 use zeroize::Zeroizing;
 
 use super::{Lanes, Operands, succeed};

@@ -1,6 +1,7 @@
 //! RSA private operation, checked.
 
-use spinlane_cryptodev::{Key, Op, OpKind, RsaKey};
+use spinlane_crypto::{Key, RsaKey};
+use spinlane_cryptodev::{Op, OpKind};
 use spinlane_rsa52::{KeyError, KeyParts, PrivateKey};
 
 use super::{Lanes, Operands, succeed};

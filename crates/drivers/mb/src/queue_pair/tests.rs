@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use spinlane_cryptodev::curve::{self, P256, P384};
-use spinlane_cryptodev::test_keys::{der, ed25519, p256, p384, rsa};
-use spinlane_cryptodev::{EcP256Key, EcP384Key, Key, MAX_INPUT, Request, Token};
+use spinlane_crypto::curve::{self, P256, P384};
+use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
+use spinlane_crypto::{EcP256Key, EcP384Key, Key};
+use spinlane_cryptodev::{MAX_INPUT, Request, Token};
 
 use super::*;
 
@@ -513,7 +514,7 @@ fn x25519_agrees_with_the_cpu_on_any_bytes() {
         let mut ops: OpBurst = (0..8)
             .map(|lane| {
                 let mut bytes = [0; 64];
-                spinlane_cryptodev::random::fill(&mut bytes);
+                spinlane_crypto::random::fill(&mut bytes);
                 if lane == 7 {
                     bytes[32..].fill(0xff); // above p, top bit set
                 }

@@ -6,7 +6,7 @@ use rustls::{
     AlertDescription, ContentType, Error as TlsError, HandshakeType, InvalidMessage,
     PeerMisbehaved, ProtocolVersion,
 };
-use spinlane_cryptodev::wiping_stack;
+use spinlane_crypto::wiping_stack;
 
 use super::patience::Nuisance;
 use super::{Established, Kernel};

@@ -4,12 +4,13 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use dpdk_sys as sys;
-use spinlane_cryptodev::aead::{Algorithm, Direction, Key};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::aead::{Direction, Key};
 
 use crate::ffi::{DeviceId, Running, errno, unique_name};
 
-const _: () = assert!(sys::SHIM_AEAD_NONCE as usize == spinlane_cryptodev::aead::NONCE_LEN);
-const _: () = assert!(sys::SHIM_AEAD_TAG as usize == spinlane_cryptodev::aead::TAG_LEN);
+const _: () = assert!(sys::SHIM_AEAD_NONCE as usize == spinlane_crypto::aead::NONCE_LEN);
+const _: () = assert!(sys::SHIM_AEAD_TAG as usize == spinlane_crypto::aead::TAG_LEN);
 const _: () = assert!(sys::SHIM_AEAD_MAX_AAD as usize == spinlane_cryptodev::aead::MAX_AAD);
 
 /// Whether `device` has `algorithm` with so much associated data.

@@ -48,8 +48,9 @@ pub(crate) fn x25519(private: &[u8; 32], peer: &[u8; 32], secret: &mut [u8; 32])
 }
 
 /// Whether `a` and `b` are equal, in a time that depends on their lengths alone.
+#[inline]
 #[must_use]
-pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     // SAFETY: the lengths are compared first, so that both slices have `a.len()` bytes.
     a.len() == b.len()
         && unsafe { sys::CRYPTO_memcmp(a.as_ptr().cast(), b.as_ptr().cast(), a.len()) } == 0
@@ -57,7 +58,8 @@ pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
 
 /// Zeroes `secret`, also where nobody reads it again. Byte-wise volatile writes would take ten
 /// times as long, and this is on every op's way.
-pub(crate) fn cleanse(secret: &mut [u8]) {
+#[inline]
+pub fn cleanse(secret: &mut [u8]) {
     // SAFETY: `secret` is valid for writes of its length.
     unsafe { sys::OPENSSL_cleanse(secret.as_mut_ptr().cast(), secret.len()) }
 }

@@ -13,8 +13,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::digest::{Digest, HmacKey};
-use crate::key::RsaKey;
-use crate::op::MAX_OUTPUT;
+use crate::key::{MAX_MODULUS_LEN, RsaKey};
 use crate::random;
 
 /// Bytes of the premaster secret of an RSA key exchange (RFC 5246, section 7.4.7.1).
@@ -107,7 +106,7 @@ pub fn pkcs1_v15(
             return Err(LengthError { what, got, wanted });
         }
     }
-    let mut substitute = Zeroizing::new([0; MAX_OUTPUT]);
+    let mut substitute = Zeroizing::new([0; MAX_MODULUS_LEN]);
     let substitute = &mut substitute[..wanted];
     let substitute_start = make_substitute(key, ciphertext, substitute);
 

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::FromRawFd;
 
-use spinlane_cryptodev::{fork_generation, random};
+use spinlane_crypto::{fork_generation, random};
 
 unsafe extern "C" {
     /// glibc's fork(3) without pthread_atfork(3)'s handlers, since 2.34.

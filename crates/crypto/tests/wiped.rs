@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use spinlane_cryptodev::{Erased, Wiped};
+use spinlane_crypto::{Erased, Wiped};
 
 /// As a mixed bag: a short variant beside a long one, and bytes between fields.
 #[expect(dead_code, reason = "their bytes matter")]

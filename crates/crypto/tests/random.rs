@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::thread;
 
-use spinlane_cryptodev::random;
+use spinlane_crypto::random;
 
 fn drawn() -> [u8; 32] {
     let mut bytes = [0; 32];

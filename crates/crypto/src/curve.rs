@@ -189,6 +189,20 @@ pub fn is_point<C: Curve>(point: &[u8]) -> bool {
     aws_lc::is_point(&C::GROUP, point)
 }
 
+/// Writes the public key of the scalar `private`, in bytes of [`Curve::Scalar`] and [`Curve::Point`]. Returns
+/// `false` if memory is out or a length is wrong.
+#[must_use]
+pub fn public<C: Curve>(private: &[u8], public: &mut [u8]) -> bool {
+    aws_lc::ec_public(&C::GROUP, private, public)
+}
+
+/// Writes the secret that `private` shares with the point `peer`: the x coordinate of their product. Returns
+/// `false` if `peer` is no point of the curve, memory is out or a length is wrong.
+#[must_use]
+pub fn shared<C: Curve>(private: &[u8], peer: &[u8], secret: &mut [u8]) -> bool {
+    aws_lc::ec_shared(&C::GROUP, private, peer, secret)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

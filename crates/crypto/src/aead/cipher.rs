@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::{Algorithm, Error, NONCE_LEN, TAG_LEN};
+use super::{Algorithm, KeyLengthError, NONCE_LEN, TAG_LEN};
 use crate::aws_lc::Aead;
 
 /// A key that seals and opens on the calling thread, where it lies and where it shall go. Expanded when it is
 /// made, immutable from then on, wiped when it is dropped.
 ///
 /// ```
-/// use spinlane_cryptodev::aead::{Algorithm, Cipher, TAG_LEN};
+/// use spinlane_crypto::aead::{Algorithm, Cipher, TAG_LEN};
 ///
 /// let cipher = Cipher::new(Algorithm::Aes128Gcm, &[7; 16])?;
 /// let (nonce, mut sealed) = ([1; 12], [0; 5 + 1 + TAG_LEN]);
@@ -18,7 +18,7 @@ use crate::aws_lc::Aead;
 /// let (data, tag) = sealed.split_at_mut(6);
 /// assert!(cipher.open(&nonce, b"header", data, tag.first_chunk().unwrap()));
 /// assert_eq!(data, b"hello\x17");
-/// # Ok::<(), spinlane_cryptodev::aead::Error>(())
+/// # Ok::<(), spinlane_crypto::aead::KeyLengthError>(())
 /// ```
 pub struct Cipher(Aead);
 
@@ -26,15 +26,30 @@ impl Cipher {
     /// The key with these bytes. Every value is one.
     ///
     /// # Errors
-    /// [`Error::KeyLength`] unless there are [`Algorithm::key_len`] of them.
-    pub fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
+    /// [`KeyLengthError`] unless there are [`Algorithm::key_len`] of them.
+    pub fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyLengthError> {
         if secret.len() != algorithm.key_len() {
-            return Err(Error::KeyLength {
+            return Err(KeyLengthError {
                 algorithm,
                 got: secret.len(),
             });
         }
         Ok(Self(Aead::new(algorithm, secret)))
+    }
+
+    /// Seals `data` in place and writes `tag`. Returns `false`, and leaves zeros, if a length is out of the
+    /// algorithm's range.
+    ///
+    /// The caller must never use a nonce twice with one key.
+    #[must_use]
+    pub fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) -> bool {
+        self.0.seal(nonce, aad, data, tag)
     }
 
     /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both, and the tag. Each byte is read
@@ -93,7 +108,7 @@ mod tests {
                     let mut out = vec![0; data.len() + TAG_LEN];
                     assert!(cipher.seal_into(&nonce, &aad, &plain[..len], last, &mut out));
                     let mut tag = [0; TAG_LEN];
-                    assert!(cipher.0.seal(&nonce, &aad, &mut data, &mut tag));
+                    assert!(cipher.seal(&nonce, &aad, &mut data, &mut tag));
                     assert_eq!(out, [&data[..], &tag].concat(), "{algorithm}, {len}");
                     assert!(cipher.open(&nonce, &aad, &mut data, &tag));
                     assert_eq!(data, [&plain[..len], last].concat());

@@ -56,7 +56,7 @@ impl<const N: usize> fmt::Debug for Wiped<N> {
 /// Where it is moved from, the value stays: keep it in a box.
 ///
 /// ```
-/// use spinlane_cryptodev::Erased;
+/// use spinlane_crypto::Erased;
 ///
 /// let either: Box<Erased<Result<[u8; 64], u8>>> = Box::new(Erased::new(Err(7)));
 /// assert_eq!(**either, Err(7));

@@ -1,7 +1,7 @@
 //! Digests and HMAC against published vectors.
 
 use proptest::prelude::*;
-use spinlane_cryptodev::digest::{Digest, Hasher, HmacKey, MAX_DIGEST_LEN};
+use spinlane_crypto::digest::{Digest, Hasher, HmacKey, MAX_DIGEST_LEN};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -10,8 +10,10 @@ use zeroize::Zeroizing;
 use crate::aws_lc::{Ec, Ed25519, Rsa, RsaFault, constant_time_eq};
 use crate::curve::{Array, Curve, P256, P384, to_limbs, write_limbs};
 use crate::digest::{Digest, HmacKey};
-use crate::op::{MAX_OUTPUT, OpKind};
 use crate::wiped::wiping_stack;
+
+/// Bytes of the longest modulus that a key may have: 4096 bits.
+pub const MAX_MODULUS_LEN: usize = 512;
 
 /// The numbers of an RSA private key (RFC 8017, appendix A.1.2), big-endian, of any length.
 #[derive(Clone, Copy)]
@@ -91,7 +93,7 @@ pub enum KeyError {
     },
 }
 
-/// A private key of an op. Share it as `Arc<Key>`; every op in flight holds it.
+/// A private key. Share it as `Arc<Key>`
 pub enum Key {
     /// RSA.
     Rsa(RsaKey),
@@ -128,7 +130,6 @@ impl fmt::Debug for Key {
 
 /// An RSA private key of 2048, 3072 or 4096 bits with two primes of equal length.
 pub struct RsaKey {
-    kind: OpKind,
     modulus: Box<[u8]>,
     public_exponent: Box<[u8]>,
     n: Box<[u64]>,
@@ -156,12 +157,9 @@ impl RsaKey {
     fn new(components: &RsaComponents<'_>) -> Result<Self, KeyError> {
         let modulus = strip_zeros(components.n);
         let bits = bit_len(modulus);
-        let kind = match bits {
-            2048 => OpKind::Rsa2048,
-            3072 => OpKind::Rsa3072,
-            4096 => OpKind::Rsa4096,
-            _ => return Err(KeyError::RsaSize { bits }),
-        };
+        if !matches!(bits, 2048 | 3072 | 4096) {
+            return Err(KeyError::RsaSize { bits });
+        }
         let wanted = bits / 2;
         for (prime, bytes) in [('p', components.p), ('q', components.q)] {
             let bits = bit_len(strip_zeros(bytes));
@@ -185,7 +183,6 @@ impl RsaKey {
         })?;
         let limbs = |bytes| Zeroizing::new(limbs(bytes, wanted / 64));
         let key = Self {
-            kind,
             modulus: modulus.into(),
             public_exponent: strip_zeros(components.e).into(),
             n: self::limbs(modulus, bits / 64),
@@ -204,8 +201,8 @@ impl RsaKey {
 
     /// One private operation. aws-lc checks its result, so composite "primes" show here.
     fn trial(&self) -> Result<(), KeyError> {
-        let mut block = [0x5a; MAX_OUTPUT];
-        let mut signature = Zeroizing::new([0; MAX_OUTPUT]);
+        let mut block = [0x5a; MAX_MODULUS_LEN];
+        let mut signature = Zeroizing::new([0; MAX_MODULUS_LEN]);
         block[0] = 0; // below the modulus
         if self.private_raw(
             &block[..self.modulus_len()],
@@ -234,11 +231,6 @@ impl RsaKey {
         &self.modulus
     }
 
-    /// The kind of op that uses this key.
-    pub fn kind(&self) -> OpKind {
-        self.kind
-    }
-
     /// Whether the public exponent is 65537, the only one for which crypto_mb offers a check.
     pub fn public_exponent_is_65537(&self) -> bool {
         *self.public_exponent == [1, 0, 1]
@@ -257,16 +249,18 @@ impl RsaKey {
     /// Whether `signature` to the power of e is `block`; both have the length of the modulus.
     /// False for any other length.
     pub fn verify_raw(&self, signature: &[u8], block: &[u8]) -> bool {
-        let mut opened = [0; MAX_OUTPUT];
+        let mut opened = [0; MAX_MODULUS_LEN];
         let opened = &mut opened[..self.modulus_len()];
         signature.len() == opened.len()
             && self.cpu.public(signature, opened)
             && constant_time_eq(opened, block)
     }
 
-    /// Private operation on the CPU; see [`Rsa::private`] for what false stands for.
+    /// Computes the private operation on `block`. AWS-LC blinds it and checks the result by the public exponent;
+    /// for that it takes the key's lock and allocates. Returns `false` if a length is not that of the modulus,
+    /// `block` is not below the modulus, or memory is out.
     #[must_use]
-    pub(crate) fn private_raw(&self, block: &[u8], out: &mut [u8]) -> bool {
+    pub fn private_raw(&self, block: &[u8], out: &mut [u8]) -> bool {
         self.cpu.private(block, out)
     }
 
@@ -376,15 +370,16 @@ impl<C: Curve> EcKey<C> {
         self.cpu.verify(digest.as_ref(), signature.as_ref())
     }
 
-    /// The same for any lengths.
+    /// [`EcKey::verify`] for any lengths: returns `false` if one is wrong.
     #[must_use]
-    pub(crate) fn is_signed(&self, digest: &[u8], signature: &[u8]) -> bool {
+    pub fn is_signed(&self, digest: &[u8], signature: &[u8]) -> bool {
         self.cpu.verify(digest, signature)
     }
 
-    /// Signs on the CPU; false if memory is out or a length is wrong.
+    /// Signs `digest`. The signature is computed once and not checked. Returns `false` if memory is out or a
+    /// length is wrong.
     #[must_use]
-    pub(crate) fn sign(&self, digest: &[u8], signature: &mut [u8]) -> bool {
+    pub fn sign(&self, digest: &[u8], signature: &mut [u8]) -> bool {
         self.cpu.sign(digest, signature)
     }
 }
@@ -422,9 +417,9 @@ impl Ed25519Key {
         self.0.verify(message, signature)
     }
 
-    /// Signs on the CPU; false if memory is out.
+    /// Signs `message`. The signature is computed once and not checked. Returns `false` if memory is out.
     #[must_use]
-    pub(crate) fn sign(&self, message: &[u8], signature: &mut [u8; 64]) -> bool {
+    pub fn sign(&self, message: &[u8], signature: &mut [u8; 64]) -> bool {
         self.0.sign(message, signature)
     }
 }
@@ -438,7 +433,7 @@ impl fmt::Debug for Ed25519Key {
 
 /// The HMAC key of the hash of `d`, padded to `len` bytes (draft-irtf-cfrg-rsa-guidance, section 7.2).
 fn rejection_key(d: &[u8], len: usize) -> HmacKey {
-    let zeros = [0; MAX_OUTPUT];
+    let zeros = [0; MAX_MODULUS_LEN];
     let zeros = &zeros[..len.saturating_sub(d.len())];
     let mut hash = Zeroizing::new([0; 32]);
     Digest::Sha256.hash(&[zeros, d], &mut *hash);

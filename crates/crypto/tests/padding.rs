@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{self, RsaParameters, RsaPublicKeyComponents};
-use spinlane_cryptodev::digest::{Digest, MAX_DIGEST_LEN};
-use spinlane_cryptodev::padding::{
+use spinlane_crypto::Key;
+use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
+use spinlane_crypto::padding::{
     PaddingError, pkcs1_v15, pkcs1_v15_raw, pss, pss_max_salt_len, pss_with_salt,
 };
-use spinlane_cryptodev::test_keys::{components, der, rsa};
-use spinlane_cryptodev::{Key, Op, OpStatus, Request, Token, cpu};
+use spinlane_crypto::test_keys::{components, der, rsa};
 
 const KEYS: [(&[u8], usize, Digest); 3] = [
     (der::RSA_2048, 256, Digest::Sha256),
@@ -25,19 +25,13 @@ fn hash(digest: Digest, message: &[u8]) -> Vec<u8> {
 
 /// Signs a padded block and looks at the result from the other side, too.
 fn sign(key: &Arc<Key>, block: &[u8]) -> Vec<u8> {
-    let mut op = Op::new();
-    op.prepare(
-        Token(0),
-        &Request::rsa_private(key, block).expect("a padded block"),
-        0,
-    );
-    cpu::run(&mut op);
-    assert_eq!(op.status, OpStatus::Success);
     let Key::Rsa(rsa) = &**key else {
         panic!("an RSA key")
     };
-    assert!(rsa.verify_raw(op.output(), block));
-    op.output().to_vec()
+    let mut signature = vec![0; block.len()];
+    assert!(rsa.private_raw(block, &mut signature));
+    assert!(rsa.verify_raw(&signature, block));
+    signature
 }
 
 fn verify(der: &[u8], parameters: &'static RsaParameters, message: &[u8], signature: &[u8]) {
