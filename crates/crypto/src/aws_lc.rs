@@ -20,7 +20,7 @@ use aws_lc_sys as sys;
 pub(crate) use aead::Aead;
 pub use ec::Group;
 pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
-pub(crate) use ed25519::Ed25519;
+pub(crate) use ed25519::{Ed25519, ed25519_verify};
 pub(crate) use fork::WipedPage;
 pub use fork::fork_generation;
 pub(crate) use rsa::{Rsa, RsaFault};

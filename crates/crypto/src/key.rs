@@ -91,6 +91,16 @@ pub enum KeyError {
         /// Name of the curve.
         curve: &'static str,
     },
+    /// The public key is no point of the curve.
+    #[error(
+        "{curve} public key of {got} bytes is no uncompressed point of the curve; export it again from where it was made"
+    )]
+    Point {
+        /// Name of the curve.
+        curve: &'static str,
+        /// The length given.
+        got: usize,
+    },
 }
 
 /// A private key. Share it as `Arc<Key>`
@@ -441,7 +451,7 @@ fn rejection_key(d: &[u8], len: usize) -> HmacKey {
 }
 
 /// `bytes` without leading zeros. What it tells about a secret is how many it had.
-fn strip_zeros(bytes: &[u8]) -> &[u8] {
+pub(crate) fn strip_zeros(bytes: &[u8]) -> &[u8] {
     &bytes[bytes
         .iter()
         .position(|byte| *byte != 0)
@@ -449,7 +459,7 @@ fn strip_zeros(bytes: &[u8]) -> &[u8] {
 }
 
 /// Bits of a big-endian number without leading zeros.
-fn bit_len(bytes: &[u8]) -> usize {
+pub(crate) fn bit_len(bytes: &[u8]) -> usize {
     bytes
         .first()
         .map_or(0, |first| bytes.len() * 8 - first.leading_zeros() as usize)

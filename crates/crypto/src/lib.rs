@@ -22,6 +22,7 @@ pub mod digest;
 mod key;
 pub mod nonce;
 pub mod padding;
+mod public;
 pub mod random;
 mod sha2;
 mod sha256;
@@ -36,4 +37,5 @@ pub use aws_lc::{cleanse, constant_time_eq, fork_generation};
 pub use key::{
     EcKey, EcP256Key, EcP384Key, Ed25519Key, Key, KeyError, MAX_MODULUS_LEN, RsaComponents, RsaKey,
 };
+pub use public::{EcPublicKey, PublicKey, RsaPublicKey};
 pub use wiped::{Erased, Wiped, wiping_stack};

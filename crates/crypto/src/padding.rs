@@ -91,6 +91,43 @@ pub fn pss_max_salt_len(digest: Digest, block_len: usize) -> usize {
     block_len.saturating_sub(digest.len() + 2)
 }
 
+/// The DigestInfo in `block`, if that is padded as [`pkcs1_v15_raw`] does it. For signatures, in which nothing
+/// is secret: takes a time that depends on the block.
+pub fn pkcs1_v15_message(block: &[u8]) -> Option<&[u8]> {
+    let padded = block.strip_prefix(&[0x00, 0x01])?;
+    let padding = padded.iter().take_while(|byte| **byte == 0xff).count();
+    let message = padded[padding..].strip_prefix(&[0x00])?;
+    (padding >= 8).then_some(message)
+}
+
+/// Returns whether `block` is `hash` padded as [`pss`] does it with a salt of `salt_len` bytes (RFC 8017,
+/// section 9.1.2). For signatures, in which nothing is secret.
+pub fn is_pss(digest: Digest, hash: &[u8], salt_len: usize, block: &[u8]) -> bool {
+    if check_hash(digest, hash).is_err() || salt_len > pss_max_salt_len(digest, block.len()) {
+        return false;
+    }
+    let Some((0xbc, rest)) = block.split_last().map(|(last, rest)| (*last, rest)) else {
+        return false;
+    };
+    let Some((masked, h)) = rest.split_at_checked(rest.len().wrapping_sub(digest.len())) else {
+        return false;
+    };
+    let mut db = masked.to_vec();
+    mask_by_mgf1(digest, h, &mut db);
+    let Some(salt_at) = db.len().checked_sub(salt_len).filter(|at| *at > 0) else {
+        return false;
+    };
+    db[0] &= 0x7f;
+    let (zeros, salt) = db.split_at(salt_at);
+    let mut wanted = [0; MAX_DIGEST_LEN];
+    let wanted = &mut wanted[..digest.len()];
+    digest.hash(&[&[0; 8], hash, salt], wanted);
+    masked[0] & 0x80 == 0
+        && zeros.ends_with(&[1])
+        && zeros[..zeros.len() - 1].iter().all(|byte| *byte == 0)
+        && wanted == h
+}
+
 fn check_hash(digest: Digest, hash: &[u8]) -> Result<(), PaddingError> {
     if hash.len() == digest.len() {
         Ok(())

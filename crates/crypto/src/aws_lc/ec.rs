@@ -154,7 +154,7 @@ pub(crate) fn ec_shared(group: &Group, private: &[u8], peer: &[u8], secret: &mut
     done
 }
 
-/// A private key in aws-lc. Never changed once made.
+/// A key in aws-lc. Never changed once made.
 pub(crate) struct Ec {
     group: Group,
     key: NonNull<sys::EC_KEY>,
@@ -180,6 +180,22 @@ impl Ec {
             return None;
         }
         let point = Point::times(&key.group, &private, None)?;
+        // SAFETY: both are live; the function copies the point.
+        let ok = unsafe { sys::EC_KEY_set_public_key(key.key.as_ptr(), point.point.as_ptr()) };
+        drop(point);
+        if ok != 1 {
+            take_error_reason();
+        }
+        (ok == 1).then_some(key)
+    }
+
+    /// A key that has its public part alone, uncompressed; [`Ec::sign`] of it fails. `None`: the point is not on
+    /// the curve, or out of memory.
+    pub(crate) fn from_public(group: Group, point: &[u8]) -> Option<Self> {
+        // SAFETY: a constructor without preconditions.
+        let key = NonNull::new(unsafe { sys::EC_KEY_new_by_curve_name(group.nid) })?;
+        let key = Self { group, key };
+        let point = Point::from_uncompressed(&key.group, point)?;
         // SAFETY: both are live; the function copies the point.
         let ok = unsafe { sys::EC_KEY_set_public_key(key.key.as_ptr(), point.point.as_ptr()) };
         drop(point);

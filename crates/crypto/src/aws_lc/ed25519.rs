@@ -49,18 +49,25 @@ impl Ed25519 {
     /// Whether `signature` is one over `message`.
     #[must_use]
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        // SAFETY: as above; the public key has 32 bytes.
-        let ok = unsafe {
-            sys::ED25519_verify(
-                message.as_ptr(),
-                message.len(),
-                signature.as_ptr(),
-                self.public.as_ptr(),
-            )
-        };
-        if ok != 1 {
-            super::take_error_reason();
-        }
-        ok == 1
+        ed25519_verify(&self.public, message, signature)
     }
+}
+
+/// Whether `signature` is one over `message` by the owner of `public`.
+#[must_use]
+pub(crate) fn ed25519_verify(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    // SAFETY: the message is valid for its length, the arrays have the 64 and 32 bytes that the
+    // function reads.
+    let ok = unsafe {
+        sys::ED25519_verify(
+            message.as_ptr(),
+            message.len(),
+            signature.as_ptr(),
+            public.as_ptr(),
+        )
+    };
+    if ok != 1 {
+        super::take_error_reason();
+    }
+    ok == 1
 }

@@ -22,7 +22,7 @@ pub(crate) enum RsaFault {
     Other,
 }
 
-/// An RSA private key in aws-lc. Never changed once made.
+/// An RSA key in aws-lc. Never changed once made.
 pub(crate) struct Rsa(NonNull<sys::RSA>);
 
 // SAFETY: the key is never changed after `new`. openssl/rsa.h declares the operations below
@@ -67,6 +67,18 @@ impl Rsa {
                 sys::RSA_R_CRT_VALUES_INCORRECT => RsaFault::Crt,
                 _ => RsaFault::Other,
             })
+    }
+
+    /// A key that has its public part alone; [`Rsa::private`] of it fails. `None`: `e` is even, 1 or above 33
+    /// bits, `n` is even, or out of memory.
+    pub(crate) fn from_public(n: &[u8], e: &[u8]) -> Option<Self> {
+        let (n, e) = (BigNum::from_be(n)?, BigNum::from_be(e)?);
+        // SAFETY: both are live BIGNUMs; the function copies them.
+        let rsa = NonNull::new(unsafe { sys::RSA_new_public_key(n.as_ptr(), e.as_ptr()) });
+        if rsa.is_none() {
+            take_error_reason();
+        }
+        rsa.map(Self)
     }
 
     /// Private operation, no padding. `block` and `out` have the length of the modulus.
