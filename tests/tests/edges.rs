@@ -53,6 +53,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-rsa52", &[]),
     ("crypto-mb-sys", &[]),
     ("dpdk-sys", &[]),
+    // A PKCS#11 module for tests, which load it.
+    ("spinlane-pkcs11-shim", &[]),
     ("spinlane-driver-soft", CONTRACT),
     (
         "spinlane-driver-mb",
@@ -103,6 +105,7 @@ const UNSAFE: &[&str] = &[
     "spinlane-capi",
     "crypto-mb-sys",
     "dpdk-sys",
+    "spinlane-pkcs11-shim",
 ];
 
 /// Files of a package that may allow unsafe code, and how often each (`usize::MAX`: the whole
