@@ -119,6 +119,9 @@ int spinlane_lcore_add_device(spinlane_lcore *lcore, spinlane_device *device, un
  * status of each and makes its callback, and grants retries by free slots. Bounded; never blocks.
  * Returns how much it did, 0 if there was nothing to do, -1 on failure: from within a
  * callback or a job it is refused.
+ *
+ * Under load, stacks that handshakes left secrets on wait to be wiped until a call finds nothing to do,
+ * for 10 ms at most. So a program that is about to rest polls once more.
  */
 int spinlane_poll(spinlane_lcore *lcore);
 

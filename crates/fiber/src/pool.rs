@@ -89,6 +89,14 @@ impl Shared {
     }
 }
 
+/// A stack that waits in its pool.
+#[derive(Debug)]
+struct Idle {
+    bottom: NonNull<u8>,
+    /// See [`Stack::soil`].
+    is_soiled: bool,
+}
+
 /// One thread's stacks of one size, kept mapped between fibers.
 ///
 /// Grows on demand up to [`PoolConfig::max`]; gives memory back only when
@@ -102,7 +110,9 @@ impl Shared {
 /// ```
 #[derive(Debug)]
 pub struct StackPool {
-    idle: Vec<NonNull<u8>>,
+    idle: Vec<Idle>,
+    /// How many of the idle ones are soiled.
+    soiled: usize,
     cutter: Cutter,
     shared: Rc<Shared>,
     max: usize,
@@ -121,6 +131,7 @@ impl StackPool {
             .unwrap_or(usize::MAX);
         Self {
             idle: Vec::new(),
+            soiled: 0,
             cutter: Cutter::new(stack_size),
             shared: Rc::new(Shared {
                 name: config.name,
@@ -145,14 +156,17 @@ impl StackPool {
     #[inline]
     pub fn take(&mut self) -> Result<Stack, StackError> {
         match self.idle.pop() {
-            Some(bottom) => Ok(Stack::new(bottom, Rc::clone(&self.shared))),
+            Some(Idle { bottom, is_soiled }) => {
+                self.soiled -= usize::from(is_soiled);
+                Ok(Stack::new(bottom, Rc::clone(&self.shared), is_soiled))
+            }
             None => self.grow(),
         }
     }
 
     #[cold]
     fn grow(&mut self) -> Result<Stack, StackError> {
-        Ok(Stack::new(self.map()?, Rc::clone(&self.shared)))
+        Ok(Stack::new(self.map()?, Rc::clone(&self.shared), false))
     }
 
     /// Maps a stack, and makes room for it among the idle, so that
@@ -187,7 +201,31 @@ impl StackPool {
     #[inline]
     pub fn put(&mut self, stack: Stack) {
         if Rc::ptr_eq(stack.shared(), &self.shared) {
-            self.idle.push(stack.into_bottom());
+            let is_soiled = stack.is_soiled();
+            self.soiled += usize::from(is_soiled);
+            self.idle.push(Idle {
+                bottom: stack.into_bottom(),
+                is_soiled,
+            });
+        }
+    }
+
+    /// Wipes the idle stacks that are [soiled](Stack::soil).
+    pub fn wipe_soiled(&mut self) {
+        // What was put back last lies last.
+        for stack in self.idle.iter_mut().rev() {
+            if self.soiled == 0 {
+                break;
+            }
+            if std::mem::take(&mut stack.is_soiled) {
+                self.soiled -= 1;
+                // SAFETY: mapped by this pool at this size; idle, so no fiber is on it.
+                unsafe {
+                    self.shared
+                        .depth
+                        .wipe(stack.bottom.as_ptr(), self.shared.stack_size);
+                }
+            }
         }
     }
 
@@ -200,7 +238,10 @@ impl StackPool {
     pub fn reserve(&mut self, n: usize) -> Result<(), StackError> {
         while self.idle.len() < n {
             let bottom = self.map()?;
-            self.idle.push(bottom);
+            self.idle.push(Idle {
+                bottom,
+                is_soiled: false,
+            });
         }
         Ok(())
     }
@@ -209,7 +250,8 @@ impl StackPool {
     /// went, those unused for longest first.
     pub fn trim(&mut self, keep: usize) -> usize {
         let excess = self.idle.len().saturating_sub(keep);
-        for bottom in self.idle.drain(..excess) {
+        for Idle { bottom, is_soiled } in self.idle.drain(..excess) {
+            self.soiled -= usize::from(is_soiled);
             // SAFETY: mapped by this pool at this size; idle, so unused.
             unsafe { map::unmap(bottom, self.shared.stack_size) };
         }
@@ -251,7 +293,7 @@ impl StackPool {
         let marks = self
             .idle
             .iter()
-            .map(|&bottom| unsafe { stack::high_water(bottom, self.shared.stack_size) });
+            .map(|idle| unsafe { stack::high_water(idle.bottom, self.shared.stack_size) });
         marks.max().unwrap_or(0)
     }
 

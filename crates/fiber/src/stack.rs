@@ -104,15 +104,20 @@ fn is_resident(start: *mut u8, page: usize) -> bool {
 pub struct Stack {
     bottom: NonNull<u8>,
     shared: Rc<Shared>,
+    is_soiled: bool,
 }
 
 impl Stack {
     /// Counts the stack at `bottom`, one of the pool of `shared`, as in use.
     #[inline]
-    pub(crate) fn new(bottom: NonNull<u8>, shared: Rc<Shared>) -> Self {
+    pub(crate) fn new(bottom: NonNull<u8>, shared: Rc<Shared>, is_soiled: bool) -> Self {
         shared.stack_taken();
         asan::stack_in_use(bottom.as_ptr(), shared.stack_size);
-        Self { bottom, shared }
+        Self {
+            bottom,
+            shared,
+            is_soiled,
+        }
     }
 
     /// Bytes a fiber can use; its closure and some hundred bytes of bookkeeping
@@ -140,6 +145,21 @@ impl Stack {
     pub fn wipe(&mut self) {
         // SAFETY: mapped at this size; no fiber is on it, for that would own it.
         unsafe { self.shared.depth.wipe(self.bottom(), self.usable_size()) }
+        self.is_soiled = false;
+    }
+
+    /// Says that a body handled secrets on the stack, which are to be wiped later: by [`Stack::wipe`], or
+    /// in the pool by [`StackPool::wipe_soiled`](crate::StackPool::wipe_soiled). Remembered until then,
+    /// by the pool too, whoever has the stack meanwhile. To unmap a stack needs no wipe.
+    #[inline]
+    pub fn soil(&mut self) {
+        self.is_soiled = true;
+    }
+
+    /// Whether secrets on it are to be wiped yet.
+    #[inline]
+    pub fn is_soiled(&self) -> bool {
+        self.is_soiled
     }
 
     #[inline]

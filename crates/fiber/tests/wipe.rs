@@ -190,6 +190,49 @@ fn a_stack_of_a_small_body_is_wiped_no_deeper_for_one_that_went_deep_long_ago() 
     pool.put(other);
 }
 
+/// Runs `body` on a stack of the pool and gives that back, to be wiped later if `soils`.
+fn run_and_leave(pool: &mut StackPool, soils: bool, body: fn()) -> Area {
+    let fiber = Fiber::new(pool.take().unwrap(), body);
+    let area = Area::below(fiber.record().addr());
+    assert_eq!(fiber.resume(), State::Returned);
+    let mut stack = fiber.into_stack().unwrap();
+    if soils {
+        stack.soil();
+    }
+    pool.put(stack);
+    area
+}
+
+#[test]
+#[cfg_attr(
+    spinlane_asan,
+    ignore = "AddressSanitizer keeps frames elsewhere, and forbids to look at them"
+)]
+fn a_stack_that_is_soiled_is_wiped_with_its_pool_whoever_had_it_since() {
+    let mut pool = pool();
+    let clean = pool.take().unwrap();
+    let soiled = run_and_leave(&mut pool, true, || fill::<1000>(0));
+    assert!(soiled.left() > 4000);
+    let again = run_and_leave(&mut pool, false, || fill::<8>(0));
+    assert_eq!(again.bottom, soiled.bottom);
+    pool.put(clean);
+    let other = run_and_leave(&mut pool, false, || fill::<1000>(0));
+    assert_ne!(other.bottom, soiled.bottom);
+    pool.wipe_soiled();
+    assert_eq!(soiled.left(), 0);
+    assert!(other.left() > 4000, "nobody asked for it");
+    assert!(!pool.take().unwrap().is_soiled());
+}
+
+#[test]
+fn a_stack_that_is_wiped_is_soiled_no_more() {
+    let mut pool = pool();
+    let mut stack = pool.take().unwrap();
+    stack.soil();
+    stack.wipe();
+    assert!(!stack.is_soiled());
+}
+
 #[test]
 fn stacks_are_kept_out_of_core_dumps() {
     assert!(run(&mut pool(), || fill::<8>(0)).has_flag("dd"));

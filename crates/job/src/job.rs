@@ -219,7 +219,8 @@ pub fn unblock_pause() {
     }
 }
 
-/// Has the current job's stack wiped when the job ends or is abandoned. Whoever handles a secret
+/// Has the current job's stack wiped when the job ends or is abandoned: at once, or within
+/// milliseconds where somebody promised to ([`defer_wipes`](crate::defer_wipes)). Whoever handles a secret
 /// on a job says so, as often as it likes; a job on which nobody does costs nothing at its end.
 /// Does nothing outside a job.
 #[inline]
@@ -571,7 +572,7 @@ impl Job {
 
     fn end(&self, mut stack: Stack) {
         if self.handles_secrets.get() {
-            stack.wipe();
+            stack.soil();
         }
         if let Some(forget) = self.at_end.take() {
             forget(ptr::from_ref(self).addr());

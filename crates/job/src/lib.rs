@@ -42,7 +42,8 @@ pub use job::{
     pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
 };
 pub use pool::{
-    PoolSizeError, PoolStats, cleanup_thread, give_back, init_thread, pool_stats, set_stack_size,
+    PoolSizeError, PoolStats, cleanup_thread, defer_wipes, give_back, init_thread, pool_stats,
+    set_stack_size, wipe_stacks,
 };
 pub use spinlane_fiber::{
     StackFunctions, StacksExist, max_map_count_for, most_stacks, on_thread_stack,

@@ -20,6 +20,9 @@ const PERIOD_NS: u64 = 10_000_000_000;
 const KEPT: usize = 16;
 /// Stacks given back at once, which takes some 5 µs each.
 const GIVEN_BACK: usize = 8;
+/// Jobs whose stacks may wait for one call of [`wipe_stacks`], so that a promise which is not kept
+/// is not believed for long. Some hundred end within 10 ms.
+const DEFERRED: usize = 4096;
 
 thread_local! {
     static POOL: Local = Local(RefCell::new(JobPool::new()));
@@ -83,6 +86,8 @@ struct JobPool {
     /// Stacks kept in any case.
     reserved: usize,
     period_ends_ns: u64,
+    /// How many more stacks may wait for the next [`wipe_stacks`].
+    may_wait: usize,
     letters: Arc<Letters>,
 }
 
@@ -97,6 +102,7 @@ impl JobPool {
             stacks: new_stack_pool(STACK_SIZE.get()),
             reserved: 0,
             period_ends_ns: 0,
+            may_wait: 0,
             letters: Arc::new(Letters::open()),
         }
     }
@@ -132,6 +138,21 @@ impl JobPool {
         } else {
             self.idle.push(job);
         }
+    }
+
+    fn put_stack(&mut self, mut stack: Stack) {
+        if stack.is_soiled() {
+            match self.may_wait.checked_sub(1) {
+                Some(left) => self.may_wait = left,
+                None => stack.wipe(),
+            }
+        }
+        self.stacks.put(stack);
+    }
+
+    fn wipe_stacks(&mut self) {
+        self.may_wait = 0;
+        self.stacks.wipe_soiled();
     }
 }
 
@@ -185,13 +206,32 @@ pub fn cleanup_thread() {
     });
 }
 
-/// Gives some stacks back to the kernel that a burst has left idle. To be called every few
-/// milliseconds, with the time by any clock; an lcore's poll does. Keeps what was in use at once within
+/// Wipes this thread's idle stacks that wait for it. From here on the stacks of jobs that handled secrets are
+/// wiped at the jobs' ends, until [`defer_wipes`] is called again.
+pub fn wipe_stacks() {
+    // At thread exit the stacks are unmapped.
+    let _ = POOL.try_with(|pool| pool.0.borrow_mut().wipe_stacks());
+}
+
+/// Promises that this thread calls [`wipe_stacks`] within milliseconds: until then the stacks of jobs that
+/// handled secrets may wait for it, those of some thousand jobs. So a stack that one job after the other has is
+/// wiped once for all of them.
+///
+/// What waits lies on idle stacks, or below and between the frames of a job that has got such a stack
+/// since, as on any thread's stack the leavings of earlier calls do; then until that job has
+/// ended as well. A copy of the process (fork(2)) has what waits at that time.
+pub fn defer_wipes() {
+    let _ = POOL.try_with(|pool| pool.0.borrow_mut().may_wait = DEFERRED);
+}
+
+/// Does what an lcore's poll does every few milliseconds, with the time by any clock: [wipes](wipe_stacks), and
+/// gives some stacks back to the kernel that a burst has left idle. Keeps what was in use at once within
 /// the last ten seconds, what [`init_thread`] made, and a few.
 pub fn give_back(now_ns: u64) {
     // At thread exit the pool goes as a whole.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.0.borrow_mut();
+        pool.wipe_stacks();
         if now_ns >= pool.period_ends_ns {
             pool.period_ends_ns = now_ns.saturating_add(PERIOD_NS);
             pool.stacks.end_period();
@@ -264,6 +304,6 @@ pub(crate) fn put(job: Rc<Job>, stack: Stack) {
             return;
         }
         pool.put_job(job);
-        pool.stacks.put(stack);
+        pool.put_stack(stack);
     });
 }

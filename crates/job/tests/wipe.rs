@@ -119,3 +119,51 @@ fn what_one_job_said_does_not_count_for_the_next() {
     let (progress, _) = job::start(None, body(false, || {})).unwrap();
     assert!(copies(address(progress)) > 200);
 }
+
+#[test]
+#[cfg_attr(
+    spinlane_asan,
+    ignore = "AddressSanitizer keeps frames elsewhere, and forbids to look at them"
+)]
+fn a_wipe_that_was_deferred_is_made_up_for() {
+    let run = |says_so| {
+        let (progress, _) = job::start(None, body(says_so, || {})).unwrap();
+        address(progress)
+    };
+    job::defer_wipes();
+    let deferred = run(true);
+    assert!(copies(deferred) > 200);
+    // Another job has the stack meanwhile.
+    run(false);
+    job::wipe_stacks();
+    assert_eq!(copies(deferred), 0);
+    assert_eq!(copies(run(true)), 0, "the promise was for one time");
+}
+
+#[test]
+fn a_job_that_had_the_stack_for_longer_leaves_nothing_of_the_one_before() {
+    job::defer_wipes();
+    let (_, _) = job::start(None, body(true, || {})).unwrap();
+    let (_, paused) = job::start(None, || {
+        let here = 0;
+        ADDRESS.set((&raw const here).addr());
+        job::pause();
+        0
+    })
+    .unwrap();
+    job::wipe_stacks();
+    let _ = paused.unwrap().resume().unwrap();
+    job::wipe_stacks();
+    assert_eq!(copies(ADDRESS.get()), 0);
+}
+
+#[test]
+fn a_promise_that_is_not_kept_is_not_believed_for_long() {
+    job::defer_wipes();
+    let mut left = 0;
+    for _ in 0..5000 {
+        let (progress, _) = job::start(None, body(true, || {})).unwrap();
+        left = copies(address(progress));
+    }
+    assert_eq!(left, 0);
+}

@@ -18,8 +18,8 @@ use crate::health::HealthConfig;
 use crate::ready::ReadyQueue;
 use crate::stats::Stats;
 
-/// Some idle stacks of jobs are given back that often.
-const GIVE_BACK_EVERY_NS: u64 = 10_000_000;
+/// Idle stacks of jobs are wiped, and some given back, that often.
+const TEND_STACKS_EVERY_NS: u64 = 10_000_000;
 
 thread_local! {
     /// Emptied by [`Entered`] and never dropped, so that destructors of other data, which run when the
@@ -102,8 +102,10 @@ pub(crate) struct Inner {
     pub(crate) worked: Cell<bool>,
     /// Channel of the last refusal.
     refused_by: Cell<usize>,
-    /// When stacks that a burst has left are given back next.
-    give_back_ns: Cell<u64>,
+    /// When idle stacks are tended next.
+    tend_stacks_ns: Cell<u64>,
+    /// Whether stacks with secrets wait until then, or until a poll finds nothing to do.
+    stacks_wait: Cell<bool>,
     pub(crate) stats: RefCell<Stats>,
 }
 
@@ -129,7 +131,8 @@ impl Lcore {
             polling: Cell::new(false),
             worked: Cell::new(false),
             refused_by: Cell::new(0),
-            give_back_ns: Cell::new(0),
+            tend_stacks_ns: Cell::new(0),
+            stacks_wait: Cell::new(false),
             stats: RefCell::default(),
         };
         Self {
@@ -162,9 +165,18 @@ impl Lcore {
     /// callbacks, resumes retries by free slots; starts partial batches if all that, and the
     /// application since the last poll, found nothing to do.
     ///
+    /// What a job left of secrets on its stack is wiped at the job's end. Only while a program keeps polling under load,
+    /// the stack waits: for the first poll that finds nothing to do, for 10 ms at most, or until
+    /// the lcore goes. So a program that is about to rest polls once more.
+    ///
     /// # Errors
     /// [`NoPoll`] when called from within a callback or a job; counted.
     pub fn poll(&self) -> Result<Polled, NoPoll> {
+        self.iterate(true)
+    }
+
+    /// `again`: whoever polls goes on to.
+    fn iterate(&self, again: bool) -> Result<Polled, NoPoll> {
         let inner = &*self.inner;
         if let Err(error) = self.can_poll() {
             inner.stats.borrow_mut().reentrant_polls += 1;
@@ -188,12 +200,8 @@ impl Lcore {
         }
         inner.ready.borrow_mut().begin_turn();
         inner.account(polled, now_ns - start_ns);
-        if start_ns >= inner.give_back_ns.get() {
-            inner
-                .give_back_ns
-                .set(start_ns.saturating_add(GIVE_BACK_EVERY_NS));
-            job::give_back(start_ns);
-        }
+        let is_idle = !worked && polled == Polled::default() && inner.ready.borrow().len() == 0;
+        inner.tend_stacks(start_ns, is_idle, again);
         Ok(polled)
     }
 
@@ -399,6 +407,24 @@ impl Inner {
             .sum()
     }
 
+    /// Has stacks with secrets wiped, and says whether those of jobs that end from here on are to wait:
+    /// only if whoever polls has done so for a while and has work, for the poll that wipes them must come.
+    fn tend_stacks(&self, now_ns: u64, is_idle: bool, again: bool) {
+        let due_ns = self.tend_stacks_ns.get();
+        if now_ns >= due_ns {
+            self.tend_stacks_ns
+                .set(now_ns.saturating_add(TEND_STACKS_EVERY_NS));
+            job::give_back(now_ns);
+            let in_time = now_ns - due_ns < TEND_STACKS_EVERY_NS;
+            self.stacks_wait.set(again && in_time && !is_idle);
+            if self.stacks_wait.get() {
+                job::defer_wipes();
+            }
+        } else if is_idle && self.stacks_wait.replace(false) {
+            job::wipe_stacks();
+        }
+    }
+
     fn account(&self, polled: Polled, took_ns: u64) {
         let mut stats = self.stats.borrow_mut();
         stats.iterations += 1;
@@ -406,6 +432,14 @@ impl Inner {
             stats.empty_polls += 1;
         } else {
             stats.busy_ns += took_ns;
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.stacks_wait.get() {
+            job::wipe_stacks();
         }
     }
 }
@@ -432,7 +466,7 @@ fn restart_poll() {
     if let Some(lcore) = Lcore::current() {
         lcore.count(|stats| stats.restart_polls += 1);
         // Refused from within a callback, where the poll goes on anyway.
-        let _ = lcore.poll();
+        let _ = lcore.iterate(false);
     }
 }
 

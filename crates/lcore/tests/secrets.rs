@@ -1,5 +1,7 @@
 //! What a job that offloads leaves on its stack.
 
+mod support;
+
 use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
@@ -8,6 +10,10 @@ use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Lcore, offload};
+
+use support::TestClock;
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// A private key, and what hides it from the search in all places but the job's stack.
 const HIDDEN: [u8; 32] = *b"thirty-two bytes, none as it is!";
@@ -40,7 +46,7 @@ fn start() -> (Option<Rc<Job>>, usize) {
         i32::from(keygen()[0] != 0)
     })
     .unwrap();
-    assert!(matches!(progress, Progress::Paused));
+    assert_eq!(job.is_some(), matches!(progress, Progress::Paused));
     (job, place.get())
 }
 
@@ -67,39 +73,122 @@ fn copies(address: usize) -> usize {
     bytes.windows(HIDDEN.len()).filter(is_key).count()
 }
 
-fn with_lcore(test: impl FnOnce(&Lcore)) {
-    let lcore = Lcore::new(Config::default());
+/// An lcore that has not been polled yet, and its clock.
+fn with_lcore(test: impl FnOnce(Lcore, &TestClock)) {
+    let clock = TestClock::default();
+    clock.advance(SECOND_NS);
+    let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
     lcore.add_queue_pair(
         SoftDevice::new()
             .queue_pair(QueuePairConfig::default())
             .unwrap(),
     );
     let _entered = lcore.enter();
-    test(&lcore);
+    test(lcore, &clock);
+}
+
+/// As [`with_lcore`], with an lcore that has been polled for a while by a program with much to do.
+fn under_load(test: impl FnOnce(Lcore, &TestClock)) {
+    with_lcore(|lcore, clock| {
+        for _ in 0..30 {
+            turn(&lcore, clock);
+        }
+        test(lcore, clock);
+    });
+}
+
+/// A millisecond's work.
+fn turn(lcore: &Lcore, clock: &TestClock) {
+    clock.advance(1_000_000);
+    lcore.note_work();
+    lcore.poll().unwrap();
+}
+
+/// Runs a job to its end; returns where its stack is.
+fn run(lcore: &Lcore) -> usize {
+    let (job, stack) = start();
+    let job = job.unwrap();
+    assert!(copies(stack) > 0, "the search finds it while it is there");
+    while !job.is_complete() {
+        lcore.poll().unwrap();
+    }
+    assert!(matches!(job.resume().unwrap(), Progress::Finished(1)));
+    stack
 }
 
 #[test]
 fn nothing_when_it_has_ended() {
-    with_lcore(|lcore| {
-        let (job, stack) = start();
-        let job = job.unwrap();
-        assert!(copies(stack) > 0, "the search finds it while it is there");
-        while !job.is_complete() {
-            lcore.poll().unwrap();
+    with_lcore(|lcore, _| {
+        for _ in 0..3 {
+            assert_eq!(copies(run(&lcore)), 0);
         }
-        assert!(matches!(job.resume().unwrap(), Progress::Finished(1)));
-        assert_eq!(copies(stack), 0);
     });
 }
 
 #[test]
 fn nothing_when_it_is_abandoned() {
-    with_lcore(|lcore| {
+    with_lcore(|lcore, _| {
         let (job, stack) = start();
         assert!(copies(stack) > 0, "the search finds it while it is there");
         // SAFETY: its frames own nothing, and nothing points to them.
         unsafe { job.unwrap().abandon() };
         assert_eq!(copies(stack), 0);
         lcore.poll().unwrap();
+    });
+}
+
+#[test]
+fn under_load_nothing_for_longer_than_10_ms() {
+    under_load(|lcore, clock| {
+        let stack = run(&lcore);
+        assert!(copies(stack) > 0, "it waits");
+        for _ in 0..10 {
+            turn(&lcore, clock);
+        }
+        assert_eq!(copies(stack), 0);
+    });
+}
+
+#[test]
+fn under_load_nothing_as_soon_as_there_is_nothing_to_do() {
+    under_load(|lcore, _| {
+        let stack = run(&lcore);
+        lcore.poll().unwrap();
+        assert_eq!(copies(stack), 0);
+        assert_eq!(copies(run(&lcore)), 0, "the load is over");
+    });
+}
+
+#[test]
+fn under_load_nothing_when_the_lcore_goes() {
+    let mut stack = 0;
+    under_load(|lcore, _| stack = run(&lcore));
+    assert_eq!(copies(stack), 0);
+    let (job, stack) = start();
+    assert!(job.is_none(), "computed at once");
+    assert_eq!(copies(stack), 0);
+}
+
+#[test]
+fn nothing_when_it_has_ended_where_polls_were_few() {
+    with_lcore(|lcore, clock| {
+        for _ in 0..10 {
+            clock.advance(SECOND_NS);
+            assert_eq!(copies(run(&lcore)), 0);
+        }
+    });
+}
+
+/// As a program has it that knows of no lcore.
+#[test]
+fn nothing_when_it_has_ended_where_resumes_poll() {
+    with_lcore(|_, clock| {
+        for _ in 0..30 {
+            clock.advance(1_000_000);
+            let (job, stack) = start();
+            let job = job.unwrap();
+            while !matches!(job.resume().unwrap(), Progress::Finished(1)) {}
+            assert_eq!(copies(stack), 0);
+        }
     });
 }

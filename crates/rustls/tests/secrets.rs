@@ -161,11 +161,18 @@ fn child() {
     let connect = || TcpStream::connect(("127.0.0.1", part.port)).unwrap();
     let mut control = connect();
     let (lcore, _entered) = lcore(64);
+    // As under load, when jobs' stacks wait to be wiped.
+    let busy_until_ns = lcore.now_ns() + 50_000_000;
+    while lcore.now_ns() < busy_until_ns {
+        lcore.note_work();
+        lcore.poll().unwrap();
+    }
     let mut stream = connect();
     if part.is_ours {
         let mut conn = part.ours();
         let _ = echo(&mut conn, &mut stream, &lcore);
         drop(conn);
+        // Until a poll has nothing to do.
         for _ in 0..100 {
             lcore.poll().unwrap();
         }
@@ -211,6 +218,7 @@ fn echo(conn: &mut Connection, stream: &mut TcpStream, lcore: &Lcore) -> Option<
             Progress::Closed => return None,
             _ => {
                 while conn.is_paused() && lcore.next_ready().is_none() {
+                    lcore.note_work();
                     lcore.poll().unwrap();
                 }
             }
