@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use spinlane_benches::connection::Connection;
-use spinlane_cryptodev::{Capabilities, DeviceStats, OpBurst, OpStatus, QueuePair, Request};
+use spinlane_cryptodev::{Burst, Capabilities, DeviceStats, OpStatus, QueuePair, Request};
 use spinlane_job as job;
 use spinlane_lcore::{Config, Conn, Entered, Lcore, offload};
 
@@ -68,7 +68,7 @@ fn timed(work: impl FnOnce()) -> Duration {
 
 /// A device whose ops are done at once, and that gives back so many per poll.
 struct DoneDevice {
-    done: OpBurst,
+    done: Burst,
     per_poll: Rc<Cell<usize>>,
 }
 
@@ -85,20 +85,18 @@ impl QueuePair for DoneDevice {
         Capabilities::ALL
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         let count = ops.len();
-        while let Some(mut op) = ops.pop_front() {
+        for mut op in ops.drain(..) {
             op.status = OpStatus::Success;
-            self.done.push_back(op);
+            self.done.push(op);
         }
         count
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, _now_ns: u64) -> usize {
         let count = self.per_poll.get().min(max).min(self.done.len());
-        for op in self.done.drain(..count) {
-            done.push_back(op);
-        }
+        done.extend(self.done.drain(..count));
         count
     }
 
@@ -123,7 +121,7 @@ impl Connections {
         let lcore = Lcore::new(Config::default());
         let per_poll = Rc::new(Cell::new(found));
         lcore.add_queue_pair(Box::new(DoneDevice {
-            done: OpBurst::with_capacity(CONNECTIONS),
+            done: Burst::with_capacity(CONNECTIONS),
             per_poll: Rc::clone(&per_poll),
         }));
         job::init_thread(CONNECTIONS, CONNECTIONS).expect("a pool of jobs");

@@ -22,7 +22,7 @@ use spinlane_benches::cores;
 use spinlane_crypto::Key;
 use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
+    Burst, Capabilities, Device, DeviceError, DeviceStats, Op, OpStatus, QueuePair,
     QueuePairConfig, Request, Token,
 };
 use spinlane_driver_lookaside::{LookasideDevice, Settings};
@@ -38,7 +38,7 @@ const WATCH: Duration = Duration::from_secs(4);
 /// A device whose ops are done at once.
 struct Nothing;
 
-struct NothingPair(OpBurst);
+struct NothingPair(Burst);
 
 impl Device for Nothing {
     fn name(&self) -> &str {
@@ -50,9 +50,7 @@ impl Device for Nothing {
     }
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
-        Ok(Box::new(NothingPair(OpBurst::with_capacity(
-            config.capacity,
-        ))))
+        Ok(Box::new(NothingPair(Burst::with_capacity(config.capacity))))
     }
 }
 
@@ -69,13 +67,13 @@ impl QueuePair for NothingPair {
         Capabilities::ALL
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         let count = ops.len();
         self.0.extend(ops.drain(..));
         count
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, _now_ns: u64) -> usize {
         let count = self.0.len().min(max);
         done.extend(self.0.drain(..count).map(|mut op| {
             op.status = OpStatus::Success;
@@ -104,7 +102,7 @@ fn hop(c: &mut Criterion, peer: usize) {
         let mut group = c.benchmark_group(name);
         for size in BURSTS {
             group.throughput(Throughput::Elements(size as u64));
-            let mut ops: OpBurst = (0..size as u64).map(op).collect();
+            let mut ops: Burst = (0..size as u64).map(op).collect();
             group.bench_function(BenchmarkId::from_parameter(size), |b| {
                 b.iter_custom(|count| {
                     (0..count)
@@ -125,7 +123,7 @@ fn op(token: u64) -> Box<Op> {
 
 /// Sends `ops` and gets them back. Returns how long it took, or the two calls of it that did
 /// something, less what taking the time costs.
-fn round_trip(queue_pair: &mut dyn QueuePair, ops: &mut OpBurst, whole: bool) -> Duration {
+fn round_trip(queue_pair: &mut dyn QueuePair, ops: &mut Burst, whole: bool) -> Duration {
     let size = ops.len();
     let start = Instant::now();
     queue_pair.enqueue_burst(ops);

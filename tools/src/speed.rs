@@ -82,14 +82,10 @@ impl Algorithm {
 
     /// All that `device` offers.
     fn of(device: &dyn Device) -> Vec<Self> {
-        let aead = device.aead().map(|aead| aead.aead_capabilities());
-        let kinds = device.capabilities().iter().map(Self::Op);
-        let aead = aead
-            .unwrap_or_default()
-            .iter()
-            .map(Self::Aead)
-            .collect::<Vec<_>>();
-        kinds.chain(aead).collect()
+        let records = device.record_capabilities();
+        let kinds = device.capabilities();
+        let kinds = kinds.iter().map(Self::Op);
+        kinds.chain(records.iter().map(Self::Aead)).collect()
     }
 }
 

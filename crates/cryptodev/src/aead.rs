@@ -1,10 +1,9 @@
 //! Authenticated encryption with associated data (RFC 5116), in place: TLS records and the like.
 //!
-//! Bulk data has a contract of its own beside that of private-key ops: it is a thousand times cheaper
-//! per op, so that nothing is copied that need not be, and many times longer, so that an op owns its
-//! data rather than holding it inline. An [`Op`] owns a [`Buffer`]; whoever submits it gives
+//! Records are a thousand times cheaper per op than private-key ops, so that nothing is copied that need not
+//! be. An [`Op`] owns a [`Buffer`](crate::Buffer) that its submitter fills; whoever submits it gives
 //! both away and gets both back, and reuses them: after warm-up nothing is allocated. The buffer comes
-//! from the queue pair that will work on it ([`QueuePair::buffer`]), so that a device which reads memory by
+//! from the queue pair that will work on it ([`QueuePair::buffer`](crate::QueuePair::buffer)), so that a device which reads memory by
 //! itself finds it in memory that it can reach; a device that computes on the CPU takes any.
 //!
 //! ```text
@@ -16,8 +15,8 @@
 //! ```
 //! use std::sync::Arc;
 //! use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-//! use spinlane_cryptodev::aead::{Buffer, Direction, Key, Op, Request, Status};
-//! use spinlane_cryptodev::{Token, cpu};
+//! use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+//! use spinlane_cryptodev::{Buffer, OpStatus, Token, cpu};
 //!
 //! let key = Arc::new(Key::new(Algorithm::Aes128Gcm, &[7; 16])?);
 //! let mut op = Op::new(Buffer::heap(5 + 11 + TAG_LEN)?);
@@ -31,7 +30,7 @@
 //! };
 //! op.prepare(Token(1), &seal)?;
 //! cpu::run_aead(&mut op); // or a queue pair's enqueue_burst and dequeue_burst
-//! assert_eq!(op.status, Status::Success);
+//! assert_eq!(op.status, OpStatus::Success);
 //!
 //! op.prepare(Token(2), &Request { direction: Direction::Open, ..seal })?;
 //! cpu::run_aead(&mut op);
@@ -46,21 +45,20 @@
 //!   as zeros.
 //! - An op runs once per [`Op::prepare`]: another run of what is already sealed would use the nonce
 //!   twice. So what fails is computed again only from a copy, or if it was never begun
-//!   ([`Status::NotProcessed`]).
+//!   ([`OpStatus::NotProcessed`](crate::OpStatus::NotProcessed)).
 //! - Lengths are checked when an op is prepared; a device need not.
 
-mod buffer;
-mod device;
 mod key;
 mod op;
 
-pub use buffer::{Buffer, MAX_BUFFER, Memory};
-pub use device::{Burst, Capabilities, Device, QueuePair};
 pub use key::Key;
-pub use op::{Direction, MAX_AAD, Op, Parts, Request, Status};
+pub use op::{Direction, MAX_AAD, Op, Parts, Request};
 
-use spinlane_crypto::aead::{KeyLengthError, TAG_LEN};
+use spinlane_crypto::aead::{Algorithm, KeyLengthError, TAG_LEN};
 use thiserror::Error;
+
+use crate::buffer::MAX_BUFFER;
+use crate::kind::Kind;
 
 /// A key, buffer or request that no device could serve. The text names the culprit.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -92,4 +90,16 @@ pub enum Error {
         /// Length of the buffer.
         buffer: usize,
     },
+}
+
+impl Kind for Algorithm {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
 }

@@ -1,40 +1,104 @@
 //! Devices and their queue pairs: what a driver implements.
 
-use std::collections::VecDeque;
+use std::marker::PhantomData;
 
+use spinlane_crypto::aead::Algorithm;
 use thiserror::Error;
 
 use crate::aead;
-use crate::op::{Op, OpKind};
+use crate::buffer::Buffer;
+use crate::class::Operation;
+use crate::kind::{Kind, MAX_KINDS, OpKind};
+use crate::op::Op;
 
-/// Ops in submission (or completion) order. Enqueue takes from the front, dequeue adds at
-/// the back; after warm-up neither allocates.
-pub type OpBurst = VecDeque<Box<Op>>;
+/// Ops in submission (or completion) order. Enqueue takes from the front, and what it leaves moves up; dequeue
+/// adds at the back. After warm-up neither allocates. (Bursts are mostly handed over whole, for which a queue
+/// would cost a quarter of what a small record may.)
+pub type Burst<O = Op> = Vec<Box<O>>;
 
-/// Which op kinds a device offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(u32);
+/// How much of a kind a device takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of input, of a record's data, at most.
+    pub max_len: usize,
+    /// Lengths of a record's associated data, a bit each.
+    pub aad_lens: u128,
+}
 
-impl Capabilities {
-    /// None.
-    pub const NONE: Self = Self(0);
-    /// All.
-    pub const ALL: Self = Self((1 << OpKind::COUNT) - 1);
+impl Limits {
+    /// Whatever an op may have.
+    pub const ANY: Self = Self {
+        max_len: usize::MAX,
+        aad_lens: u128::MAX,
+    };
 
-    /// These and `kind`.
+    /// Whether associated data of `len` bytes is taken.
+    pub const fn takes_aad(&self, len: usize) -> bool {
+        len < 128 && self.aad_lens & (1 << len) != 0
+    }
+}
+
+/// Which kinds of a class a device offers, and how much of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities<K: Kind = OpKind> {
+    limits: [Option<Limits>; MAX_KINDS],
+    class: PhantomData<K>,
+}
+
+impl<K: Kind> Capabilities<K> {
+    /// Empty.
+    pub const NONE: Self = Self {
+        limits: [None; MAX_KINDS],
+        class: PhantomData,
+    };
+
+    /// All kinds, whatever their ops have.
+    pub const ALL: Self = {
+        let mut limits = [None; MAX_KINDS];
+        let mut index = 0;
+        while index < K::ALL.len() {
+            limits[index] = Some(Limits::ANY);
+            index += 1;
+        }
+        Self {
+            limits,
+            class: PhantomData,
+        }
+    };
+
+    /// These and `kind`, whatever its ops have.
     #[must_use]
-    pub const fn with(self, kind: OpKind) -> Self {
-        Self(self.0 | 1 << kind.index())
+    pub fn with(self, kind: K) -> Self {
+        self.with_limits(kind, Limits::ANY)
+    }
+
+    /// These and `kind` within `limits`.
+    #[must_use]
+    pub fn with_limits(mut self, kind: K, limits: Limits) -> Self {
+        self.limits[kind.index()] = Some(limits);
+        self
     }
 
     /// Whether `kind` is among them.
-    pub const fn has(self, kind: OpKind) -> bool {
-        self.0 & (1 << kind.index()) != 0
+    #[inline]
+    pub fn has(&self, kind: K) -> bool {
+        self.limits[kind.index()].is_some()
     }
 
-    /// The kinds, in the order of [`OpKind::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = OpKind> {
-        OpKind::ALL.into_iter().filter(move |kind| self.has(*kind))
+    /// Whether `op` is of a kind among them and within its limits.
+    pub fn takes(&self, op: &impl Operation<Kind = K>) -> bool {
+        let limits = &self.limits[op.kind().index()];
+        limits.as_ref().is_some_and(|limits| op.is_within(limits))
+    }
+
+    /// The kinds, in the order of [`Kind::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = K> {
+        K::ALL.iter().copied().filter(|kind| self.has(*kind))
+    }
+
+    /// Whether there is no kind among them.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
     }
 }
 
@@ -83,9 +147,9 @@ impl QueuePairConfig {
 pub trait Device: Send + Sync {
     /// Name as in a device spec, e.g. `mb`.
     fn name(&self) -> &str;
-    /// What it offers.
+    /// Which private-key ops it offers.
     fn capabilities(&self) -> Capabilities;
-    /// Cores that it keeps busy itself; none, by default.
+    /// Cores that it keeps busy itself; empty by default.
     fn cores(&self) -> Vec<usize> {
         Vec::new()
     }
@@ -95,38 +159,65 @@ pub trait Device: Send + Sync {
     /// The configuration is out of the device's range, or the device cannot be had.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError>;
 
-    /// Its part for authenticated encryption of bulk data, if it has one.
-    fn aead(&self) -> Option<&dyn aead::Device> {
-        None
+    /// Which algorithms it seals and opens records with, both ways each; none by default.
+    fn record_capabilities(&self) -> Capabilities<Algorithm> {
+        Capabilities::NONE
+    }
+
+    /// Opens a queue pair for records, to be used by the calling thread alone.
+    ///
+    /// # Errors
+    /// As [`Device::queue_pair`]; [`DeviceError::NoClass`] if it serves no records.
+    fn record_queue_pair(
+        &self,
+        _config: QueuePairConfig,
+    ) -> Result<Box<dyn QueuePair<aead::Op>>, DeviceError> {
+        Err(DeviceError::NoClass {
+            device: self.name().to_owned(),
+            class: "records",
+        })
     }
 }
 
-/// One submission and one completion queue of a device, owned by one thread.
-pub trait QueuePair {
+/// One submission and one completion queue of a device for ops of one class, owned by one thread.
+pub trait QueuePair<O: Operation = Op> {
     /// Name of its device.
     fn name(&self) -> &str;
 
     /// Ops in flight at most.
     fn capacity(&self) -> usize;
 
-    /// Whether it serves ops of this kind.
-    fn capabilities(&self) -> Capabilities;
+    /// What it serves.
+    fn capabilities(&self) -> Capabilities<O::Kind>;
+
+    /// Zeroed memory for an op, which this device can reach and no op need be copied from. Allocates: once per
+    /// op of a pool, never per use.
+    ///
+    /// # Errors
+    /// `len` is above [`MAX_BUFFER`](crate::MAX_BUFFER), or there is no memory.
+    fn buffer(&self, len: usize) -> Result<Buffer, DeviceError> {
+        Ok(Buffer::heap(len)?)
+    }
 
     /// Takes ops from the front of `ops` until it is full; returns how many it took. What
     /// stays in `ops` was refused and is unchanged. Only queues: the work is done in
     /// `dequeue_burst` or `flush`, on the poll core's own stack, since a fiber's is too small.
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize;
+    ///
+    /// An op that the device cannot serve is taken, holds up nobody behind it, and is given back by
+    /// `dequeue_burst` as it came ([`OpStatus::NotProcessed`](crate::OpStatus::NotProcessed)), or with an error
+    /// if it was not prepared.
+    fn enqueue_burst(&mut self, ops: &mut Burst<O>) -> usize;
 
     /// Adds at most `max` finished ops to the back of `done`; returns how many. Runs full
     /// batches, and partial ones whose oldest op has waited `max_delay_ns` at `now_ns` (the
-    /// clock of [`Op::enqueued_at_ns`]). A device that computes on the caller's core does so
+    /// clock of [`Head::enqueued_at_ns`](crate::Head)). A device that computes on the caller's core does so
     /// for a bounded time: 0 does not mean that nothing is due, nor that nothing is in flight.
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize;
+    fn dequeue_burst(&mut self, done: &mut Burst<O>, max: usize, now_ns: u64) -> usize;
 
     /// Runs what waits for company now: the poll core has nothing else to do. The results come
     /// out of the next `dequeue_burst`. Bounded likewise: with enough kinds waiting it takes
-    /// several flushes to run them all, with a dequeue between them.
-    fn flush(&mut self);
+    /// several flushes to run them all, with a dequeue between them. Does nothing by default.
+    fn flush(&mut self) {}
 
     /// Whether ops may wait in it for company until a [`flush`](Self::flush); otherwise there is no
     /// need to call that.
@@ -221,6 +312,14 @@ pub enum DeviceError {
         option: String,
         /// What may be given.
         known: &'static str,
+    },
+    /// It does not serve the class.
+    #[error("device {device} serves no {class}; `spinlane devices` lists those that do")]
+    NoClass {
+        /// Name of the device.
+        device: String,
+        /// The class.
+        class: &'static str,
     },
     /// A buffer that cannot be had.
     #[error(transparent)]

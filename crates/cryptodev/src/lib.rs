@@ -18,7 +18,7 @@
 //! assert_eq!(op.output().len(), 32);
 //! ```
 //!
-//! Bulk data goes another way: see [`aead`].
+//! Records are a class of ops of their own: see [`aead`]. All else is generic over the class ([`Operation`]).
 //!
 //! # Three faces
 //! - *Applications* say what they want: [`Request`], [`aead::Request`], and the settings of a queue pair
@@ -38,11 +38,21 @@
 #![forbid(unsafe_code)]
 
 pub mod aead;
+mod buffer;
+mod class;
 pub mod cpu;
 mod device;
+mod kind;
 mod op;
+mod ops;
+mod request;
 
+pub use buffer::{Buffer, MAX_BUFFER, Memory, SIZE_CLASSES, size_class};
+pub use class::Operation;
 pub use device::{
-    Capabilities, Device, DeviceError, DeviceStats, OpBurst, QueuePair, QueuePairConfig,
+    Burst, Capabilities, Device, DeviceError, DeviceStats, Limits, QueuePair, QueuePairConfig,
 };
-pub use op::{MAX_INPUT, MAX_OUTPUT, Op, OpKind, OpStatus, Request, RequestError, Token};
+pub use kind::{Check, Compute, Kind, MAX_KINDS, OpKind, OpSpec};
+pub use op::{Head, Op, OpStatus, Token};
+pub use ops::MAX_OUTPUT;
+pub use request::{Request, RequestError};

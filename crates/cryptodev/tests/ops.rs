@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use spinlane_crypto::Key;
 use spinlane_crypto::digest::Digest;
 use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
-use spinlane_cryptodev::{MAX_INPUT, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
+use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
 
 fn bytes(hex: &str) -> [u8; 32] {
     std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex"))
@@ -107,11 +107,11 @@ fn operands_out_of_range_are_named() {
         })
     );
     assert_eq!(
-        Request::ed25519(&ed25519, &[1; MAX_INPUT + 1]).err(),
+        Request::ed25519(&ed25519, &[1; 513]).err(),
         Some(RequestError::TooLong {
             what: "message",
-            most: MAX_INPUT,
-            got: MAX_INPUT + 1
+            most: OpKind::Ed25519.input_len(),
+            got: OpKind::Ed25519.input_len() + 1
         })
     );
     let range = |curve| Some(RequestError::ScalarRange { curve });
@@ -250,7 +250,7 @@ proptest! {
     /// Whatever the bytes, a request is made or refused, and what is made can be run.
     #[test]
     fn requests_never_panic(
-        input in prop::collection::vec(any::<u8>(), 0..MAX_INPUT + 2),
+        input in prop::collection::vec(any::<u8>(), 0..OpKind::Ed25519.input_len() + 2),
         fill in prop::option::of(any::<u8>()),
         private: [u8; 32],
         peer: [u8; 32],
@@ -280,7 +280,7 @@ static KEYS: LazyLock<(Arc<Key>, Arc<Key>)> = LazyLock::new(|| (rsa(der::RSA_204
 fn one_of_each() -> Vec<Box<Op>> {
     let keys = [der::RSA_2048, der::RSA_3072, der::RSA_4096].map(rsa);
     let ec = p256(1);
-    let block = [0x11; MAX_INPUT];
+    let block = [0x11; 512];
     let blocks = [256, 384, 512].map(|len| &block[..len]);
     let mut ops: Vec<_> = keys
         .iter()

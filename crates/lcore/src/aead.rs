@@ -19,7 +19,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use spinlane_crypto::aead::Algorithm;
-use spinlane_cryptodev::aead::{Buffer, Burst, Key, Op, QueuePair, Status};
+use spinlane_cryptodev::aead::{Key, Op};
+use spinlane_cryptodev::{Buffer, Burst, OpStatus, QueuePair};
 use spinlane_cryptodev::{DeviceError, Token};
 
 use crate::channel::{MAX_SLOTS, NO_OP, next_token, slot_index};
@@ -52,7 +53,7 @@ enum EndedBy {
 }
 
 pub(crate) struct AeadChannel {
-    queue_pair: Box<dyn QueuePair>,
+    queue_pair: Box<dyn QueuePair<Op>>,
     /// It cannot keep an op: see [`QueuePair::is_inline`]. There are no slots then.
     is_inline: bool,
     capacity: usize,
@@ -64,8 +65,8 @@ pub(crate) struct AeadChannel {
     /// For copies; their buffers grow to what is asked for.
     #[expect(clippy::vec_box, reason = "ops travel boxed")]
     spares: Vec<Box<Op>>,
-    outgoing: Burst,
-    incoming: Burst,
+    outgoing: Burst<Op>,
+    incoming: Burst<Op>,
     /// Ops to be computed here, and whether the device found their tags wrong.
     software: VecDeque<(Box<Op>, bool)>,
     health: Health,
@@ -81,7 +82,7 @@ pub(crate) struct AeadChannel {
 }
 
 impl AeadChannel {
-    pub(crate) fn new(queue_pair: Box<dyn QueuePair>, config: HealthConfig) -> Self {
+    pub(crate) fn new(queue_pair: Box<dyn QueuePair<Op>>, config: HealthConfig) -> Self {
         let is_inline = queue_pair.is_inline();
         let capacity = queue_pair.capacity().min(MAX_SLOTS);
         let slots = if is_inline { 0 } else { capacity };
@@ -133,7 +134,7 @@ impl AeadChannel {
 
     /// Takes the first `count` ops of `ops`, all of which are prepared and of an algorithm that it serves, as
     /// far as there is room; returns how many.
-    pub(crate) fn enqueue(&mut self, ops: &mut Burst, count: usize, now_ns: u64) -> usize {
+    pub(crate) fn enqueue(&mut self, ops: &mut Burst<Op>, count: usize, now_ns: u64) -> usize {
         let room = count.min(self.capacity - self.in_flight);
         let taken = if self.health.is_healthy() {
             self.give(ops, room, now_ns)
@@ -157,7 +158,7 @@ impl AeadChannel {
     }
 
     /// Gives the first `count` ops to the device; returns how many it took.
-    fn give(&mut self, ops: &mut Burst, count: usize, now_ns: u64) -> usize {
+    fn give(&mut self, ops: &mut Burst<Op>, count: usize, now_ns: u64) -> usize {
         for mut op in ops.drain(..count) {
             op.enqueued_at_ns = now_ns;
             if !self.is_inline {
@@ -193,14 +194,11 @@ impl AeadChannel {
             return;
         };
         let mut copy = self.spares.pop().unwrap_or_else(fallback::empty_op);
-        let queue_pair = &*self.queue_pair;
-        // Software takes any memory, should the device have none left.
-        let longer = |len| queue_pair.buffer(len).or_else(|_| Buffer::heap(len));
-        let copied = copy.copy_from(op, longer).is_ok();
+        copy.copy_from(op);
         let slot = &mut self.slots[index as usize];
         slot.callers = op.token;
         slot.token = next_token(index);
-        slot.copy = copied.then_some(copy);
+        slot.copy = Some(copy);
         op.token = slot.token;
     }
 
@@ -214,7 +212,7 @@ impl AeadChannel {
     ) -> usize {
         let before = done.len();
         let mut incoming = std::mem::take(&mut self.incoming);
-        let count = self.queue_pair.dequeue_burst(&mut incoming, BURST);
+        let count = self.queue_pair.dequeue_burst(&mut incoming, BURST, *now_ns);
         if count != 0 {
             *now_ns = clock.now_ns();
             self.health.answered(*now_ns);
@@ -251,9 +249,9 @@ impl AeadChannel {
             self.release(index);
         }
         match op.status {
-            Status::Success => self.health.succeeded(),
-            Status::AuthFailed => {}
-            Status::Error | Status::NotProcessed => self.count_error(&op),
+            OpStatus::Success => self.health.succeeded(),
+            OpStatus::Invalid => {}
+            OpStatus::Error | OpStatus::NotProcessed => self.count_error(&op),
         }
         match self.settle(op, copy) {
             Ok((op, doubted)) => self.software.push_back((op, doubted)),
@@ -269,9 +267,9 @@ impl AeadChannel {
             EndedBy::Software => counts.fallback += 1,
         }
         match op.status {
-            Status::Success => counts.bytes += op.data_range().len() as u64,
-            Status::AuthFailed => counts.auth_failed += 1,
-            Status::Error | Status::NotProcessed => counts.failed += 1,
+            OpStatus::Success => counts.bytes += op.data_range().len() as u64,
+            OpStatus::Invalid => counts.auth_failed += 1,
+            OpStatus::Error | OpStatus::NotProcessed => counts.failed += 1,
         }
         if let Some(latency) = &mut self.latency[index_of(&op)] {
             latency.record(now_ns.saturating_sub(op.enqueued_at_ns));
@@ -301,7 +299,7 @@ impl AeadChannel {
 
     /// Nobody can reach the data that is in it any more, so it is wiped here.
     fn put_spare(&mut self, mut op: Box<Op>) {
-        op.fail(Status::Error);
+        op.fail(OpStatus::Error);
         op.recycle();
         if self.spares.len() < self.slots.len() {
             self.spares.push(op);

@@ -1,7 +1,8 @@
 //! Bursts of AEAD ops through an lcore: the caller's side.
 
 use spinlane_crypto::aead::Algorithm;
-use spinlane_cryptodev::aead::{Buffer, Burst, Op, QueuePair, Status};
+use spinlane_cryptodev::aead::Op;
+use spinlane_cryptodev::{Buffer, Burst, OpStatus, QueuePair};
 use spinlane_cryptodev::{DeviceError, cpu};
 
 use crate::aead::AeadChannel;
@@ -10,7 +11,7 @@ use crate::offload::OffloadError;
 
 impl Lcore {
     /// Adds a queue pair for AEAD. An algorithm is served by the first queue pair added that offers it.
-    pub fn add_aead_queue_pair(&self, queue_pair: Box<dyn QueuePair>) {
+    pub fn add_aead_queue_pair(&self, queue_pair: Box<dyn QueuePair<Op>>) {
         let mut channels = self.inner.aead_channels.borrow_mut();
         channels.push(AeadChannel::new(queue_pair, self.inner.config.health));
         let mut routes = [None; Algorithm::COUNT];
@@ -46,7 +47,7 @@ impl Lcore {
     ///
     /// # Errors
     /// [`OffloadError::Forked`] if the lcore is the parent process's; nothing was taken then.
-    pub fn enqueue_aead_burst(&self, ops: &mut Burst) -> Result<usize, OffloadError> {
+    pub fn enqueue_aead_burst(&self, ops: &mut Burst<Op>) -> Result<usize, OffloadError> {
         if self.is_of_parent() {
             return Err(OffloadError::Forked);
         }
@@ -75,7 +76,7 @@ impl Lcore {
 
     /// Adds at most `max` ops that have ended to the back of `done`, in the order they did; returns how many.
     /// To be called after each poll.
-    pub fn dequeue_aead_burst(&self, done: &mut Burst, max: usize) -> usize {
+    pub fn dequeue_aead_burst(&self, done: &mut Burst<Op>, max: usize) -> usize {
         let mut ended = self.inner.aead_done.borrow_mut();
         let count = ended.len().min(max);
         done.extend(ended.drain(..count));
@@ -92,12 +93,12 @@ impl Inner {
     fn aead_route_of(&self, op: &Op) -> Option<usize> {
         let algorithm = op
             .algorithm()
-            .filter(|_| op.status == Status::NotProcessed)?;
+            .filter(|_| op.status == OpStatus::NotProcessed)?;
         self.aead_route(algorithm)
     }
 
     /// Ends the first op of `ops`, of which there is one, and which no queue pair can; returns how many that are.
-    fn compute_first(&self, ops: &mut Burst) -> usize {
+    fn compute_first(&self, ops: &mut Burst<Op>) -> usize {
         let mut op = ops.remove(0);
         let is_prepared = op.parts().is_some();
         cpu::run_aead(&mut op);

@@ -13,13 +13,15 @@
 
 mod fallback;
 
-pub(crate) use fallback::{BUDGET_US, CHECKS_PER_DEADLINE};
+pub(crate) use fallback::{BUDGET_NS, BUDGET_OPS, CHECKS_PER_DEADLINE};
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use spinlane_cryptodev::{Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token};
+use spinlane_cryptodev::{
+    Buffer, Burst, MAX_OUTPUT, Op, OpKind, OpStatus, QueuePair, Request, Token,
+};
 use spinlane_job::{Job, Status};
 
 use crate::clock::Clock;
@@ -120,8 +122,8 @@ pub(crate) struct Channel {
     pool: Vec<Box<Op>>,
     /// Ops that the pool holds at most.
     pool_size: usize,
-    outgoing: OpBurst,
-    incoming: OpBurst,
+    outgoing: Burst,
+    incoming: Burst,
     /// Ops to be computed here, in the device's place.
     software: VecDeque<Box<Op>>,
     health: Health,
@@ -157,10 +159,10 @@ impl Channel {
             waiting: 0,
             unread: 0,
             swept: 0,
-            pool: std::iter::repeat_with(Op::new).take(pool_size).collect(),
+            pool: std::iter::repeat_with(new_op).take(pool_size).collect(),
             pool_size,
-            outgoing: OpBurst::with_capacity(1),
-            incoming: OpBurst::with_capacity(BURST),
+            outgoing: Burst::with_capacity(1),
+            incoming: Burst::with_capacity(BURST),
             software: VecDeque::with_capacity(capacity),
             health: Health::new(config),
             check_at_ns: 0,
@@ -255,10 +257,10 @@ impl Channel {
 
     /// Gives `op` to the device; `None` if it takes no more.
     fn give(&mut self, op: Box<Op>, now_ns: u64) -> Option<()> {
-        self.outgoing.push_back(op);
+        self.outgoing.push(op);
         if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0 {
             self.health.refused(now_ns);
-            let refused = self.outgoing.pop_front()?;
+            let refused = self.outgoing.pop()?;
             self.put_op(refused);
             return None;
         }
@@ -280,7 +282,7 @@ impl Channel {
         if count != 0 {
             *now_ns = clock.now_ns();
             self.health.answered(*now_ns);
-            while let Some(op) = incoming.pop_front() {
+            for op in incoming.drain(..) {
                 self.complete(op, *now_ns, completed);
             }
         }
@@ -402,7 +404,7 @@ impl Channel {
 
     /// An empty op. Allocates in place of those that the device has lost.
     fn take_op(&mut self) -> Box<Op> {
-        self.pool.pop().unwrap_or_else(Op::new)
+        self.pool.pop().unwrap_or_else(new_op)
     }
 
     fn put_op(&mut self, mut op: Box<Op>) {
@@ -475,6 +477,11 @@ impl Drop for Channel {
             .filter_map(|slot| slot.job.as_ref())
             .for_each(|job| job.complete());
     }
+}
+
+/// An op that has memory for all kinds.
+fn new_op() -> Box<Op> {
+    Op::in_memory(Buffer::heap(2 * MAX_OUTPUT).unwrap_or(Buffer::EMPTY))
 }
 
 /// A token for the thread's next op, which goes into slot `index`.

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use device::{AROUND, Fate, Handle, is_right, key, op};
 use proptest::prelude::*;
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-use spinlane_cryptodev::aead::{Burst, Direction, Status};
+use spinlane_cryptodev::aead::{Direction, Op};
+use spinlane_cryptodev::{Burst, OpStatus};
 use spinlane_cryptodev::{Device, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, HealthConfig, Lcore};
@@ -53,13 +54,13 @@ impl Bench {
     /// Enqueues seals with these tokens; returns how many were taken.
     fn seal(&self, tokens: std::ops::Range<u64>) -> usize {
         let key = key(Algorithm::Aes128Gcm);
-        let mut ops: Burst = tokens
+        let mut ops: Burst<Op> = tokens
             .map(|token| op(token, &key, Direction::Seal, LEN))
             .collect();
         self.lcore.enqueue_aead_burst(&mut ops).expect("no fork")
     }
 
-    fn poll(&self) -> Burst {
+    fn poll(&self) -> Burst<Op> {
         self.lcore.poll().expect("not from a callback");
         let mut done = Burst::new();
         self.lcore.dequeue_aead_burst(&mut done, usize::MAX);
@@ -67,7 +68,7 @@ impl Bench {
     }
 
     /// Polls with some time in between, longer than any deadline.
-    fn poll_late(&self) -> Burst {
+    fn poll_late(&self) -> Burst<Op> {
         self.clock.advance(2 * DEADLINE_NS);
         self.poll()
     }
@@ -77,20 +78,17 @@ impl Bench {
     }
 }
 
-fn tokens(done: &Burst) -> Vec<u64> {
+fn tokens(done: &Burst<Op>) -> Vec<u64> {
     done.iter().map(|op| op.token.0).collect()
 }
 
 #[test]
 fn a_burst_of_many_connections_on_the_soft_device() {
     let lcore = Lcore::new(Config::default());
-    let queue_pair = SoftDevice::new()
-        .aead()
-        .expect("it seals")
-        .aead_queue_pair(QueuePairConfig::default());
+    let queue_pair = SoftDevice::new().record_queue_pair(QueuePairConfig::default());
     lcore.add_aead_queue_pair(queue_pair.expect("the default"));
     let keys = Algorithm::ALL.map(key);
-    let mut ops: Burst = (0..30)
+    let mut ops: Burst<Op> = (0..30)
         .map(|token| {
             let direction = [Direction::Seal, Direction::Open][token as usize % 2];
             op(token, &keys[token as usize % 3], direction, LEN)
@@ -122,13 +120,13 @@ fn a_burst_of_many_connections_on_the_soft_device() {
 fn what_does_not_fit_stays_with_the_caller() {
     let bench = bench(4, false);
     let key = key(Algorithm::Aes128Gcm);
-    let mut ops: Burst = (0..6)
+    let mut ops: Burst<Op> = (0..6)
         .map(|token| op(token, &key, Direction::Seal, LEN))
         .collect();
     assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(4));
     assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(0));
     assert_eq!(tokens(&ops), [4, 5]);
-    assert!(ops.iter().all(|op| op.status == Status::NotProcessed));
+    assert!(ops.iter().all(|op| op.status == OpStatus::NotProcessed));
     assert_eq!(tokens(&bench.poll()), [0, 1, 2, 3]);
     assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(2));
     let done = bench.poll();
@@ -141,7 +139,7 @@ fn what_does_not_fit_stays_with_the_caller() {
 fn an_algorithm_that_nobody_offers_is_computed_and_counted() {
     let bench = bench(4, true);
     let keys = [key(Algorithm::Aes256Gcm), key(Algorithm::Aes128Gcm)];
-    let mut ops: Burst = (0..4)
+    let mut ops: Burst<Op> = (0..4)
         .map(|token| op(token, &keys[token as usize % 2], Direction::Seal, LEN))
         .collect();
     ops.push(device::empty(LEN));
@@ -149,7 +147,7 @@ fn an_algorithm_that_nobody_offers_is_computed_and_counted() {
     let done = bench.poll();
     assert_eq!(tokens(&done), [0, 2, 0, 1, 3]);
     let right = done.iter().filter(|op| is_right_if_keyed(op)).count();
-    assert_eq!((right, done[2].status), (4, Status::Error));
+    assert_eq!((right, done[2].status), (4, OpStatus::Error));
     let stats = bench.lcore.stats();
     assert_eq!((stats.unrouted_ops, stats.unprepared_ops), (2, 1));
     assert_eq!(stats.aead[0].counts.enqueued, 2);
@@ -185,7 +183,7 @@ fn an_inline_device_that_failed_an_op_has_lost_its_data() {
     bench.device.set_fate(Fate::Failed);
     bench.seal(1..2);
     let done = bench.poll();
-    assert_eq!(done[0].status, Status::Error);
+    assert_eq!(done[0].status, OpStatus::Error);
     assert_eq!(done[0].data(), [0; LEN]);
     bench.device.set_fate(Fate::Undone);
     bench.seal(2..3);
@@ -197,7 +195,7 @@ fn an_inline_device_that_failed_an_op_has_lost_its_data() {
     bench.seal(3..4);
     assert_eq!(
         bench.poll()[0].status,
-        Status::AuthFailed,
+        OpStatus::Invalid,
         "its word is taken"
     );
     let counts = bench.stats().counts;
@@ -214,7 +212,7 @@ fn without_fallback_what_fails_ends_with_an_error() {
         let done = bench.poll();
         assert_eq!(
             (done[0].status, done[0].data()),
-            (Status::Error, &[0; LEN][..])
+            (OpStatus::Error, &[0; LEN][..])
         );
     }
     let bench = bench_with(4, false, false);
@@ -222,7 +220,7 @@ fn without_fallback_what_fails_ends_with_an_error() {
     bench.seal(7..8);
     bench.poll();
     let done = bench.poll_late();
-    assert_eq!((tokens(&done), done[0].status), (vec![7], Status::Error));
+    assert_eq!((tokens(&done), done[0].status), (vec![7], OpStatus::Error));
 }
 
 #[test]
@@ -350,7 +348,7 @@ proptest! {
             match step {
                 Step::Enqueue { count, open, forge } => {
                     let direction = if open { Direction::Open } else { Direction::Seal };
-                    let mut ops: Burst = (next..next + count as u64)
+                    let mut ops: Burst<Op> = (next..next + count as u64)
                         .map(|token| op(token, &keys[token as usize % 2], direction, LEN))
                         .collect();
                     next += count as u64;
@@ -361,14 +359,14 @@ proptest! {
                     let before = tokens(&ops);
                     let taken = bench.lcore.enqueue_aead_burst(&mut ops).expect("no fork");
                     prop_assert_eq!(tokens(&ops), &before[taken..]);
-                    prop_assert!(ops.iter().all(|op| op.status == Status::NotProcessed));
+                    prop_assert!(ops.iter().all(|op| op.status == OpStatus::NotProcessed));
                     outstanding.extend(&before[..taken]);
                 }
                 Step::Poll => {
                     for op in bench.poll() {
                         let token = op.token.0;
                         prop_assert!(outstanding.remove(&token), "{token} came twice");
-                        if op.status == Status::Success {
+                        if op.status == OpStatus::Success {
                             prop_assert!(!forged.contains(&token));
                             prop_assert!(is_right(&op, op.direction(), LEN));
                         } else {

@@ -6,7 +6,8 @@ mod device;
 use allocation_counter::measure;
 use device::{Fate, Handle, fill, key};
 use spinlane_crypto::aead::Algorithm;
-use spinlane_cryptodev::aead::{Burst, Direction, Status};
+use spinlane_cryptodev::aead::{Direction, Op};
+use spinlane_cryptodev::{Burst, OpStatus};
 use spinlane_lcore::{Config, HealthConfig, Lcore};
 
 #[test]
@@ -24,7 +25,7 @@ fn nothing_is_allocated_per_op_after_warm_up() {
         let device = Handle::new(16, inline);
         lcore.add_aead_queue_pair(device.queue_pair());
         let keys = [key(Algorithm::Aes128Gcm), key(Algorithm::ChaCha20Poly1305)];
-        let mut pool: Burst = (0..32).map(|_| device::empty(LEN)).collect();
+        let mut pool: Burst<Op> = (0..32).map(|_| device::empty(LEN)).collect();
         let mut done = Burst::with_capacity(32);
         let mut turn = |fate| {
             device.set_fate(fate);
@@ -37,7 +38,7 @@ fn nothing_is_allocated_per_op_after_warm_up() {
                 lcore.poll().expect("not from a callback");
                 lcore.dequeue_aead_burst(&mut done, 32);
             }
-            assert!(done.iter().all(|op| op.status == Status::Success));
+            assert!(done.iter().all(|op| op.status == OpStatus::Success));
             pool.append(&mut done);
         };
         let fates = [Fate::Right, Fate::Undone];

@@ -1,6 +1,6 @@
 //! A queue pair that offers some kinds of ops.
 
-use spinlane::cryptodev::{Capabilities, DeviceStats, OpBurst, QueuePair};
+use spinlane::cryptodev::{Burst, Capabilities, DeviceStats, QueuePair};
 
 /// `inner`, for ops of `kinds` alone.
 pub struct Only {
@@ -23,11 +23,11 @@ impl QueuePair for Only {
         self.kinds
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         self.inner.enqueue_burst(ops)
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, now_ns: u64) -> usize {
         self.inner.dequeue_burst(done, max, now_ns)
     }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use hdrhistogram::Histogram;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
 use spinlane::crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
-use spinlane::cryptodev::aead::{
-    Burst, Direction, Key, MAX_BUFFER, Op, QueuePair, Request, Status,
-};
+use spinlane::cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane::cryptodev::{Burst, MAX_BUFFER, OpStatus, QueuePair};
 use spinlane::cryptodev::{Device, DeviceStats, QueuePairConfig, Token};
 
 use super::Side;
@@ -117,13 +116,13 @@ impl<W: Work> Side for Timed<W> {
 
 /// A queue pair under bursts of seals.
 pub struct Sealing {
-    queue_pair: Box<dyn QueuePair>,
+    queue_pair: Box<dyn QueuePair<Op>>,
     device: String,
     key: Arc<Key>,
     size: usize,
     burst: usize,
     /// Those that are not with the device: all, between two bursts.
-    ops: Burst,
+    ops: Burst<Op>,
     nonces: Nonces,
 }
 
@@ -138,9 +137,8 @@ impl Sealing {
         size: usize,
         burst: usize,
     ) -> Result<Timed<Self>> {
-        let aead = device.aead().context("the device does not seal")?;
         let defaults = QueuePairConfig::default();
-        let queue_pair = aead.aead_queue_pair(QueuePairConfig {
+        let queue_pair = device.record_queue_pair(QueuePairConfig {
             capacity: defaults.capacity.max(burst),
             ..defaults
         })?;
@@ -160,7 +158,7 @@ impl Sealing {
             burst,
             nonces: Nonces::default(),
         };
-        sealing.prepare(Status::Error)?; // as new ops are
+        sealing.prepare(OpStatus::Error)?; // as new ops are
         Timed::new(sealing)
     }
 
@@ -181,7 +179,7 @@ impl Sealing {
 
     /// Prepares all ops, which are to have that status.
     #[inline(always)]
-    fn prepare(&mut self, status: Status) -> Result<()> {
+    fn prepare(&mut self, status: OpStatus) -> Result<()> {
         for op in &mut self.ops {
             if op.status != status {
                 return failed(&self.device, op);
@@ -222,13 +220,13 @@ impl Work for Sealing {
         self.queue_pair.enqueue_burst(&mut self.ops); // takes all: there is room
         let mut empty_polls = 0;
         while self.ops.len() < self.burst {
-            let count = self.queue_pair.dequeue_burst(&mut self.ops, self.burst);
+            let count = self.queue_pair.dequeue_burst(&mut self.ops, self.burst, 0);
             empty_polls = if count == 0 { empty_polls + 1 } else { 0 };
             if empty_polls > MAX_EMPTY_POLLS {
                 bail!("device {} never gives ops back", self.device);
             }
         }
-        self.prepare(Status::Success)
+        self.prepare(OpStatus::Success)
     }
 }
 

@@ -11,7 +11,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use spinlane::crypto::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
 use spinlane::cryptodev::{
-    Device, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
+    Burst, Device, DeviceStats, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
 };
 
 use super::Side;
@@ -152,8 +152,8 @@ pub struct Point<'a> {
     input: Vec<u8>,
     burst: usize,
     /// Ops not in use.
-    pool: OpBurst,
-    done: OpBurst,
+    pool: Burst,
+    done: Burst,
     watch: Stopwatch,
     /// From before the enqueue until it was given back, of every op.
     latency_ns: Histogram<u64>,
@@ -177,7 +177,7 @@ impl<'a> Point<'a> {
             input: input(kind, key)?,
             burst,
             pool: std::iter::repeat_with(Op::new).take(burst).collect(),
-            done: OpBurst::with_capacity(burst),
+            done: Burst::with_capacity(burst),
             watch: Stopwatch::new(),
             latency_ns: histogram()?,
         })
@@ -234,7 +234,7 @@ impl<'a> Point<'a> {
                 self.kind,
                 op.status
             );
-            self.pool.push_back(op);
+            self.pool.push(op);
         }
         Ok(())
     }

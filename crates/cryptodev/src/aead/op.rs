@@ -1,14 +1,15 @@
 //! One operation: which way, with which key, on which bytes, and how it ended.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use spinlane_crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
 use spinlane_crypto::cleanse;
 
-use super::{Buffer, Error, Key};
-use crate::op::Token;
+use super::{Error, Key};
+use crate::buffer::Buffer;
+use crate::op::{Head, OpStatus, Token};
 
 /// Most associated data of an op in bytes; TLS has 5 or 13, ESP 8 or 12.
 pub const MAX_AAD: usize = 64;
@@ -21,22 +22,6 @@ pub enum Direction {
     Seal,
     /// Ciphertext becomes plaintext, if the tag behind it is right.
     Open,
-}
-
-/// How an op stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Status {
-    /// Not begun: the data is what it was. An op is so from [`Op::prepare`] on; a device that gives it
-    /// back so cannot serve it, and another may.
-    #[default]
-    NotProcessed,
-    /// Done: the data is sealed and has its tag, or it is opened.
-    Success,
-    /// An open whose tag was not that of the data, nonce and associated data: a forgery, or another key's. The
-    /// data is zero.
-    AuthFailed,
-    /// The device was at fault, or the op was not prepared. The data is zero.
-    Error,
 }
 
 /// What is asked.
@@ -74,17 +59,12 @@ pub struct Parts<'a> {
 /// Laid out so that an op of TLS or ESP is on two cache lines.
 #[repr(C, align(64))]
 pub struct Op {
-    /// The submitter's name for it; a device carries it and never looks into it.
-    pub token: Token,
-    /// When it was enqueued, in nanoseconds of the submitter's clock.
-    pub enqueued_at_ns: u64,
+    head: Head,
     key: Option<Arc<Key>>,
     buffer: Buffer,
-    /// As in [`MAX_BUFFER`](super::MAX_BUFFER).
+    /// As in [`MAX_BUFFER`](crate::MAX_BUFFER).
     start: u16,
     end: u16,
-    /// How it stands. A device sets it before it gives the op back.
-    pub status: Status,
     direction: Direction,
     aad_len: u8,
     extra: Extra,
@@ -101,13 +81,14 @@ impl Op {
     /// An op that works on `buffer`, not prepared.
     pub fn new(buffer: Buffer) -> Box<Self> {
         Box::new(Self {
-            token: Token(0),
-            enqueued_at_ns: 0,
+            head: Head {
+                status: OpStatus::Error,
+                ..Head::default()
+            },
             key: None,
             buffer,
             start: 0,
             end: 0,
-            status: Status::Error,
             direction: Direction::Seal,
             aad_len: 0,
             extra: Extra {
@@ -122,10 +103,10 @@ impl Op {
     ///
     /// # Errors
     /// A length is out of range. The op must then be prepared anew: a device would give it back
-    /// with [`Status::Error`].
+    /// with [`OpStatus::Error`].
     #[inline]
     pub fn prepare(&mut self, token: Token, request: &Request<'_>) -> Result<(), Error> {
-        self.status = Status::Error;
+        self.status = OpStatus::Error;
         let Range { start, end } = request.data;
         let most = self.buffer.len().checked_sub(TAG_LEN);
         let fits = start <= end && most.is_some_and(|most| end <= most);
@@ -148,7 +129,7 @@ impl Op {
         // No buffer is longer than these can say.
         (self.start, self.end) = (start as u16, end as u16);
         self.token = token;
-        self.status = Status::NotProcessed;
+        self.status = OpStatus::NotProcessed;
         Ok(())
     }
 
@@ -161,18 +142,10 @@ impl Op {
     }
 
     /// Takes in all that `other` is up to the end of its tag, head included; what its buffer has behind
-    /// that is not copied. A buffer that is too short is replaced by `longer(len)`.
-    ///
-    /// # Errors
-    /// What `longer` returns; the op is not prepared then.
-    pub fn copy_from<E>(
-        &mut self,
-        other: &Self,
-        longer: impl FnOnce(usize) -> Result<Buffer, E>,
-    ) -> Result<(), E> {
-        self.status = Status::Error;
+    /// that is not copied. Allocates if its own buffer is shorter than the other's.
+    pub fn copy_from(&mut self, other: &Self) {
         if self.buffer.len() < other.buffer.len() {
-            self.buffer = longer(other.buffer.len())?;
+            self.buffer = Buffer::zeros(other.buffer.len());
         }
         match &other.key {
             Some(key) => self.set_key(key),
@@ -185,14 +158,11 @@ impl Op {
         (self.start, self.end) = (other.start, other.end);
         let used = ..usize::from(other.end) + TAG_LEN.min(other.buffer.len());
         self.buffer[used].copy_from_slice(&other.buffer[used]);
-        self.token = other.token;
-        self.enqueued_at_ns = other.enqueued_at_ns;
-        self.status = other.status;
-        Ok(())
+        self.head = other.head;
     }
 
     /// Ends it without success: the data becomes zero.
-    pub fn fail(&mut self, status: Status) {
+    pub fn fail(&mut self, status: OpStatus) {
         let range = self.data_range();
         cleanse(&mut self.buffer[range]);
         self.status = status;
@@ -201,8 +171,10 @@ impl Op {
     /// Lets go of the key and of the right to run.
     pub fn recycle(&mut self) {
         self.key = None;
-        self.status = Status::Error;
-        self.token = Token(0);
+        self.head = Head {
+            status: OpStatus::Error,
+            ..Head::default()
+        };
     }
 
     /// Which way it goes.
@@ -277,14 +249,14 @@ impl Op {
 
     /// Gives the op another buffer and returns its own. It must be prepared anew.
     pub fn replace_buffer(&mut self, buffer: Buffer) -> Buffer {
-        self.status = Status::Error;
+        self.status = OpStatus::Error;
         (self.start, self.end) = (0, 0);
         std::mem::replace(&mut self.buffer, buffer)
     }
 
     /// Everything that computes it, for a device; `None` unless it is prepared and has not run.
     pub fn parts(&mut self) -> Option<Parts<'_>> {
-        if self.status != Status::NotProcessed {
+        if self.status != OpStatus::NotProcessed {
             return None;
         }
         let Range { start, end } = self.data_range();
@@ -296,6 +268,22 @@ impl Op {
             data,
             tag: behind.first_chunk_mut()?,
         })
+    }
+}
+
+impl Deref for Op {
+    type Target = Head;
+
+    #[inline]
+    fn deref(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl DerefMut for Op {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Head {
+        &mut self.head
     }
 }
 

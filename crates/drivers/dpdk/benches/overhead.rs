@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use spinlane_crypto::test_keys;
-use spinlane_cryptodev::{Device, Op, OpBurst, QueuePairConfig, Request, Token};
+use spinlane_cryptodev::{Burst, Device, Op, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig, RawLoop};
 
 const ROUNDS: usize = 201;
@@ -50,11 +50,11 @@ fn measure(eal: &Eal, device: &DpdkDevice, bytes: usize, burst: usize) -> (f64, 
         _ => Request::rsa_private(&key, &input),
     };
     let request = request.expect("a good request");
-    let mut ops: OpBurst = (0..burst).map(|_| Op::new()).collect();
+    let mut ops: Burst = (0..burst).map(|_| Op::new()).collect();
     for op in &mut ops {
         op.prepare(Token(1), &request, 0);
     }
-    let mut done = OpBurst::with_capacity(burst);
+    let mut done = Burst::with_capacity(burst);
     let mut through_driver = || {
         queue_pair.enqueue_burst(&mut ops);
         while done.len() < burst {

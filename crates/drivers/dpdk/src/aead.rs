@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spinlane_crypto::aead::Algorithm;
-use spinlane_cryptodev::aead::{
-    Buffer, Burst, Capabilities, Device, Key, MAX_AAD, MAX_BUFFER, Op, QueuePair, Status,
+use spinlane_cryptodev::aead::{MAX_AAD, Op};
+use spinlane_cryptodev::{
+    Buffer, Burst, Capabilities, DeviceError, DeviceStats, Limits, MAX_BUFFER, OpStatus, QueuePair,
+    QueuePairConfig,
 };
-use spinlane_cryptodev::{DeviceError, DeviceStats, QueuePairConfig, cpu};
 
 use self::sessions::Sessions;
 use crate::device::Opened;
@@ -23,43 +24,37 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 const MAX_EMPTY: usize = 8;
 
 /// So few ops of any length are within [`BUDGET_US`].
-const FEW: usize = (BUDGET_US * 1000 / cpu::aead_cost_ns(MAX_BUFFER)) as usize;
+const FEW: usize = (BUDGET_US * 1000 / cost_ns(MAX_BUFFER)) as usize;
 const _: () = assert!(FEW > 0, "a poll must get on");
 
-/// What a device offers: for each algorithm the lengths of associated data that it takes, a bit each.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Abilities([u128; Algorithm::COUNT]);
-
-impl Abilities {
-    pub(crate) fn of(device: DeviceId) -> Self {
-        Self(Algorithm::ALL.map(|algorithm| {
-            let lengths = (0..=MAX_AAD).filter(|&len| takes(device, algorithm, len));
-            lengths.fold(0, |bits, len| bits | 1 << len)
-        }))
-    }
-
-    /// Those with the associated data of TLS 1.3, of 1.2, and of ESP.
-    pub(crate) fn capabilities(self) -> Capabilities {
-        let useful = |&algorithm: &Algorithm| {
-            [5, 8, 12, 13]
-                .into_iter()
-                .all(|len| self.has(algorithm, len))
-        };
-        let algorithms = Algorithm::ALL.into_iter().filter(useful);
-        algorithms.fold(Capabilities::NONE, Capabilities::with)
-    }
-
-    fn has(self, algorithm: Algorithm, aad_len: usize) -> bool {
-        self.0[algorithm.index()] & (1 << aad_len) != 0
-    }
+/// Nanoseconds that an op on `len` bytes takes a driver which computes here, by the slowest algorithm, rounded up.
+const fn cost_ns(len: usize) -> u32 {
+    200 + len as u32 / 2
 }
 
-impl Device for DpdkDevice {
-    fn aead_capabilities(&self) -> Capabilities {
-        self.opened().aead().capabilities()
+/// What a device seals and opens with, and the lengths of associated data that it takes.
+pub(crate) fn capabilities(device: DeviceId) -> Capabilities<Algorithm> {
+    // Those of TLS 1.3, of 1.2, and of ESP.
+    const USEFUL: [usize; 4] = [5, 8, 12, 13];
+    let mut capabilities = Capabilities::NONE;
+    for algorithm in Algorithm::ALL {
+        let lengths = (0..=MAX_AAD).filter(|&len| takes(device, algorithm, len));
+        let limits = Limits {
+            aad_lens: lengths.fold(0, |bits, len| bits | 1 << len),
+            ..Limits::ANY
+        };
+        if USEFUL.into_iter().all(|len| limits.takes_aad(len)) {
+            capabilities = capabilities.with_limits(algorithm, limits);
+        }
     }
+    capabilities
+}
 
-    fn aead_queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
+impl DpdkDevice {
+    pub(crate) fn open_for_records(
+        &self,
+        config: QueuePairConfig,
+    ) -> Result<Box<dyn QueuePair<Op>>, DeviceError> {
         config.check(NAME)?;
         let device = Arc::clone(self.opened());
         let capacity = config.capacity.min(device.ring()).max(1);
@@ -71,7 +66,7 @@ impl Device for DpdkDevice {
         Ok(Box::new(AeadQueuePair {
             capacity,
             is_hardware: device.is_hardware(),
-            abilities: *device.aead(),
+            capabilities: *device.aead(),
             finished: Burst::with_capacity(capacity),
             in_flight: 0,
             stopped: false,
@@ -93,8 +88,8 @@ impl Device for DpdkDevice {
 struct AeadQueuePair {
     capacity: usize,
     is_hardware: bool,
-    abilities: Abilities,
-    finished: Burst,
+    capabilities: Capabilities<Algorithm>,
+    finished: Burst<Op>,
     in_flight: usize,
     /// The device takes nothing and gives nothing until it is started again.
     stopped: bool,
@@ -127,7 +122,7 @@ impl AeadQueuePair {
     /// Stages `op`, or finishes it.
     #[inline]
     fn stage(&mut self, op: Box<Op>) {
-        if op.status == Status::NotProcessed
+        if op.status == OpStatus::NotProcessed
             && let Some(key) = op.key()
             && let Some(session) = self.sessions.find(key, &op)
         {
@@ -143,7 +138,7 @@ impl AeadQueuePair {
     #[cold]
     fn stage_first(&mut self, mut op: Box<Op>) {
         if op.parts().is_none() {
-            op.fail(Status::Error);
+            op.fail(OpStatus::Error);
             return self.finished.push(op);
         }
         let iova = op.buffer().io_address().filter(|_| self.is_hardware);
@@ -151,8 +146,8 @@ impl AeadQueuePair {
             self.counts.not_dma += 1;
             return self.finished.push(op);
         }
-        let has = |key: &&Arc<Key>| self.abilities.has(key.algorithm(), op.aad().len());
-        let session = match op.key().filter(has) {
+        let takes = self.capabilities.takes(&*op);
+        let session = match op.key().filter(|_| takes) {
             Some(key) => self.sessions.find_or_make(key, &op, &self.raw),
             None => None,
         };
@@ -214,7 +209,7 @@ impl AeadQueuePair {
     /// taken for all.
     #[inline]
     fn cost_ns(&self) -> u32 {
-        cpu::aead_cost_ns(self.raw.next_len().unwrap_or(0))
+        cost_ns(self.raw.next_len().unwrap_or(0))
     }
 
     fn found_stopped(&mut self) {
@@ -232,7 +227,7 @@ impl AeadQueuePair {
     /// Has a driver that computes here do all that is staged, if it has time for that in one call; returns how many
     /// ops are done and at the back of `done`.
     #[inline(always)]
-    fn compute(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn compute(&mut self, done: &mut Burst<Op>, max: usize) -> usize {
         let count = self.raw.staged();
         let here = !self.is_hardware && !self.stopped;
         if !here || count == 0 || count > max || !self.is_affordable(count) {
@@ -244,7 +239,7 @@ impl AeadQueuePair {
     /// Hands ops to the device and takes back what it has finished, at most `max` to the back of `done`; returns how
     /// many.
     #[cold]
-    fn exchange(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn exchange(&mut self, done: &mut Burst<Op>, max: usize) -> usize {
         // What a driver that computes here has kept after all comes before more.
         let kept = if self.is_hardware {
             0
@@ -257,7 +252,7 @@ impl AeadQueuePair {
     }
 
     /// Takes back what the device has finished, at most `max` ops, to the back of `done`; returns how many.
-    fn collect(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn collect(&mut self, done: &mut Burst<Op>, max: usize) -> usize {
         let collected = self.raw.collect(done, max);
         if collected.is_none() {
             self.found_stopped();
@@ -267,7 +262,7 @@ impl AeadQueuePair {
 
     /// [`AeadQueuePair::collect`] until there are `max`, a card has finished nothing more, or a driver that
     /// computes here has nothing left.
-    fn collect_all(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn collect_all(&mut self, done: &mut Burst<Op>, max: usize) -> usize {
         let (mut given, mut empty) = (0, 0);
         let patience = if self.is_hardware { 1 } else { MAX_EMPTY };
         while given < max && self.raw.with_device() > 0 && !self.stopped && empty < patience {
@@ -279,17 +274,17 @@ impl AeadQueuePair {
     }
 
     /// Moves at most `max` ops that never reached the device, or not its core, to `done`; returns how many.
-    fn give_finished(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn give_finished(&mut self, done: &mut Burst<Op>, max: usize) -> usize {
         let given = self.finished.len().min(max);
         for op in self.finished.drain(..given) {
-            self.stats.failed += u64::from(op.status != Status::Success);
+            self.stats.failed += u64::from(op.status != OpStatus::Success);
             done.push(op);
         }
         given
     }
 }
 
-impl QueuePair for AeadQueuePair {
+impl QueuePair<Op> for AeadQueuePair {
     fn name(&self) -> &str {
         self.device.name()
     }
@@ -298,8 +293,8 @@ impl QueuePair for AeadQueuePair {
         self.capacity
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.abilities.capabilities()
+    fn capabilities(&self) -> Capabilities<Algorithm> {
+        self.capabilities
     }
 
     /// Of DPDK's heap for a card, where it can reach it; any memory does for a driver that computes here.
@@ -312,7 +307,7 @@ impl QueuePair for AeadQueuePair {
         Ok(Buffer::of_device(Box::new(memory))?)
     }
 
-    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst<Op>) -> usize {
         let taken = (self.capacity - self.in_flight).min(ops.len());
         if self.is_hardware || taken < ops.len() {
             for op in ops.drain(..taken) {
@@ -326,7 +321,7 @@ impl QueuePair for AeadQueuePair {
         taken
     }
 
-    fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst<Op>, max: usize, _now_ns: u64) -> usize {
         let mut given = self.compute(done, max);
         if given < self.in_flight {
             given += self.exchange(done, max - given);
@@ -340,6 +335,11 @@ impl QueuePair for AeadQueuePair {
         let mut stats = self.stats;
         stats.failed += self.raw.failed();
         stats
+    }
+
+    /// What it is given it has done by the next dequeue.
+    fn batches(&self) -> bool {
+        false
     }
 
     fn is_inline(&self) -> bool {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
+use spinlane_crypto::aead::Algorithm;
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, OpKind, QueuePair, QueuePairConfig, aead as contract,
+    Capabilities, Device, DeviceError, OpKind, QueuePair, QueuePairConfig, aead::Op as Record,
 };
 use thiserror::Error;
 
@@ -143,7 +144,7 @@ pub(crate) struct Opened {
     by: RsaBy,
     curves: Curves,
     capabilities: Capabilities,
-    aead: aead::Abilities,
+    aead: Capabilities<Algorithm>,
     is_hardware: bool,
     descriptors: u32,
     queue_pairs: Arc<QueuePairs>,
@@ -349,9 +350,21 @@ impl Device for DpdkDevice {
         Ok(Box::new(DpdkQueuePair::new(device, raw, sessions, config)))
     }
 
-    fn aead(&self) -> Option<&dyn contract::Device> {
-        let offers = self.0.aead.capabilities() != contract::Capabilities::NONE;
-        offers.then_some(self)
+    fn record_capabilities(&self) -> Capabilities<Algorithm> {
+        self.0.aead
+    }
+
+    fn record_queue_pair(
+        &self,
+        config: QueuePairConfig,
+    ) -> Result<Box<dyn QueuePair<Record>>, DeviceError> {
+        if self.0.aead.is_empty() {
+            return Err(unavailable(
+                "AEAD",
+                "use the device for RSA and curves alone",
+            ));
+        }
+        self.open_for_records(config)
     }
 }
 
@@ -378,8 +391,7 @@ impl Opened {
     }
 
     fn is_useless(&self) -> bool {
-        self.capabilities == Capabilities::NONE
-            && self.aead.capabilities() == contract::Capabilities::NONE
+        self.capabilities == Capabilities::NONE && self.aead.is_empty()
     }
 
     /// DPDK's ops for `ops` of ours, and whether each of those is one of them. With curves there may be fewer than
@@ -400,7 +412,7 @@ impl Opened {
         !self.is_hardware && self.by.computes()
     }
 
-    pub(crate) fn aead(&self) -> &aead::Abilities {
+    pub(crate) fn aead(&self) -> &Capabilities<Algorithm> {
         &self.aead
     }
 
@@ -520,8 +532,11 @@ pub(crate) fn close_parked(running: &Running) {
 
 /// What the device offers, or may offer on curves, and by which of its ops it computes RSA; `None` if that is
 /// nothing.
-fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Curves, Capabilities, aead::Abilities)> {
-    let aead = aead::Abilities::of(id);
+fn abilities(
+    id: DeviceId,
+    modexp: bool,
+) -> Option<(RsaBy, Curves, Capabilities, Capabilities<Algorithm>)> {
+    let aead = aead::capabilities(id);
     let curves = Curves::to_try(id);
     let and_curves = |kinds| {
         let on_curves = curves.kinds().flatten().copied();
@@ -542,7 +557,7 @@ fn abilities(id: DeviceId, modexp: bool) -> Option<(RsaBy, Curves, Capabilities,
         return Some((RsaBy::Null, Curves::default(), Capabilities::ALL, aead));
     }
     let kinds = and_curves(those(&|bytes| id.has_modexp(bytes / 2)));
-    let useful = kinds != Capabilities::NONE || aead.capabilities() != contract::Capabilities::NONE;
+    let useful = kinds != Capabilities::NONE || !aead.is_empty();
     useful.then_some((RsaBy::Modexp, curves, kinds, aead))
 }
 

@@ -1,10 +1,11 @@
 //! The queue pair: our ops on their way into DPDK's and back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spinlane_cryptodev::{
-    Capabilities, DeviceStats, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, cpu,
+    Burst, Capabilities, DeviceStats, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, cpu,
 };
 
 use crate::device::Opened;
@@ -19,6 +20,15 @@ mod tests;
 /// Computing time that one call gives a driver that computes on the caller's core, in microseconds, by
 /// what each kind is known to cost; or one op, if that takes longer. As for the device `soft`.
 pub const BUDGET_US: u32 = 200;
+
+/// Microseconds that an op takes a driver which computes here. Those have RSA alone.
+const fn cost_us(kind: OpKind) -> u32 {
+    match kind {
+        OpKind::Rsa2048 => 250,
+        OpKind::Rsa3072 => 700,
+        _ => 1500,
+    }
+}
 
 /// How long a queue pair that is dropped waits for the device to give its ops back.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -36,9 +46,9 @@ pub(crate) struct DpdkQueuePair {
     /// Whether to bound a call's work: the driver computes here.
     computes_here: bool,
     capabilities: Capabilities,
-    waiting: OpBurst,
+    waiting: VecDeque<Box<Op>>,
     /// Failed before they reached the device, or at its door.
-    finished: OpBurst,
+    finished: Burst,
     in_flight: usize,
     /// The device takes nothing and gives nothing until it is started again.
     stopped: bool,
@@ -75,8 +85,8 @@ impl DpdkQueuePair {
             capacity,
             computes_here: device.computes_here(),
             capabilities: device.capabilities(),
-            waiting: OpBurst::with_capacity(capacity),
-            finished: OpBurst::with_capacity(capacity),
+            waiting: VecDeque::with_capacity(capacity),
+            finished: Burst::with_capacity(capacity),
             in_flight: 0,
             stopped: false,
             stats: DeviceStats::default(),
@@ -138,7 +148,7 @@ impl DpdkQueuePair {
         }
         let mut count = 0;
         for kind in self.raw.staged_kinds().take(BURST) {
-            let cost_us = kind.map_or(0, cpu::cost_us);
+            let cost_us = kind.map_or(0, cost_us);
             if *budget_us < cost_us && *budget_us < BUDGET_US {
                 break;
             }
@@ -219,9 +229,8 @@ impl DpdkQueuePair {
     }
 
     fn end(&mut self, mut op: Box<Op>, status: OpStatus) {
-        op.buffers().1.fill(0);
-        op.status = status;
-        self.finished.push_back(op);
+        op.fail(status);
+        self.finished.push(op);
     }
 
     fn found_stopped(&mut self) {
@@ -249,7 +258,7 @@ impl DpdkQueuePair {
     }
 
     /// Adds to `done` what the device has finished, `max` ops of ours at most; returns how many.
-    fn collect(&mut self, done: &mut OpBurst, max: usize) -> usize {
+    fn collect(&mut self, done: &mut Burst, max: usize) -> usize {
         let Self {
             raw,
             sessions,
@@ -273,7 +282,7 @@ impl DpdkQueuePair {
                     read_result(&mut back, session, stats);
                 }
                 stats.failed += u64::from(back.op.status != OpStatus::Success);
-                done.push_back(back.op);
+                done.push(back.op);
                 given += 1;
             });
             match collected {
@@ -345,8 +354,7 @@ fn failed(
         *in_flight -= 1;
         return None;
     }
-    op.buffers().1.fill(0); // whatever the device has written there
-    op.status = OpStatus::Error;
+    op.fail(OpStatus::Error); // with whatever the device has written there
     Some(op)
 }
 
@@ -377,8 +385,7 @@ fn check_result(back: &mut Back<'_>, session: Option<&KeySession>, stats: &mut D
     if is_right {
         op.status = OpStatus::Success;
     } else {
-        op.buffers().1.fill(0); // a faulty result may give the key away
-        op.status = OpStatus::Error;
+        op.fail(OpStatus::Error); // a faulty result may give the key away
         stats.faults_caught += 1;
     }
 }
@@ -396,12 +403,9 @@ impl QueuePair for DpdkQueuePair {
         self.device.capabilities()
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         let taken = ops.len().min(self.capacity - self.in_flight);
-        for _ in 0..taken {
-            let Some(mut op) = ops.pop_front() else {
-                break;
-            };
+        for mut op in ops.drain(..taken) {
             op.status = OpStatus::NotProcessed;
             self.stage_or_wait(op);
         }
@@ -410,7 +414,7 @@ impl QueuePair for DpdkQueuePair {
         taken
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, _now_ns: u64) -> usize {
         let mut given = 0;
         if !self.finished.is_empty() {
             given = self.finished.len().min(max);
@@ -461,7 +465,7 @@ impl Drop for DpdkQueuePair {
         self.reset();
         let until = Instant::now() + LAST_WAIT;
         while self.raw.with_device() > 0 && !self.stopped && Instant::now() < until {
-            self.collect(&mut OpBurst::new(), self.capacity);
+            self.collect(&mut Burst::new(), self.capacity);
         }
         if self.raw.with_device() > 0 {
             tracing::error!(

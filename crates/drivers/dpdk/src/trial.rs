@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use spinlane_crypto::curve::{self, Array, Curve, P256, P384};
 use spinlane_crypto::{EcKey, Key};
 use spinlane_cryptodev::{
-    Capabilities, Device, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request,
+    Burst, Capabilities, Device, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request,
     RequestError, Token, cpu,
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn served(device: &DpdkDevice, to_try: Curves) -> Capabilities {
 /// Whether an op of this kind comes out right; `None` if it does not come back.
 fn computes(queue_pair: &mut dyn QueuePair, kind: OpKind) -> Option<bool> {
     let op = op(kind)?;
-    let (mut ops, mut done) = (OpBurst::from([op]), OpBurst::new());
+    let (mut ops, mut done) = (Burst::from([op]), Burst::new());
     let until = Instant::now() + PATIENCE;
     loop {
         queue_pair.enqueue_burst(&mut ops);
@@ -63,7 +63,7 @@ fn computes(queue_pair: &mut dyn QueuePair, kind: OpKind) -> Option<bool> {
             break;
         }
     }
-    let op = done.pop_front()?;
+    let op = done.pop()?;
     Some(op.status == OpStatus::Success && cpu::result_is_right(&op))
 }
 

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-use spinlane_cryptodev::aead::{
-    Buffer, Burst, Direction, Key, MAX_AAD, Op, QueuePair, Request, Status,
-};
+use spinlane_cryptodev::aead::{Direction, Key, MAX_AAD, Op, Request};
+use spinlane_cryptodev::{Buffer, Burst, OpStatus, QueuePair};
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig, Token, cpu};
 use spinlane_driver_dpdk::DpdkDevice;
 use support::open;
@@ -22,13 +21,12 @@ const DRIVERS: [(&str, Algorithm); 4] = [
     ("crypto_chacha20_poly1305", Algorithm::ChaCha20Poly1305),
 ];
 
-fn queue_pair(device: &DpdkDevice, capacity: usize) -> Box<dyn QueuePair> {
+fn queue_pair(device: &DpdkDevice, capacity: usize) -> Box<dyn QueuePair<Op>> {
     let config = QueuePairConfig {
         capacity,
         ..QueuePairConfig::default()
     };
-    let aead = device.aead().expect("it seals");
-    aead.aead_queue_pair(config).expect("it has one")
+    device.record_queue_pair(config).expect("it has one")
 }
 
 fn key(algorithm: Algorithm, byte: u8) -> Arc<Key> {
@@ -65,14 +63,14 @@ fn nonce(token: u64) -> [u8; 12] {
 fn is_sealed(op: &Op) -> bool {
     let mut wanted = seal(op.token.0, op.key().expect("it has one"));
     cpu::run_aead(&mut wanted);
-    op.status == Status::Success && op.buffer()[..] == wanted.buffer()[..]
+    op.status == OpStatus::Success && op.buffer()[..] == wanted.buffer()[..]
 }
 
-fn run(queue_pair: &mut dyn QueuePair, mut ops: Burst) -> Burst {
+fn run(queue_pair: &mut dyn QueuePair<Op>, mut ops: Burst<Op>) -> Burst<Op> {
     let (count, mut done, mut idle) = (ops.len(), Burst::new(), 0);
     while done.len() < count {
         queue_pair.enqueue_burst(&mut ops);
-        idle = match queue_pair.dequeue_burst(&mut done, 32) {
+        idle = match queue_pair.dequeue_burst(&mut done, 32, 0) {
             0 => idle + 1,
             _ => 0,
         };
@@ -102,8 +100,8 @@ fn a_forgery_leaves_zeros_and_disturbs_no_other() {
         }
         for op in run(&mut *queue_pair, ops) {
             let (status, byte) = match op.token.0 % 3 {
-                0 => (Status::AuthFailed, 0),
-                _ => (Status::Success, op.token.0 as u8),
+                0 => (OpStatus::Invalid, 0),
+                _ => (OpStatus::Success, op.token.0 as u8),
             };
             assert_eq!(
                 (op.status, op.data()),
@@ -139,17 +137,17 @@ fn what_the_device_cannot_serve_comes_back_as_it_came() {
             if foreign.is_some() { 3 } else { 6 },
             "{driver}"
         );
-        let undone = done.iter().filter(|op| op.status == Status::NotProcessed);
+        let undone = done.iter().filter(|op| op.status == OpStatus::NotProcessed);
         for op in undone {
             assert_eq!(op.data(), [op.token.0 as u8; 100], "{driver}");
         }
-        let failed = done.iter().filter(|op| op.status == Status::Error);
+        let failed = done.iter().filter(|op| op.status == OpStatus::Error);
         assert_eq!(failed.count(), 3, "{driver}: those that nobody prepared");
     }
 }
 
 fn key_that_is_not_served(device: &DpdkDevice) -> Option<Arc<Key>> {
-    let has = device.aead().expect("it seals").aead_capabilities();
+    let has = device.record_capabilities();
     let missing = Algorithm::ALL
         .into_iter()
         .find(|algorithm| !has.has(*algorithm));
@@ -162,16 +160,16 @@ fn a_full_ring_refuses_and_holds_one_less_than_its_descriptors() {
     let mut queue_pair = queue_pair(&device, 256);
     assert_eq!(queue_pair.capacity(), 63);
     let key = key(Algorithm::Aes128Gcm, 1);
-    let mut ops: Burst = (0..70).map(|token| seal(token, &key)).collect();
+    let mut ops: Burst<Op> = (0..70).map(|token| seal(token, &key)).collect();
     assert_eq!(queue_pair.enqueue_burst(&mut ops), 63);
     assert_eq!(queue_pair.enqueue_burst(&mut ops), 0);
     let left: Vec<_> = ops.iter().map(|op| (op.token.0, op.status)).collect();
     let wanted: Vec<_> = (63..70)
-        .map(|token| (token, Status::NotProcessed))
+        .map(|token| (token, OpStatus::NotProcessed))
         .collect();
     assert_eq!(left, wanted);
     let mut done = Burst::new();
-    while queue_pair.dequeue_burst(&mut done, 10) > 0 {
+    while queue_pair.dequeue_burst(&mut done, 10, 0) > 0 {
         queue_pair.enqueue_burst(&mut ops);
     }
     let tokens: BTreeSet<_> = done.iter().map(|op| op.token.0).collect();
@@ -183,7 +181,7 @@ fn a_full_ring_refuses_and_holds_one_less_than_its_descriptors() {
 fn a_session_per_key_direction_and_aad_length_ends_after_the_key() {
     let device = open("crypto_aesni_gcm");
     let mut queue_pair = queue_pair(&device, 64);
-    let sessions = |queue_pair: &dyn QueuePair| {
+    let sessions = |queue_pair: &dyn QueuePair<Op>| {
         let xstats = queue_pair.xstats();
         ["sessions", "sessions_created"].map(|wanted| {
             let found = xstats.iter().find(|(name, _)| *name == wanted);
@@ -227,7 +225,7 @@ fn a_session_with_an_op_in_flight_makes_no_room_for_another() {
         .collect();
     let ops = (0..).zip(&keys).map(|(token, key)| seal(token, key));
     let done = run(&mut *queue_pair, ops.collect());
-    let undone = done.iter().filter(|op| op.status == Status::NotProcessed);
+    let undone = done.iter().filter(|op| op.status == OpStatus::NotProcessed);
     assert_eq!(undone.count(), 1100 - 1024);
     assert_eq!(done.iter().filter(|op| is_sealed(op)).count(), 1024);
 }
@@ -238,12 +236,12 @@ fn a_stopped_device_gives_back_what_it_has_not_begun() {
     let mut queue_pair = queue_pair(&device, 64);
     assert!(queue_pair.is_inline());
     let key = key(Algorithm::Aes128Gcm, 1);
-    let mut ops: Burst = (0..10).map(|token| seal(token, &key)).collect();
+    let mut ops: Burst<Op> = (0..10).map(|token| seal(token, &key)).collect();
     assert_eq!(queue_pair.enqueue_burst(&mut ops), 10);
     device.stop().expect("nobody else uses it");
     let mut done = Burst::new();
-    assert_eq!(queue_pair.dequeue_burst(&mut done, 32), 10);
-    assert!(done.iter().all(|op| op.status == Status::NotProcessed));
+    assert_eq!(queue_pair.dequeue_burst(&mut done, 32, 0), 10);
+    assert!(done.iter().all(|op| op.status == OpStatus::NotProcessed));
     assert!(done.iter().all(|op| op.data() == [op.token.0 as u8; 100]));
     device.start().expect("it was started before");
     let done = run(&mut *queue_pair, done);
@@ -276,13 +274,13 @@ fn every_length_that_the_device_names_is_served() {
             cpu::run_aead(&mut wanted);
             (op, wanted)
         };
-        let (ops, wanted): (Burst, Vec<_>) = asked.iter().enumerate().map(prepared).unzip();
+        let (ops, wanted): (Burst<Op>, Vec<_>) = asked.iter().enumerate().map(prepared).unzip();
         for op in run(&mut *queue_pair, ops) {
             let (len, aad) = asked[op.token.0 as usize];
             let wanted = &wanted[op.token.0 as usize];
             assert_eq!(
                 op.status,
-                Status::Success,
+                OpStatus::Success,
                 "{driver}: {len} bytes, {aad} of AAD"
             );
             assert!(
@@ -304,5 +302,5 @@ fn a_queue_pair_for_rsa_of_a_device_that_only_seals_is_refused() {
         matches!(error, DeviceError::Unavailable { missing: "RSA", .. }),
         "{error}"
     );
-    assert!(open("crypto_openssl").aead().is_some());
+    assert!(!open("crypto_openssl").record_capabilities().is_empty());
 }

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-use spinlane_cryptodev::aead::{Buffer, Burst, Direction, Key, Op, QueuePair, Request, Status};
+use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane_cryptodev::{Buffer, Burst, OpStatus, QueuePair};
 use spinlane_cryptodev::{Device, Token};
 use support::{capacity, eal, open};
 
@@ -16,10 +17,10 @@ const MOST: usize = 300;
 
 /// Ops that go round: sealed, opened, and sealed again.
 struct Soak {
-    queue_pair: Box<dyn QueuePair>,
+    queue_pair: Box<dyn QueuePair<Op>>,
     keys: Vec<Arc<Key>>,
-    ops: Burst,
-    done: Burst,
+    ops: Burst<Op>,
+    done: Burst<Op>,
     idle: VecDeque<Box<Op>>,
     asked: u64,
 }
@@ -72,11 +73,11 @@ impl Soak {
             let burst = (1 + self.asked % 40).min(until - self.asked);
             (0..burst).for_each(|_| self.prepare());
             self.queue_pair.enqueue_burst(&mut self.ops);
-            self.queue_pair.dequeue_burst(&mut self.done, 32);
+            self.queue_pair.dequeue_burst(&mut self.done, 32, 0);
             for op in self.done.drain(..) {
                 let wanted = match op.token {
-                    Token(2) => Status::AuthFailed,
-                    _ => Status::Success,
+                    Token(2) => OpStatus::Invalid,
+                    _ => OpStatus::Success,
                 };
                 assert_eq!(op.status, wanted, "{op:?}");
                 self.idle.push_back(op);
@@ -88,9 +89,8 @@ impl Soak {
 /// Runs `count` ops of a dozen keys on `driver`. DPDK's heap is the same before and after, and so is the room.
 fn soak(driver: &str, algorithm: Algorithm, count: u64) {
     let device = open(&format!("{driver},descriptors=64"));
-    let aead = device.aead().expect("it seals");
-    let queue_pair = aead
-        .aead_queue_pair(capacity(CAPACITY))
+    let queue_pair = device
+        .record_queue_pair(capacity(CAPACITY))
         .expect("it has one");
     let idle = (0..CAPACITY).map(|_| Op::new(Buffer::heap(MOST + TAG_LEN).expect("short")));
     let key = |byte| Arc::new(Key::new(algorithm, &vec![byte; algorithm.key_len()]).expect("fits"));
@@ -120,7 +120,7 @@ fn soak(driver: &str, algorithm: Algorithm, count: u64) {
     };
     assert_eq!((xstat("sessions"), xstat("sessions_created")), (24, 24));
     // Its pool is full: it takes as many as at first.
-    let mut ops: Burst = soak.idle.drain(..).collect();
+    let mut ops: Burst<Op> = soak.idle.drain(..).collect();
     assert_eq!(soak.queue_pair.enqueue_burst(&mut ops), CAPACITY);
     println!("{driver}: {count} ops; DPDK's heap before and after: {before:?}");
 }

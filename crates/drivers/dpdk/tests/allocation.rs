@@ -8,8 +8,8 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_crypto::test_keys;
-use spinlane_cryptodev::aead::{Burst, Direction, Key, Op, Request, Status};
-use spinlane_cryptodev::{Device, OpBurst, Token};
+use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane_cryptodev::{Burst, Device, OpStatus, Token};
 use support::{capacity, open, rsa_op};
 
 #[test]
@@ -17,8 +17,8 @@ fn nothing_is_allocated_per_op_after_warm_up() {
     let key = test_keys::rsa(test_keys::der::RSA_2048);
     let device = open("crypto_openssl");
     let mut queue_pair = device.queue_pair(capacity(16)).unwrap();
-    let mut ops: OpBurst = (0..20).map(|seed| rsa_op(&key, seed)).collect();
-    let mut done = OpBurst::with_capacity(32);
+    let mut ops: Burst = (0..20).map(|seed| rsa_op(&key, seed)).collect();
+    let mut done = Burst::with_capacity(32);
     let mut round = || {
         while done.len() < 20 {
             queue_pair.enqueue_burst(&mut ops); // more than it holds
@@ -35,11 +35,10 @@ fn nothing_is_allocated_per_op_after_warm_up() {
 #[test]
 fn nor_is_anything_per_record() {
     let device = open("crypto_openssl");
-    let aead = device.aead().unwrap();
-    let mut queue_pair = aead.aead_queue_pair(capacity(16)).unwrap();
+    let mut queue_pair = device.record_queue_pair(capacity(16)).unwrap();
     let keys = [1, 2].map(|seed| Arc::new(Key::new(Algorithm::Aes128Gcm, &[seed; 16]).unwrap()));
     let ops = (0..20).map(|_| Op::new(queue_pair.buffer(100 + TAG_LEN).unwrap()));
-    let (mut ops, mut done): (Burst, _) = (ops.collect(), Burst::with_capacity(32));
+    let (mut ops, mut done): (Burst<Op>, _) = (ops.collect(), Burst::with_capacity(32));
     let mut nonce = 0u64;
     let mut round = || {
         for op in &mut ops {
@@ -57,9 +56,9 @@ fn nor_is_anything_per_record() {
         }
         while done.len() < 20 {
             queue_pair.enqueue_burst(&mut ops); // more than it holds
-            queue_pair.dequeue_burst(&mut done, 32);
+            queue_pair.dequeue_burst(&mut done, 32, 0);
         }
-        assert!(done.iter().all(|op| op.status == Status::Success));
+        assert!(done.iter().all(|op| op.status == OpStatus::Success));
         ops.append(&mut done);
     };
     round();

@@ -13,7 +13,7 @@ use allocation_counter::measure;
 use spinlane_crypto::curve::{Array, Curve, P256, P384};
 use spinlane_crypto::{EcKey, Key, test_keys};
 use spinlane_cryptodev::{
-    Device, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
+    Burst, Device, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_dpdk::{DpdkDevice, HandedOver, OpenError};
 use stand_in::{Answer, Form, Nature, Order, seen};
@@ -141,7 +141,7 @@ fn peer<C: Curve>(random: &mut Random) -> C::Point {
 }
 
 /// Every kind of op on curves, `rounds` times each, in a random order.
-fn ops(random: &mut Random, rounds: usize) -> OpBurst {
+fn ops(random: &mut Random, rounds: usize) -> Burst {
     let mut ops = Vec::new();
     for _ in 0..rounds {
         for kind in SIGNATURES.into_iter().chain(EXCHANGES) {
@@ -156,7 +156,7 @@ fn ops(random: &mut Random, rounds: usize) -> OpBurst {
 }
 
 /// Runs few of them at once.
-fn run(queue_pair: &mut dyn QueuePair, ops: OpBurst) -> OpBurst {
+fn run(queue_pair: &mut dyn QueuePair, ops: Burst) -> Burst {
     let count = ops.len();
     let done = run_all(queue_pair, ops);
     let mut tokens: Vec<_> = done.iter().map(|op| op.token.0).collect();
@@ -383,7 +383,7 @@ fn a_peer_that_is_not_on_the_curve_reaches_no_device() {
     infinity[0] = 0x04;
     let mut too_large = good;
     too_large[1..33].fill(0xff);
-    let mut ops = OpBurst::new();
+    let mut ops = Burst::new();
     for (token, peer) in (0..).zip([
         &good,
         &twisted,
@@ -400,9 +400,9 @@ fn a_peer_that_is_not_on_the_curve_reaches_no_device() {
             _ => Request::ecdh_p256_derive(&private, peer),
         };
         op.prepare(Token(token), &request.unwrap(), 0);
-        ops.push_back(op);
+        ops.push(op);
     }
-    let mut unfilled: OpBurst = EXCHANGES
+    let mut unfilled: Burst = EXCHANGES
         .into_iter()
         .map(|kind| Op::without_operands(kind, Token(100 + kind.index() as u64)))
         .collect();
@@ -486,15 +486,15 @@ fn rsa_goes_along_on_the_same_queue_pair() {
             test_keys::rsa(test_keys::der::RSA_2048),
             test_keys::rsa(test_keys::der::RSA_4096),
         ];
-        let mut mixed = OpBurst::new();
+        let mut mixed = Burst::new();
         for mut op in ops(&mut random, 6) {
             let number = mixed.len() as u64;
             if random.next().is_multiple_of(3) {
                 let key = &keys[random.next() as usize % 2];
-                mixed.push_back(rsa_op(key, 1000 + number));
+                mixed.push(rsa_op(key, 1000 + number));
             }
             op.token = Token(number);
-            mixed.push_back(op);
+            mixed.push(op);
         }
         for op in run(&mut *queue_pair, mixed) {
             assert_eq!(op.status, OpStatus::Success, "{op:?}");
@@ -518,7 +518,7 @@ fn what_was_given_up_comes_back_to_nobody() {
     let seen_before = seen(name);
     assert!(seen_before.products > 0 && seen_before.signatures > 0);
     stand_in::release(name);
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     queue_pair.dequeue_burst(&mut done, 32, 0);
     assert!(done.is_empty(), "{done:?}");
     // What was computed for nobody is wiped, and all the room is there again.
@@ -538,7 +538,7 @@ fn a_stopped_device_fails_what_it_has_not_and_gives_back_what_it_has() {
     // A product of each exchange is not there yet when the device is stopped.
     stand_in::answer(name, &[Answer::Right, Answer::Kept].repeat(8));
     let exchanges = (0..8).map(|token| op(OpKind::EcdhP256Exchange, &mut random, token));
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     queue_pair.enqueue_burst(&mut exchanges.collect());
     queue_pair.dequeue_burst(&mut done, 64, 0);
     queue_pair.dequeue_burst(&mut done, 64, 0);
@@ -593,7 +593,7 @@ fn nothing_is_allocated_per_op_after_warm_up() {
     let device = open_as(name, Nature::CARD);
     let mut queue_pair = device.queue_pair(capacity(16)).unwrap();
     let mut ops = ops(&mut random, 2);
-    let (count, mut done) = (ops.len(), OpBurst::with_capacity(32));
+    let (count, mut done) = (ops.len(), Burst::with_capacity(32));
     let mut round = || {
         while done.len() < count {
             queue_pair.enqueue_burst(&mut ops); // more than it holds in products

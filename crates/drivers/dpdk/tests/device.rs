@@ -8,7 +8,7 @@ use std::thread;
 use openssl::pkey::Private;
 use openssl::rsa::{Padding, Rsa};
 use spinlane_crypto::test_keys;
-use spinlane_cryptodev::{Device, DeviceError, OpBurst, OpKind, OpStatus, QueuePairConfig};
+use spinlane_cryptodev::{Burst, Device, DeviceError, OpKind, OpStatus, QueuePairConfig};
 use spinlane_driver_dpdk::{DpdkDevice, OpenError};
 use support::{block, capacity, eal, open, rsa_op, run_all};
 
@@ -85,7 +85,7 @@ fn a_ring_of_n_descriptors_holds_one_less() {
         let device = open(spec);
         let mut queue_pair = device.queue_pair(capacity(asked)).unwrap();
         assert_eq!(queue_pair.capacity(), holds);
-        let mut ops: OpBurst = (0..100).map(|seed| rsa_op(&key, seed)).collect();
+        let mut ops: Burst = (0..100).map(|seed| rsa_op(&key, seed)).collect();
         assert_eq!(queue_pair.enqueue_burst(&mut ops), holds);
         // What was refused is unchanged, and first in the queue still.
         assert_eq!(ops.len(), 100 - holds);
@@ -149,7 +149,7 @@ fn a_stopped_device_fails_its_ops_and_goes_on_when_it_is_started() {
     let key = test_keys::rsa(test_keys::der::RSA_2048);
     let device = open("crypto_openssl,queue_pairs=2");
     let mut queue_pair = device.queue_pair(capacity(16)).unwrap();
-    let ops = |from: u64| -> OpBurst { (from..from + 8).map(|n| rsa_op(&key, n)).collect() };
+    let ops = |from: u64| -> Burst { (from..from + 8).map(|n| rsa_op(&key, n)).collect() };
     run_all(&mut *queue_pair, ops(0));
 
     device.stop().unwrap();

@@ -4,7 +4,7 @@
 mod support;
 
 use spinlane_crypto::test_keys;
-use spinlane_cryptodev::{Device, Op, OpBurst, OpStatus, QueuePair, Request, Token};
+use spinlane_cryptodev::{Burst, Device, Op, OpStatus, QueuePair, Request, Token};
 use support::{block, capacity, eal, open};
 
 const CAPACITY: usize = 63;
@@ -16,19 +16,19 @@ fn soak(count: u64) {
     let mut queue_pair = device.queue_pair(capacity(CAPACITY)).unwrap();
     let keys = [test_keys::der::RSA_2048, test_keys::der::RSA_2048_OTHER].map(test_keys::rsa);
     let block = block(1, 256);
-    let mut pool: OpBurst = (0..CAPACITY).map(|_| Op::new()).collect();
-    let (mut ops, mut done) = (OpBurst::new(), OpBurst::new());
+    let mut pool: Burst = (0..CAPACITY).map(|_| Op::new()).collect();
+    let (mut ops, mut done) = (Burst::new(), Burst::new());
     let mut run = |queue_pair: &mut dyn QueuePair, count: u64| {
         let (mut asked, mut back, mut given_up) = (0, 0, 0);
         while back + given_up < count {
             let burst = 1 + (asked % 40).min(count - asked.min(count));
             for _ in 0..burst.min(count - asked) {
-                let Some(mut op) = pool.pop_front() else {
+                let Some(mut op) = pool.pop() else {
                     break;
                 };
                 let request = Request::rsa_private(&keys[asked as usize % 2], &block).unwrap();
                 op.prepare(Token(asked), &request, 0);
-                ops.push_back(op);
+                ops.push(op);
                 asked += 1;
             }
             queue_pair.enqueue_burst(&mut ops);
@@ -36,7 +36,7 @@ fn soak(count: u64) {
             for op in done.drain(..) {
                 assert_eq!(op.status, OpStatus::Success);
                 back += 1;
-                pool.push_back(op);
+                pool.push(op);
             }
             if asked % 5000 == 0 && asked < count {
                 queue_pair.reset();
@@ -56,7 +56,7 @@ fn soak(count: u64) {
     assert_eq!(stats.dequeued, 200 + count - given_up);
     assert_eq!((stats.failed, stats.faults_caught), (0, 0));
     // Whatever was given up is back: it takes as many as at first.
-    let mut ops: OpBurst = (0..CAPACITY).map(|_| pool.pop_front().unwrap()).collect();
+    let mut ops: Burst = (0..CAPACITY).map(|_| pool.pop().unwrap()).collect();
     for op in &mut ops {
         op.prepare(
             Token(0),

@@ -5,12 +5,13 @@
 //!   client 1 ──submissions──▶ ┴ admit ▶ inner queue pair ▶ settle ┴ ──completions──▶ client 1
 //! ```
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
-use spinlane_cryptodev::{DeviceStats, Op, OpBurst, OpStatus, QueuePair};
+use spinlane_cryptodev::{Burst, DeviceStats, Op, OpStatus, Operation, QueuePair, aead};
 use spinlane_ring::{Consumer, Producer};
 
 use crate::idle::Idle;
@@ -25,8 +26,10 @@ const COLLECT_BURST: usize = 64;
 
 /// What a crypto core's thread shares with the rest.
 pub(crate) struct Shared {
-    /// Clients that attach.
-    pub(crate) inbox: Mailbox<Attach>,
+    /// Clients that attach, for private-key ops.
+    ops: Mailbox<Attach<Op>>,
+    /// Clients that attach, for records.
+    records: Mailbox<Attach<aead::Op>>,
     /// Asks the thread to end.
     pub(crate) stop: AtomicBool,
     /// Turns made: whether the thread is alive.
@@ -36,24 +39,43 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new() -> Self {
         Self {
-            inbox: Mailbox::new(),
+            ops: Mailbox::new(),
+            records: Mailbox::new(),
             stop: AtomicBool::new(false),
             beat: CachePadded::new(AtomicU64::new(0)),
         }
     }
 }
 
+/// A class of ops that crypto cores serve.
+pub(crate) trait Served: Operation {
+    /// Where its clients attach.
+    fn inbox(shared: &Shared) -> &Mailbox<Attach<Self>>;
+}
+
+impl Served for Op {
+    fn inbox(shared: &Shared) -> &Mailbox<Attach<Self>> {
+        &shared.ops
+    }
+}
+
+impl Served for aead::Op {
+    fn inbox(shared: &Shared) -> &Mailbox<Attach<Self>> {
+        &shared.records
+    }
+}
+
 /// The crypto core's ends of a client's rings.
-pub(crate) struct Port {
-    pub(crate) submissions: Consumer<Box<Op>>,
-    pub(crate) completions: Producer<Box<Op>>,
+pub(crate) struct Port<O> {
+    pub(crate) submissions: Consumer<Box<O>>,
+    pub(crate) completions: Producer<Box<O>>,
 }
 
 /// A client on its way to a crypto core.
-pub(crate) struct Attach {
-    pub(crate) port: Port,
+pub(crate) struct Attach<O> {
+    pub(crate) port: Port<O>,
     /// Where the port goes when the thread ends.
-    pub(crate) home: Arc<Mailbox<Port>>,
+    pub(crate) home: Arc<Mailbox<Port<O>>>,
     pub(crate) tally: Arc<Tally>,
 }
 
@@ -111,117 +133,140 @@ impl Tally {
 }
 
 /// A client as the thread sees it.
-struct Client {
-    port: Port,
-    home: Arc<Mailbox<Port>>,
+struct Client<O> {
+    port: Port<O>,
+    home: Arc<Mailbox<Port<O>>>,
     tally: Arc<Tally>,
     /// Its ops in the table.
     in_flight: usize,
     /// Its finished ops, until the end of the turn.
-    outgoing: OpBurst,
+    outgoing: VecDeque<Box<O>>,
 }
 
-/// The thread's state, apart from the inner queue pair, which may panic.
-pub(crate) struct CryptoCore {
-    shared: Arc<Shared>,
-    settings: Settings,
-    clock: quanta::Clock,
-    epoch: u64,
-    table: Table,
+/// The thread's work, until it is asked to stop or an inner queue pair panics. Then every op that is
+/// not done comes back failed, and the ports go home.
+pub(crate) fn work(
+    shared: &Shared,
+    settings: &Settings,
+    mut ops: Service<Op>,
+    mut records: Option<Service<aead::Op>>,
+) {
+    let all_turns = || turns(shared, settings, &mut ops, records.as_mut());
+    if catch_unwind(AssertUnwindSafe(all_turns)).is_err() {
+        tracing::error!("a device panicked on its crypto core; its ops fail from here on");
+    }
+    ops.close(shared);
+    if let Some(records) = records {
+        records.close(shared);
+    }
+}
+
+fn turns(
+    shared: &Shared,
+    settings: &Settings,
+    ops: &mut Service<Op>,
+    mut records: Option<&mut Service<aead::Op>>,
+) {
+    let clock = quanta::Clock::new();
+    let epoch = clock.raw();
+    let mut idle = Idle::new(settings.idle);
+    let mut beat = 0_u64;
+    loop {
+        beat += 1;
+        // Relaxed, as is the flag: nothing is read by their leave.
+        shared.beat.store(beat, Ordering::Relaxed);
+        let stopping = shared.stop.load(Ordering::Relaxed);
+        let now_ns = clock.delta_as_nanos(epoch, clock.raw());
+        let mut worked = ops.turn(shared, now_ns, stopping);
+        let mut rests = worked || ops.rest();
+        if let Some(records) = &mut records {
+            worked |= records.turn(shared, now_ns, stopping);
+            rests = worked || records.rest() | rests;
+        }
+        if worked {
+            idle.reset();
+        } else if rests {
+            std::hint::spin_loop();
+        } else if stopping {
+            return;
+        } else {
+            ops.detach();
+            if let Some(records) = &mut records {
+                records.detach();
+            }
+            idle.wait();
+        }
+    }
+}
+
+/// What the thread has for one class of ops.
+pub(crate) struct Service<O: Operation> {
+    inner: Box<dyn QueuePair<O>>,
+    lost_after_ns: u64,
+    table: Table<O>,
     /// By port number; a place is used again when its client has gone.
-    clients: Vec<Option<Client>>,
+    clients: Vec<Option<Client<O>>>,
     /// The client that is asked first, so that none starves.
     turn: usize,
-    attaching: Vec<Attach>,
+    attaching: Vec<Attach<O>>,
     /// Admitted, not yet taken by the inner device.
-    pending: OpBurst,
-    done: OpBurst,
+    pending: Burst<O>,
+    done: Burst<O>,
     counted: DeviceStats,
     stray: u64,
 }
 
-impl CryptoCore {
-    /// The state of a thread that feeds an inner queue pair of this capacity.
-    pub(crate) fn new(shared: Arc<Shared>, settings: Settings, capacity: usize) -> Self {
-        let clock = quanta::Clock::new();
+impl<O: Served> Service<O> {
+    pub(crate) fn new(inner: Box<dyn QueuePair<O>>, settings: &Settings) -> Self {
+        let capacity = inner.capacity();
         Self {
-            shared,
-            settings,
-            epoch: clock.raw(),
-            clock,
+            inner,
+            lost_after_ns: settings.lost_after_ns,
             table: Table::new(capacity),
             clients: Vec::new(),
             turn: 0,
             attaching: Vec::new(),
-            pending: OpBurst::with_capacity(capacity),
-            done: OpBurst::with_capacity(COLLECT_BURST),
+            pending: Burst::with_capacity(capacity),
+            done: Burst::with_capacity(COLLECT_BURST),
             counted: DeviceStats::default(),
             stray: 0,
         }
     }
 
-    /// The thread's work, until it is asked to stop or `inner` panics. Then every op that is
-    /// not done comes back failed, and the ports go home.
-    pub(crate) fn work(mut self, mut inner: Box<dyn QueuePair>) {
-        let panicked = catch_unwind(AssertUnwindSafe(|| self.turns(&mut *inner))).is_err();
-        if panicked {
-            tracing::error!(
-                device = inner.name(),
-                "the device panicked on its crypto core; its ops fail from here on"
-            );
-        }
-        // What it still holds is lost to it; a panic of its drop must not keep the rest.
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(inner)));
-        if dropped.is_err() {
-            tracing::error!("the device panicked while its queue pair was closed");
-        }
-        self.close();
+    /// One turn of the thread's loop. Returns whether there was something to do.
+    fn turn(&mut self, shared: &Shared, now_ns: u64, stopping: bool) -> bool {
+        self.attach(shared);
+        let gathered = if stopping { 0 } else { self.gather(now_ns) };
+        let submitted = match self.pending.is_empty() {
+            true => 0,
+            false => self.inner.enqueue_burst(&mut self.pending),
+        };
+        let collected = self.collect(now_ns);
+        let lost = self.give_up_lost(now_ns);
+        self.deliver();
+        gathered + submitted + collected + lost != 0
     }
 
-    fn turns(&mut self, inner: &mut dyn QueuePair) {
-        let mut idle = Idle::new(self.settings.idle);
-        let mut beat = 0_u64;
-        loop {
-            beat += 1;
-            // Relaxed, as is the flag: nothing is read by their leave.
-            self.shared.beat.store(beat, Ordering::Relaxed);
-            let stopping = self.shared.stop.load(Ordering::Relaxed);
-            self.attach();
-            let now_ns = self.clock.delta_as_nanos(self.epoch, self.clock.raw());
-            let gathered = if stopping { 0 } else { self.gather(now_ns) };
-            let submitted = match self.pending.is_empty() {
-                true => 0,
-                false => inner.enqueue_burst(&mut self.pending),
-            };
-            let collected = self.collect(inner, now_ns);
-            let lost = self.give_up_lost(now_ns);
-            self.deliver();
-            if gathered + submitted + collected + lost != 0 {
-                idle.reset();
-            } else if !self.table.is_empty() {
-                // Nothing else to do: a partial batch runs.
-                inner.flush();
-                std::hint::spin_loop();
-            } else if stopping {
-                return;
-            } else {
-                self.detach();
-                idle.wait();
-            }
+    /// There is nothing else to do: a partial batch runs. Returns whether anything is in flight.
+    fn rest(&mut self) -> bool {
+        let waits = !self.table.is_empty();
+        if waits {
+            self.inner.flush();
         }
+        waits
     }
 
     /// Takes in new clients.
-    fn attach(&mut self) {
-        self.shared.inbox.take(&mut self.attaching);
+    fn attach(&mut self, shared: &Shared) {
+        O::inbox(shared).take(&mut self.attaching);
         while let Some(attach) = self.attaching.pop() {
             self.admit(attach);
         }
     }
 
-    fn admit(&mut self, Attach { port, home, tally }: Attach) {
+    fn admit(&mut self, Attach { port, home, tally }: Attach<O>) {
         let client = Client {
-            outgoing: OpBurst::with_capacity(port.completions.capacity()),
+            outgoing: VecDeque::with_capacity(port.completions.capacity()),
             port,
             home,
             tally,
@@ -265,7 +310,7 @@ impl CryptoCore {
             for mut op in client.port.submissions.pop_burst(room) {
                 self.table.admit(number, &mut op, now_ns);
                 client.in_flight += 1;
-                self.pending.push_back(op);
+                self.pending.push(op);
             }
             gathered += client.in_flight - before;
         }
@@ -274,13 +319,16 @@ impl CryptoCore {
     }
 
     /// Takes finished ops from the inner device and sorts them by client.
-    fn collect(&mut self, inner: &mut dyn QueuePair, now_ns: u64) -> usize {
-        let collected = inner.dequeue_burst(&mut self.done, COLLECT_BURST, now_ns);
+    fn collect(&mut self, now_ns: u64) -> usize {
+        let collected = self
+            .inner
+            .dequeue_burst(&mut self.done, COLLECT_BURST, now_ns);
         if collected == 0 {
             return 0;
         }
         let mut first = None;
-        while let Some(mut op) = self.done.pop_front() {
+        let mut done = std::mem::take(&mut self.done);
+        for mut op in done.drain(..) {
             match self.table.settle(&mut op) {
                 Some(port) => {
                     first.get_or_insert(port);
@@ -289,8 +337,9 @@ impl CryptoCore {
                 None => self.note_stray(),
             }
         }
+        self.done = done;
         if let Some(client) = first.and_then(|port| self.clients[port].as_ref()) {
-            let counted = inner.stats();
+            let counted = self.inner.stats();
             client.tally.add(&self.counted, &counted);
             self.counted = counted;
         }
@@ -298,7 +347,7 @@ impl CryptoCore {
     }
 
     /// Puts a finished op with those that go to the same client.
-    fn sort(&mut self, port: usize, op: Box<Op>) {
+    fn sort(&mut self, port: usize, op: Box<O>) {
         // A client with ops in flight is not forgotten.
         if let Some(client) = &mut self.clients[port] {
             client.in_flight -= 1;
@@ -306,7 +355,7 @@ impl CryptoCore {
         }
     }
 
-    fn lose(&mut self, Lost { port, failed, .. }: Lost) {
+    fn lose(&mut self, Lost { port, failed, .. }: Lost<O>) {
         if let Some(client) = &self.clients[port] {
             client.tally.add_lost();
         }
@@ -326,7 +375,7 @@ impl CryptoCore {
 
     /// Fails ops that the inner device seems to have lost.
     fn give_up_lost(&mut self, now_ns: u64) -> usize {
-        let Some(before_ns) = now_ns.checked_sub(self.settings.lost_after_ns) else {
+        let Some(before_ns) = now_ns.checked_sub(self.lost_after_ns) else {
             return 0;
         };
         let Some(lost) = self.table.give_up(before_ns) else {
@@ -348,17 +397,17 @@ impl CryptoCore {
     }
 
     /// The end: what is not done fails, and the ports go home with what was never taken.
-    fn close(mut self) {
-        self.shared.inbox.close(&mut self.attaching);
+    fn close(mut self, shared: &Shared) {
+        O::inbox(shared).close(&mut self.attaching);
         while let Some(attach) = self.attaching.pop() {
             self.admit(attach);
         }
-        while let Some(mut op) = self.done.pop_front() {
+        for mut op in std::mem::take(&mut self.done) {
             if let Some(port) = self.table.settle(&mut op) {
                 self.sort(port, op);
             }
         }
-        while let Some(mut op) = self.pending.pop_front() {
+        for mut op in std::mem::take(&mut self.pending) {
             op.status = OpStatus::Error;
             if let Some(port) = self.table.settle(&mut op) {
                 self.sort(port, op);
@@ -368,7 +417,12 @@ impl CryptoCore {
             self.lose(lost);
         }
         self.deliver();
-        for Client { port, home, .. } in self.clients.into_iter().flatten() {
+        let Self { inner, clients, .. } = self;
+        // What it still holds is lost to it; a panic of its drop must not keep the rest.
+        if catch_unwind(AssertUnwindSafe(|| drop(inner))).is_err() {
+            tracing::error!("the device panicked while its queue pair was closed");
+        }
+        for Client { port, home, .. } in clients.into_iter().flatten() {
             // Nobody closes a home.
             let _ = home.post(port);
         }

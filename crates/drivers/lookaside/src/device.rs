@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig, aead};
 
 use crate::NAME;
+use crate::crypto_core::Served;
 use crate::handle::Handle;
 use crate::queue_pair::LookasideQueuePair;
 use crate::settings::{Settings, StartError};
@@ -15,6 +17,7 @@ use crate::settings::{Settings, StartError};
 pub struct LookasideDevice {
     name: Arc<str>,
     capabilities: Capabilities,
+    record_capabilities: Capabilities<Algorithm>,
     cores: Vec<Arc<Handle>>,
     settings: Settings,
     /// Queue pairs opened so far.
@@ -38,6 +41,7 @@ impl LookasideDevice {
         Ok(Self {
             name: format!("{NAME}:{}@{}", inner.name(), list.join("+")).into(),
             capabilities: inner.capabilities(),
+            record_capabilities: inner.record_capabilities(),
             cores: cores.iter().map(start).collect::<Result<_, _>>()?,
             settings,
             opened: AtomicUsize::new(0),
@@ -71,21 +75,48 @@ impl Device for LookasideDevice {
     /// `max_delay_ns` means nothing here: a crypto core runs partial batches when it has
     /// nothing else to do, and at the latest after that of [`Settings::inner`].
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
+        Ok(Box::new(self.open(self.capabilities, config)?))
+    }
+
+    fn record_capabilities(&self) -> Capabilities<Algorithm> {
+        self.record_capabilities
+    }
+
+    fn record_queue_pair(
+        &self,
+        config: QueuePairConfig,
+    ) -> Result<Box<dyn QueuePair<aead::Op>>, DeviceError> {
+        if self.record_capabilities.is_empty() {
+            return Err(DeviceError::NoClass {
+                device: self.name().to_owned(),
+                class: "records",
+            });
+        }
+        Ok(Box::new(self.open(self.record_capabilities, config)?))
+    }
+}
+
+impl LookasideDevice {
+    fn open<O: Served>(
+        &self,
+        capabilities: Capabilities<O::Kind>,
+        config: QueuePairConfig,
+    ) -> Result<LookasideQueuePair<O>, DeviceError> {
         config.check(NAME)?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let queue_pair = LookasideQueuePair::attach(
             Arc::clone(&self.name),
-            self.capabilities,
+            capabilities,
             config.capacity,
             &self.cores,
             number,
             self.settings.stuck_after_ns,
         );
-        Ok(Box::new(queue_pair.ok_or(DeviceError::Unavailable {
+        queue_pair.ok_or(DeviceError::Unavailable {
             device: NAME,
             missing: "a running crypto core",
             remedy: "open the device again; its crypto cores were stopped, or its inner device panicked",
-        })?))
+        })
     }
 }
 

@@ -7,9 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use spinlane_cryptodev::{Device, DeviceError, QueuePair};
+use spinlane_cryptodev::{Device, DeviceError, Op, Operation, aead};
 
-use crate::crypto_core::{Attach, CryptoCore, Shared};
+use crate::crypto_core::{Attach, Served, Service, Shared, work};
 use crate::device::usable_cores;
 use crate::settings::{Settings, StartError};
 
@@ -51,16 +51,16 @@ impl Handle {
     }
 
     /// Sends a client to the thread, and returns what is shared with it; `None` if it has ended.
-    pub(crate) fn attach(&self, attach: Attach) -> Option<Arc<Shared>> {
+    pub(crate) fn attach<O: Served>(&self, attach: Attach<O>) -> Option<Arc<Shared>> {
         let shared = Arc::clone(&self.lock().shared);
-        shared.inbox.post(attach).ok()?;
+        O::inbox(&shared).post(attach).ok()?;
         Some(shared)
     }
 
     /// Starts another thread if a panic of the inner device has ended this one.
     pub(crate) fn revive(&self) {
         let mut running = self.lock();
-        if running.shared.stop.load(Ordering::Relaxed) || !running.shared.inbox.is_closed() {
+        if running.shared.stop.load(Ordering::Relaxed) || !Op::inbox(&running.shared).is_closed() {
             return;
         }
         // It closes its inbox when all it has left to do is to send everything home.
@@ -144,21 +144,25 @@ fn run(
     // Nobody listens any more only when the starting thread has died.
     match open(inner, core, &settings) {
         Err(failed) => drop(report.send(Err(failed))),
-        Ok(queue_pair) => {
-            let crypto_core = CryptoCore::new(shared, settings, queue_pair.capacity());
+        Ok((ops, records)) => {
             let _ = report.send(Ok(()));
-            crypto_core.work(queue_pair);
+            work(&shared, &settings, ops, records);
         }
     }
 }
 
-fn open(
-    inner: &dyn Device,
-    core: usize,
-    settings: &Settings,
-) -> Result<Box<dyn QueuePair>, Failed> {
+/// What the thread has for each class.
+type Services = (Service<Op>, Option<Service<aead::Op>>);
+
+fn open(inner: &dyn Device, core: usize, settings: &Settings) -> Result<Services, Failed> {
     if !core_affinity::set_for_current(CoreId { id: core }) {
         return Err(Failed::Pin);
     }
-    inner.queue_pair(settings.inner).map_err(Failed::Open)
+    let ops = Op::open(inner, settings.inner).map_err(Failed::Open)?;
+    let records = match inner.record_capabilities().is_empty() {
+        true => None,
+        false => Some(aead::Op::open(inner, settings.inner).map_err(Failed::Open)?),
+    };
+    let records = records.map(|records| Service::new(records, settings));
+    Ok((Service::new(ops, settings), records))
 }

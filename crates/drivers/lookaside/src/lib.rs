@@ -10,7 +10,7 @@
 //! costs what two rings cost, whatever is computed meanwhile.
 //!
 //! ```
-//! use spinlane_cryptodev::{Device, Op, OpBurst, OpStatus, QueuePairConfig, Request, Token};
+//! use spinlane_cryptodev::{Device, Op, Burst, OpStatus, QueuePairConfig, Request, Token};
 //! use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings};
 //! use spinlane_driver_soft::SoftDevice;
 //!
@@ -24,7 +24,7 @@
 //!
 //! let mut op = Op::new();
 //! op.prepare(Token(1), &Request::x25519_keygen(&[7; 32]), 0);
-//! let (mut ops, mut done) = (OpBurst::from([op]), OpBurst::new());
+//! let (mut ops, mut done) = (Burst::from([op]), Burst::new());
 //! assert_eq!(queue_pair.enqueue_burst(&mut ops), 1);
 //! while queue_pair.dequeue_burst(&mut done, 32, 0) == 0 {}
 //! assert_eq!(done[0].status, OpStatus::Success);

@@ -1,23 +1,24 @@
 //! A client's link to one crypto core.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use spinlane_cryptodev::{DeviceStats, Op, OpBurst};
+use spinlane_cryptodev::{Burst, DeviceStats};
 use spinlane_ring::{Consumer, Producer, ring};
 
-use crate::crypto_core::{Attach, Port, Shared, Tally};
+use crate::crypto_core::{Attach, Port, Served, Shared, Tally};
 use crate::handle::Handle;
 use crate::mailbox::Mailbox;
 use crate::queue_pair::failed;
 
 /// Both rings' client ends, and what is known of the crypto core.
-pub(crate) struct Link {
-    submissions: Producer<Box<Op>>,
-    completions: Consumer<Box<Op>>,
+pub(crate) struct Link<O> {
+    submissions: Producer<Box<O>>,
+    completions: Consumer<Box<O>>,
     /// Ops that this link has taken and not given back.
     in_flight: usize,
-    home: Arc<Mailbox<Port>>,
+    home: Arc<Mailbox<Port<O>>>,
     tally: Arc<Tally>,
     /// The thread has ended: the port has come home.
     ended: bool,
@@ -38,7 +39,7 @@ struct Watch {
     stuck: bool,
 }
 
-impl Link {
+impl<O: Served> Link<O> {
     /// A link to `core` for `capacity` ops in flight; `None` if its thread has ended.
     pub(crate) fn new(core: &Arc<Handle>, capacity: usize, stuck_after_ns: u64) -> Option<Self> {
         Self::attach(core, capacity, stuck_after_ns, Arc::default())
@@ -104,7 +105,7 @@ impl Link {
     }
 
     /// Sends all of `ops`, which the caller knows to fit.
-    pub(crate) fn submit(&mut self, ops: &mut OpBurst) {
+    pub(crate) fn submit(&mut self, ops: &mut VecDeque<Box<O>>) {
         self.in_flight += self.submissions.push_burst(ops);
         debug_assert!(
             ops.is_empty(),
@@ -113,14 +114,14 @@ impl Link {
     }
 
     /// Adds at most `max` finished ops to `done`.
-    pub(crate) fn complete(&mut self, done: &mut OpBurst, max: usize) {
+    pub(crate) fn complete(&mut self, done: &mut Burst<O>, max: usize) {
         let before = done.len();
         done.extend(self.completions.pop_burst(max));
         self.in_flight -= done.len() - before;
     }
 
     /// Looks whether the thread has ended or is stuck. What it never took is added to `failed`.
-    pub(crate) fn mind(&mut self, now_ns: u64, failed: &mut OpBurst) {
+    pub(crate) fn mind(&mut self, now_ns: u64, failed: &mut Burst<O>) {
         if self.ended {
             return;
         }

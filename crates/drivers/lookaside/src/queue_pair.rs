@@ -1,40 +1,42 @@
 //! The client's side: a queue pair whose ops travel to crypto cores.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use spinlane_cryptodev::{Capabilities, DeviceStats, Op, OpBurst, OpStatus, QueuePair};
+use spinlane_cryptodev::{Burst, Capabilities, DeviceStats, OpStatus, Operation, QueuePair};
 
+use crate::crypto_core::Served;
 use crate::handle::Handle;
 use crate::link::Link;
 
 /// One link per crypto core. A burst goes to the core that has the fewest of this client's ops;
 /// of equals to the first, which is another one for every client.
-pub(crate) struct LookasideQueuePair {
+pub(crate) struct LookasideQueuePair<O: Operation> {
     name: Arc<str>,
-    capabilities: Capabilities,
+    capabilities: Capabilities<O::Kind>,
     capacity: usize,
-    links: Vec<Link>,
+    links: Vec<Link<O>>,
     /// The link that `dequeue_burst` looks at first, so that none starves.
     turn: usize,
     /// Ops on their way out; empty between calls.
-    outgoing: OpBurst,
+    outgoing: VecDeque<Box<O>>,
     /// Ops that no crypto core has taken: they come back by the next dequeue.
-    failed: OpBurst,
+    failed: Burst<O>,
     stats: DeviceStats,
 }
 
-impl LookasideQueuePair {
+impl<O: Served> LookasideQueuePair<O> {
     /// Links to all of `cores` that still run; `None` if none does.
     pub(crate) fn attach(
         name: Arc<str>,
-        capabilities: Capabilities,
+        capabilities: Capabilities<O::Kind>,
         capacity: usize,
         cores: &[Arc<Handle>],
         number: usize,
         stuck_after_ns: u64,
     ) -> Option<Self> {
         let first = number % cores.len();
-        let links: Vec<Link> = cores[first..]
+        let links: Vec<Link<O>> = cores[first..]
             .iter()
             .chain(&cores[..first])
             .filter_map(|core| Link::new(core, capacity, stuck_after_ns))
@@ -45,8 +47,8 @@ impl LookasideQueuePair {
             capacity,
             links,
             turn: 0,
-            outgoing: OpBurst::with_capacity(capacity),
-            failed: OpBurst::with_capacity(capacity),
+            outgoing: VecDeque::with_capacity(capacity),
+            failed: Burst::with_capacity(capacity),
             stats: DeviceStats::default(),
         })
     }
@@ -58,7 +60,7 @@ impl LookasideQueuePair {
     }
 }
 
-impl QueuePair for LookasideQueuePair {
+impl<O: Served> QueuePair<O> for LookasideQueuePair<O> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -67,11 +69,11 @@ impl QueuePair for LookasideQueuePair {
         self.capacity
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self) -> Capabilities<O::Kind> {
         self.capabilities
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst<O>) -> usize {
         let room = self.capacity.saturating_sub(self.in_flight());
         let usable = self.links.iter_mut().filter(|link| link.is_usable());
         let link = usable.min_by_key(|link| link.in_flight());
@@ -94,7 +96,7 @@ impl QueuePair for LookasideQueuePair {
         taken
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst<O>, max: usize, now_ns: u64) -> usize {
         let before = done.len();
         let count = self.links.len();
         for step in 0..count {
@@ -113,9 +115,7 @@ impl QueuePair for LookasideQueuePair {
         given
     }
 
-    /// Nothing: a crypto core runs what waits when it has nothing else to do.
-    fn flush(&mut self) {}
-
+    /// A crypto core runs what waits when it has nothing else to do.
     fn batches(&self) -> bool {
         false
     }
@@ -144,12 +144,12 @@ impl QueuePair for LookasideQueuePair {
     }
 }
 
-fn not_processed(mut op: Box<Op>) -> Box<Op> {
+fn not_processed<O: Operation>(mut op: Box<O>) -> Box<O> {
     op.status = OpStatus::NotProcessed;
     op
 }
 
-pub(crate) fn failed(mut op: Box<Op>) -> Box<Op> {
+pub(crate) fn failed<O: Operation>(mut op: Box<O>) -> Box<O> {
     op.status = OpStatus::Error;
     op
 }

@@ -8,46 +8,45 @@
 //! device an op carries the crypto core's token and time; it gets its client's back afterwards.
 //! The serial number is what tells an op from one that comes back late or twice.
 
-use spinlane_cryptodev::{Op, OpKind, OpStatus, Token};
+use spinlane_cryptodev::{Kind, OpStatus, Operation, Token};
 
 /// Bits of an own token that hold the entry's index.
 const INDEX_BITS: u32 = 24;
 /// Most entries.
 pub(crate) const MAX_ENTRIES: usize = 1 << INDEX_BITS;
 
-#[derive(Clone, Copy)]
-struct Entry {
+struct Entry<K> {
     own: Token,
     port: u32,
-    kind: OpKind,
+    kind: K,
     token: Token,
     client_ns: u64,
     admitted_ns: u64,
 }
 
 /// An op that is given up.
-pub(crate) struct Lost {
+pub(crate) struct Lost<O> {
     /// The token under which it may still come back.
     pub(crate) own: Token,
     pub(crate) port: usize,
     /// What its client gets in its place.
-    pub(crate) failed: Box<Op>,
+    pub(crate) failed: Box<O>,
 }
 
 /// The ops that are with the inner device, or about to be.
-pub(crate) struct Table {
-    entries: Box<[Option<Entry>]>,
+pub(crate) struct Table<O: Operation> {
+    entries: Box<[Option<Entry<O::Kind>>]>,
     free: Vec<u32>,
     serial: u64,
     /// The entry whose age was looked at last.
     swept: usize,
 }
 
-impl Table {
+impl<O: Operation> Table<O> {
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.min(MAX_ENTRIES);
         Self {
-            entries: vec![None; capacity].into_boxed_slice(),
+            entries: std::iter::repeat_with(|| None).take(capacity).collect(),
             // The lowest index on top: few ops keep touching the same few entries.
             free: (0..capacity as u32).rev().collect(),
             serial: 0,
@@ -65,7 +64,7 @@ impl Table {
     }
 
     /// Gives `op`, which came by `port`, the crypto core's token and time. There must be room.
-    pub(crate) fn admit(&mut self, port: usize, op: &mut Op, now_ns: u64) {
+    pub(crate) fn admit(&mut self, port: usize, op: &mut O, now_ns: u64) {
         let index = self.free.pop().expect("the caller has asked for room");
         self.serial += 1;
         let own = Token(self.serial << INDEX_BITS | u64::from(index));
@@ -83,25 +82,25 @@ impl Table {
 
     /// Gives `op` its client's token and time back, and says by which port it came; `None` if
     /// it is not, or no longer, awaited.
-    pub(crate) fn settle(&mut self, op: &mut Op) -> Option<usize> {
+    pub(crate) fn settle(&mut self, op: &mut O) -> Option<usize> {
         let index = (op.token.0 & (MAX_ENTRIES as u64 - 1)) as usize;
-        let entry = (*self.entries.get(index)?).filter(|entry| entry.own == op.token)?;
-        self.release(index);
+        let entry = self.entries.get_mut(index)?;
+        let entry = entry.take_if(|entry| entry.own == op.token)?;
+        self.free.push(index as u32);
         op.token = entry.token;
         op.enqueued_at_ns = entry.client_ns;
         Some(entry.port as usize)
     }
 
     /// Gives up an op that was admitted before `before_ns`, if the next few entries have one.
-    pub(crate) fn give_up(&mut self, before_ns: u64) -> Option<Lost> {
+    pub(crate) fn give_up(&mut self, before_ns: u64) -> Option<Lost<O>> {
         /// Entries looked at per call.
         const SWEEP: usize = 16;
         for _ in 0..SWEEP.min(self.entries.len()) {
             self.swept = (self.swept + 1) % self.entries.len();
-            if let Some(entry) = self.entries[self.swept]
-                && entry.admitted_ns < before_ns
-            {
-                self.release(self.swept);
+            let entry = &mut self.entries[self.swept];
+            if let Some(entry) = entry.take_if(|entry| entry.admitted_ns < before_ns) {
+                self.free.push(self.swept as u32);
                 return Some(entry.lost());
             }
         }
@@ -109,22 +108,17 @@ impl Table {
     }
 
     /// Gives up whatever is still awaited, one at a time.
-    pub(crate) fn give_up_any(&mut self) -> Option<Lost> {
+    pub(crate) fn give_up_any(&mut self) -> Option<Lost<O>> {
         let index = self.entries.iter().position(Option::is_some)?;
-        let entry = self.entries[index]?;
-        self.release(index);
-        Some(entry.lost())
-    }
-
-    fn release(&mut self, index: usize) {
-        self.entries[index] = None;
+        let entry = self.entries[index].take()?;
         self.free.push(index as u32);
+        Some(entry.lost())
     }
 }
 
-impl Entry {
-    fn lost(self) -> Lost {
-        let mut failed = Op::without_operands(self.kind, self.token);
+impl<K: Kind> Entry<K> {
+    fn lost<O: Operation<Kind = K>>(self) -> Lost<O> {
+        let mut failed = O::without_operands(self.kind, self.token);
         failed.status = OpStatus::Error;
         failed.enqueued_at_ns = self.client_ns;
         Lost {
@@ -137,7 +131,7 @@ impl Entry {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use spinlane_cryptodev::Request;
+    use spinlane_cryptodev::{Op, OpKind, Request};
 
     use super::*;
 
@@ -149,7 +143,7 @@ mod tests {
 
     #[test]
     fn clients_with_equal_tokens_are_told_apart() {
-        let mut table = Table::new(2);
+        let mut table = Table::<Op>::new(2);
         let (mut one, mut two) = (op(5), op(5));
         table.admit(1, &mut one, 100);
         table.admit(2, &mut two, 100);
@@ -164,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_comes_twice_or_from_nowhere_is_not_awaited() {
-        let mut table = Table::new(1);
+        let mut table = Table::<Op>::new(1);
         let mut first = op(5);
         table.admit(0, &mut first, 0);
         let own = first.token;
@@ -181,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_op_that_is_lost_comes_back_failed() {
-        let mut table = Table::new(64);
+        let mut table = Table::<Op>::new(64);
         let mut lost = op(5);
         table.admit(3, &mut lost, 100);
         table.admit(3, &mut op(6), 200);

@@ -5,7 +5,7 @@ mod support;
 
 use std::alloc::System;
 
-use spinlane_cryptodev::{OpBurst, OpStatus};
+use spinlane_cryptodev::{Burst, OpStatus};
 use spinlane_driver_soft::SoftDevice;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{NOW_NS, on_strings, open, ops, settings, wait_until};
@@ -17,12 +17,12 @@ fn main() {
     // X25519 by aws-lc, the one inner device that allocates nothing anywhere.
     let (device, _) = on_strings(SoftDevice::new(), settings());
     let mut queue_pair = open(&device, 64);
-    let (mut burst, mut done) = (ops(0..48), OpBurst::with_capacity(64));
+    let (mut burst, mut done) = (ops(0..48), Burst::with_capacity(64));
     let mut rounds = |count| {
         for _ in 0..count {
-            while let Some(op) = burst.pop_front() {
+            while let Some(op) = burst.pop() {
                 let mut one = std::mem::take(&mut done);
-                one.push_back(op);
+                one.push(op);
                 assert_eq!(queue_pair.enqueue_burst(&mut one), 1);
                 done = one;
             }

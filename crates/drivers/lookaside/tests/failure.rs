@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-use spinlane_cryptodev::{Device, DeviceError, OpBurst, OpStatus, QueuePairConfig, Token};
+use spinlane_cryptodev::{Burst, Device, DeviceError, OpStatus, QueuePairConfig, Token};
 use spinlane_driver_lookaside::{LookasideDevice, Settings};
 use spinlane_driver_soft::SoftDevice;
 use support::{
@@ -96,13 +96,13 @@ fn a_stop_under_load_loses_nothing() {
             let submit_until_failed = || {
                 let mut queue_pair = open(&device, 256);
                 attached.fetch_add(1, SeqCst);
-                let (mut sent, mut done) = (0, OpBurst::new());
+                let (mut sent, mut done) = (0, Burst::new());
                 let mut failed = false;
                 // Goes on for a while after the stop.
                 while !failed || sent % 64 != 0 {
                     sent += queue_pair.enqueue_burst(&mut ops(sent..sent + 1)) as u64;
                     queue_pair.dequeue_burst(&mut done, 64, NOW_NS);
-                    failed = done.back().is_some_and(|op| op.status == OpStatus::Error);
+                    failed = done.last().is_some_and(|op| op.status == OpStatus::Error);
                 }
                 let rest = sent as usize - done.len();
                 done.extend(collect(&mut *queue_pair, rest));
@@ -187,7 +187,7 @@ fn after_a_reset_nothing_is_in_flight() {
     strings.hold.store(false, SeqCst);
     let done = outcome(&collect(&mut *queue_pair, 4));
     assert_eq!(done, [4, 5, 6, 7].map(|token| (token, OpStatus::Success)));
-    assert_eq!(queue_pair.dequeue_burst(&mut OpBurst::new(), 8, NOW_NS), 0);
+    assert_eq!(queue_pair.dequeue_burst(&mut Burst::new(), 8, NOW_NS), 0);
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn the_other_crypto_core_takes_over() {
     let mut queue_pair = open(&device, 8);
     strings.panics.store(1, SeqCst);
     wait_until("the panic", || {
-        queue_pair.dequeue_burst(&mut OpBurst::new(), 8, NOW_NS);
+        queue_pair.dequeue_burst(&mut Burst::new(), 8, NOW_NS);
         queue_pair.xstats()[0] == ("crypto_cores_usable", 1)
     });
     for token in 0..20 {
-        let mut burst = OpBurst::from([op(token)]);
+        let mut burst = Burst::from([op(token)]);
         assert_eq!(queue_pair.enqueue_burst(&mut burst), 1);
         assert_eq!(collect(&mut *queue_pair, 1)[0].status, OpStatus::Success);
     }
@@ -232,7 +232,7 @@ fn a_stuck_crypto_core_gets_no_ops_until_it_goes_on() {
     assert_eq!(queue_pair.enqueue_burst(&mut ops(0..4)), 4);
     // Four are in flight, so that only once the core counts as stuck another is taken.
     let mut more = ops(4..5);
-    let (mut done, mut now_ns) = (OpBurst::new(), NOW_NS);
+    let (mut done, mut now_ns) = (Burst::new(), NOW_NS);
     wait_until("it counts as stuck", || {
         now_ns += settings.stuck_after_ns;
         queue_pair.dequeue_burst(&mut done, 8, now_ns);
@@ -248,7 +248,7 @@ fn a_stuck_crypto_core_gets_no_ops_until_it_goes_on() {
     assert!(done.iter().all(|op| op.status == OpStatus::Success));
     wait_until("it is used again", || {
         now_ns += settings.stuck_after_ns;
-        queue_pair.dequeue_burst(&mut OpBurst::new(), 8, now_ns);
+        queue_pair.dequeue_burst(&mut Burst::new(), 8, now_ns);
         queue_pair.enqueue_burst(&mut ops(6..7));
         collect(&mut *queue_pair, 1)[0].status == OpStatus::Success
     });
@@ -270,7 +270,7 @@ fn a_lost_op_comes_back_failed_and_leaves_its_place() {
         strings.lose.store(2, SeqCst);
         assert_eq!(queue_pair.enqueue_burst(&mut ops(1..5)), 4);
         let mut done = collect(&mut *queue_pair, 4);
-        done.make_contiguous().sort_by_key(|op| op.token.0);
+        done.sort_by_key(|op| op.token.0);
         let (lost, found) = (OpStatus::Error, OpStatus::Success);
         assert_eq!(
             outcome(&done),
@@ -296,7 +296,7 @@ fn an_op_that_comes_back_twice_is_dropped() {
         wait_until("the twin", || strings.double.load(SeqCst) == 0);
     }
     device.stop();
-    assert_eq!(queue_pair.dequeue_burst(&mut OpBurst::new(), 8, NOW_NS), 0);
+    assert_eq!(queue_pair.dequeue_burst(&mut Burst::new(), 8, NOW_NS), 0);
 }
 
 #[test]

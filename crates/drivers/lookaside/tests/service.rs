@@ -9,7 +9,7 @@ use std::thread;
 
 use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_cryptodev::{
-    Device, DeviceError, Op, OpBurst, OpKind, OpStatus, QueuePairConfig, Request, Token, cpu,
+    Burst, Device, DeviceError, Op, OpKind, OpStatus, QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_lookaside::{LookasideDevice, Settings, StartError};
 use spinlane_driver_mb::MbDevice;
@@ -37,7 +37,7 @@ fn results_are_the_inner_devices() {
         op.prepare(Token(token as u64), &requests[token], 1000 + token as u64);
         op
     };
-    let mut ops: OpBurst = (0..requests.len()).map(prepared).collect();
+    let mut ops: Burst = (0..requests.len()).map(prepared).collect();
     assert_eq!(queue_pair.enqueue_burst(&mut ops), requests.len());
     for op in collect(&mut *queue_pair, requests.len()) {
         let token = op.token.0 as usize;
@@ -162,7 +162,7 @@ fn a_client_uses_several_crypto_cores() {
                 let mut queue_pair = open(&device, 64);
                 for round in 0..100 {
                     for token in round..round + 20 {
-                        assert_eq!(queue_pair.enqueue_burst(&mut OpBurst::from([op(token)])), 1);
+                        assert_eq!(queue_pair.enqueue_burst(&mut Burst::from([op(token)])), 1);
                     }
                     let mut tokens: Vec<u64> = collect(&mut *queue_pair, 20)
                         .iter()

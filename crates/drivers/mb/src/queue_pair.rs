@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use spinlane_cryptodev::{
-    Capabilities, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig, cpu,
+    Burst, Capabilities, DeviceStats, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, cpu,
 };
 
 use zeroize::Zeroize;
@@ -128,7 +128,7 @@ impl QueuePair for MbQueuePair {
         Capabilities::ALL
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         let taken = ops.len().min(self.capacity - self.in_flight);
         for mut op in ops.drain(..taken) {
             op.status = OpStatus::NotProcessed;
@@ -145,7 +145,7 @@ impl QueuePair for MbQueuePair {
         taken
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, now_ns: u64) -> usize {
         // What is finished leaves before another batch delays it.
         if self.finished.is_empty() && max > 0 {
             let mut order = (self.turn..QUEUES).chain(0..self.turn);
@@ -157,7 +157,7 @@ impl QueuePair for MbQueuePair {
         let given = self.finished.len().min(max);
         for op in self.finished.drain(..given) {
             self.stats.failed += u64::from(op.status != OpStatus::Success);
-            done.push_back(op);
+            done.push(op);
         }
         self.in_flight -= given;
         self.stats.dequeued += given as u64;

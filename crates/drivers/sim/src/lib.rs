@@ -6,7 +6,7 @@
 //! ```
 //!
 //! ```
-//! use spinlane_cryptodev::{Device, Op, OpBurst, QueuePairConfig, Request, Token};
+//! use spinlane_cryptodev::{Device, Op, Burst, QueuePairConfig, Request, Token};
 //! use spinlane_driver_sim::{SimConfig, SimDevice};
 //! use spinlane_driver_soft::SoftDevice;
 //!
@@ -15,7 +15,7 @@
 //! let mut queue_pair = device.queue_pair(QueuePairConfig::default())?;
 //! let mut op = Op::new();
 //! op.prepare(Token(1), &Request::x25519_keygen(&[7; 32]), 0);
-//! let (mut ops, mut done) = (OpBurst::from([op]), OpBurst::new());
+//! let (mut ops, mut done) = (Burst::from([op]), Burst::new());
 //! queue_pair.enqueue_burst(&mut ops);
 //! assert_eq!(queue_pair.dequeue_burst(&mut done, 32, 0), 0, "not yet");
 //! assert_eq!(queue_pair.dequeue_burst(&mut done, 32, 5_000_000), 2, "and then twice");
@@ -39,7 +39,10 @@ mod rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::{
+    Capabilities, Device, DeviceError, Operation, QueuePair, QueuePairConfig, aead,
+};
 
 pub use config::{Chance, Latency, SimConfig, SimConfigError};
 pub use rng::Rng;
@@ -85,16 +88,33 @@ impl Device for SimDevice {
     }
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
+        Ok(Box::new(self.open(config)?))
+    }
+
+    fn record_capabilities(&self) -> Capabilities<Algorithm> {
+        self.inner.record_capabilities()
+    }
+
+    fn record_queue_pair(
+        &self,
+        config: QueuePairConfig,
+    ) -> Result<Box<dyn QueuePair<aead::Op>>, DeviceError> {
+        Ok(Box::new(self.open(config)?))
+    }
+}
+
+impl SimDevice {
+    fn open<O: Operation>(&self, config: QueuePairConfig) -> Result<SimQueuePair<O>, DeviceError> {
         config.check(NAME)?;
-        let inner = self.inner.queue_pair(config)?;
+        let inner = O::open(&*self.inner, config)?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let rng = Rng::new(self.config.seed).fork(number);
-        Ok(Box::new(SimQueuePair::new(
+        Ok(SimQueuePair::new(
             Arc::clone(&self.inner),
             inner,
             self.name.clone(),
             (self.config, config),
             rng,
-        )))
+        ))
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
-    cpu,
+    Buffer, Burst, Capabilities, Device, DeviceError, DeviceStats, Kind, OpStatus, Operation,
+    QueuePair, QueuePairConfig,
 };
 
 use crate::config::{Chance, SimConfig};
@@ -19,36 +19,36 @@ const STORM: u64 = 16;
 const ECHO_NS: u64 = 100_000;
 
 /// An op on its way back.
-struct Pending {
+struct Pending<O> {
     due_ns: u64,
     /// Tells apart what is due at the same time.
     number: u64,
-    op: Box<Op>,
+    op: Box<O>,
     /// It holds a descriptor; the second completion of an op does not.
     is_first: bool,
 }
 
-impl Pending {
+impl<O> Pending<O> {
     fn order(&self) -> Reverse<(u64, u64)> {
         Reverse((self.due_ns, self.number))
     }
 }
 
-impl PartialEq for Pending {
+impl<O> PartialEq for Pending<O> {
     fn eq(&self, other: &Self) -> bool {
         self.order() == other.order()
     }
 }
 
-impl Eq for Pending {}
+impl<O> Eq for Pending<O> {}
 
-impl PartialOrd for Pending {
+impl<O> PartialOrd for Pending<O> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Pending {
+impl<O> Ord for Pending<O> {
     /// Greatest is what is due first.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.order().cmp(&other.order())
@@ -67,9 +67,9 @@ enum Life {
     },
 }
 
-pub(crate) struct SimQueuePair {
+pub(crate) struct SimQueuePair<O: Operation> {
     device: Arc<dyn Device>,
-    inner: Box<dyn QueuePair>,
+    inner: Box<dyn QueuePair<O>>,
     name: String,
     config: SimConfig,
     queue_config: QueuePairConfig,
@@ -80,22 +80,22 @@ pub(crate) struct SimQueuePair {
     /// Descriptors in use.
     in_flight: usize,
     /// Given to it while it was dead.
-    swallowed: OpBurst,
-    pending: BinaryHeap<Pending>,
+    swallowed: Burst<O>,
+    pending: BinaryHeap<Pending<O>>,
     /// Numbers given.
     numbered: u64,
     /// When the last op that keeps to the order comes back.
     last_due_ns: u64,
-    outgoing: OpBurst,
-    incoming: OpBurst,
+    outgoing: Burst<O>,
+    incoming: Burst<O>,
     stats: DeviceStats,
     faults: Faults,
 }
 
-impl SimQueuePair {
+impl<O: Operation> SimQueuePair<O> {
     pub(crate) fn new(
         device: Arc<dyn Device>,
-        inner: Box<dyn QueuePair>,
+        inner: Box<dyn QueuePair<O>>,
         name: String,
         (config, queue_config): (SimConfig, QueuePairConfig),
         rng: Rng,
@@ -111,12 +111,12 @@ impl SimQueuePair {
             life: Life::Unborn,
             storm: 0,
             in_flight: 0,
-            swallowed: OpBurst::with_capacity(room),
+            swallowed: Burst::with_capacity(room),
             pending: BinaryHeap::with_capacity(2 * room),
             numbered: 0,
             last_due_ns: 0,
-            outgoing: OpBurst::with_capacity(room),
-            incoming: OpBurst::with_capacity(room),
+            outgoing: Burst::with_capacity(room),
+            incoming: Burst::with_capacity(room),
             stats: DeviceStats::default(),
             faults: Faults::default(),
         }
@@ -160,7 +160,7 @@ impl SimQueuePair {
     }
 
     /// The inner device has finished `op`; now chance has its turn.
-    fn settle(&mut self, mut op: Box<Op>, now_ns: u64) {
+    fn settle(&mut self, mut op: Box<O>, now_ns: u64) {
         if self.rng.chance(self.config.reset) {
             self.fail_all(now_ns);
             op.status = OpStatus::Error;
@@ -174,7 +174,7 @@ impl SimQueuePair {
         let due_ns = self.due(now_ns);
         if self.rng.chance(self.config.dup) {
             self.faults.duplicated += 1;
-            let mut twin = Op::new();
+            let mut twin = O::in_memory(Buffer::EMPTY);
             twin.copy_from(&op);
             let echo_ns = self.rng.below(ECHO_NS);
             self.push(twin, due_ns + echo_ns, false);
@@ -183,31 +183,26 @@ impl SimQueuePair {
     }
 
     /// Spoils status or result, and then does what a driver does about a spoilt result.
-    fn falsify(&mut self, op: &mut Op) {
+    fn falsify(&mut self, op: &mut O) {
         let kinds = [OpStatus::Error, OpStatus::Invalid, OpStatus::NotProcessed];
         let other = kinds[self.rng.below(kinds.len() as u64) as usize];
         if self.rng.chance(self.config.wrong_status) && op.status == OpStatus::Success {
             self.faults.wrong_status += 1;
-            op.status = other;
-            op.buffers().1.fill(0);
+            op.fail(other);
         }
-        let is_rsa = matches!(
-            op.kind(),
-            OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096
-        );
-        let spot = self.rng.below(op.output().len() as u64 * 8);
+        let spot = self.rng.below(op.result_mut().len() as u64 * 8);
         let corrupts = self.rng.chance(self.config.corrupt);
-        if !is_rsa || op.status != OpStatus::Success || self.config.corrupt == Chance::NEVER {
+        let is_checked = op.kind().leaks_when_wrong() && self.config.corrupt != Chance::NEVER;
+        if !is_checked || op.status != OpStatus::Success {
             return;
         }
         if corrupts {
             self.faults.corrupted += 1;
-            op.buffers().1[spot as usize / 8] ^= 1 << (spot % 8);
+            op.result_mut()[spot as usize / 8] ^= 1 << (spot % 8);
         }
-        if !cpu::result_is_right(op) {
+        if !op.is_right() {
             self.stats.faults_caught += 1;
-            op.status = OpStatus::Error;
-            op.buffers().1.fill(0);
+            op.fail(OpStatus::Error);
         }
     }
 
@@ -237,7 +232,7 @@ impl SimQueuePair {
         self.pending = pending.into();
     }
 
-    fn push(&mut self, op: Box<Op>, due_ns: u64, is_first: bool) {
+    fn push(&mut self, op: Box<O>, due_ns: u64, is_first: bool) {
         self.numbered += 1;
         self.pending.push(Pending {
             due_ns,
@@ -248,7 +243,7 @@ impl SimQueuePair {
     }
 }
 
-impl QueuePair for SimQueuePair {
+impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -258,12 +253,16 @@ impl QueuePair for SimQueuePair {
         self.inner.capacity().min(descriptors)
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self) -> Capabilities<O::Kind> {
         self.inner.capabilities()
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
-        let Some(first) = ops.front() else {
+    fn buffer(&self, len: usize) -> Result<Buffer, DeviceError> {
+        self.inner.buffer(len)
+    }
+
+    fn enqueue_burst(&mut self, ops: &mut Burst<O>) -> usize {
+        let Some(first) = ops.first() else {
             return 0;
         };
         let lives = self.lives(first.enqueued_at_ns);
@@ -275,9 +274,7 @@ impl QueuePair for SimQueuePair {
         let taken = if lives {
             self.outgoing.extend(ops.drain(..count));
             let taken = self.inner.enqueue_burst(&mut self.outgoing);
-            while let Some(refused) = self.outgoing.pop_back() {
-                ops.push_front(refused);
-            }
+            ops.splice(..0, self.outgoing.drain(..));
             taken
         } else {
             self.faults.swallowed += count as u64;
@@ -289,7 +286,7 @@ impl QueuePair for SimQueuePair {
         taken
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst<O>, max: usize, now_ns: u64) -> usize {
         if !self.lives(now_ns) {
             return 0;
         }
@@ -311,7 +308,7 @@ impl QueuePair for SimQueuePair {
             };
             self.in_flight -= usize::from(next.is_first);
             self.stats.failed += u64::from(next.op.status != OpStatus::Success);
-            done.push_back(next.op);
+            done.push(next.op);
             given += 1;
         }
         self.stats.dequeued += given as u64;
@@ -346,7 +343,7 @@ impl QueuePair for SimQueuePair {
             return;
         }
         // Who cannot open it again goes on with what there is.
-        if let Ok(inner) = self.device.queue_pair(self.queue_config) {
+        if let Ok(inner) = O::open(&*self.device, self.queue_config) {
             self.inner = inner;
             self.in_flight = 0;
             self.swallowed.clear();

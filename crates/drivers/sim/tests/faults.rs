@@ -2,7 +2,7 @@
 
 use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_cryptodev::{
-    Device, DeviceError, Op, OpBurst, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
+    Burst, Device, DeviceError, Op, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_sim::{SimConfig, SimDevice};
 use spinlane_driver_soft::SoftDevice;
@@ -31,13 +31,13 @@ fn keygen(token: u64, now_ns: u64) -> Box<Op> {
 
 /// Submits ops `tokens` at `now_ns`; returns how many were taken.
 fn submit(queue: &mut dyn QueuePair, tokens: std::ops::Range<u64>, now_ns: u64) -> usize {
-    let mut ops: OpBurst = tokens.map(|token| keygen(token, now_ns)).collect();
+    let mut ops: Burst = tokens.map(|token| keygen(token, now_ns)).collect();
     queue.enqueue_burst(&mut ops)
 }
 
 /// Tokens and statuses of all that comes back by `now_ns`.
 fn collect(queue: &mut dyn QueuePair, now_ns: u64) -> Vec<(u64, OpStatus)> {
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     // The inner device computes for a bounded time per call.
     for _ in 0..100 {
         queue.dequeue_burst(&mut done, usize::MAX, now_ns);
@@ -71,7 +71,7 @@ fn without_faults_it_is_the_inner_device_with_latency() {
 fn descriptors_are_bounded() {
     let mut queue = open("1,descriptors=3", 8);
     assert_eq!(queue.capacity(), 3);
-    let mut ops: OpBurst = (1..6).map(|token| keygen(token, 0)).collect();
+    let mut ops: Burst = (1..6).map(|token| keygen(token, 0)).collect();
     assert_eq!(queue.enqueue_burst(&mut ops), 3);
     let left: Vec<_> = ops.iter().map(|op| op.token.0).collect();
     assert_eq!(left, [4, 5], "what was refused is unchanged");
@@ -119,7 +119,7 @@ fn a_late_op_comes_when_it_is_late() {
 fn a_wrong_status_has_no_result() {
     let mut queue = open("1,wrong-status=1", 64);
     submit(&mut *queue, 1..65, 0);
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     while queue.dequeue_burst(&mut done, usize::MAX, 0) > 0 {}
     assert!(done.iter().all(|op| op.output() == [0; 32]));
     for status in [OpStatus::Error, OpStatus::Invalid, OpStatus::NotProcessed] {
@@ -133,11 +133,11 @@ fn a_corrupted_rsa_result_is_caught_by_the_public_exponent() {
     let key = rsa(der::RSA_2048);
     let mut queue = open("1,corrupt=0.5", 16);
     let request = Request::rsa_private(&key, &[0x21; 256]).expect("below the modulus");
-    let mut ops = OpBurst::new();
+    let mut ops = Burst::new();
     for token in 1..17 {
         let mut op = Op::new();
         op.prepare(Token(token), &request, 0);
-        ops.push_back(op);
+        ops.push(op);
     }
     queue.enqueue_burst(&mut ops);
     let done = collect(&mut *queue, 0);
@@ -246,7 +246,7 @@ fn the_same_seed_gives_the_same_faults_and_another_seed_others() {
                 submit(&mut *queue, step..step + 3, now_ns) as u64,
                 OpStatus::Success,
             ));
-            let mut done = OpBurst::new();
+            let mut done = Burst::new();
             queue.dequeue_burst(&mut done, usize::MAX, now_ns);
             log.extend(done.iter().map(|op| (op.token.0, op.status)));
         }

@@ -3,13 +3,13 @@
 //! It needs nothing of the machine, so it serves wherever no other device does.
 //!
 //! ```
-//! use spinlane_cryptodev::{Device, Op, OpBurst, OpStatus, QueuePairConfig, Request, Token};
+//! use spinlane_cryptodev::{Device, Op, Burst, OpStatus, QueuePairConfig, Request, Token};
 //! use spinlane_driver_soft::SoftDevice;
 //!
 //! let mut queue_pair = SoftDevice::new().queue_pair(QueuePairConfig::default())?;
 //! let mut op = Op::new();
 //! op.prepare(Token(1), &Request::x25519_keygen(&[7; 32]), 0);
-//! let (mut ops, mut done) = (OpBurst::from([op]), OpBurst::new());
+//! let (mut ops, mut done) = (Burst::from([op]), Burst::new());
 //! assert_eq!(queue_pair.enqueue_burst(&mut ops), 1);
 //! assert_eq!(queue_pair.dequeue_burst(&mut done, 32, 0), 1);
 //! assert_eq!(done[0].status, OpStatus::Success);
@@ -19,22 +19,19 @@
 //! # Invariants
 //! - Computes in `dequeue_burst` alone, never in `enqueue_burst`: that runs on a fiber's stack.
 //! - One call computes for about [`BUDGET_US`] at most, or one op if that takes longer.
-//!   There is no clock here, so the bound is by what each kind is known to cost.
+//!   There is no clock here, so the bound is by what each kind was measured to cost.
 //! - Batches nothing, delays nothing: `max_delay_ns` and `flush` mean nothing to it.
 //! - Allocates nothing after it is opened, except what aws-lc does (see
 //!   [`spinlane_cryptodev::cpu`]), which for RSA also takes the key's lock.
 
 #![forbid(unsafe_code)]
 
-mod aead;
-mod line;
+mod queue_pair;
 
-use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
-    QueuePairConfig, aead as contract, cpu,
-};
+use spinlane_crypto::aead::Algorithm;
+use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig, aead};
 
-use crate::line::Line;
+use crate::queue_pair::SoftQueuePair;
 
 /// Its name in a device spec.
 pub const NAME: &str = "soft";
@@ -66,49 +63,18 @@ impl Device for SoftDevice {
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
-        Ok(Box::new(SoftQueuePair(Line::new(config.capacity))))
+        Ok(Box::new(SoftQueuePair::new(config.capacity)))
     }
 
-    fn aead(&self) -> Option<&dyn contract::Device> {
-        Some(self)
-    }
-}
-
-struct SoftQueuePair(Line<Op>);
-
-impl QueuePair for SoftQueuePair {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn capacity(&self) -> usize {
-        self.0.capacity()
-    }
-
-    fn capabilities(&self) -> Capabilities {
+    fn record_capabilities(&self) -> Capabilities<Algorithm> {
         Capabilities::ALL
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
-        let taken = ops.len().min(self.0.room());
-        self.0.enqueue(ops.drain(..taken))
-    }
-
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
-        let cost_ns = |op: &Op| cpu::cost_us(op.kind()) * 1000;
-        self.0.dequeue(done, max, cost_ns, |op| {
-            cpu::run(op);
-            op.status == OpStatus::Success
-        })
-    }
-
-    fn flush(&mut self) {}
-
-    fn stats(&self) -> DeviceStats {
-        self.0.stats()
-    }
-
-    fn is_inline(&self) -> bool {
-        true
+    fn record_queue_pair(
+        &self,
+        config: QueuePairConfig,
+    ) -> Result<Box<dyn QueuePair<aead::Op>>, DeviceError> {
+        config.check(NAME)?;
+        Ok(Box::new(SoftQueuePair::new(config.capacity)))
     }
 }

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-use spinlane_cryptodev::aead::{
-    Burst, Capabilities, Direction, Key, Op, QueuePair, Request, Status,
-};
+use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane_cryptodev::{Burst, Capabilities, OpStatus, QueuePair};
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig, Token};
 use spinlane_driver_soft::{BUDGET_US, SoftDevice};
 
-fn open(capacity: usize) -> Result<Box<dyn QueuePair>, DeviceError> {
+fn open(capacity: usize) -> Result<Box<dyn QueuePair<Op>>, DeviceError> {
     let config = QueuePairConfig {
         capacity,
         ..QueuePairConfig::default()
     };
     let device = SoftDevice::new();
-    device.aead().expect("it seals").aead_queue_pair(config)
+    device.record_queue_pair(config)
 }
 
 fn key(algorithm: Algorithm) -> Arc<Key> {
@@ -23,7 +22,7 @@ fn key(algorithm: Algorithm) -> Arc<Key> {
 }
 
 /// `count` ops of `len` bytes to be sealed, their tokens and nonces counting up.
-fn seals(queue: &dyn QueuePair, key: &Arc<Key>, count: u8, len: usize) -> Burst {
+fn seals(queue: &dyn QueuePair<Op>, key: &Arc<Key>, count: u8, len: usize) -> Burst<Op> {
     let op = |number: u8| {
         let mut op = Op::new(queue.buffer(len + TAG_LEN).expect("memory"));
         let request = Request {
@@ -49,11 +48,11 @@ fn seals_and_opens_a_burst_in_order() {
         let mut ops = seals(&*queue, &key, 8, 100);
         let mut done = Burst::new();
         assert_eq!(queue.enqueue_burst(&mut ops), 8);
-        assert_eq!(queue.dequeue_burst(&mut done, usize::MAX), 8);
+        assert_eq!(queue.dequeue_burst(&mut done, usize::MAX, 0), 8);
         for (token, op) in (0u8..).zip(&mut done) {
             assert_eq!(
                 (op.token, op.status),
-                (Token(token.into()), Status::Success)
+                (Token(token.into()), OpStatus::Success)
             );
             // Every third is falsified.
             op.buffer_mut()[7] ^= u8::from(token % 3 == 0);
@@ -67,11 +66,11 @@ fn seals_and_opens_a_burst_in_order() {
             op.prepare(Token(token.into()), &open).expect("it fits");
         }
         assert_eq!(queue.enqueue_burst(&mut done), 8);
-        assert_eq!(queue.dequeue_burst(&mut done, usize::MAX), 8);
+        assert_eq!(queue.dequeue_burst(&mut done, usize::MAX, 0), 8);
         for op in &done {
             assert_eq!(op.data(), [0; 100]);
             let forged = op.token.0 % 3 == 0;
-            assert_eq!(op.status == Status::AuthFailed, forged, "{op:?}");
+            assert_eq!(op.status == OpStatus::Invalid, forged, "{op:?}");
         }
     }
     let stats = queue.stats();
@@ -85,12 +84,15 @@ fn refuses_what_exceeds_its_capacity_unchanged() {
     assert_eq!(queue.enqueue_burst(&mut ops), 2);
     assert_eq!(queue.enqueue_burst(&mut ops), 0, "full");
     for (token, op) in (2..).zip(&ops) {
-        assert_eq!((op.token, op.status), (Token(token), Status::NotProcessed));
+        assert_eq!(
+            (op.token, op.status),
+            (Token(token), OpStatus::NotProcessed)
+        );
         assert_eq!(op.data(), [0; 16]);
     }
     let mut done = Burst::new();
     assert_eq!(
-        queue.dequeue_burst(&mut done, 1),
+        queue.dequeue_burst(&mut done, 1, 0),
         1,
         "no more than asked for"
     );
@@ -104,9 +106,12 @@ fn an_op_that_is_not_prepared_holds_up_nobody() {
     ops.insert(1, Op::new(queue.buffer(4).expect("memory")));
     assert_eq!(queue.enqueue_burst(&mut ops), 3);
     let mut done = Burst::new();
-    queue.dequeue_burst(&mut done, usize::MAX);
+    queue.dequeue_burst(&mut done, usize::MAX, 0);
     let status: Vec<_> = done.iter().map(|op| op.status).collect();
-    assert_eq!(status, [Status::Success, Status::Error, Status::Success]);
+    assert_eq!(
+        status,
+        [OpStatus::Success, OpStatus::Error, OpStatus::Success]
+    );
 }
 
 #[test]
@@ -114,7 +119,7 @@ fn one_call_computes_for_a_bounded_time() {
     let mut queue = open(64).expect("in range");
     let mut ops = seals(&*queue, &key(Algorithm::ChaCha20Poly1305), 64, 16 * 1024);
     queue.enqueue_burst(&mut ops);
-    let given = queue.dequeue_burst(&mut Burst::new(), usize::MAX);
+    let given = queue.dequeue_burst(&mut Burst::new(), usize::MAX, 0);
     assert!(given > 1 && given < 64, "{given} of {BUDGET_US} us");
 }
 

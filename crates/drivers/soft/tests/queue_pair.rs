@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spinlane_crypto::Key;
 use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, Op, OpBurst, OpKind, OpStatus, QueuePair, QueuePairConfig,
+    Burst, Capabilities, Device, DeviceError, Op, OpKind, OpStatus, QueuePair, QueuePairConfig,
     Request, Token,
 };
 use spinlane_driver_soft::{BUDGET_US, SoftDevice};
@@ -26,8 +26,8 @@ fn op(token: u64, request: &Request<'_>) -> Box<Op> {
     op
 }
 
-fn drain(queue: &mut dyn QueuePair) -> OpBurst {
-    let mut done = OpBurst::new();
+fn drain(queue: &mut dyn QueuePair) -> Burst {
+    let mut done = Burst::new();
     while queue.dequeue_burst(&mut done, usize::MAX, 0) > 0 {}
     done
 }
@@ -38,31 +38,31 @@ fn serves_every_kind() {
     assert_eq!(queue.capabilities(), Capabilities::ALL);
     let rsa_keys = [rsa(der::RSA_2048), rsa(der::RSA_3072), rsa(der::RSA_4096)];
     let ec = p256(1);
-    let mut ops = OpBurst::new();
+    let mut ops = Burst::new();
     for (token, key) in (0..).zip(&rsa_keys) {
         let Key::Rsa(rsa) = &**key else {
             panic!("an RSA key")
         };
         let block = vec![0x21; rsa.modulus_len()];
-        ops.push_back(op(
+        ops.push(op(
             token,
             &Request::rsa_private(key, &block).expect("below the modulus"),
         ));
     }
-    ops.push_back(op(
+    ops.push(op(
         3,
         &Request::ecdsa_p256(&ec, &[7; 32]).expect("32 bytes"),
     ));
-    ops.push_back(op(
+    ops.push(op(
         4,
         &Request::ecdsa_p384(&p384(1), &[7; 48]).expect("48 bytes"),
     ));
-    ops.push_back(op(
+    ops.push(op(
         5,
         &Request::ed25519(&ed25519(1), b"message").expect("short"),
     ));
-    ops.push_back(op(6, &Request::x25519_keygen(&[1; 32])));
-    ops.push_back(op(7, &Request::x25519_derive(&[1; 32], &[9; 32])));
+    ops.push(op(6, &Request::x25519_keygen(&[1; 32])));
+    ops.push(op(7, &Request::x25519_derive(&[1; 32], &[9; 32])));
     let (Key::EcP256(p256), p384) = (&*ec, p384(2)) else {
         panic!("a P-256 key")
     };
@@ -114,7 +114,7 @@ fn serves_every_kind() {
 fn refuses_what_exceeds_its_capacity_unchanged() {
     let mut queue = open(2);
     assert_eq!(queue.capacity(), 2);
-    let mut ops: OpBurst = (0..5)
+    let mut ops: Burst = (0..5)
         .map(|i| op(i, &Request::x25519_keygen(&[1; 32])))
         .collect();
     assert_eq!(queue.enqueue_burst(&mut ops), 2);
@@ -122,7 +122,7 @@ fn refuses_what_exceeds_its_capacity_unchanged() {
     assert_eq!(left, [2, 3, 4].map(|i| (Token(i), OpStatus::NotProcessed)));
     assert_eq!(queue.enqueue_burst(&mut ops), 0, "still full");
 
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     assert_eq!(queue.dequeue_burst(&mut done, 1, 0), 1);
     assert_eq!(queue.enqueue_burst(&mut ops), 1, "one place is free again");
     assert_eq!(drain(&mut *queue).len(), 2);
@@ -133,11 +133,11 @@ fn refuses_what_exceeds_its_capacity_unchanged() {
 #[test]
 fn one_call_gives_at_most_max() {
     let mut queue = open(8);
-    let mut ops: OpBurst = (0..3)
+    let mut ops: Burst = (0..3)
         .map(|i| op(i, &Request::x25519_keygen(&[1; 32])))
         .collect();
     queue.enqueue_burst(&mut ops);
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     assert_eq!(queue.dequeue_burst(&mut done, 0, 0), 0);
     assert_eq!(queue.dequeue_burst(&mut done, 2, 0), 2);
     assert_eq!(queue.dequeue_burst(&mut done, 2, 0), 1);
@@ -148,7 +148,7 @@ fn one_call_computes_for_a_bounded_time() {
     let mut queue = open(64);
     let key = rsa(der::RSA_2048);
     let block = [0x21; 256];
-    let mut ops: OpBurst = (0..2)
+    let mut ops: Burst = (0..2)
         .map(|i| {
             op(
                 i,
@@ -158,7 +158,7 @@ fn one_call_computes_for_a_bounded_time() {
         .chain((2..40).map(|i| op(i, &Request::x25519_keygen(&[1; 32]))))
         .collect();
     queue.enqueue_burst(&mut ops);
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     assert_eq!(
         queue.dequeue_burst(&mut done, 64, 0),
         1,
@@ -175,7 +175,7 @@ fn one_call_computes_for_a_bounded_time() {
 #[test]
 fn a_low_order_point_fails_alone() {
     let mut queue = open(8);
-    let mut ops: OpBurst = [[9; 32], [0; 32], [9; 32]]
+    let mut ops: Burst = [[9; 32], [0; 32], [9; 32]]
         .iter()
         .map(|peer| op(0, &Request::x25519_derive(&[1; 32], peer)))
         .collect();
@@ -191,7 +191,7 @@ fn a_low_order_point_fails_alone() {
 #[test]
 fn an_op_that_nobody_prepared_is_invalid() {
     let mut queue = open(1);
-    queue.enqueue_burst(&mut OpBurst::from([Op::new()]));
+    queue.enqueue_burst(&mut Burst::from([Op::new()]));
     assert_eq!(drain(&mut *queue)[0].status, OpStatus::Invalid);
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use spinlane_crypto::aead::{NONCE_LEN, TAG_LEN};
 use spinlane_crypto::random;
-use spinlane_cryptodev::aead::{Buffer, Direction, Key, Op, QueuePair, Request, Status};
+use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane_cryptodev::{Buffer, OpStatus, QueuePair};
 use spinlane_cryptodev::{Token, cpu};
 
 use super::{AeadChannel, Ended, EndedBy};
-use crate::channel::{BUDGET_US, CHECKS_PER_DEADLINE, MAX_SLOTS, next_token};
+use crate::channel::{BUDGET_NS, BUDGET_OPS, CHECKS_PER_DEADLINE, MAX_SLOTS, next_token};
 use crate::clock::Clock;
 use crate::health::Cause;
 
@@ -25,7 +26,7 @@ pub(super) fn empty_op() -> Box<Op> {
 
 /// A random key for probes, of an algorithm that `queue_pair` serves; `None` if it serves none. An
 /// unhealthy device gets nobody's data, nor nonces under anybody's key.
-pub(super) fn probe_key(queue_pair: &dyn QueuePair) -> Option<Arc<Key>> {
+pub(super) fn probe_key(queue_pair: &dyn QueuePair<Op>) -> Option<Arc<Key>> {
     let algorithm = queue_pair.capabilities().iter().next()?;
     let mut secret = [0; 32];
     random::fill(&mut secret);
@@ -97,7 +98,7 @@ impl AeadChannel {
         if self.health.config().fallback {
             self.software.push_back((copy, false));
         } else {
-            copy.fail(Status::Error);
+            copy.fail(OpStatus::Error);
             self.end(copy, EndedBy::Device, now_ns, done);
         }
     }
@@ -111,22 +112,22 @@ impl AeadChannel {
         copy: Option<Box<Op>>,
     ) -> Result<(Box<Op>, bool), Box<Op>> {
         let fallback = self.health.config().fallback;
-        let doubted = op.status == Status::AuthFailed;
+        let doubted = op.status == OpStatus::Invalid;
         match (op.status, copy) {
-            (Status::Error | Status::NotProcessed | Status::AuthFailed, Some(mut copy))
+            (OpStatus::Error | OpStatus::NotProcessed | OpStatus::Invalid, Some(mut copy))
                 if fallback =>
             {
                 copy.token = op.token;
                 self.put_spare(op);
                 Ok((copy, doubted))
             }
-            (Status::NotProcessed, None) if fallback => Ok((op, false)),
+            (OpStatus::NotProcessed, None) if fallback => Ok((op, false)),
             (status, copy) => {
                 if let Some(copy) = copy {
                     self.put_spare(copy);
                 }
-                if status == Status::NotProcessed {
-                    op.fail(Status::Error);
+                if status == OpStatus::NotProcessed {
+                    op.fail(OpStatus::Error);
                 }
                 Err(op)
             }
@@ -142,18 +143,14 @@ impl AeadChannel {
 
     /// Computes ops of the software queue, for a bounded time.
     pub(super) fn run_software(&mut self, clock: &dyn Clock, now_ns: &mut u64, done: &mut Ended) {
-        let (mut ended, mut spent_ns) = (0, 0);
-        while let Some((next, _)) = self.software.front() {
-            spent_ns += cpu::aead_cost_ns(next.data_range().len());
-            if ended > 0 && spent_ns > BUDGET_US * 1000 {
-                break;
-            }
+        let (start_ns, mut ended) = (*now_ns, 0);
+        while ended < BUDGET_OPS && now_ns.saturating_sub(start_ns) < BUDGET_NS {
             let Some((mut op, doubted)) = self.software.pop_front() else {
                 break;
             };
             ended += 1;
             cpu::run_aead(&mut op);
-            if doubted && op.status == Status::Success {
+            if doubted && op.status == OpStatus::Success {
                 self.count_error(&op);
             }
             *now_ns = clock.now_ns();
@@ -224,7 +221,7 @@ fn probe<'a>(key: &'a Arc<Key>, nonce: &'a [u8; NONCE_LEN], direction: Direction
 /// Whether software opens what the device made of a probe.
 fn is_right(op: &mut Op) -> bool {
     let (nonce, token) = (*op.nonce(), op.token);
-    let Some(key) = op.key().cloned().filter(|_| op.status == Status::Success) else {
+    let Some(key) = op.key().cloned().filter(|_| op.status == OpStatus::Success) else {
         return false;
     };
     if op
@@ -234,5 +231,5 @@ fn is_right(op: &mut Op) -> bool {
         return false;
     }
     cpu::run_aead(op);
-    op.status == Status::Success && op.data().iter().all(|byte| *byte == 0)
+    op.status == OpStatus::Success && op.data().iter().all(|byte| *byte == 0)
 }

@@ -10,9 +10,11 @@ use crate::clock::Clock;
 use crate::defect::{Defect, has};
 use crate::health::Cause;
 
-/// Computing time of one turn, in microseconds: about one RSA-2048 signature, below which no
-/// bound could be. A poll core's other work waits no longer than that, or for one op.
-pub(crate) const BUDGET_US: u32 = 200;
+/// Computing time of one turn, in nanoseconds: about one RSA-2048 signature, below which no
+/// bound could be. A poll core's other work waits no longer than that and one op more.
+pub(crate) const BUDGET_NS: u64 = 200_000;
+/// Ops of one turn, however little they take.
+pub(crate) const BUDGET_OPS: usize = 8;
 /// The deadlines are looked at so often within one.
 pub(crate) const CHECKS_PER_DEADLINE: u64 = 4;
 
@@ -161,12 +163,8 @@ impl Channel {
         now_ns: &mut u64,
         completed: &mut Vec<Rc<Job>>,
     ) -> usize {
-        let (mut ended, mut spent_us) = (0, 0);
-        while let Some(next) = self.software.front() {
-            spent_us += cpu::cost_us(next.kind());
-            if ended > 0 && spent_us > BUDGET_US {
-                break;
-            }
+        let (start_ns, mut ended) = (*now_ns, 0);
+        while ended < BUDGET_OPS && now_ns.saturating_sub(start_ns) < BUDGET_NS {
             let Some(mut op) = self.software.pop_front() else {
                 break;
             };

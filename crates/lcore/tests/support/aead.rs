@@ -6,9 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-use spinlane_cryptodev::aead::{
-    Buffer, Burst, Capabilities, Direction, Key, Op, QueuePair, Request, Status,
-};
+use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane_cryptodev::{Buffer, Burst, Capabilities, OpStatus, QueuePair};
 use spinlane_cryptodev::{DeviceStats, Token, cpu};
 
 /// What becomes of an op.
@@ -35,8 +34,8 @@ struct Inner {
     inline: bool,
     fate: Cell<Fate>,
     refuses: Cell<bool>,
-    held: RefCell<Burst>,
-    kept: RefCell<Burst>,
+    held: RefCell<Burst<Op>>,
+    kept: RefCell<Burst<Op>>,
     resets: Cell<usize>,
 }
 
@@ -53,7 +52,7 @@ impl Handle {
         }))
     }
 
-    pub fn queue_pair(&self) -> Box<dyn QueuePair> {
+    pub fn queue_pair(&self) -> Box<dyn QueuePair<Op>> {
         Box::new(TestPair(Rc::clone(&self.0)))
     }
 
@@ -90,7 +89,7 @@ impl Handle {
 
 struct TestPair(Rc<Inner>);
 
-impl QueuePair for TestPair {
+impl QueuePair<Op> for TestPair {
     fn name(&self) -> &str {
         "test"
     }
@@ -99,13 +98,13 @@ impl QueuePair for TestPair {
         self.0.capacity
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self) -> Capabilities<Algorithm> {
         Capabilities::NONE
             .with(Algorithm::Aes128Gcm)
             .with(Algorithm::ChaCha20Poly1305)
     }
 
-    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst<Op>) -> usize {
         if self.0.refuses.get() {
             return 0;
         }
@@ -116,7 +115,7 @@ impl QueuePair for TestPair {
         taken
     }
 
-    fn dequeue_burst(&mut self, done: &mut Burst, max: usize) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst<Op>, max: usize, _now_ns: u64) -> usize {
         let mut held = self.0.held.borrow_mut();
         let count = held.len().min(max);
         if self.0.fate.get() == Fate::Kept {
@@ -127,10 +126,10 @@ impl QueuePair for TestPair {
             match self.0.fate.get() {
                 Fate::Right | Fate::Kept => cpu::run_aead(&mut op),
                 Fate::Undone => {}
-                Fate::Distrusted => op.fail(Status::AuthFailed),
+                Fate::Distrusted => op.fail(OpStatus::Invalid),
                 Fate::Failed => {
                     cpu::run_aead(&mut op);
-                    op.fail(Status::Error);
+                    op.fail(OpStatus::Error);
                 }
             }
             done.push(op);
@@ -200,5 +199,5 @@ pub fn is_right(op: &Op, direction: Direction, len: usize) -> bool {
     let mut wanted = self::op(token, key, direction, len);
     cpu::run_aead(&mut wanted);
     let promised = ..AROUND + len + TAG_LEN;
-    op.status == Status::Success && op.buffer()[promised] == wanted.buffer()[promised]
+    op.status == OpStatus::Success && op.buffer()[promised] == wanted.buffer()[promised]
 }

@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
 use spinlane_cryptodev::{
-    Capabilities, DeviceStats, Op, OpBurst, OpKind, OpStatus, QueuePair, Request, Token, cpu,
+    Burst, Capabilities, DeviceStats, Op, OpKind, OpStatus, QueuePair, Request, Token, cpu,
 };
 use spinlane_job::{self as job, Callback, Job, Progress, Status, WaitCtx};
 use spinlane_lcore::{
@@ -203,7 +203,7 @@ impl QueuePair for TestPair {
         self.0.capabilities
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         let inner = &*self.0;
         inner.enqueue_calls.set(inner.enqueue_calls.get() + 1);
         let mut held = inner.held.borrow_mut();
@@ -223,7 +223,7 @@ impl QueuePair for TestPair {
         count
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, _now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, _now_ns: u64) -> usize {
         assert!(!job::on_job(), "device work runs on the poller's stack");
         let inner = &*self.0;
         let mut held = inner.held.borrow_mut();
@@ -241,7 +241,7 @@ impl QueuePair for TestPair {
             if inner.next_status.get() != OpStatus::Success {
                 op.status = inner.next_status.get();
             }
-            done.push_back(op);
+            done.push(op);
         }
         if count != 0 {
             inner.clock.advance(inner.dequeue_ns.get());

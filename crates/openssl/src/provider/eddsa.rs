@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::ptr;
 
 use libc::size_t;
-use spinlane_cryptodev::{MAX_INPUT, Request};
+use spinlane_cryptodev::{OpKind, Request};
 
 use super::context::param_lists;
 use super::counters::{Delegated, count_delegated};
@@ -172,7 +172,11 @@ impl Eddsa {
     /// Signs `message`. May pause.
     fn sign(&self, message: &[u8], output: Output) -> bool {
         let device = self.key.as_ref().and_then(|key| key.device.as_ref());
-        if let (Some(device), None, true) = (device, &self.delegate, message.len() <= MAX_INPUT) {
+        if let (Some(device), None, true) = (
+            device,
+            &self.delegate,
+            message.len() <= OpKind::Ed25519.input_len(),
+        ) {
             return output.produce("signature", SIGNATURE_LEN, |signature| {
                 let request = Request::ed25519(device, message).ok()?;
                 offload(&request, &mut signature[..SIGNATURE_LEN]).then_some(SIGNATURE_LEN)

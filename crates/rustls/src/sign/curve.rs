@@ -8,7 +8,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use spinlane_crypto::Key;
 use spinlane_crypto::digest::Digest;
-use spinlane_cryptodev::{MAX_INPUT, Request};
+use spinlane_cryptodev::{OpKind, Request};
 use spinlane_lcore::offload;
 
 use crate::error::offload_error;
@@ -70,7 +70,7 @@ impl SigningKey for OffloadedCurveKey {
 
 impl Signer for OffloadedCurveSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        if self.scheme == SignatureScheme::ED25519 && message.len() > MAX_INPUT {
+        if self.scheme == SignatureScheme::ED25519 && message.len() > OpKind::Ed25519.input_len() {
             return self.sign_here(message);
         }
         let (mut hash, mut signature) = ([0; 48], [0; 96]);

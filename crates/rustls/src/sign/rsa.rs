@@ -7,7 +7,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
 use spinlane_crypto::{Key, padding};
-use spinlane_cryptodev::{MAX_INPUT, Request};
+use spinlane_cryptodev::{MAX_OUTPUT, Request};
 use spinlane_lcore::offload;
 
 use super::pss;
@@ -78,7 +78,7 @@ impl Signer for OffloadedRsaSigner {
         let Key::Rsa(rsa) = &*self.key else {
             return Err(Error::General("the key is no RSA key".to_owned()));
         };
-        let mut block = [0; MAX_INPUT];
+        let mut block = [0; MAX_OUTPUT];
         let block = &mut block[..rsa.modulus_len()];
         self.pad(message, block)?;
         let request = Request::rsa_private(&self.key, block).map_err(general)?;

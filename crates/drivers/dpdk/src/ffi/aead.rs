@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 use spinlane_crypto::aead::{NONCE_LEN, TAG_LEN};
-use spinlane_cryptodev::aead;
+use spinlane_cryptodev::{Burst, OpStatus, aead};
 
 use super::pair::{Handed, NOT_PROCESSED, Objects, RawPair, SUCCESS, status_of};
 use super::{QueuePairs, Running};
@@ -182,7 +182,7 @@ impl RawAead {
     /// [`submit`](Self::submit) of all that is staged, one burst at most, and [`collect`](Self::collect), for a
     /// driver that computes here; returns how many ops it has finished at once, which are all, mostly.
     #[inline]
-    pub(crate) fn compute(&mut self, done: &mut aead::Burst) -> usize {
+    pub(crate) fn compute(&mut self, done: &mut Burst<aead::Op>) -> usize {
         let objects = self.pair.compute();
         let count = objects.len();
         // SAFETY: the device has given them back.
@@ -193,7 +193,7 @@ impl RawAead {
 
     /// Takes at most `max` ops back, one burst at most, to the back of `done`; returns how many, `None` if the
     /// device is stopped.
-    pub(crate) fn collect(&mut self, done: &mut aead::Burst, max: usize) -> Option<usize> {
+    pub(crate) fn collect(&mut self, done: &mut Burst<aead::Op>, max: usize) -> Option<usize> {
         let objects = self.pair.collect(max)?;
         let count = objects.len();
         // SAFETY: the device has given them back.
@@ -214,7 +214,7 @@ impl RawAead {
 
 /// Hands all of `ops` to `each`, without what a `drain` costs, which is half of staging an op.
 #[inline]
-pub(crate) fn take_all(ops: &mut aead::Burst, mut each: impl FnMut(Box<aead::Op>)) {
+pub(crate) fn take_all(ops: &mut Burst<aead::Op>, mut each: impl FnMut(Box<aead::Op>)) {
     let (first, count) = (ops.as_ptr(), ops.len());
     // SAFETY: none are left in `ops`, so that each of those that were there is read once; they stay where they
     // are, as nobody adds any meanwhile. Should `each` panic, the rest leak.
@@ -264,12 +264,16 @@ unsafe fn release(object: *mut sys::rte_crypto_op) -> Box<aead::Op> {
 /// # Safety
 /// As for [`release`].
 #[inline]
-unsafe fn finish(objects: &[*mut sys::rte_crypto_op], done: &mut aead::Burst, failed: &mut u64) {
+unsafe fn finish(
+    objects: &[*mut sys::rte_crypto_op],
+    done: &mut Burst<aead::Op>,
+    failed: &mut u64,
+) {
     done.extend(objects.iter().map(|&object| {
         // SAFETY: the caller's promise.
         let (status, mut op) = unsafe { (status_of(object), release(object)) };
         if status == SUCCESS {
-            op.status = aead::Status::Success;
+            op.status = OpStatus::Success;
         } else {
             end_badly(&mut op, status);
             *failed += 1;
@@ -284,8 +288,8 @@ fn end_badly(op: &mut aead::Op, status: u8) {
         // Not begun: the data is what it was.
         sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED => {}
         // Some drivers leave what they decrypted.
-        sys::RTE_CRYPTO_OP_STATUS_AUTH_FAILED => op.fail(aead::Status::AuthFailed),
-        _ => op.fail(aead::Status::Error),
+        sys::RTE_CRYPTO_OP_STATUS_AUTH_FAILED => op.fail(OpStatus::Invalid),
+        _ => op.fail(OpStatus::Error),
     }
 }
 

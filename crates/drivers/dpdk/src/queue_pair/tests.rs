@@ -59,8 +59,8 @@ fn op(token: u64, key: &Arc<Key>) -> Box<Op> {
     op
 }
 
-fn run(queue_pair: &mut dyn QueuePair, mut ops: OpBurst) -> OpBurst {
-    let (count, mut done) = (ops.len(), OpBurst::new());
+fn run(queue_pair: &mut dyn QueuePair, mut ops: Burst) -> Burst {
+    let (count, mut done) = (ops.len(), Burst::new());
     for _ in 0..100 * count {
         queue_pair.enqueue_burst(&mut ops);
         queue_pair.dequeue_burst(&mut done, 32, 0);
@@ -173,7 +173,7 @@ fn what_was_given_up_comes_back_to_nobody() {
     for spec in ["crypto_openssl", "crypto_openssl,rsa=modexp"] {
         let device = open(spec);
         let mut queue_pair = queue_pair(&device, 6);
-        let mut ops: OpBurst = (0..6).map(|token| op(token, &key)).collect();
+        let mut ops: Burst = (0..6).map(|token| op(token, &key)).collect();
         assert_eq!(queue_pair.enqueue_burst(&mut ops), 6);
         // One or more are with the device now, the others wait.
         queue_pair.flush();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use spinlane_crypto::Key;
-use spinlane_cryptodev::{Op, OpBurst, QueuePair, QueuePairConfig, Request, Token};
+use spinlane_cryptodev::{Burst, Op, QueuePair, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
 
 /// EAL, which all tests of a process share.
@@ -52,8 +52,8 @@ pub fn block(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Runs `ops`, as many at a time as the queue pair takes; they come back in order of completion.
-pub fn run_all(queue_pair: &mut dyn QueuePair, mut ops: OpBurst) -> OpBurst {
-    let (count, mut done) = (ops.len(), OpBurst::new());
+pub fn run_all(queue_pair: &mut dyn QueuePair, mut ops: Burst) -> Burst {
+    let (count, mut done) = (ops.len(), Burst::new());
     let mut idle = 0;
     while done.len() < count {
         queue_pair.enqueue_burst(&mut ops);

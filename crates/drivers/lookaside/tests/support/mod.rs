@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, DeviceStats, Op, OpBurst, OpStatus, QueuePair,
+    Burst, Capabilities, Device, DeviceError, DeviceStats, Op, OpStatus, QueuePair,
     QueuePairConfig, Request, Token,
 };
 use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings};
@@ -52,7 +52,7 @@ impl Device for OnStrings {
         Ok(Box::new(PairOnStrings {
             inner: self.0.queue_pair(config)?,
             strings: Arc::clone(&self.1),
-            lost: OpBurst::new(),
+            lost: Burst::new(),
         }))
     }
 }
@@ -60,7 +60,7 @@ impl Device for OnStrings {
 struct PairOnStrings {
     inner: Box<dyn QueuePair>,
     strings: Arc<Strings>,
-    lost: OpBurst,
+    lost: Burst,
 }
 
 impl QueuePair for PairOnStrings {
@@ -76,7 +76,7 @@ impl QueuePair for PairOnStrings {
         self.inner.capabilities()
     }
 
-    fn enqueue_burst(&mut self, ops: &mut OpBurst) -> usize {
+    fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         let strings = &*self.strings;
         if strings.refuse.load(SeqCst) {
             return 0;
@@ -84,13 +84,13 @@ impl QueuePair for PairOnStrings {
         strings.reached.fetch_add(ops.len() as u64, SeqCst);
         let mut lost = 0;
         while !ops.is_empty() && take_one(&strings.lose) {
-            self.lost.extend(ops.pop_front());
+            self.lost.push(ops.remove(0));
             lost += 1;
         }
         lost + self.inner.enqueue_burst(ops)
     }
 
-    fn dequeue_burst(&mut self, done: &mut OpBurst, max: usize, now_ns: u64) -> usize {
+    fn dequeue_burst(&mut self, done: &mut Burst, max: usize, now_ns: u64) -> usize {
         let strings = &*self.strings;
         while strings.block.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
@@ -104,7 +104,7 @@ impl QueuePair for PairOnStrings {
             let op = &done[done.len() - 1];
             let mut twin = Op::without_operands(op.kind(), op.token);
             twin.status = OpStatus::Success;
-            done.push_back(twin);
+            done.push(twin);
             given += 1;
         }
         given
@@ -175,7 +175,7 @@ pub fn op(token: u64) -> Box<Op> {
 }
 
 /// Cheap ops with these tokens.
-pub fn ops(tokens: std::ops::Range<u64>) -> OpBurst {
+pub fn ops(tokens: std::ops::Range<u64>) -> Burst {
     tokens.map(op).collect()
 }
 
@@ -195,8 +195,8 @@ pub const NOW_NS: u64 = 0;
 
 /// Waits for `count` ops.
 #[track_caller]
-pub fn collect(queue_pair: &mut dyn QueuePair, count: usize) -> OpBurst {
-    let mut done = OpBurst::new();
+pub fn collect(queue_pair: &mut dyn QueuePair, count: usize) -> Burst {
+    let mut done = Burst::new();
     wait_until("ops", || {
         queue_pair.dequeue_burst(&mut done, count, NOW_NS);
         done.len() >= count
@@ -206,6 +206,6 @@ pub fn collect(queue_pair: &mut dyn QueuePair, count: usize) -> OpBurst {
 }
 
 /// Tokens and statuses.
-pub fn outcome(done: &OpBurst) -> Vec<(u64, OpStatus)> {
+pub fn outcome(done: &Burst) -> Vec<(u64, OpStatus)> {
     done.iter().map(|op| (op.token.0, op.status)).collect()
 }

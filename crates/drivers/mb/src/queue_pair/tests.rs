@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spinlane_crypto::curve::{self, P256, P384};
 use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
 use spinlane_crypto::{EcP256Key, EcP384Key, Key};
-use spinlane_cryptodev::{MAX_INPUT, Request, Token};
+use spinlane_cryptodev::{Request, Token};
 
 use super::*;
 
@@ -98,7 +98,7 @@ fn ecdh_p384_op(kind: OpKind, token: u64, private: &[u8; 48]) -> Box<Op> {
 }
 
 /// Ops of `kind` with the tokens 0 to `count`, alternating between two keys where there are.
-fn ops_of(kind: OpKind, count: u64) -> OpBurst {
+fn ops_of(kind: OpKind, count: u64) -> Burst {
     let rsa_keys = |one: &[u8], other: &[u8]| [rsa(one), rsa(other)];
     let keys = match kind {
         OpKind::Rsa2048 => rsa_keys(der::RSA_2048, der::RSA_2048_P_BELOW_Q),
@@ -124,7 +124,8 @@ fn ops_of(kind: OpKind, count: u64) -> OpBurst {
         }
         OpKind::Ed25519 => {
             // Lengths around the blocks of SHA-512, and the longest.
-            let len = [0, 1, 111, 112, 128, 239, 240, MAX_INPUT][token as usize % 8];
+            let len =
+                [0, 1, 111, 112, 128, 239, 240, OpKind::Ed25519.input_len()][token as usize % 8];
             let message = vec![token as u8; len];
             let request = Request::ed25519(&keys[token as usize % 2], &message);
             op(token, 0, &request.expect("fits"))
@@ -220,20 +221,20 @@ fn assert_right(done: &Op) {
     }
 }
 
-fn tokens(done: &OpBurst) -> Vec<u64> {
+fn tokens(done: &Burst) -> Vec<u64> {
     done.iter().map(|op| op.token.0).collect()
 }
 
 /// Dequeues at time 0, which is never overdue.
-fn dequeue(queue: &mut MbQueuePair) -> OpBurst {
-    let mut done = OpBurst::new();
+fn dequeue(queue: &mut MbQueuePair) -> Burst {
+    let mut done = Burst::new();
     queue.dequeue_burst(&mut done, usize::MAX, 0);
     done
 }
 
 /// All that is in flight.
-fn drain(queue: &mut MbQueuePair) -> OpBurst {
-    let mut done = OpBurst::new();
+fn drain(queue: &mut MbQueuePair) -> Burst {
+    let mut done = Burst::new();
     while queue.in_flight > 0 {
         queue.flush();
         queue.dequeue_burst(&mut done, usize::MAX, 0);
@@ -299,8 +300,8 @@ fn one_call_runs_one_batch_and_no_kind_starves() {
 fn a_partial_batch_waits_for_its_time() {
     let mut queue = open!(16, 500);
     let at = |now_ns| op(now_ns, now_ns, &Request::x25519_derive(&[1; 32], &[9; 32]));
-    queue.enqueue_burst(&mut OpBurst::from([at(1000), at(1300), at(1600)]));
-    let mut done = OpBurst::new();
+    queue.enqueue_burst(&mut Burst::from([at(1000), at(1300), at(1600)]));
+    let mut done = Burst::new();
     assert_eq!(
         queue.dequeue_burst(&mut done, 16, 900),
         0,
@@ -352,7 +353,7 @@ fn too_few_for_lanes_run_one_at_a_time() {
 fn a_key_that_lanes_cannot_check_runs_alone() {
     let mut queue = open!(16, u64::MAX);
     let key = rsa(der::RSA_2048_E3);
-    let mut ops: OpBurst = (0..9).map(|token| rsa_op(token, &key)).collect();
+    let mut ops: Burst = (0..9).map(|token| rsa_op(token, &key)).collect();
     queue.enqueue_burst(&mut ops);
     for token in 0..9 {
         let done = dequeue(&mut queue);
@@ -381,7 +382,7 @@ fn with_blinding_rsa_never_runs_in_lanes() {
 #[test]
 fn refuses_what_exceeds_its_capacity_unchanged() {
     let mut queue = open!(3, 1_000);
-    let mut ops: OpBurst = (0..5).map(derive_op).collect();
+    let mut ops: Burst = (0..5).map(derive_op).collect();
     assert_eq!(queue.enqueue_burst(&mut ops), 3);
     assert_eq!(tokens(&ops), [3, 4]);
     assert!(
@@ -396,7 +397,7 @@ fn refuses_what_exceeds_its_capacity_unchanged() {
         "finished ops are in flight until given back"
     );
 
-    let mut done = OpBurst::new();
+    let mut done = Burst::new();
     assert_eq!(queue.dequeue_burst(&mut done, 0, 0), 0);
     assert_eq!(
         queue.dequeue_burst(&mut done, 2, 0),
@@ -486,7 +487,7 @@ fn low_order_points_spoil_no_neighbour() {
                     [9 + lane as u8; 32]
                 }
             };
-            let mut ops: OpBurst = (0..fill)
+            let mut ops: Burst = (0..fill)
                 .map(|lane| op(lane, 0, &Request::x25519_derive(&[7; 32], &peer(lane))))
                 .collect();
             queue.enqueue_burst(&mut ops);
@@ -511,7 +512,7 @@ fn low_order_points_spoil_no_neighbour() {
 fn x25519_agrees_with_the_cpu_on_any_bytes() {
     let mut queue = open!(8, u64::MAX);
     for round in 0..200 {
-        let mut ops: OpBurst = (0..8)
+        let mut ops: Burst = (0..8)
             .map(|lane| {
                 let mut bytes = [0; 64];
                 spinlane_crypto::random::fill(&mut bytes);
@@ -538,7 +539,7 @@ fn ecdh_agrees_with_the_cpu_on_any_scalars_and_points() {
     let mut queue = open!(8, u64::MAX);
     let (mut short, mut long) = ([0; 32], [0; 48]);
     for round in 0..100 {
-        let mut ops: OpBurst = (0..8)
+        let mut ops: Burst = (0..8)
             .map(|lane| {
                 curve::random_scalar::<P256>(&mut short);
                 curve::random_scalar::<P384>(&mut long);
@@ -604,7 +605,7 @@ fn a_bad_peer_spoils_no_neighbour() {
 fn the_same_digest_is_never_signed_alike() {
     let mut queue = open!(8, u64::MAX);
     let key = p256(1);
-    let mut ops: OpBurst = (0..8)
+    let mut ops: Burst = (0..8)
         .map(|lane| {
             op(
                 lane,
@@ -627,7 +628,7 @@ fn digests_that_lanes_refuse_are_signed_too() {
     let mut queue = open!(8, u64::MAX);
     let key = p256(1);
     let digests = [[0; 32], [0xff; 32], [0x80; 32]];
-    let mut ops: OpBurst = digests
+    let mut ops: Burst = digests
         .iter()
         .map(|digest| op(0, 0, &Request::ecdsa_p256(&key, digest).expect("32 bytes")))
         .collect();
@@ -659,7 +660,7 @@ fn peers_that_lanes_get_wrong_are_right() {
         ones(93),
     ];
     for private in 1..20 {
-        let mut ops: OpBurst = peers
+        let mut ops: Burst = peers
             .iter()
             .map(|peer| op(0, 0, &Request::x25519_derive(&[private; 32], peer)))
             .collect();
@@ -671,7 +672,7 @@ fn peers_that_lanes_get_wrong_are_right() {
 #[test]
 fn an_op_that_nobody_prepared_is_invalid() {
     let mut queue = open!(8, u64::MAX);
-    queue.enqueue_burst(&mut OpBurst::from([Op::new()]));
+    queue.enqueue_burst(&mut Burst::from([Op::new()]));
     assert_eq!(dequeue(&mut queue)[0].status, OpStatus::Invalid);
     assert_eq!(queue.stats().failed, 1);
 }

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use dpdk_sys as sys;
-use spinlane_cryptodev::aead::Memory;
+use spinlane_cryptodev::Memory;
 
 use crate::ffi::Running;
 

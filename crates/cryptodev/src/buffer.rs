@@ -1,11 +1,11 @@
-//! The memory that an op works on.
+//! The memory that an op works on, and the sizes it comes in.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use aligned_vec::{ABox, AVec, ConstAlign, avec};
 
-use super::Error;
+use crate::aead::Error;
 
 /// Longest buffer in bytes: what the length fields of one segment of a packet buffer (DPDK's
 /// `rte_mbuf`) can say. A TLS record of 16 KiB fits three times.
@@ -31,6 +31,7 @@ pub trait Memory: Send {
 pub struct Buffer(Kind);
 
 enum Kind {
+    Empty,
     /// Told apart so that the usual case needs no call.
     Heap(ABox<[u8], ConstAlign<LINE>>),
     Device(Box<dyn Memory>),
@@ -39,15 +40,42 @@ enum Kind {
 /// Bytes of a cache line: a kernel that works on as many at a time is half as fast across two.
 const LINE: usize = 64;
 
+/// Sizes that pools of ops have, in bytes: what an exchange on X25519, one on P-384 and RSA-4096 take, what
+/// ML-KEM-1024 will, a TLS record of 16 KiB, and the longest.
+pub const SIZE_CLASSES: [usize; 6] = [128, 320, 1024, 6144, 16 * 1024 + 256, MAX_BUFFER];
+
+/// Position in [`SIZE_CLASSES`] of the smallest that holds `len` bytes; of the longest if none does.
+#[inline]
+pub fn size_class(len: usize) -> usize {
+    let smaller = SIZE_CLASSES.iter().filter(|size| **size < len);
+    smaller.count().min(SIZE_CLASSES.len() - 1)
+}
+
 impl Buffer {
+    /// No bytes.
+    pub const EMPTY: Self = Self(Kind::Empty);
+
+    /// Zeros on the heap, at least `len`, as many as its size class has.
+    ///
+    /// # Panics
+    /// If `len` is above [`MAX_BUFFER`].
+    pub(crate) fn of_class(len: usize) -> Self {
+        assert!(len <= MAX_BUFFER, "a request's operands are short");
+        Self::zeros(SIZE_CLASSES[size_class(len)])
+    }
+
+    pub(crate) fn zeros(len: usize) -> Self {
+        let bytes: AVec<u8, ConstAlign<LINE>> = avec![[LINE]| 0; len];
+        Self(Kind::Heap(bytes.into_boxed_slice()))
+    }
+
     /// `len` zeros on the heap.
     ///
     /// # Errors
     /// [`Error::BufferTooLong`] if `len` is above [`MAX_BUFFER`].
     pub fn heap(len: usize) -> Result<Self, Error> {
         check(len)?;
-        let bytes: AVec<u8, ConstAlign<LINE>> = avec![[LINE]| 0; len];
-        Ok(Self(Kind::Heap(bytes.into_boxed_slice())))
+        Ok(Self::zeros(len))
     }
 
     /// A device's memory.
@@ -62,7 +90,7 @@ impl Buffer {
     /// Address at which a device finds its first byte; `None` if no device but the CPU can reach it.
     pub fn io_address(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Heap(_) => None,
+            Kind::Empty | Kind::Heap(_) => None,
             Kind::Device(memory) => memory.io_address(),
         }
     }
@@ -83,6 +111,7 @@ impl Deref for Buffer {
         match &self.0 {
             Kind::Heap(bytes) => bytes,
             Kind::Device(memory) => memory.bytes(),
+            Kind::Empty => &[],
         }
     }
 }
@@ -93,6 +122,7 @@ impl DerefMut for Buffer {
         match &mut self.0 {
             Kind::Heap(bytes) => bytes,
             Kind::Device(memory) => memory.bytes_mut(),
+            Kind::Empty => &mut [],
         }
     }
 }

@@ -1,0 +1,18 @@
+//! One file per family of private-key ops: each kind's entry in the table, its computation on the CPU, and the
+//! requests for it.
+
+pub(crate) mod ecdh;
+pub(crate) mod ecdsa;
+pub(crate) mod ed25519;
+pub(crate) mod rsa;
+pub(crate) mod x25519;
+
+use crate::op::OpStatus;
+
+/// Longest output of an op without a check of its own, and of all kinds there are.
+pub const MAX_OUTPUT: usize = 512;
+
+/// Success, or `otherwise`.
+fn by(ok: bool, otherwise: OpStatus) -> OpStatus {
+    if ok { OpStatus::Success } else { otherwise }
+}
