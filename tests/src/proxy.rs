@@ -321,3 +321,12 @@ fn collect(pipe: impl std::io::Read + Send + 'static) -> Collected {
     });
     (text, receiver, reader)
 }
+
+/// The type of the server's signature as `openssl s_client` wrote it, in one spelling: "RSA-PSS". (Since
+/// OpenSSL 3.5 it writes the scheme: "rsa_pss_rsae_sha256".)
+pub fn signature_type(said: &str) -> String {
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("Peer signature type: "));
+    line.unwrap_or_default().to_uppercase().replace('_', "-")
+}
