@@ -38,7 +38,8 @@
  *    static data. Operations complete in place there, on a thread whose lcore on demand has gone. pthread_exit(3)
  *    in a job ends the thread and the job.
  *  - Processes: fork first, then create lcores. An lcore of the parent's is of no use in a child;
- *    using it there is a failure. One that was made on demand is made again there, on demand.
+ *    using it there is a failure. One that was made on demand is made again there, on demand. To create one
+ *    gathers the process's own entropy, for 15 ms or so; on demand, the first handshake does.
  *  - In a process that never creates an lcore, jobs without a callback (see
  *    ASYNC_WAIT_CTX_set_callback(3)) complete in place. A job with one gets an lcore on its thread
  *    on demand, unless the provider's section in openssl.cnf says `lcore = explicit`.

@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use spinlane::crypto::random;
 use spinlane::cryptodev::QueuePairConfig;
 use spinlane::lcore::{Config, Conn, Entered, Lcore};
 
@@ -82,6 +83,8 @@ pub extern "C" fn spinlane_lcore_create() -> *mut ThreadLcore {
                 "this thread has an lcore; take that (spinlane_lcore_current), or free it first",
             ));
         }
+        // A process that was forked gathers entropy of its own, for milliseconds: now, not in a handshake.
+        random::warm_up();
         Ok(Box::into_raw(Box::new(ThreadLcore::new())))
     })
 }

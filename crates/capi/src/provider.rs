@@ -62,7 +62,7 @@ unsafe fn init(
 
 /// Does now what the first handshake would wait for, so that the workers that a program forks inherit it: the
 /// tables of lanes, and the first half of what aws-lc's generator needs, which is 30 ms on a fast machine. The
-/// other half, fresh entropy, is each process's own.
+/// other half, fresh entropy, is each process's own ([`random`]).
 fn warm_up(spec: &str) -> Result<(), Failure> {
     let start = Instant::now();
     random::warm_up();

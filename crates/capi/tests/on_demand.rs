@@ -38,6 +38,24 @@ fn a_process_has_one_device_and_its_children_have_their_own() {
     );
 }
 
+/// The fresh entropy of a process takes milliseconds.
+#[test]
+fn a_worker_that_makes_its_lcore_gathers_entropy_then_and_not_in_its_first_handshake() {
+    let program = compile("tests/c/forked.c", Link::Spinlane, &[]);
+    for key in ["p256", "rsa2048"] {
+        let mut command = Command::new(&program);
+        command.arg(identity(key).key);
+        command.env("OPENSSL_CONF", configuration("forked", "device = soft"));
+        let said = text(&succeed(&mut command).stdout);
+        if said.starts_with("no seccomp") {
+            eprintln!("SKIPPED: this kernel filters no system calls");
+            return;
+        }
+        // The first shows that the second could fail.
+        assert_eq!(said, "asked for entropy (signal 31)\nsigned\n", "{key}");
+    }
+}
+
 #[test]
 fn a_device_that_is_none_is_refused_when_the_provider_loads() {
     let cases = [

@@ -17,6 +17,19 @@
 //! come from key and digest as well and give no key away ([`nonce`](crate::nonce)). So take
 //! snapshots before the program starts, or start it anew after one.
 
+//! # The first draw of a process
+//! aws-lc takes its seed from the jitter of the CPU's clock, which takes 22 ms in a process that was
+//! started, and 15 ms in each that was forked. A server draws before it listens ([`warm_up`]; threads that
+//! Spinlane launches do, and an lcore that a C program creates). Only a program that forks and knows nothing of lcores, such as nginx
+//! under the preload, has it in the first handshake of each worker. pthread_atfork(3) would be no
+//! remedy: children that run another program at once would gather as well.
+//!
+//! Other seeds than that cost more than they bring: a generator of our own in front of aws-lc's would leave
+//! those draws that aws-lc makes by itself, an RSA key's blinding and ECDSA's nonces, which the
+//! first handshake needs. Built with `AWS_LC_SYS_NO_JITTER_ENTROPY=1` in the environment, aws-lc seeds
+//! itself from the kernel in 0.2 ms, and mixes no bytes of the CPU into each draw any more, which is what
+//! protects restored snapshots. Those who take none may build so.
+
 use std::cell::RefCell;
 
 use std::sync::atomic::Ordering;
@@ -45,7 +58,7 @@ pub fn fill(out: &mut [u8]) {
 }
 
 /// Draws once, so that the first handshake need not: the first draw of a process gathers
-/// entropy, which took 22 ms where it was measured. To be called by every polling thread
+/// entropy for milliseconds, see [the module](self). To be called by every polling thread
 /// before it serves.
 pub fn warm_up() {
     fill(&mut [0; 1]);

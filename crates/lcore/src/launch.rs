@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
+use spinlane_crypto::random;
 use thiserror::Error;
 
 use crate::core::{Config, Lcore};
@@ -71,7 +72,8 @@ impl<T> Launched<T> {
 }
 
 /// Runs `body` on one pinned thread per core, each with an lcore of its own, entered. None
-/// starts before all threads are there and pinned.
+/// starts before all threads are there and pinned, and have drawn random bytes
+/// once ([`random::warm_up`]).
 ///
 /// # Errors
 /// See [`LaunchError`]; `body` has not run then, on no core.
@@ -115,8 +117,10 @@ fn run<T>(
     pinned: &Sender<bool>,
     start: &Receiver<()>,
 ) -> Result<T, LaunchError> {
+    let is_pinned = core_affinity::set_for_current(CoreId { id: core });
+    random::warm_up();
     // Nobody listens when the launch has failed already, and then `start` says so.
-    let _ = pinned.send(core_affinity::set_for_current(CoreId { id: core }));
+    let _ = pinned.send(is_pinned);
     if start.recv().is_err() {
         return Err(LaunchError::Pin { core });
     }
