@@ -19,10 +19,10 @@ use hdrhistogram::Histogram;
 use spinlane::device;
 use spinlane_benches::connection::Connection;
 use spinlane_benches::cores;
-use spinlane_crypto::Key;
-use spinlane_crypto::test_keys::{der, rsa};
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys::rsa;
 use spinlane_cryptodev::{
-    Burst, Capabilities, Device, DeviceError, DeviceStats, Op, OpStatus, QueuePair,
+    Burst, Capabilities, Device, DeviceError, DeviceStats, KeyHandle, Op, OpStatus, QueuePair,
     QueuePairConfig, Request, Token,
 };
 use spinlane_driver_lookaside::{LookasideDevice, Settings};
@@ -186,7 +186,7 @@ struct Connections {
 
 impl Connections {
     /// On `lcore`, which is the current one.
-    fn new(lcore: &Lcore, key: &Arc<Key>) -> Self {
+    fn new(lcore: &Lcore, key: &Arc<KeyHandle>) -> Self {
         let stop = Rc::new(Cell::new(false));
         let start = |id| {
             let (key, block) = (Arc::clone(key), [0x21; 512]);
@@ -224,7 +224,7 @@ impl Drop for Connections {
 }
 
 /// Prints how long iterations take with this device.
-fn poll_iterations(spec: &str, key: &Arc<Key>) {
+fn poll_iterations(spec: &str, key: &Arc<KeyHandle>) {
     let device = device::open(spec).expect("a spec that is right");
     let lcore = Lcore::new(Config::default());
     let queue_pair = device.queue_pair(QueuePairConfig::default());

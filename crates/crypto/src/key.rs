@@ -1,8 +1,6 @@
 //! Private keys, checked once when they are made and immutable from then on.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
 
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -103,7 +101,7 @@ pub enum KeyError {
     },
 }
 
-/// A private key. Share it as `Arc<Key>`
+/// A private key.
 pub enum Key {
     /// RSA.
     Rsa(RsaKey),
@@ -150,7 +148,6 @@ pub struct RsaKey {
     qinv: Zeroizing<Box<[u64]>>,
     rejection: Box<HmacKey>,
     cpu: Rsa,
-    driver_data: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl RsaKey {
@@ -203,7 +200,6 @@ impl RsaKey {
             qinv: limbs(components.qinv),
             rejection: Box::new(rejection_key(strip_zeros(components.d), bits / 8)),
             cpu,
-            driver_data: OnceLock::new(),
         };
         key.trial()?;
         Ok(key)
@@ -272,14 +268,6 @@ impl RsaKey {
     #[must_use]
     pub fn private_raw(&self, block: &[u8], out: &mut [u8]) -> bool {
         self.cpu.private(block, out)
-    }
-
-    /// What a driver computes once from this key and keeps with it, as DPDK's session private data:
-    /// made by `make` when it is first asked for, dropped with the key. `None` if another driver's
-    /// is there already. Allocates, and blocks other threads that ask, the first time only.
-    pub fn driver_data<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
-        let data = self.driver_data.get_or_init(|| Box::new(make(self)));
-        (**data).downcast_ref()
     }
 
     /// n in 64-bit limbs, least significant first, `bits() / 64` of them.

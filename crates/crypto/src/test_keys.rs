@@ -1,8 +1,6 @@
 //! Keys for tests and speed measurements (feature `test-keys`). Their private parts are public:
 //! protect nothing with them.
 
-use std::sync::Arc;
-
 use crate::key::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
 
 /// PKCS#1 encodings, all with e = 65537 unless named otherwise.
@@ -25,32 +23,28 @@ pub mod der {
 ///
 /// # Panics
 /// If it is not.
-pub fn rsa(der: &[u8]) -> Arc<Key> {
+pub fn rsa(der: &[u8]) -> Key {
     let key = RsaKey::from_components(&components(der)).expect("a test key is a key");
-    Arc::new(Key::Rsa(key))
+    Key::Rsa(key)
 }
 
 /// A P-256 key, another for each `seed`.
-pub fn p256(seed: u8) -> Arc<Key> {
+pub fn p256(seed: u8) -> Key {
     let mut scalar = [0x5c; 32];
     scalar[31] = seed;
-    Arc::new(Key::EcP256(
-        EcP256Key::from_scalar(&scalar).expect("far below the order"),
-    ))
+    Key::EcP256(EcP256Key::from_scalar(&scalar).expect("far below the order"))
 }
 
 /// A P-384 key, another for each `seed`.
-pub fn p384(seed: u8) -> Arc<Key> {
+pub fn p384(seed: u8) -> Key {
     let mut scalar = [0x5c; 48];
     scalar[47] = seed;
-    Arc::new(Key::EcP384(
-        EcP384Key::from_scalar(&scalar).expect("far below the order"),
-    ))
+    Key::EcP384(EcP384Key::from_scalar(&scalar).expect("far below the order"))
 }
 
 /// An Ed25519 key, another for each `seed`.
-pub fn ed25519(seed: u8) -> Arc<Key> {
-    Arc::new(Key::Ed25519(Ed25519Key::from_seed(&[seed; 32])))
+pub fn ed25519(seed: u8) -> Key {
+    Key::Ed25519(Ed25519Key::from_seed(&[seed; 32]))
 }
 
 /// The numbers of an RSAPrivateKey (RFC 8017, appendix A.1.2).

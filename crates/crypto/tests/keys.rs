@@ -1,7 +1,5 @@
 //! Keys: what is let in, what is named when it is not, and that nothing is printed.
 
-use std::sync::Arc;
-
 use spinlane_crypto::curve::{Curve, P384, write_bytes};
 use spinlane_crypto::test_keys::{components, der, ed25519, p256, p384, rsa};
 use spinlane_crypto::{EcP256Key, EcP384Key, Key, KeyError, RsaComponents, RsaKey};
@@ -31,7 +29,7 @@ fn rsa_of_three_sizes() {
         (der::RSA_4096, 4096),
     ] {
         let key = rsa(der);
-        let Key::Rsa(key) = &*key else {
+        let Key::Rsa(key) = &key else {
             panic!("an RSA key")
         };
         assert_eq!((key.bits(), key.modulus_len()), (bits, bits / 8));
@@ -233,7 +231,7 @@ fn p384_takes_scalars_from_1_to_n() {
 
 #[test]
 fn nothing_secret_is_printed() {
-    let keys: [(Arc<Key>, &str); 4] = [
+    let keys: [(Key, &str); 4] = [
         (rsa(der::RSA_2048), "RsaKey { bits: 2048, .. }"),
         (p256(1), "EcKey { curve: \"P-256\", .. }"),
         (p384(1), "EcKey { curve: \"P-384\", .. }"),

@@ -1,8 +1,6 @@
 //! Padding, signed by our keys: the same as OpenSSL's where that is determined, and verified by
 //! aws-lc where a salt is random.
 
-use std::sync::Arc;
-
 use aws_lc_rs::signature::{self, RsaParameters, RsaPublicKeyComponents};
 use spinlane_crypto::Key;
 use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
@@ -24,8 +22,8 @@ fn hash(digest: Digest, message: &[u8]) -> Vec<u8> {
 }
 
 /// Signs a padded block and looks at the result from the other side, too.
-fn sign(key: &Arc<Key>, block: &[u8]) -> Vec<u8> {
-    let Key::Rsa(rsa) = &**key else {
+fn sign(key: &Key, block: &[u8]) -> Vec<u8> {
+    let Key::Rsa(rsa) = key else {
         panic!("an RSA key")
     };
     let mut signature = vec![0; block.len()];

@@ -14,7 +14,7 @@ fn signed() -> Vec<(PublicKey, Vec<u8>, Vec<u8>)> {
         der::RSA_3072,
         der::RSA_4096,
     ] {
-        let Key::Rsa(key) = &*rsa(der) else {
+        let Key::Rsa(key) = &rsa(der) else {
             panic!("an RSA key")
         };
         let mut block = vec![0; key.modulus_len()];
@@ -25,7 +25,7 @@ fn signed() -> Vec<(PublicKey, Vec<u8>, Vec<u8>)> {
         assert_eq!(public.modulus(), key.modulus());
         all.push((PublicKey::Rsa(public), block, signature));
     }
-    let (Key::EcP256(p256), Key::EcP384(p384)) = (&*p256(1), &*p384(1)) else {
+    let (Key::EcP256(p256), Key::EcP384(p384)) = (&p256(1), &p384(1)) else {
         panic!("EC keys")
     };
     let mut signature = vec![0; 64];
@@ -37,7 +37,7 @@ fn signed() -> Vec<(PublicKey, Vec<u8>, Vec<u8>)> {
     assert!(p384.sign(&[3; 48], &mut signature));
     let public = EcPublicKey::from_point(&p384.public_key()).unwrap();
     all.push((PublicKey::EcP384(public), vec![3; 48], signature));
-    let Key::Ed25519(key) = &*ed25519(1) else {
+    let Key::Ed25519(key) = &ed25519(1) else {
         panic!("an Ed25519 key")
     };
     let mut signature = [0; 64];

@@ -1,7 +1,5 @@
 //! RSA decryption: messages come out, and wrong padding does not show.
 
-use std::sync::Arc;
-
 use spinlane_crypto::digest::Digest;
 use spinlane_crypto::test_keys::{der, rsa};
 use spinlane_crypto::unpadding::{LengthError, TlsVersions, pkcs1_v15, tls_premaster};
@@ -12,14 +10,14 @@ const TLS_1_2: TlsVersions = TlsVersions {
     negotiated: None,
 };
 
-fn key_of(key: &Arc<Key>) -> &RsaKey {
-    let Key::Rsa(key) = &**key else {
+fn key_of(key: &Key) -> &RsaKey {
+    let Key::Rsa(key) = key else {
         panic!("an RSA key")
     };
     key
 }
 
-fn decrypt(key: &Arc<Key>, ciphertext: &[u8]) -> Vec<u8> {
+fn decrypt(key: &Key, ciphertext: &[u8]) -> Vec<u8> {
     let mut block = vec![0; ciphertext.len()];
     assert!(key_of(key).private_raw(ciphertext, &mut block));
     block

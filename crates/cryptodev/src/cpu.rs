@@ -5,15 +5,21 @@ use spinlane_crypto::constant_time_eq;
 use zeroize::Zeroizing;
 
 use crate::aead::{self, Direction};
+use crate::key::KeyHandle;
 use crate::op::{Op, OpStatus};
 use crate::ops::MAX_OUTPUT;
 
 /// Runs `op`: sets its status, and its result if that is [`OpStatus::Success`]; otherwise the
-/// result is zero, so that nothing half-computed leaves.
+/// result is zero, so that nothing half-computed leaves. An op whose key is a device's own ends with
+/// [`OpStatus::Error`].
 pub fn run(op: &mut Op) {
     let compute = op.kind().spec().compute;
     let (key, input, output) = op.operands();
-    match compute(key, input, output) {
+    let local = key.and_then(KeyHandle::as_local);
+    if local.is_none() && key.is_some() {
+        return op.fail(OpStatus::Error);
+    }
+    match compute(local, input, output) {
         OpStatus::Success => op.status = OpStatus::Success,
         status => op.fail(status),
     }
@@ -41,7 +47,10 @@ pub fn run_aead(op: &mut aead::Op) {
 /// out: a faulty one gives the key away (Boneh, DeMillo, Lipton 1997).
 pub fn result_is_right(op: &Op) -> bool {
     let spec = op.kind().spec();
-    let key = op.key().map(|key| &**key);
+    if let Some(public) = op.key().and_then(|key| key.as_remote()) {
+        return public.verify(op.input(), op.output());
+    }
+    let key = op.key().and_then(|key| key.as_local());
     if let (Some(check), Some(key)) = (spec.check, key) {
         return check(key, op.input(), op.output());
     }

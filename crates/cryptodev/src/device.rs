@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::aead;
 use crate::buffer::Buffer;
 use crate::class::Operation;
+use crate::key::KeyHandle;
 use crate::kind::{Kind, MAX_KINDS, OpKind};
 use crate::op::Op;
 
@@ -189,6 +190,11 @@ pub trait QueuePair<O: Operation = Op> {
 
     /// What it serves.
     fn capabilities(&self) -> Capabilities<O::Kind>;
+
+    /// Whether it serves ops of this key, beyond their kind. By default those whose secret is in memory.
+    fn holds(&self, key: &KeyHandle) -> bool {
+        key.as_local().is_some()
+    }
 
     /// Zeroed memory for an op, which this device can reach and no op need be copied from. Allocates: once per
     /// op of a pool, never per use.

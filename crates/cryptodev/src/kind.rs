@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::Hash;
 
-use spinlane_crypto::{Key, RsaKey};
+use spinlane_crypto::Key;
 
 use crate::op::OpStatus;
 use crate::ops::{ecdh, ecdsa, ed25519, rsa, x25519};
@@ -124,11 +124,11 @@ impl OpKind {
     /// How many kinds there are.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// The private operation of `key`.
-    pub fn of_rsa(key: &RsaKey) -> Self {
-        match key.bits() {
-            2048 => Self::Rsa2048,
-            3072 => Self::Rsa3072,
+    /// The private operation of RSA keys with this modulus.
+    pub fn of_modulus(modulus: &[u8]) -> Self {
+        match modulus.len() {
+            256 => Self::Rsa2048,
+            384 => Self::Rsa3072,
             _ => Self::Rsa4096,
         }
     }

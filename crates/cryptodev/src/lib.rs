@@ -42,16 +42,20 @@ mod buffer;
 mod class;
 pub mod cpu;
 mod device;
+mod key;
 mod kind;
 mod op;
 mod ops;
 mod request;
+#[cfg(feature = "test-keys")]
+pub mod test_keys;
 
 pub use buffer::{Buffer, MAX_BUFFER, Memory, SIZE_CLASSES, size_class};
 pub use class::Operation;
 pub use device::{
     Burst, Capabilities, Device, DeviceError, DeviceStats, Limits, QueuePair, QueuePairConfig,
 };
+pub use key::KeyHandle;
 pub use kind::{Check, Compute, Kind, MAX_KINDS, OpKind, OpSpec};
 pub use op::{Head, Op, OpStatus, Token};
 pub use ops::MAX_OUTPUT;

@@ -4,9 +4,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use spinlane_crypto::{Key, cleanse};
+use spinlane_crypto::cleanse;
 
 use crate::buffer::Buffer;
+use crate::key::KeyHandle;
 use crate::kind::OpKind;
 use crate::request::Request;
 
@@ -51,7 +52,7 @@ pub struct Op {
     head: Head,
     kind: OpKind,
     input_len: u16,
-    key: Option<Arc<Key>>,
+    key: Option<Arc<KeyHandle>>,
     memory: Buffer,
 }
 
@@ -145,7 +146,7 @@ impl Op {
     }
 
     /// The key it uses; `None` for key exchanges, whose scalar is in the input.
-    pub fn key(&self) -> Option<&Arc<Key>> {
+    pub fn key(&self) -> Option<&Arc<KeyHandle>> {
         self.key.as_ref()
     }
 
@@ -173,7 +174,7 @@ impl Op {
     }
 
     /// The key besides, all borrowed at once.
-    pub fn operands(&mut self) -> (Option<&Key>, &[u8], &mut [u8]) {
+    pub fn operands(&mut self) -> (Option<&KeyHandle>, &[u8], &mut [u8]) {
         let used = self.used().len();
         let (input, output) = self.memory[..used].split_at_mut(usize::from(self.input_len));
         (self.key.as_deref(), input, output)

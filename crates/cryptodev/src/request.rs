@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use spinlane_crypto::Key;
 use thiserror::Error;
 
+use crate::key::KeyHandle;
 use crate::kind::OpKind;
 
 /// What is asked: a kind, the key it needs, and a checked input.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub(crate) kind: OpKind,
-    pub(crate) key: Option<&'a Arc<Key>>,
+    pub(crate) key: Option<&'a Arc<KeyHandle>>,
     /// The operands, which follow each other.
     pub(crate) input: &'a [u8],
     pub(crate) more: &'a [u8],

@@ -6,8 +6,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use proptest::prelude::*;
 use spinlane_crypto::Key;
 use spinlane_crypto::digest::Digest;
-use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
-use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
+use spinlane_cryptodev::{KeyHandle, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
 
 fn bytes(hex: &str) -> [u8; 32] {
     std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex"))
@@ -60,7 +61,7 @@ fn a_low_order_point_is_invalid_and_leaves_nothing() {
 #[test]
 fn ecdsa_verifies() {
     let key = p256(3);
-    let Key::EcP256(ec) = &*key else {
+    let Some(Key::EcP256(ec)) = key.as_local() else {
         panic!("a P-256 key")
     };
     let mut digest = [0; 32];
@@ -154,7 +155,7 @@ fn rsa_verifies_with_every_exponent() {
         der::RSA_4096,
     ] {
         let key = rsa(der);
-        let Key::Rsa(rsa) = &*key else {
+        let Some(Key::Rsa(rsa)) = key.as_local() else {
             panic!("an RSA key")
         };
         let block = vec![0x42; rsa.modulus_len()];
@@ -202,7 +203,7 @@ fn an_op_carries_its_request_and_forgets_it() {
 #[test]
 fn blocks_that_padding_never_makes_are_refused() {
     let key = rsa(der::RSA_2048);
-    let Key::Rsa(rsa) = &*key else {
+    let Some(Key::Rsa(rsa)) = key.as_local() else {
         panic!("an RSA key")
     };
     let n = rsa.modulus();
@@ -273,7 +274,8 @@ proptest! {
     }
 }
 
-static KEYS: LazyLock<(Arc<Key>, Arc<Key>)> = LazyLock::new(|| (rsa(der::RSA_2048), p256(1)));
+static KEYS: LazyLock<(Arc<KeyHandle>, Arc<KeyHandle>)> =
+    LazyLock::new(|| (rsa(der::RSA_2048), p256(1)));
 
 /// One op of every kind, done.
 #[allow(clippy::vec_box, reason = "boxed is how ops travel")]
@@ -293,7 +295,8 @@ fn one_of_each() -> Vec<Box<Op>> {
     let (p384, ed25519) = (p384(1), ed25519(1));
     ops.push(run(&Request::ecdsa_p384(&p384, &[4; 48]).expect("48 bytes")));
     ops.push(run(&Request::ed25519(&ed25519, b"message").expect("short")));
-    let (Key::EcP256(peer256), Key::EcP384(peer384)) = (&*ec, &*p384) else {
+    let (Some(Key::EcP256(peer256)), Some(Key::EcP384(peer384))) = (ec.as_local(), p384.as_local())
+    else {
         panic!("EC keys")
     };
     let (peer256, peer384) = (peer256.public_key(), peer384.public_key());
@@ -314,7 +317,9 @@ fn one_of_each() -> Vec<Box<Op>> {
 /// And only if both are successful.
 #[test]
 fn an_exchange_is_a_key_pair_and_a_secret() {
-    let (Key::EcP256(p256), Key::EcP384(p384)) = (&*p256(1), &*p384(1)) else {
+    let (p256, p384) = (p256(1), p384(1));
+    let (Some(Key::EcP256(p256)), Some(Key::EcP384(p384))) = (p256.as_local(), p384.as_local())
+    else {
         panic!("EC keys")
     };
     let (peer256, peer384) = (p256.public_key(), p384.public_key());

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use spinlane::crypto::{EcP256Key, Key};
-use spinlane::cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
+use spinlane::cryptodev::{KeyHandle, Op, OpKind, OpStatus, Request, Token, cpu};
 use spinlane_driver_sim::Rng;
 
 use crate::speed::point::Keys;
@@ -32,8 +32,8 @@ struct Known {
     peers: [[u8; 32]; PEERS],
     publics: [[u8; 32]; SCALARS],
     secrets: [[Option<[u8; 32]>; PEERS]; SCALARS],
-    ecdsa: Arc<Key>,
-    rsa: Arc<Key>,
+    ecdsa: Arc<KeyHandle>,
+    rsa: Arc<KeyHandle>,
 }
 
 static KNOWN: LazyLock<Known> = LazyLock::new(Known::new);
@@ -60,7 +60,7 @@ impl Known {
             .and_then(|pair| pair.ours.clone());
         Self {
             secrets: scalars.each_ref().map(secret),
-            ecdsa: Arc::new(Key::EcP256(ecdsa)),
+            ecdsa: KeyHandle::local(Key::EcP256(ecdsa)),
             rsa: rsa.expect("libcrypto makes RSA keys"),
             scalars,
             peers,
@@ -138,12 +138,12 @@ impl Question {
                 let secret = known.secrets[usize::from(scalar)][usize::from(peer)];
                 secret.is_some_and(|secret| answer == secret)
             }
-            Self::Ecdsa(digest) => match (&*known.ecdsa, answer.try_into()) {
-                (Key::EcP256(key), Ok(signature)) => key.verify(&[digest; 32], signature),
+            Self::Ecdsa(digest) => match (known.ecdsa.as_local(), answer.try_into()) {
+                (Some(Key::EcP256(key)), Ok(signature)) => key.verify(&[digest; 32], signature),
                 _ => false,
             },
-            Self::Rsa(block) => match &*known.rsa {
-                Key::Rsa(key) => key.verify_raw(answer, &block_of(block)),
+            Self::Rsa(block) => match known.rsa.as_local() {
+                Some(Key::Rsa(key)) => key.verify_raw(answer, &block_of(block)),
                 _ => false,
             },
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use spinlane::crypto::Key;
-use spinlane::cryptodev::OpKind;
+use spinlane::cryptodev::{KeyHandle, OpKind};
 use spinlane_driver_mb::peer::{CryptoMbRsa, Stack};
 
 /// Operations per call.
@@ -13,7 +13,7 @@ pub const LANES: usize = 8;
 /// Set up for one key and block in all lanes.
 pub struct Batch {
     rsa: CryptoMbRsa,
-    key: Arc<Key>,
+    key: Arc<KeyHandle>,
     out: [[u8; 512]; LANES],
 }
 
@@ -22,8 +22,8 @@ impl Batch {
     ///
     /// # Errors
     /// It is not, or this machine has no lanes.
-    pub fn new(kind: OpKind, key: Option<&Arc<Key>>, stack: Stack) -> Result<Self> {
-        let Some(Key::Rsa(_)) = key.map(|key| &**key) else {
+    pub fn new(kind: OpKind, key: Option<&Arc<KeyHandle>>, stack: Stack) -> Result<Self> {
+        let Some(Key::Rsa(_)) = key.and_then(|key| key.as_local()) else {
             bail!(
                 "--peer crypto_mb: measures RSA, not {kind}; give --algorithm rsa2048 or the like"
             );
@@ -42,7 +42,7 @@ impl Batch {
     /// # Errors
     /// crypto_mb refused a lane.
     pub fn run(&mut self, input: &[u8]) -> Result<()> {
-        let Key::Rsa(key) = &*self.key else {
+        let Some(Key::Rsa(key)) = self.key.as_local() else {
             bail!("an RSA key");
         };
         let mut to = self.out.each_mut().map(|lane| &mut lane[..input.len()]);

@@ -11,7 +11,8 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use spinlane::crypto::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
 use spinlane::cryptodev::{
-    Burst, Device, DeviceStats, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
+    Burst, Device, DeviceStats, KeyHandle, Op, OpKind, OpStatus, QueuePair, QueuePairConfig,
+    Request, Token,
 };
 
 use super::Side;
@@ -22,7 +23,7 @@ const MAX_EMPTY_POLLS: u32 = 10_000_000;
 
 /// A key as the device wants it and as the peer does.
 pub struct KeyPair {
-    pub ours: Option<Arc<Key>>,
+    pub ours: Option<Arc<KeyHandle>>,
     pub theirs: PKey<Private>,
 }
 
@@ -68,7 +69,7 @@ impl KeyPair {
                 let seed = theirs.raw_private_key()?;
                 let ours = Ed25519Key::from_seed(seed.first_chunk().context("seed")?);
                 Ok(Self {
-                    ours: Some(Arc::new(Key::Ed25519(ours))),
+                    ours: Some(KeyHandle::local(Key::Ed25519(ours))),
                     theirs,
                 })
             }
@@ -82,7 +83,7 @@ impl KeyPair {
     fn ec(curve: Nid, ours: impl Fn(&[u8]) -> Result<Key>) -> Result<Self> {
         let key = EcKey::generate(&*EcGroup::from_curve_name(curve)?)?;
         Ok(Self {
-            ours: Some(Arc::new(ours(&key.private_key().to_vec())?)),
+            ours: Some(KeyHandle::local(ours(&key.private_key().to_vec())?)),
             theirs: PKey::from_ec_key(key)?,
         })
     }
@@ -101,7 +102,7 @@ impl KeyPair {
             qinv: &key.iqmp().context(missing)?.to_vec(),
         })?;
         Ok(Self {
-            ours: Some(Arc::new(Key::Rsa(ours))),
+            ours: Some(KeyHandle::local(Key::Rsa(ours))),
             theirs: PKey::from_rsa(key)?,
         })
     }
@@ -125,7 +126,7 @@ pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
         | OpKind::EcdhP384Derive
         | OpKind::EcdhP256Exchange
         | OpKind::EcdhP384Exchange => {
-            let point = match key.ours.as_deref() {
+            let point = match key.ours.as_ref().and_then(|key| key.as_local()) {
                 Some(Key::EcP256(key)) => key.public_key().to_vec(),
                 Some(Key::EcP384(key)) => key.public_key().to_vec(),
                 _ => bail!("{kind} takes the point of an EC key"),

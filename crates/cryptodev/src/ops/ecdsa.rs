@@ -5,6 +5,7 @@ use std::sync::Arc;
 use spinlane_crypto::Key;
 
 use super::by;
+use crate::key::KeyHandle;
 use crate::kind::{OpKind, OpSpec};
 use crate::op::OpStatus;
 use crate::request::{Request, RequestError};
@@ -49,9 +50,8 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The key is no P-256 key, or `digest` is not 32 bytes.
-    pub fn ecdsa_p256(key: &'a Arc<Key>, digest: &'a [u8]) -> Result<Self, RequestError> {
-        let fits = matches!(**key, Key::EcP256(_));
-        Self::ecdsa(OpKind::EcdsaP256, "P-256", fits, key, digest)
+    pub fn ecdsa_p256(key: &'a Arc<KeyHandle>, digest: &'a [u8]) -> Result<Self, RequestError> {
+        Self::ecdsa(OpKind::EcdsaP256, "P-256", key, digest)
     }
 
     /// ECDSA signature on P-384 over `digest`, which the caller has truncated or left-padded
@@ -59,19 +59,17 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The key is no P-384 key, or `digest` is not 48 bytes.
-    pub fn ecdsa_p384(key: &'a Arc<Key>, digest: &'a [u8]) -> Result<Self, RequestError> {
-        let fits = matches!(**key, Key::EcP384(_));
-        Self::ecdsa(OpKind::EcdsaP384, "P-384", fits, key, digest)
+    pub fn ecdsa_p384(key: &'a Arc<KeyHandle>, digest: &'a [u8]) -> Result<Self, RequestError> {
+        Self::ecdsa(OpKind::EcdsaP384, "P-384", key, digest)
     }
 
     fn ecdsa(
         kind: OpKind,
         wanted: &'static str,
-        fits: bool,
-        key: &'a Arc<Key>,
+        key: &'a Arc<KeyHandle>,
         digest: &'a [u8],
     ) -> Result<Self, RequestError> {
-        if !fits {
+        if key.name() != wanted {
             return Err(RequestError::WrongKey {
                 wanted,
                 got: key.name(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use spinlane_crypto::Key;
 
 use super::by;
+use crate::key::KeyHandle;
 use crate::kind::{OpKind, OpSpec};
 use crate::op::OpStatus;
 use crate::request::{Request, RequestError};
@@ -36,13 +37,13 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The key is no Ed25519 key, or `message` is longer than [`OpKind::input_len`].
-    pub fn ed25519(key: &'a Arc<Key>, message: &'a [u8]) -> Result<Self, RequestError> {
-        let Key::Ed25519(_) = &**key else {
+    pub fn ed25519(key: &'a Arc<KeyHandle>, message: &'a [u8]) -> Result<Self, RequestError> {
+        if key.name() != "Ed25519" {
             return Err(RequestError::WrongKey {
                 wanted: "Ed25519",
                 got: key.name(),
             });
-        };
+        }
         if message.len() > OpKind::Ed25519.input_len() {
             return Err(RequestError::TooLong {
                 what: "message",

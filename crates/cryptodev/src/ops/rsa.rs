@@ -5,6 +5,7 @@ use std::sync::Arc;
 use spinlane_crypto::Key;
 
 use super::by;
+use crate::key::KeyHandle;
 use crate::kind::{OpKind, OpSpec};
 use crate::op::OpStatus;
 use crate::request::{Request, RequestError};
@@ -47,28 +48,28 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The key is no RSA key, or `block` is of another length, not below the modulus, or one of
     /// 0, 1 and n-1. Padding never makes those three; a peer's ciphertext may be one.
-    pub fn rsa_private(key: &'a Arc<Key>, block: &'a [u8]) -> Result<Self, RequestError> {
-        let Key::Rsa(rsa) = &**key else {
+    pub fn rsa_private(key: &'a Arc<KeyHandle>, block: &'a [u8]) -> Result<Self, RequestError> {
+        let Some(modulus) = key.modulus() else {
             return Err(RequestError::WrongKey {
                 wanted: "RSA",
                 got: key.name(),
             });
         };
-        if block.len() != rsa.modulus_len() {
+        if block.len() != modulus.len() {
             return Err(RequestError::Length {
                 what: "padded RSA block",
-                wanted: rsa.modulus_len(),
+                wanted: modulus.len(),
                 got: block.len(),
             });
         }
-        if block >= rsa.modulus() {
+        if block >= modulus {
             return Err(RequestError::NotBelowModulus);
         }
-        if is_own_root(block, rsa.modulus()) {
+        if is_own_root(block, modulus) {
             return Err(RequestError::OwnRoot);
         }
         Ok(Self {
-            kind: OpKind::of_rsa(rsa),
+            kind: OpKind::of_modulus(modulus),
             key: Some(key),
             input: block,
             more: &[],

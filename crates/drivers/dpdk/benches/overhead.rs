@@ -11,7 +11,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use spinlane_crypto::test_keys;
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Burst, Device, Op, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig, RawLoop};
 
@@ -42,7 +43,7 @@ fn measure(eal: &Eal, device: &DpdkDevice, bytes: usize, burst: usize) -> (f64, 
         .expect("a queue pair");
     let key = match bytes {
         32 => test_keys::p256(1),
-        _ => test_keys::rsa(test_keys::der::RSA_2048),
+        _ => test_keys::rsa(der::RSA_2048),
     };
     let input = vec![0x11; bytes];
     let request = match bytes {

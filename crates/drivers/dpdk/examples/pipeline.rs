@@ -16,8 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dpdk_sys as sys;
-use spinlane_crypto::{Key, test_keys};
-use spinlane_cryptodev::{Device, QueuePairConfig, Request};
+use spinlane_crypto::{Key, test_keys::der};
+use spinlane_cryptodev::test_keys;
+use spinlane_cryptodev::{Device, KeyHandle, QueuePairConfig, Request};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, HandedOver};
 use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Conn, Lcore, offload};
@@ -146,7 +147,7 @@ fn pipeline(queue: u16) -> usize {
     );
     let _entered = lcore.enter();
 
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let signed = Rc::new(Signed::default());
     let mut jobs: Vec<Option<Waiting>> = (0..JOBS).map(|_| None).collect();
     let (mut begun, mut sent) = (0, 0);
@@ -189,7 +190,7 @@ struct Waiting {
 fn begin(
     slot: usize,
     packet: *mut sys::rte_mbuf,
-    key: &Arc<Key>,
+    key: &Arc<KeyHandle>,
     signed: &Rc<Signed>,
 ) -> Option<Waiting> {
     let ctx = WaitCtx::new();
@@ -200,7 +201,9 @@ fn begin(
     let (key, signed) = (Arc::clone(key), Rc::clone(signed));
     let body = move || {
         // A TLS stack would run here, its private-key ops offloaded; a signature stands for it.
-        let Key::Rsa(rsa) = &*key else { return 1 };
+        let Some(Key::Rsa(rsa)) = key.as_local() else {
+            return 1;
+        };
         let mut block = vec![slot as u8; rsa.modulus_len()];
         block[0] = 0;
         block[1] = 1;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use spinlane_crypto::{Key, RsaKey};
+use spinlane_cryptodev::KeyHandle;
 use zeroize::Zeroizing;
 
 use crate::crt::Crt;
@@ -44,7 +45,7 @@ impl Counted {
 pub(crate) struct Sessions {
     maker: Maker,
     /// Dropped before the pool.
-    table: Table<Key, Counted>,
+    table: Table<KeyHandle, Counted>,
     /// For ops without key. Likewise.
     multipliers: Multipliers,
     pool: SessionPool,
@@ -80,7 +81,7 @@ impl Sessions {
 
     /// The session of `key` for one more op, and its number, if there is one already.
     #[inline]
-    pub(crate) fn take(&mut self, key: &Arc<Key>) -> Option<(u32, &KeySession)> {
+    pub(crate) fn take(&mut self, key: &Arc<KeyHandle>) -> Option<(u32, &KeySession)> {
         let (number, counted) = self.table.find(Purpose::new(key, 0))?;
         Some((number, counted.take()))
     }
@@ -89,7 +90,10 @@ impl Sessions {
     ///
     /// # Errors
     /// The device does not take the key, or every session has ops in flight.
-    pub(crate) fn take_or_make(&mut self, key: &Arc<Key>) -> Result<(u32, &KeySession), NoSession> {
+    pub(crate) fn take_or_make(
+        &mut self,
+        key: &Arc<KeyHandle>,
+    ) -> Result<(u32, &KeySession), NoSession> {
         let Self {
             maker, table, pool, ..
         } = self;
@@ -151,18 +155,20 @@ struct Maker {
 }
 
 impl Maker {
-    fn make(&self, pool: &SessionPool, key: &Key) -> Result<KeySession, i32> {
+    fn make(&self, pool: &SessionPool, key: &KeyHandle) -> Result<KeySession, i32> {
         #[cfg(feature = "null")]
         if self.by == RsaBy::Null {
             return Ok(KeySession::Null(pool.null(self.device)?));
         }
-        match key {
-            Key::Rsa(key) => self.make_rsa(pool, key),
-            _ => Ok(KeySession::Ecdsa(Box::new(Signer::new(
+        match key.as_local() {
+            Some(Key::Rsa(key)) => self.make_rsa(pool, key),
+            Some(key) => Ok(KeySession::Ecdsa(Box::new(Signer::new(
                 pool,
                 self.device,
                 key,
             )?))),
+            // Another device's own.
+            None => Err(libc::ENOTSUP),
         }
     }
 

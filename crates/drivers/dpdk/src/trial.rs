@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use spinlane_crypto::curve::{self, Array, Curve, P256, P384};
 use spinlane_crypto::{EcKey, Key};
 use spinlane_cryptodev::{
-    Burst, Capabilities, Device, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request,
-    RequestError, Token, cpu,
+    Burst, Capabilities, Device, KeyHandle, Op, OpKind, OpStatus, QueuePair, QueuePairConfig,
+    Request, RequestError, Token, cpu,
 };
 
 use crate::DpdkDevice;
@@ -91,10 +91,10 @@ fn op(kind: OpKind) -> Option<Box<Op>> {
 fn sign<C: Curve>(
     op: &mut Op,
     key: impl Fn(EcKey<C>) -> Key,
-    request: impl for<'a> Fn(&'a Arc<Key>, &'a [u8]) -> Result<Request<'a>, RequestError>,
+    request: impl for<'a> Fn(&'a Arc<KeyHandle>, &'a [u8]) -> Result<Request<'a>, RequestError>,
 ) -> Option<()> {
     let (secret, digest) = (scalar::<C>(), scalar::<C>());
-    let key = Arc::new(key(EcKey::from_scalar(secret.as_ref()).ok()?));
+    let key = KeyHandle::local(key(EcKey::from_scalar(secret.as_ref()).ok()?));
     let request = request(&key, digest.as_ref()).ok()?;
     op.prepare(Token(0), &request, 0);
     Some(())

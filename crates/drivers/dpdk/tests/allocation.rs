@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
-use spinlane_crypto::test_keys;
+use spinlane_crypto::test_keys::der;
 use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
+use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Burst, Device, OpStatus, Token};
 use support::{capacity, open, rsa_op};
 
 #[test]
 fn nothing_is_allocated_per_op_after_warm_up() {
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let device = open("crypto_openssl");
     let mut queue_pair = device.queue_pair(capacity(16)).unwrap();
     let mut ops: Burst = (0..20).map(|seed| rsa_op(&key, seed)).collect();

@@ -3,7 +3,8 @@
 
 mod support;
 
-use spinlane_crypto::test_keys;
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Device, OpStatus};
 use spinlane_driver_dpdk::{Eal, EalConfig, EalError};
 use support::{capacity, eal, open, rsa_op, run_all};
@@ -11,7 +12,7 @@ use support::{capacity, eal, open, rsa_op, run_all};
 #[test]
 fn eal_is_cleaned_up_last_and_once() {
     assert_eq!(Eal::adopt().unwrap_err(), EalError::NotRunning);
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let device = open("crypto_openssl");
     let mut queue_pair = device.queue_pair(capacity(16)).unwrap();
     drop(device);

@@ -6,14 +6,14 @@
 mod stand_in;
 mod support;
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use allocation_counter::measure;
 use spinlane_crypto::curve::{Array, Curve, P256, P384};
-use spinlane_crypto::{EcKey, Key, test_keys};
+use spinlane_crypto::{EcKey, Key, test_keys::der};
+use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{
-    Burst, Device, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
+    Burst, Device, KeyHandle, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_dpdk::{DpdkDevice, HandedOver, OpenError};
 use stand_in::{Answer, Form, Nature, Order, seen};
@@ -109,7 +109,7 @@ fn op(kind: OpKind, random: &mut Random, token: u64) -> Box<Op> {
             if random.next().is_multiple_of(4) {
                 digest.fill(0xff); // not below the order
             }
-            let key = Arc::new($key(key));
+            let key = KeyHandle::local($key(key));
             op.prepare(token, &$request(&key, &digest).unwrap(), 0);
         }};
     }
@@ -482,10 +482,7 @@ fn rsa_goes_along_on_the_same_queue_pair() {
         };
         let device = open_as(name, nature);
         let mut queue_pair = device.queue_pair(capacity(7)).unwrap();
-        let keys = [
-            test_keys::rsa(test_keys::der::RSA_2048),
-            test_keys::rsa(test_keys::der::RSA_4096),
-        ];
+        let keys = [test_keys::rsa(der::RSA_2048), test_keys::rsa(der::RSA_4096)];
         let mut mixed = Burst::new();
         for mut op in ops(&mut random, 6) {
             let number = mixed.len() as u64;

@@ -7,7 +7,8 @@ use std::thread;
 
 use openssl::pkey::Private;
 use openssl::rsa::{Padding, Rsa};
-use spinlane_crypto::test_keys;
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Burst, Device, DeviceError, OpKind, OpStatus, QueuePairConfig};
 use spinlane_driver_dpdk::{DpdkDevice, OpenError};
 use support::{block, capacity, eal, open, rsa_op, run_all};
@@ -34,11 +35,11 @@ fn agrees_with_openssl(spec: &str, count: u64) {
     let device = open(spec);
     let mut queue_pair = device.queue_pair(QueuePairConfig::default()).unwrap();
     for der in [
-        test_keys::der::RSA_2048,
-        test_keys::der::RSA_2048_E3,
-        test_keys::der::RSA_2048_P_BELOW_Q,
-        test_keys::der::RSA_3072,
-        test_keys::der::RSA_4096,
+        der::RSA_2048,
+        der::RSA_2048_E3,
+        der::RSA_2048_P_BELOW_Q,
+        der::RSA_3072,
+        der::RSA_4096,
     ] {
         let (key, theirs) = (test_keys::rsa(der), Rsa::private_key_from_der(der).unwrap());
         let ops = (0..count).map(|seed| rsa_op(&key, seed)).collect();
@@ -76,7 +77,7 @@ fn ten_thousand_results_are_openssls() {
 
 #[test]
 fn a_ring_of_n_descriptors_holds_one_less() {
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     for (spec, asked, holds) in [
         ("crypto_openssl,descriptors=64", 256, 63),
         ("crypto_openssl,descriptors=64", 5, 5),
@@ -99,7 +100,7 @@ fn a_ring_of_n_descriptors_holds_one_less() {
 
 #[test]
 fn threads_have_queue_pairs_of_their_own() {
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let device = open("crypto_openssl,queue_pairs=3");
     thread::scope(|scope| {
         for seed in 0..3 {
@@ -146,7 +147,7 @@ fn a_device_that_cannot_be_had_is_named() {
 
 #[test]
 fn a_stopped_device_fails_its_ops_and_goes_on_when_it_is_started() {
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let device = open("crypto_openssl,queue_pairs=2");
     let mut queue_pair = device.queue_pair(capacity(16)).unwrap();
     let ops = |from: u64| -> Burst { (from..from + 8).map(|n| rsa_op(&key, n)).collect() };
@@ -168,7 +169,7 @@ fn a_stopped_device_fails_its_ops_and_goes_on_when_it_is_started() {
 
 #[test]
 fn what_is_opened_and_dropped_leaves_nothing_behind() {
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let round = || {
         let device = open("crypto_openssl,queue_pairs=2");
         let mut queue_pairs: Vec<_> = (0..2)

@@ -10,8 +10,9 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use spinlane_crypto::{Key, test_keys};
-use spinlane_cryptodev::{Device, QueuePairConfig, Request};
+use spinlane_crypto::{Key, test_keys::der};
+use spinlane_cryptodev::test_keys;
+use spinlane_cryptodev::{Device, KeyHandle, QueuePairConfig, Request};
 use spinlane_driver_dpdk::DpdkDevice;
 use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, offload};
@@ -28,8 +29,8 @@ extern "C" fn callback(argument: *mut c_void) -> c_int {
 }
 
 /// Signs twice; counts the results that are right.
-fn sign(key: &Arc<Key>, seed: u64, right: &Cell<usize>) {
-    let Key::Rsa(rsa) = &**key else {
+fn sign(key: &Arc<KeyHandle>, seed: u64, right: &Cell<usize>) {
+    let Some(Key::Rsa(rsa)) = key.as_local() else {
         panic!("an RSA key")
     };
     for round in 0..2 {
@@ -42,7 +43,7 @@ fn sign(key: &Arc<Key>, seed: u64, right: &Cell<usize>) {
 
 /// Starts all jobs and polls until they have ended; `each` is asked before every poll.
 fn run(device: &DpdkDevice, health: HealthConfig, mut each: impl FnMut(&Lcore)) -> Lcore {
-    let key = test_keys::rsa(test_keys::der::RSA_2048);
+    let key = test_keys::rsa(der::RSA_2048);
     let lcore = Lcore::new(Config {
         health,
         ..Config::default()

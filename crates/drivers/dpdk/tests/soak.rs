@@ -3,7 +3,8 @@
 
 mod support;
 
-use spinlane_crypto::test_keys;
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Burst, Device, Op, OpStatus, QueuePair, Request, Token};
 use support::{block, capacity, eal, open};
 
@@ -14,7 +15,7 @@ const CAPACITY: usize = 63;
 fn soak(count: u64) {
     let device = open("crypto_openssl,descriptors=64");
     let mut queue_pair = device.queue_pair(capacity(CAPACITY)).unwrap();
-    let keys = [test_keys::der::RSA_2048, test_keys::der::RSA_2048_OTHER].map(test_keys::rsa);
+    let keys = [der::RSA_2048, der::RSA_2048_OTHER].map(test_keys::rsa);
     let block = block(1, 256);
     let mut pool: Burst = (0..CAPACITY).map(|_| Op::new()).collect();
     let (mut ops, mut done) = (Burst::new(), Burst::new());

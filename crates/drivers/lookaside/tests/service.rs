@@ -7,7 +7,8 @@ mod support;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
-use spinlane_crypto::test_keys::{der, rsa};
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys::rsa;
 use spinlane_cryptodev::{
     Burst, Device, DeviceError, Op, OpKind, OpStatus, QueuePairConfig, Request, Token, cpu,
 };

@@ -16,7 +16,7 @@ mod x25519;
 use spinlane_crypto::curve::{P256, P384};
 use spinlane_crypto::nonce::NonceMaker;
 use spinlane_crypto::{EcP256Key, EcP384Key, Key};
-use spinlane_cryptodev::{MAX_OUTPUT, Op, OpKind, OpStatus};
+use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Op, OpKind, OpStatus};
 use spinlane_rsa52::RsaLanes;
 use zeroize::Zeroize;
 
@@ -107,7 +107,7 @@ impl Lanes {
 /// Whether lanes compute `op` rightly: it has its key, RSA's exponent is the one that the
 /// lanes check by, and the input is none that crypto_mb refuses or gets wrong.
 pub(crate) fn serves(op: &Op) -> bool {
-    let key = op.key().map(|key| &**key);
+    let key = op.key().and_then(|key| key.as_local());
     match op.kind() {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
             matches!(key, Some(Key::Rsa(key)) if key.public_exponent_is_65537())
@@ -158,7 +158,7 @@ fn both(one: [bool; LANES], other: [bool; LANES]) -> [bool; LANES] {
 
 /// The operands of a batch, lane by lane.
 struct Operands<'a> {
-    keys: [Option<&'a Key>; LANES],
+    keys: [Option<&'a KeyHandle>; LANES],
     from: Inputs<'a>,
     to: Outputs<'a>,
 }
@@ -192,7 +192,7 @@ impl<'a> Operands<'a> {
     }
 
     /// What `part` takes of every lane's key; `None` if it takes nothing of one.
-    fn keys<T: Copy>(&self, part: impl Fn(&'a Key) -> Option<T>) -> Option<[T; LANES]> {
+    fn keys<T: Copy>(&self, part: impl Fn(&'a KeyHandle) -> Option<T>) -> Option<[T; LANES]> {
         let parts = self.keys.map(|key| key.and_then(&part));
         let first = parts[0]?;
         parts

@@ -112,7 +112,8 @@ fn buffer_len(method: *const sys::RsaMethod) -> usize {
 #[cfg(test)]
 mod tests {
     use spinlane_crypto::Key;
-    use spinlane_crypto::test_keys::{der, rsa};
+    use spinlane_crypto::test_keys::der;
+    use spinlane_cryptodev::test_keys::rsa;
 
     use super::*;
 
@@ -125,7 +126,7 @@ mod tests {
             };
             for der in [der::RSA_2048, der::RSA_3072, der::RSA_4096] {
                 let key = rsa(der);
-                let Key::Rsa(key) = &*key else {
+                let Some(Key::Rsa(key)) = key.as_local() else {
                     panic!("an RSA key")
                 };
                 let block = vec![0x33; key.modulus_len()];

@@ -1,6 +1,7 @@
 //! Each fault by itself, all together, and the same again from the same seed.
 
-use spinlane_crypto::test_keys::{der, rsa};
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys::rsa;
 use spinlane_cryptodev::{
     Burst, Device, DeviceError, Op, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu,
 };

@@ -1,9 +1,8 @@
 //! What the soft device promises as a device.
 
-use std::sync::Arc;
-
 use spinlane_crypto::Key;
-use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{
     Burst, Capabilities, Device, DeviceError, Op, OpKind, OpStatus, QueuePair, QueuePairConfig,
     Request, Token,
@@ -40,7 +39,7 @@ fn serves_every_kind() {
     let ec = p256(1);
     let mut ops = Burst::new();
     for (token, key) in (0..).zip(&rsa_keys) {
-        let Key::Rsa(rsa) = &**key else {
+        let Some(Key::Rsa(rsa)) = key.as_local() else {
             panic!("an RSA key")
         };
         let block = vec![0x21; rsa.modulus_len()];
@@ -63,10 +62,10 @@ fn serves_every_kind() {
     ));
     ops.push(op(6, &Request::x25519_keygen(&[1; 32])));
     ops.push(op(7, &Request::x25519_derive(&[1; 32], &[9; 32])));
-    let (Key::EcP256(p256), p384) = (&*ec, p384(2)) else {
+    let (Some(Key::EcP256(p256)), p384) = (ec.as_local(), p384(2)) else {
         panic!("a P-256 key")
     };
-    let Key::EcP384(p384) = &*p384 else {
+    let Some(Key::EcP384(p384)) = p384.as_local() else {
         panic!("a P-384 key")
     };
     let (peer256, peer384) = (p256.public_key(), p384.public_key());
@@ -91,7 +90,7 @@ fn serves_every_kind() {
     assert_eq!(kinds, OpKind::ALL, "in the order of submission");
     for (token, op) in (0..).zip(&done) {
         assert_eq!((op.token, op.status), (Token(token), OpStatus::Success));
-        match op.key().map(Arc::as_ref) {
+        match op.key().and_then(|key| key.as_local()) {
             Some(Key::Rsa(key)) => assert!(key.verify_raw(op.output(), op.input())),
             Some(Key::EcP256(key)) => {
                 let (digest, signature) = (op.input().try_into(), op.output().try_into());

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use spinlane_crypto as crypto;
 use spinlane_crypto::RsaKey;
 use spinlane_crypto::unpadding::{self, PREMASTER_LEN, TlsVersions};
-use spinlane_cryptodev::{MAX_OUTPUT, Request, RequestError};
+use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Request, RequestError};
 use zeroize::Zeroizing;
 
 use super::counters::{Delegated, count_delegated};
@@ -147,9 +147,9 @@ impl Decryption {
         })
     }
 
-    fn device_key(&self) -> Option<(&Arc<crypto::Key>, &RsaKey)> {
+    fn device_key(&self) -> Option<(&Arc<KeyHandle>, &RsaKey)> {
         let key = self.key.device.as_ref()?;
-        match &**key {
+        match key.as_local()? {
             crypto::Key::Rsa(rsa) => Some((key, rsa)),
             _ => None,
         }
@@ -210,7 +210,7 @@ impl Settings {
     /// Writes the message to the front of `message`; returns its length. May pause.
     fn decrypt(
         self,
-        key: &Arc<crypto::Key>,
+        key: &Arc<KeyHandle>,
         rsa: &RsaKey,
         ciphertext: &[u8],
         message: &mut [u8; MAX_OUTPUT],

@@ -13,6 +13,7 @@ use std::ffi::{CStr, c_int};
 use std::sync::{Arc, OnceLock};
 
 use spinlane_crypto as crypto;
+use spinlane_cryptodev::KeyHandle;
 use zeroize::Zeroizing;
 
 use super::context::ContextRef;
@@ -38,7 +39,7 @@ struct Content {
     /// Whether the private part stays here.
     bound: bool,
     inner: OnceLock<Arc<Key>>,
-    device: OnceLock<Option<Arc<crypto::Key>>>,
+    device: OnceLock<Option<Arc<KeyHandle>>>,
 }
 
 #[derive(Clone)]
@@ -187,13 +188,13 @@ impl Content {
     }
 
     /// The key for ECDSA on devices, if it has one.
-    fn device(&self) -> Option<&Arc<crypto::Key>> {
-        let make = || -> Option<Arc<crypto::Key>> {
+    fn device(&self) -> Option<&Arc<KeyHandle>> {
+        let make = || -> Option<Arc<KeyHandle>> {
             let key = match &self.form {
                 Form::Native(native) => native.curve.device_key(native.scalar()?).ok(),
                 Form::Foreign { .. } => device_key(self.inner.get()?).ok().flatten(),
             };
-            key.map(Arc::new)
+            key.map(KeyHandle::local)
         };
         self.device.get_or_init(make).as_ref()
     }

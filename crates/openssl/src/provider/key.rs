@@ -4,7 +4,7 @@
 //! providers' keys to sign with, and whatever a program makes while the property query, or
 //! libcrypto's cache of fetched methods, prefers our key manager. Each is held as a key of the
 //! default provider in the inner library context, which answers every question and does what is not
-//! offloaded, and as a [`crypto::Key`], if a device can do its private operation.
+//! offloaded, and as a [`KeyHandle`], if a device can do its private operation.
 //!
 //! A bound key gives its public part to other providers and never its private part: a key that
 //! another provider could have would silently be used there. Every other key is given whole.
@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use spinlane_crypto as crypto;
 use spinlane_crypto::KeyError;
+use spinlane_cryptodev::KeyHandle;
 
 use super::context::ContextRef;
 use super::dispatch;
@@ -48,7 +49,7 @@ pub(super) struct Operand {
     /// In the inner library context.
     pub inner: Arc<Key>,
     /// For devices.
-    pub device: Option<Arc<crypto::Key>>,
+    pub device: Option<Arc<KeyHandle>>,
     /// Longest signature in bytes.
     pub size: usize,
 }
@@ -79,7 +80,7 @@ pub(super) struct HeldKey {
 struct Content {
     inner: Arc<Key>,
     /// Made when an operation first asks.
-    device: OnceLock<Option<Arc<crypto::Key>>>,
+    device: OnceLock<Option<Arc<KeyHandle>>>,
     /// Whether the private part stays here.
     bound: bool,
     has_public: bool,
@@ -99,10 +100,10 @@ impl Content {
     }
 
     /// The key for devices. A key that does not fit together is the default provider's to judge.
-    fn device(&self, kind: &Kind) -> Option<&Arc<crypto::Key>> {
+    fn device(&self, kind: &Kind) -> Option<&Arc<KeyHandle>> {
         let make = || {
             let key = (kind.device_key)(&self.inner).ok().flatten();
-            key.filter(|_| self.has_private).map(Arc::new)
+            key.filter(|_| self.has_private).map(KeyHandle::local)
         };
         self.device.get_or_init(make).as_ref()
     }

@@ -9,10 +9,9 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::sync::Arc;
 
-use spinlane_crypto as crypto;
 use spinlane_crypto::digest::{Digest, Hasher, MAX_DIGEST_LEN};
 use spinlane_crypto::padding;
-use spinlane_cryptodev::{MAX_OUTPUT, Request};
+use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Request};
 
 use super::counters::{Delegated, count_delegated};
 use super::delegate::Delegate;
@@ -334,7 +333,7 @@ impl Signer {
         true
     }
 
-    fn device_key(&self) -> Option<&Arc<crypto::Key>> {
+    fn device_key(&self) -> Option<&Arc<KeyHandle>> {
         self.key.as_ref()?.device.as_ref()
     }
 
@@ -480,10 +479,10 @@ fn salt_len(param: Param<'_>, default: c_int) -> Option<c_int> {
     (value >= lowest).then_some(value)
 }
 
-fn sign_ecdsa(key: &Arc<crypto::Key>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
-    let len = match **key {
-        crypto::Key::EcP256(_) => 32,
-        crypto::Key::EcP384(_) => 48,
+fn sign_ecdsa(key: &Arc<KeyHandle>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> Option<usize> {
+    let len = match key.name() {
+        "P-256" => 32,
+        "P-384" => 48,
         _ => return None,
     };
     // FIPS 186-5, section 6.4.1: the leftmost bits, as many as the order has.

@@ -8,7 +8,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use spinlane_crypto::Key;
 use spinlane_crypto::digest::Digest;
-use spinlane_cryptodev::{OpKind, Request};
+use spinlane_cryptodev::{KeyHandle, OpKind, Request};
 use spinlane_lcore::offload;
 
 use crate::error::offload_error;
@@ -16,7 +16,7 @@ use crate::error::offload_error;
 /// A key on a curve whose signatures are offloaded.
 #[derive(Debug)]
 pub(super) struct OffloadedCurveKey {
-    key: Arc<Key>,
+    key: Arc<KeyHandle>,
     scheme: SignatureScheme,
     /// The same key in aws-lc-rs: knows the public part, and signs what is too long for an op.
     stock: Arc<dyn SigningKey>,
@@ -24,7 +24,7 @@ pub(super) struct OffloadedCurveKey {
 
 #[derive(Debug)]
 struct OffloadedCurveSigner {
-    key: Arc<Key>,
+    key: Arc<KeyHandle>,
     scheme: SignatureScheme,
     stock: Arc<dyn SigningKey>,
 }
@@ -38,7 +38,7 @@ impl OffloadedCurveKey {
             _ => SignatureScheme::ECDSA_NISTP256_SHA256,
         };
         Self {
-            key: Arc::new(key),
+            key: KeyHandle::local(key),
             scheme,
             stock,
         }

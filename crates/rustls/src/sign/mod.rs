@@ -99,7 +99,7 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
 
 fn op(key: &Key) -> OpKind {
     match key {
-        Key::Rsa(key) => OpKind::of_rsa(key),
+        Key::Rsa(key) => OpKind::of_modulus(key.modulus()),
         Key::EcP256(_) => OpKind::EcdsaP256,
         Key::EcP384(_) => OpKind::EcdsaP384,
         Key::Ed25519(_) => OpKind::Ed25519,

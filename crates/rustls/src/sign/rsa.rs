@@ -7,7 +7,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
 use spinlane_crypto::{Key, padding};
-use spinlane_cryptodev::{MAX_OUTPUT, Request};
+use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Request};
 use spinlane_lcore::offload;
 
 use super::pss;
@@ -26,7 +26,7 @@ pub(super) const SCHEMES: [SignatureScheme; 6] = [
 /// An RSA key whose private operations are offloaded.
 #[derive(Debug)]
 pub(super) struct OffloadedRsaKey {
-    key: Arc<Key>,
+    key: Arc<KeyHandle>,
     /// What it signs by, most preferred first.
     schemes: Vec<SignatureScheme>,
     spki: Option<SubjectPublicKeyInfoDer<'static>>,
@@ -35,7 +35,7 @@ pub(super) struct OffloadedRsaKey {
 /// Signs by one scheme.
 #[derive(Debug)]
 struct OffloadedRsaSigner {
-    key: Arc<Key>,
+    key: Arc<KeyHandle>,
     scheme: SignatureScheme,
 }
 
@@ -47,7 +47,7 @@ impl OffloadedRsaKey {
         spki: Option<SubjectPublicKeyInfoDer<'static>>,
     ) -> Self {
         Self {
-            key: Arc::new(key),
+            key: KeyHandle::local(key),
             schemes,
             spki,
         }
@@ -75,14 +75,14 @@ impl SigningKey for OffloadedRsaKey {
 
 impl Signer for OffloadedRsaSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let Key::Rsa(rsa) = &*self.key else {
+        let Some(modulus_len) = self.key.modulus().map(<[u8]>::len) else {
             return Err(Error::General("the key is no RSA key".to_owned()));
         };
         let mut block = [0; MAX_OUTPUT];
-        let block = &mut block[..rsa.modulus_len()];
+        let block = &mut block[..modulus_len];
         self.pad(message, block)?;
         let request = Request::rsa_private(&self.key, block).map_err(general)?;
-        let mut signature = vec![0; rsa.modulus_len()];
+        let mut signature = vec![0; modulus_len];
         offload(&request, &mut signature).map_err(offload_error)?;
         Ok(signature)
     }

@@ -48,7 +48,7 @@ impl Signer {
         if !raw.has_room() {
             return Err(op); // before a nonce is made
         }
-        match (self, op.key().map(|key| &**key)) {
+        match (self, op.key().and_then(|key| key.as_local())) {
             (Self::P256(signer), Some(Key::EcP256(key))) => {
                 let inputs = signer.inputs(key, op.input());
                 signer.stage(raw, op, number, &inputs)
@@ -72,7 +72,7 @@ impl Signer {
             .zip(back.signature())
             .fold(true, |fit, (to, from)| fit & write_number(from, to));
         let inputs = back.signed(half);
-        let is_right = match (self, back.op.key().map(|key| &**key)) {
+        let is_right = match (self, back.op.key().and_then(|key| key.as_local())) {
             (Self::P256(signer), Some(Key::EcP256(key))) => {
                 is_right(&signer.order, key, inputs, r, s)
             }

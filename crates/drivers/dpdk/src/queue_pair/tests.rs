@@ -2,8 +2,9 @@
 //! spoil them on their way, by their tokens.
 
 use spinlane_crypto::Key;
-use spinlane_crypto::test_keys::{der, rsa};
-use spinlane_cryptodev::{Device, Request, Token};
+use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::test_keys::rsa;
+use spinlane_cryptodev::{Device, KeyHandle, Request, Token};
 
 use super::*;
 use crate::device::RsaBy;
@@ -47,8 +48,8 @@ fn queue_pair(device: &DpdkDevice, capacity: usize) -> Box<dyn QueuePair> {
     device.queue_pair(config).expect("a queue pair")
 }
 
-fn op(token: u64, key: &Arc<Key>) -> Box<Op> {
-    let Key::Rsa(rsa) = &**key else {
+fn op(token: u64, key: &Arc<KeyHandle>) -> Box<Op> {
+    let Some(Key::Rsa(rsa)) = key.as_local() else {
         panic!("an RSA key")
     };
     let mut block = vec![0x33; rsa.modulus_len()];

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use spinlane_crypto::Key;
-use spinlane_cryptodev::{Burst, Op, QueuePair, QueuePairConfig, Request, Token};
+use spinlane_cryptodev::{Burst, KeyHandle, Op, QueuePair, QueuePairConfig, Request, Token};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
 
 /// EAL, which all tests of a process share.
@@ -26,8 +26,8 @@ pub fn capacity(capacity: usize) -> QueuePairConfig {
 }
 
 /// An op named `seed` on a block made of it.
-pub fn rsa_op(key: &Arc<Key>, seed: u64) -> Box<Op> {
-    let Key::Rsa(rsa) = &**key else {
+pub fn rsa_op(key: &Arc<KeyHandle>, seed: u64) -> Box<Op> {
+    let Some(Key::Rsa(rsa)) = key.as_local() else {
         panic!("no RSA key")
     };
     let block = block(seed, rsa.modulus_len());

@@ -33,7 +33,8 @@ pub(super) fn sign<C: LaneCurve>(
 ) {
     let fill = ops.len();
     let mut lanes = Operands::of(ops, spare, kind);
-    let Some(keys) = lanes.keys(|of_op| key(of_op).map(EcKey::scalar_limbs)) else {
+    let Some(keys) = lanes.keys(|of_op| of_op.as_local().and_then(&key).map(EcKey::scalar_limbs))
+    else {
         return;
     };
 

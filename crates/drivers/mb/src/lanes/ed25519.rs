@@ -16,8 +16,8 @@ use crate::ffi::LANES;
 impl Lanes {
     pub(super) fn ed25519(&mut self, ops: &mut [Box<Op>]) {
         let mut lanes = Operands::of(ops, &mut self.spare, OpKind::Ed25519);
-        let Some(keys) = lanes.keys(|key| match key {
-            Key::Ed25519(key) => Some(key),
+        let Some(keys) = lanes.keys(|key| match key.as_local() {
+            Some(Key::Ed25519(key)) => Some(key),
             _ => None,
         }) else {
             return;

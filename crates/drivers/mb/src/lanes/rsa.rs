@@ -1,8 +1,8 @@
 //! RSA private operation, checked.
 
-use spinlane_crypto::{Key, RsaKey};
-use spinlane_cryptodev::{Op, OpKind};
-use spinlane_rsa52::{KeyError, KeyParts, PrivateKey};
+use spinlane_crypto::Key;
+use spinlane_cryptodev::{KeyHandle, Op, OpKind};
+use spinlane_rsa52::{KeyParts, PrivateKey};
 
 use super::{Lanes, Operands, succeed};
 
@@ -11,10 +11,7 @@ impl Lanes {
     /// a single fault in one half of the CRT would otherwise give away a prime.
     pub(super) fn rsa_private(&mut self, kind: OpKind, ops: &mut [Box<Op>]) {
         let mut lanes = Operands::of(ops, &mut self.spare, kind);
-        let Some(keys) = lanes.keys(|key| match key {
-            Key::Rsa(key) => private_key(key),
-            _ => None,
-        }) else {
+        let Some(keys) = lanes.keys(private_key) else {
             return;
         };
         #[cfg(test)]
@@ -30,16 +27,20 @@ impl Lanes {
 
 /// The key as the lanes want it, made in the key's first batch. `None` for one that they do not
 /// take, whose ops are then run one at a time.
-fn private_key(key: &RsaKey) -> Option<&PrivateKey> {
-    let made: &Result<PrivateKey, KeyError> = key.driver_data(|key| {
-        PrivateKey::new(&KeyParts {
+fn private_key(key: &KeyHandle) -> Option<&PrivateKey> {
+    let made: &Option<PrivateKey> = key.driver_data(|key| {
+        let Some(Key::Rsa(key)) = key.as_local() else {
+            return None;
+        };
+        let parts = KeyParts {
             n: key.n_limbs(),
             p: key.p_limbs(),
             q: key.q_limbs(),
             dp: key.dp_limbs(),
             dq: key.dq_limbs(),
             qinv: key.qinv_limbs(),
-        })
-    })?;
-    made.as_ref().ok()
+        };
+        PrivateKey::new(&parts).ok()
+    });
+    made.as_ref()
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use spinlane_crypto::curve::{self, P256, P384};
-use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
+use spinlane_crypto::test_keys::der;
 use spinlane_crypto::{EcP256Key, EcP384Key, Key};
-use spinlane_cryptodev::{Request, Token};
+use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
+use spinlane_cryptodev::{KeyHandle, Request, Token};
 
 use super::*;
 
@@ -42,8 +43,8 @@ fn op(token: u64, now_ns: u64, request: &Request<'_>) -> Box<Op> {
     op
 }
 
-fn rsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
-    let Key::Rsa(rsa) = &**key else {
+fn rsa_op(token: u64, key: &Arc<KeyHandle>) -> Box<Op> {
+    let Some(Key::Rsa(rsa)) = key.as_local() else {
         panic!("an RSA key")
     };
     let mut block = vec![0x33; rsa.modulus_len()];
@@ -55,7 +56,7 @@ fn rsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
     )
 }
 
-fn ecdsa_op(token: u64, key: &Arc<Key>) -> Box<Op> {
+fn ecdsa_op(token: u64, key: &Arc<KeyHandle>) -> Box<Op> {
     op(
         token,
         0,
@@ -146,7 +147,7 @@ fn ops_of(kind: OpKind, count: u64) -> Burst {
 /// The result is right: verified where it is a signature, the same as the CPU's otherwise.
 fn assert_right(done: &Op) {
     assert_eq!(done.status, OpStatus::Success, "{done:?}");
-    match done.key().map(|key| &**key) {
+    match done.key().and_then(|key| key.as_local()) {
         Some(Key::Rsa(key)) => assert!(key.verify_raw(done.output(), done.input()), "{done:?}"),
         Some(Key::EcP256(key)) => {
             let (digest, signature) = (done.input().try_into(), done.output().try_into());
