@@ -131,7 +131,7 @@ impl Connections {
             offload(&Request::x25519_keygen(&[1; 32]), &mut [0; 32]).expect("a device");
         };
         let all = (0..CONNECTIONS as u64)
-            .map(|id| Connection::start(&lcore, Conn(id), &stop, submit))
+            .map(|id| Connection::start(Conn(id), &stop, submit))
             .collect();
         Self {
             lcore,

@@ -190,7 +190,7 @@ impl Connections {
         let stop = Rc::new(Cell::new(false));
         let start = |id| {
             let (key, block) = (Arc::clone(key), [0x21; 512]);
-            Connection::start(lcore, Conn(id), &stop, move || {
+            Connection::start(Conn(id), &stop, move || {
                 let request = Request::rsa_private(&key, &block).expect("below the modulus");
                 offload(&request, &mut [0; 512]).expect("a device");
             })

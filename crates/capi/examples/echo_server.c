@@ -125,7 +125,7 @@ static void drive(struct conn *conn)
                 status = ASYNC_STATUS_ERR;
             if (status == ASYNC_STATUS_EAGAIN) { /* step 9: not submitted, the queue being full */
                 retried++;
-                spinlane_retry(lcore, conn);
+                spinlane_retry(lcore, conn->ssl, conn);
             }
             return;
         case SSL_ERROR_WANT_ASYNC_JOB: /* no job to be had now: next turn */

@@ -51,6 +51,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <openssl/async.h>
 #include <openssl/types.h>
 
 #ifdef __cplusplus
@@ -133,11 +134,15 @@ int spinlane_poll(spinlane_lcore *lcore);
 int spinlane_make_ready(spinlane_lcore *lcore, void *conn);
 
 /*
- * Queues conn, whose last call was refused: SSL_ERROR_WANT_ASYNC, and SSL_get_async_status(3)
- * gave ASYNC_STATUS_EAGAIN. It comes out of spinlane_next_ready in its turn, when there is room. Call
- * it before another connection's SSL function.
+ * Queues conn, whose last call on ssl was refused: SSL_ERROR_WANT_ASYNC, and SSL_get_async_status(3)
+ * gave ASYNC_STATUS_EAGAIN. It comes out of spinlane_next_ready in its turn, when there is room. The
+ * refusal is remembered with ssl: this may be called at any time after it, or from the callback, and the turn
+ * is that of the refusal. Called twice, or for a call that was not refused, it does no harm.
  */
-int spinlane_retry(spinlane_lcore *lcore, void *conn);
+int spinlane_retry(spinlane_lcore *lcore, SSL *ssl, void *conn);
+
+/* The same for a job of ASYNC_start_job(3), without libssl: that under ctx. */
+int spinlane_retry_job(spinlane_lcore *lcore, ASYNC_WAIT_CTX *ctx, void *conn);
 
 /*
  * 1 with the next connection that can go on in *conn, 0 if there is no more until the next poll. Both

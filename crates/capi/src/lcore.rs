@@ -2,11 +2,14 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use spinlane::crypto::random;
 use spinlane::cryptodev::QueuePairConfig;
+use spinlane::job::Job;
 use spinlane::lcore::{Config, Conn, Entered, Lcore};
+use spinlane::openssl::{abi, raw};
 
 use crate::device::OpenDevice;
 use crate::error::{Failure, check, failure, guard, null};
@@ -221,17 +224,59 @@ pub unsafe extern "C" fn spinlane_make_ready(lcore: *mut ThreadLcore, conn: *mut
     })
 }
 
-/// Puts `conn`, whose submission was refused last, into the retry queue.
+/// Puts `conn`, whose call on `ssl` was refused, into the retry queue.
 ///
 /// # Safety
-/// `lcore` is NULL or live.
+/// `lcore` and `ssl` are NULL or live; `ssl` is of this thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn spinlane_retry(lcore: *mut ThreadLcore, conn: *mut c_void) -> c_int {
+pub unsafe extern "C" fn spinlane_retry(
+    lcore: *mut ThreadLcore,
+    ssl: *mut c_void,
+    conn: *mut c_void,
+) -> c_int {
     check(|| {
         // SAFETY: by the contract.
-        unsafe { of(lcore) }?.retry(named(conn));
-        Ok(())
+        let lcore = unsafe { of(lcore) }?;
+        if ssl.is_null() {
+            return Err(null("ssl"));
+        }
+        // SAFETY: live and of this thread, by the contract.
+        let job = unsafe { raw::job_of(ssl.cast()) };
+        retry(lcore, job, "ssl is in no call", conn)
     })
+}
+
+/// The same for a job that was started by `ASYNC_start_job` under `ctx`.
+///
+/// # Safety
+/// `lcore` and `ctx` are NULL or live; `ctx` is of this thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_retry_job(
+    lcore: *mut ThreadLcore,
+    ctx: *mut c_void,
+    conn: *mut c_void,
+) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        let lcore = unsafe { of(lcore) }?;
+        if ctx.is_null() {
+            return Err(null("ctx"));
+        }
+        // SAFETY: live and of this thread, by the contract.
+        let job = unsafe { abi::job_of(ctx.cast()) };
+        retry(lcore, job, "no job is paused under ctx", conn)
+    })
+}
+
+fn retry(
+    lcore: &Lcore,
+    job: Option<Rc<Job>>,
+    otherwise: &str,
+    conn: *mut c_void,
+) -> Result<(), Failure> {
+    let job = job.ok_or_else(|| failure(format!("{otherwise}: nothing was refused")))?;
+    lcore.retry(named(conn), &job);
+    Ok(())
 }
 
 /// Takes `conn` out of the ready queue and the retry queues.

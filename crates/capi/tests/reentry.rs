@@ -51,3 +51,8 @@ fn and_starts_another_in_its_place() {
 fn a_callback_abandons_the_job_that_is_restarted() {
     tries("abandon_in_restart");
 }
+
+#[test]
+fn a_refusal_is_remembered_until_somebody_asks() {
+    tries("retry_later");
+}

@@ -1,4 +1,4 @@
-//! A job: a function on a fiber, its wait context, and the token it awaits.
+//! A job: a function on a fiber, its wait context, and the ops it awaits.
 //!
 //! ```text
 //!            start                    pause
@@ -20,9 +20,10 @@ use spinlane_fiber::{self as fiber, Fiber, Stack, thread};
 
 use crate::context;
 use crate::letters::Letters;
+use crate::notify::Notify;
 use crate::pool;
 use crate::status::Status;
-use crate::wait_ctx::{Callback, WaitCtx};
+use crate::wait_ctx::WaitCtx;
 
 /// Bytes that a job's function may capture: with room to spare on the smallest stack, one page.
 const MAX_CAPTURES: usize = 1024;
@@ -55,7 +56,7 @@ enum State {
 
 /// Reasons why a resume has more to do than to switch.
 mod detour {
-    /// The op that the job wants is not done.
+    /// Not all ops that the job wants are done.
     pub(super) const WAITING: u8 = 1;
     /// Descriptors of its wait context changed since its last resume.
     pub(super) const CHANGES: u8 = 2;
@@ -87,8 +88,16 @@ pub struct Job {
     alive: RefCell<Option<Rc<Self>>>,
     /// What its function returned.
     result: Cell<i32>,
-    /// Token of the op whose result it wants; 0 = none.
+    /// Token of the ops whose results it wants; 0 = none.
     awaited: Cell<u64>,
+    /// How many of them are not done.
+    unfinished: Cell<u32>,
+    /// One of the others failed.
+    failed: Cell<bool>,
+    /// Number of the refusal of its last submission; 0 = that was not refused.
+    refusal: Cell<u64>,
+    /// How many ops that submission was of.
+    refused_ops: Cell<usize>,
     cancelled: Cell<bool>,
     /// Its stack is to be wiped at its end.
     handles_secrets: Cell<bool>,
@@ -308,6 +317,10 @@ impl Job {
             alive: RefCell::new(None),
             result: Cell::new(0),
             awaited: Cell::new(0),
+            unfinished: Cell::new(0),
+            failed: Cell::new(false),
+            refusal: Cell::new(0),
+            refused_ops: Cell::new(0),
             cancelled: Cell::new(false),
             handles_secrets: Cell::new(false),
             at_end: Cell::new(None),
@@ -407,43 +420,69 @@ impl Job {
         }
     }
 
-    /// Makes the callback of the session it runs under. Returns whether there was one to make.
-    pub fn notify(&self) -> bool {
-        let callback = self
-            .wait_ctx
-            .borrow()
-            .as_ref()
-            .and_then(|wait_ctx| wait_ctx.callback());
-        callback.map(Callback::call).is_some()
+    /// Whom the session it runs under notifies.
+    pub fn notify(&self) -> Option<Notify> {
+        self.wait_ctx.borrow().as_ref()?.notify()
     }
 
-    /// From now on the job wants the result of the op called `token` (not 0): it stays
-    /// paused until [`Job::complete`] or [`Job::cancel`].
-    pub fn await_token(&self, token: u64) {
+    /// From now on the job wants the results of `ops` ops (at least 1), called `token` (not 0) together: it
+    /// stays paused until [`Job::complete`] was called as often, or until [`Job::cancel`].
+    pub fn await_token(&self, token: u64, ops: u32) {
         self.awaited.set(token);
+        self.refusal.set(0);
+        self.unfinished.set(ops);
+        self.failed.set(false);
         self.detour.set(self.detour.get() | detour::WAITING);
     }
 
-    /// The op whose result it wants; 0 = none. An op whose token is not this one is nobody's:
+    /// The ops whose results it wants; 0 = none. An op whose token is not this one is nobody's:
     /// its connection was closed while it was in flight.
     pub fn awaited(&self) -> u64 {
         self.awaited.get()
     }
 
-    /// The op it waits for is done; the next resume runs it.
-    pub fn complete(&self) {
-        self.detour.set(self.detour.get() & !detour::WAITING);
+    /// One of the ops that it waits for is done, `ok` or not. When all are, returns the status that the
+    /// session is to have; the next resume runs the job.
+    pub fn complete(&self, ok: bool) -> Option<Status> {
+        let unfinished = self.unfinished.get().saturating_sub(1);
+        self.unfinished.set(unfinished);
+        let failed = self.failed.get() || !ok;
+        self.failed.set(failed);
+        if unfinished != 0 {
+            return None;
+        }
+        self.end_wait();
+        Some(if failed { Status::ERR } else { Status::OK })
     }
 
-    /// Whether the op it wants is done.
+    /// Remembers that its last submission, of `ops` ops, was refused, under the poll core's `number` for
+    /// that (not 0).
+    pub fn set_refusal(&self, number: u64, ops: usize) {
+        self.refusal.set(number);
+        self.refused_ops.set(ops);
+    }
+
+    /// How many ops that submission was of.
+    pub fn refused_ops(&self) -> usize {
+        self.refused_ops.get()
+    }
+
+    /// The number of its last submission's refusal; 0 = it was not refused, or the job is no longer
+    /// interested.
+    pub fn refusal(&self) -> u64 {
+        self.refusal.get()
+    }
+
+    /// Whether all ops it wants are done.
     pub fn is_complete(&self) -> bool {
         !self.is_waiting()
     }
 
-    /// It has the result, or wants it no more.
+    /// It has the results, or wants them no more, and does not try again.
     pub fn stop_awaiting(&self) {
         self.awaited.set(0);
-        self.complete();
+        self.refusal.set(0);
+        self.end_wait();
     }
 
     /// Ends every wait of this job at once, so that its function unwinds by its own error path
@@ -501,6 +540,10 @@ impl Job {
 
     pub(crate) fn note_changes(&self) {
         self.detour.set(self.detour.get() | detour::CHANGES);
+    }
+
+    fn end_wait(&self) {
+        self.detour.set(self.detour.get() & !detour::WAITING);
     }
 
     fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>, fiber: Fiber) {
@@ -579,6 +622,7 @@ impl Job {
         }
         self.state.set(State::Idle);
         self.awaited.set(0);
+        self.refusal.set(0);
         if let Some(wait_ctx) = self.wait_ctx.take() {
             wait_ctx.set_job(None);
         }

@@ -3,14 +3,15 @@
 //!
 //! A [`Job`] runs a function on a fiber. The function may [`pause`]; whoever started
 //! the job then gets control back and resumes it later. A [`WaitCtx`] is the session that
-//! jobs run under, one at a time: it holds the callback that says when to resume, the status
+//! jobs run under, one at a time: it says whom to [notify](Notify) when to resume, holds the status
 //! that says how the last submission went, and keyed file descriptors for programs that wait
 //! on those (Spinlane itself never makes one).
 //!
-//! Two things go beyond the man pages, because a poll core needs them:
+//! Three things go beyond the man pages, because a poll core needs them:
 //! - A job can *await* a token ([`Job::await_token`]). Resuming it before [`Job::complete`]
 //!   runs the thread's restart poll ([`set_restart_poll`]) on the caller's stack and, if
 //!   that changes nothing, returns [`Progress::Paused`] without switching to the fiber.
+//! - A job remembers that its last submission was refused ([`Job::refusal`]), whenever it is asked.
 //! - A job can be cancelled ([`Job::cancel`]): resumed to unwind by its own error path, or
 //!   abandoned ([`Job::abandon`]) when the memory its frames rely on is already gone.
 //!
@@ -30,6 +31,7 @@
 mod context;
 mod job;
 mod letters;
+mod notify;
 mod pool;
 mod status;
 mod wait_ctx;
@@ -41,6 +43,7 @@ pub use job::{
     Job, Progress, ResumeError, at_end, block_pause, can_pause, cancelling, current, on_job, pause,
     pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
 };
+pub use notify::{Conn, Foreign, Notify};
 pub use pool::{
     PoolSizeError, PoolStats, cleanup_thread, defer_wipes, give_back, init_thread, pool_stats,
     set_stack_size, wipe_stacks,
@@ -50,4 +53,4 @@ pub use spinlane_fiber::{
     set_stack_functions, stack_functions,
 };
 pub use status::Status;
-pub use wait_ctx::{Callback, CallbackFn, CleanupFn, WaitCtx};
+pub use wait_ctx::{CleanupFn, WaitCtx};

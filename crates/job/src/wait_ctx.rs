@@ -1,4 +1,4 @@
-//! The session that jobs run under: callback, status, keyed file descriptors.
+//! The session that jobs run under: whom to notify, status, keyed file descriptors.
 //!
 //! Order of effects, as in OpenSSL 3.0:
 //! - descriptors are listed newest first;
@@ -7,8 +7,8 @@
 //! - the pause's return (`forget_changes`) forgets both lists;
 //! - a cleanup routine runs when the context is freed, and not for cleared descriptors.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
+use std::cell::RefCell;
+use std::ffi::c_void;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
@@ -16,29 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 use spinlane_fiber::thread;
 
 use crate::job::Job;
+use crate::notify::{Foreign, Notify};
 use crate::status::Status;
-
-/// `ASYNC_callback_fn`. Runs on the poll core's stack, so it must be small and must not block.
-pub type CallbackFn = extern "C" fn(*mut c_void) -> c_int;
 
 /// Cleanup routine of a descriptor: context, key, descriptor, custom data.
 pub type CleanupFn = extern "C" fn(*const WaitCtx, *const c_void, RawFd, *mut c_void);
-
-/// What to call when an op of this session is done, and with what.
-#[derive(Clone, Copy, Debug)]
-pub struct Callback {
-    /// The function.
-    pub function: CallbackFn,
-    /// Its argument.
-    pub argument: *mut c_void,
-}
-
-impl Callback {
-    pub(crate) fn call(self) {
-        // What it returns is for nobody (ASYNC_WAIT_CTX_new(3) gives it no meaning).
-        let _ = (self.function)(self.argument);
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -66,7 +48,7 @@ struct WaitFd {
 pub struct WaitCtx {
     /// [`Status`].
     status: AtomicI32,
-    callback: Cell<Option<Callback>>,
+    notify: RefCell<Option<Notify>>,
     /// Oldest first.
     fds: RefCell<Vec<WaitFd>>,
     freed: AtomicBool,
@@ -80,13 +62,13 @@ impl std::fmt::Debug for WaitCtx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WaitCtx")
             .field("status", &self.status)
-            .field("callback", &self.callback)
+            .field("notify", &self.notify)
             .finish_non_exhaustive()
     }
 }
 
 impl WaitCtx {
-    /// ASYNC_WAIT_CTX_new(3): no descriptors, no callback, [`Status::UNSUPPORTED`].
+    /// ASYNC_WAIT_CTX_new(3): no descriptors, nobody to notify, [`Status::UNSUPPORTED`].
     pub fn new() -> Rc<Self> {
         Rc::default()
     }
@@ -143,19 +125,29 @@ impl WaitCtx {
         self.status.store(status.0, Relaxed);
     }
 
-    /// The callback, if one is set.
-    pub fn callback(&self) -> Option<Callback> {
-        self.callback.get().filter(|_| !self.freed.load(Relaxed))
+    /// Whom to notify when an op of this session has ended; `None` once it is freed.
+    pub fn notify(&self) -> Option<Notify> {
+        let notify = self.notify.borrow().clone();
+        notify.filter(|_| !self.freed.load(Relaxed))
     }
 
-    /// Sets (or, with `None`, takes away) the callback.
-    pub fn set_callback(&self, callback: Option<Callback>) {
-        self.callback.set(callback);
+    /// Sets whom to notify; `None` = nobody.
+    pub fn set_notify(&self, notify: Option<Notify>) {
+        self.notify.replace(notify);
     }
 
-    /// Makes the callback. Returns whether there was one to make.
-    pub fn notify(&self) -> bool {
-        self.callback().map(Callback::call).is_some()
+    /// Whether there is somebody to notify.
+    pub fn notifies(&self) -> bool {
+        self.notify.borrow().is_some() && !self.freed.load(Relaxed)
+    }
+
+    /// What another language wants to be notified by, if that is what was set. Any thread may ask.
+    pub fn foreign(&self) -> Option<Foreign> {
+        let foreign = peek(&self.notify, |notify| match notify {
+            Some(Notify::Foreign(foreign)) => Some(*foreign),
+            _ => None,
+        });
+        foreign.filter(|_| !self.freed.load(Relaxed))
     }
 
     /// ASYNC_WAIT_CTX_set_wait_fd(3): associates `fd` with `key`.
@@ -237,20 +229,11 @@ impl WaitCtx {
         self.job.borrow().clone()
     }
 
-    /// A copy of the entry at `index`. Counts no borrow, which would be a write: several threads may
-    /// read at a time.
-    #[allow(unsafe_code)]
-    fn entry(&self, index: usize) -> Option<WaitFd> {
-        // SAFETY: the reference is gone before anything else may change the list.
-        unsafe { &*self.fds.as_ptr() }.get(index).copied()
-    }
-
-    /// All entries, newest first.
+    /// All entries, newest first. Each is a copy: whoever looks at one may change the list.
     fn newest_first(&self) -> impl Iterator<Item = WaitFd> {
-        // SAFETY: as in `entry`.
-        #[allow(unsafe_code)]
-        let len = unsafe { &*self.fds.as_ptr() }.len();
-        (0..len).rev().filter_map(|index| self.entry(index))
+        let len = peek(&self.fds, Vec::len);
+        let entry = |index: usize| peek(&self.fds, |fds| fds.get(index).copied());
+        (0..len).rev().filter_map(entry)
     }
 
     pub(crate) fn set_job(&self, job: Option<Rc<Job>>) {
@@ -266,4 +249,12 @@ impl WaitCtx {
             }
         }
     }
+}
+
+/// Reads `place`. Counts no borrow, which would be a write: several threads may read at a time.
+#[allow(unsafe_code)]
+fn peek<T, R>(place: &RefCell<T>, read: impl FnOnce(&T) -> R) -> R {
+    // SAFETY: the reference is gone before anything else may change the place: no `read` of this
+    // module calls out, and while other threads may read, nobody changes it ([`WaitCtx`]).
+    read(unsafe { &*place.as_ptr() })
 }

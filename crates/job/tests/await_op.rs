@@ -25,7 +25,7 @@ fn awaiting(token: u64) -> Rc<Job> {
     set_restart_poll(Some(restart_poll));
     let (_, job) = job::start(None, move || {
         let job = job::current().unwrap();
-        job.await_token(token);
+        job.await_token(token, 1);
         drop(job);
         job::pause();
         let job = job::current().unwrap();
@@ -44,7 +44,7 @@ fn a_resume_before_completion_polls_and_does_not_switch() {
         assert_eq!(POLLS.get(), polls);
         assert_eq!(job.awaited(), 7);
     }
-    job.complete();
+    job.complete(true);
     assert!(job.is_complete());
     assert!(matches!(job.resume(), Ok(Progress::Finished(1))));
     assert_eq!(POLLS.get(), 3, "no poll once it is done");
@@ -54,7 +54,9 @@ fn a_resume_before_completion_polls_and_does_not_switch() {
 fn a_restart_poll_that_completes_the_op_lets_the_resume_run() {
     let job = awaiting(7);
     let completed = Rc::clone(&job);
-    ON_POLL.set(Some(Box::new(move || completed.complete())));
+    ON_POLL.set(Some(Box::new(move || {
+        completed.complete(true);
+    })));
     assert!(matches!(job.resume(), Ok(Progress::Finished(1))));
 }
 
@@ -64,7 +66,7 @@ fn without_a_restart_poll_the_job_just_stays_paused() {
     set_restart_poll(None);
     assert!(matches!(job.resume(), Ok(Progress::Paused)));
     assert!(!job.can_run().unwrap());
-    job.complete();
+    job.complete(true);
     assert!(job.can_run().unwrap());
     assert!(matches!(job.resume(), Ok(Progress::Finished(1))));
 }
@@ -98,7 +100,7 @@ fn a_job_finished_by_a_callback_of_its_own_restart_poll_is_not_run_twice() {
     let job = awaiting(7);
     let other = Rc::clone(&job);
     ON_POLL.set(Some(Box::new(move || {
-        other.complete();
+        other.complete(true);
         assert!(matches!(other.resume(), Ok(Progress::Finished(1))));
     })));
     assert_eq!(job.resume().unwrap_err(), ResumeError::NotPaused);
@@ -124,7 +126,7 @@ fn a_new_job_is_not_cancelled_and_awaits_nothing() {
     assert!(Rc::ptr_eq(&first, &second), "the job was reused");
     assert!(!second.is_cancelled());
     assert_eq!(second.awaited(), 8);
-    second.complete();
+    second.complete(true);
     assert!(matches!(second.resume(), Ok(Progress::Finished(1))));
 }
 
@@ -134,11 +136,11 @@ fn a_completion_that_comes_after_the_job_was_abandoned_changes_nothing() {
     // SAFETY: nothing points into its stack, and its frames own nothing.
     unsafe { job.abandon() };
     assert_eq!(job.awaited(), 0);
-    job.complete();
+    job.complete(true);
     let next = awaiting(8);
     assert!(Rc::ptr_eq(&next, &job), "the job was reused");
     assert!(!next.is_complete());
     assert!(matches!(next.resume(), Ok(Progress::Paused)));
-    next.complete();
+    next.complete(true);
     let _ = next.resume().unwrap();
 }

@@ -89,7 +89,7 @@ fn body(steps: &[Step]) -> i32 {
             }
             Step::Await => {
                 if !job::pause_blocked() {
-                    with_job(|job| job.await_token(1));
+                    with_job(|job| job.await_token(1, 1));
                     job::pause();
                     with_job(Job::stop_awaiting);
                 }
@@ -179,7 +179,7 @@ fn apply(paused: &mut Vec<(Rc<Job>, Model)>, action: Action) {
             }
         }
         (Action::Complete(_), Some((job, model))) => {
-            job.complete();
+            job.complete(true);
             model.waiting = false;
         }
         (Action::Cancel(_), Some((job, model))) => {

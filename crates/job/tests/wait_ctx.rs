@@ -1,12 +1,15 @@
 //! What ASYNC_WAIT_CTX_new(3) promises, one test per promise.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Wake, Waker};
 
-use spinlane_job::{self as job, Callback, Status, WaitCtx};
+use spinlane_job::{self as job, Conn, Foreign, Status, WaitCtx};
 
 thread_local! {
     /// What the cleanup routine was called with, as a sum: order does not matter here.
@@ -25,10 +28,24 @@ extern "C" fn cleanup(_: *const WaitCtx, _: *const c_void, fd: RawFd, data: *mut
     CLEANED.set((calls + 1, sum + i64::from(fd) + data.addr() as i64));
 }
 
-extern "C" fn callback(argument: *mut c_void) -> c_int {
+fn callback(function: *const (), argument: *mut ()) {
+    assert_eq!(function.addr(), 0x77);
     let (calls, _) = CALLED_WITH.get();
     CALLED_WITH.set((calls + 1, argument.addr()));
-    0
+}
+
+fn foreign(argument: usize) -> Foreign {
+    let argument = ptr::without_provenance_mut(argument);
+    Foreign::new(callback, ptr::without_provenance(0x77), argument)
+}
+
+/// Whether there was somebody to notify, who was called by no name.
+fn notify(ctx: &WaitCtx) -> bool {
+    let notify = ctx.notify();
+    assert_eq!(notify.is_some(), ctx.notifies());
+    notify
+        .map(|notify| notify.tell(|_| unreachable!("it has no name")))
+        .is_some()
 }
 
 fn add(ctx: &WaitCtx, index: usize, fd: RawFd) {
@@ -48,8 +65,8 @@ fn lists(ctx: &WaitCtx) -> [Vec<RawFd>; 3] {
 fn status_is_unsupported_by_default_and_no_callback_is_set() {
     let ctx = WaitCtx::new();
     assert_eq!(ctx.status(), Status::UNSUPPORTED);
-    assert!(ctx.callback().is_none());
-    assert!(!ctx.notify());
+    assert!(ctx.foreign().is_none());
+    assert!(!notify(&ctx));
     assert_eq!(lists(&ctx), [[]; 3]);
     assert!(ctx.job().is_none());
 }
@@ -72,33 +89,51 @@ fn get_status_returns_what_set_status_stored_whatever_the_number() {
 #[test]
 fn callback_is_called_with_its_argument_and_returned_by_get_callback() {
     let ctx = WaitCtx::new();
-    let argument = ptr::without_provenance_mut(0x1234);
-    ctx.set_callback(Some(Callback {
-        function: callback,
-        argument,
-    }));
-    assert_eq!(ctx.callback().unwrap().argument, argument);
-    assert!(ctx.notify());
+    ctx.set_notify(Some(foreign(0x1234).into()));
+    assert_eq!(ctx.foreign().unwrap().argument().addr(), 0x1234);
+    assert_eq!(ctx.foreign().unwrap().function().addr(), 0x77);
+    assert!(notify(&ctx));
     assert_eq!(CALLED_WITH.get(), (1, 0x1234));
-    ctx.set_callback(None);
-    assert!(!ctx.notify());
+    ctx.set_notify(None);
+    assert!(!notify(&ctx));
     assert_eq!(CALLED_WITH.get().0, 1);
+}
+
+#[test]
+fn a_name_is_handed_to_the_queue_and_a_task_is_woken() {
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let ctx = WaitCtx::new();
+    ctx.set_notify(Some(Conn(7).into()));
+    let mut named = None;
+    ctx.notify().unwrap().tell(|conn| named = Some(conn));
+    assert_eq!(named, Some(Conn(7)));
+    assert!(ctx.foreign().is_none());
+
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&count));
+    ctx.set_notify(Some(waker.into()));
+    assert!(notify(&ctx) && notify(&ctx));
+    assert_eq!(count.0.load(Relaxed), 2);
+    ctx.free();
+    assert!(!notify(&ctx));
+    ctx.set_notify(None);
+    assert_eq!(Arc::strong_count(&count), 1, "the waker is given back");
 }
 
 #[test]
 fn no_callback_is_made_or_accepted_after_free() {
     let ctx = WaitCtx::new();
-    let set = || {
-        ctx.set_callback(Some(Callback {
-            function: callback,
-            argument: ptr::null_mut(),
-        }))
-    };
+    let set = || ctx.set_notify(Some(foreign(0).into()));
     set();
     ctx.free();
-    assert!(!ctx.notify());
+    assert!(!notify(&ctx));
     set();
-    assert!(!ctx.notify());
+    assert!(!notify(&ctx));
     assert_eq!(CALLED_WITH.get().0, 0);
 }
 

@@ -6,6 +6,9 @@
 //!           │ token 8.2, Software, job       │   its op is in the software queue
 //!           └ token 9.3, Done, job, op       ┘   the op's memory, until its job has read it
 //! ```
+//! A job waits for one op or for a set, which is called by its first op's token. An op without a job is
+//! that of whoever holds its ticket.
+//!
 //! The serial number counts the thread's ops, whichever lcore and queue pair they go to, so
 //! that a token is one op's alone: one that comes back late or twice fits no slot, and a job
 //! that awaits it awaits no other. An op is with the device or with software, never with both:
@@ -22,13 +25,13 @@ use std::rc::Rc;
 use spinlane_cryptodev::{
     Buffer, Burst, MAX_OUTPUT, Op, OpKind, OpStatus, QueuePair, Request, Token,
 };
-use spinlane_job::{Job, Status};
+use spinlane_job::{Conn, Job, Notify, Status};
 
 use crate::clock::Clock;
-use crate::core::Conn;
 use crate::defect::{Defect, has};
 use crate::health::{Health, HealthConfig};
 use crate::latency::Latencies;
+use crate::retry::{Refused, RetryQueue};
 use crate::stats::{ChannelStats, KindStats, OpCounts};
 
 /// Finished ops taken from a queue pair per poll at most.
@@ -66,8 +69,11 @@ struct Slot {
     /// Its op; [`NO_OP`] when free.
     token: Token,
     state: State,
-    /// Whose op it is.
+    /// Whose op it is; `None`: that of whoever has the ticket.
     job: Option<Rc<Job>>,
+    /// What its job waits for: its op's token, or that of the set it is of. Of an op without a job, its token;
+    /// [`NO_OP`] once the ticket is gone.
+    awaited: Token,
     /// The op, once it is done.
     op: Option<Box<Op>>,
     /// What its op was asked, in case the device keeps the op; none where it cannot.
@@ -79,20 +85,33 @@ impl Slot {
         token: NO_OP,
         state: State::Free,
         job: None,
+        awaited: NO_OP,
         op: None,
         copy: None,
     };
 
-    /// Whether its job still waits for it.
+    /// Whether somebody still waits for it.
     fn is_wanted(&self) -> bool {
-        self.job
-            .as_ref()
-            .is_some_and(|job| job.awaited() == self.token.0 || has(Defect::Orphan))
+        match &self.job {
+            Some(job) => job.awaited() == self.awaited.0 || has(Defect::Orphan),
+            None => self.awaited != NO_OP,
+        }
     }
 }
 
 /// No op is called so.
 pub(crate) const NO_OP: Token = Token(0);
+
+/// Whose op is to be submitted.
+#[derive(Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    /// A job's, which waits for so many in all.
+    Job(&'a Rc<Job>, usize),
+    /// That of the job that waits for the set called so.
+    SetOf(&'a Rc<Job>, Token),
+    /// No job's: this is told.
+    Ticket(&'a Notify),
+}
 
 /// Who ended an op.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,13 +145,17 @@ pub(crate) struct Channel {
     incoming: Burst,
     /// Ops to be computed here, in the device's place.
     software: VecDeque<Box<Op>>,
+    /// Ops of sets that were accepted, until the device has room for them.
+    overflow: VecDeque<Box<Op>>,
+    /// Whom to tell of ops without a job, by slot.
+    tickets: Vec<Option<Notify>>,
+    /// Whom to tell now.
+    told: Vec<Notify>,
     health: Health,
     /// When the deadlines are looked at next; 0 = now.
     check_at_ns: u64,
-    /// Refused connections, first come first served.
-    retry: VecDeque<Conn>,
-    /// Free slots promised to connections that this poll took from the retry queue.
-    granted: usize,
+    /// Who was refused, first come first served.
+    retry: RetryQueue,
     counts: [OpCounts; OpKind::COUNT],
     stray: u64,
     in_flight_peak: usize,
@@ -164,10 +187,12 @@ impl Channel {
             outgoing: Burst::with_capacity(1),
             incoming: Burst::with_capacity(BURST),
             software: VecDeque::with_capacity(capacity),
+            overflow: VecDeque::new(),
+            tickets: std::iter::repeat_with(|| None).take(capacity).collect(),
+            told: Vec::new(),
             health: Health::new(config),
             check_at_ns: 0,
-            retry: VecDeque::new(),
-            granted: 0,
+            retry: RetryQueue::default(),
             counts: [OpCounts::default(); OpKind::COUNT],
             stray: 0,
             in_flight_peak: 0,
@@ -193,44 +218,56 @@ impl Channel {
         self.batches && (self.waiting != 0 || self.health.is_probing())
     }
 
-    /// Submits `request` for `job`, which awaits the token from here on; `None` when full. A
-    /// first attempt stands behind whoever waits in the retry queue already.
-    pub(crate) fn submit(
-        &mut self,
-        request: &Request<'_>,
-        job: &Rc<Job>,
-        attempt: u32,
-        now_ns: u64,
-    ) -> Option<Token> {
-        let again = attempt > 0;
-        self.counts[request.kind().index()].retried += u64::from(again);
-        let queued = self.granted + self.retry.len();
-        let entitled = if again {
-            self.granted > 0 || queued == 0
-        } else {
-            queued < self.free.len()
-        };
-        let accepted = if entitled {
-            self.enqueue(request, job, now_ns)
-        } else {
-            None
-        };
-        if again {
-            self.granted = self.granted.saturating_sub(1);
-        }
-        if accepted.is_none() {
-            self.counts[request.kind().index()].refused += 1;
-        }
-        accepted
+    /// How many ops it takes at most.
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
     }
 
-    fn enqueue(&mut self, request: &Request<'_>, job: &Rc<Job>, now_ns: u64) -> Option<Token> {
+    /// Whether `ops` ops may be submitted now, all of them, by whoever has this `refusal` (0: a first
+    /// attempt).
+    pub(crate) fn admits(&self, refusal: u64, ops: usize) -> bool {
+        self.overflow.is_empty() && self.retry.admits(refusal, ops, self.free.len())
+    }
+
+    /// Counts an attempt to submit ops of these kinds, and how it ended.
+    pub(crate) fn tried(
+        &mut self,
+        refusal: u64,
+        kinds: impl Iterator<Item = OpKind>,
+        accepted: bool,
+    ) {
+        let mut ops = 0;
+        for kind in kinds {
+            let counts = &mut self.counts[kind.index()];
+            counts.retried += u64::from(refusal != 0);
+            counts.refused += u64::from(!accepted);
+            ops += 1;
+        }
+        if refusal != 0 {
+            self.retry.tried(refusal, ops, accepted);
+        }
+    }
+
+    /// Gives an op to the device, or to software if the device is unhealthy; `None` if there is no room. For
+    /// an op that follows the first of its set there is: what the device does not take waits for it.
+    pub(crate) fn enqueue(
+        &mut self,
+        request: &Request<'_>,
+        owner: Owner<'_>,
+        now_ns: u64,
+    ) -> Option<Token> {
         let index = *self.free.last()?;
         let token = next_token(index);
         let mut op = self.take_op();
         op.prepare(token, request, now_ns);
         let (state, copy) = if self.health.is_healthy() {
-            self.give(op, now_ns)?;
+            if let Err(refused) = self.give(op, now_ns) {
+                if !matches!(owner, Owner::SetOf(..)) {
+                    self.put_op(refused);
+                    return None;
+                }
+                self.overflow.push_back(refused);
+            }
             let copy = (!self.is_inline).then(|| {
                 let mut copy = self.take_op();
                 copy.prepare(token, request, now_ns);
@@ -246,26 +283,53 @@ impl Channel {
         let slot = &mut self.slots[index as usize];
         slot.token = token;
         slot.state = state;
-        slot.job = Some(Rc::clone(job));
         slot.copy = copy;
-        job.await_token(token.0);
+        match owner {
+            Owner::Job(job, ops) => {
+                slot.awaited = token;
+                slot.job = Some(Rc::clone(job));
+                job.await_token(token.0, ops as u32);
+            }
+            Owner::SetOf(job, set) => {
+                slot.awaited = set;
+                slot.job = Some(Rc::clone(job));
+            }
+            Owner::Ticket(notify) => {
+                slot.awaited = token;
+                self.tickets[index as usize] = Some(notify.clone());
+            }
+        }
         self.counts[request.kind().index()].enqueued += 1;
         self.waiting += 1;
         self.in_flight_peak = self.in_flight_peak.max(self.waiting);
         Some(token)
     }
 
-    /// Gives `op` to the device; `None` if it takes no more.
-    fn give(&mut self, op: Box<Op>, now_ns: u64) -> Option<()> {
+    /// Gives `op` to the device, or back if that takes no more.
+    fn give(&mut self, op: Box<Op>, now_ns: u64) -> Result<(), Box<Op>> {
         self.outgoing.push(op);
-        if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0 {
+        if self.queue_pair.enqueue_burst(&mut self.outgoing) == 0
+            && let Some(refused) = self.outgoing.pop()
+        {
             self.health.refused(now_ns);
-            let refused = self.outgoing.pop()?;
-            self.put_op(refused);
-            return None;
+            return Err(refused);
         }
         self.health.accepted();
-        Some(())
+        Ok(())
+    }
+
+    /// Gives the device what it had no room for, except what has ended otherwise since.
+    #[cold]
+    fn give_overflow(&mut self, now_ns: u64) {
+        while let Some(op) = self.overflow.pop_front() {
+            let index = slot_of(op.token, &self.slots);
+            if index.is_none_or(|index| self.slots[index].state != State::Device) {
+                self.put_op(op);
+            } else if let Err(refused) = self.give(op, now_ns) {
+                self.overflow.push_front(refused);
+                break;
+            }
+        }
     }
 
     /// Takes finished ops from the device and computes some in its place; adds those that
@@ -287,6 +351,9 @@ impl Channel {
             }
         }
         self.incoming = incoming;
+        if !self.overflow.is_empty() {
+            self.give_overflow(*now_ns);
+        }
         if *now_ns >= self.check_at_ns {
             self.check(count < BURST, *now_ns, completed);
         }
@@ -313,7 +380,8 @@ impl Channel {
         }
     }
 
-    /// An op has its result, or none, for good: the job's status says so, the callback follows.
+    /// An op has its result, or none, for good. If it is the last of its set, the job's status says so and
+    /// the notification follows.
     #[inline(always)]
     fn end(
         &mut self,
@@ -338,11 +406,17 @@ impl Channel {
         self.unread += 1;
         let slot = &mut self.slots[index];
         if let Some(job) = &slot.job {
-            if !has(Defect::StatusAfterCallback) {
-                job.set_status(if ok { Status::OK } else { Status::ERR });
+            let status = job
+                .complete(ok)
+                .or(has(Defect::FirstOfSet).then_some(Status::OK));
+            if let Some(status) = status {
+                if !has(Defect::StatusAfterCallback) {
+                    job.set_status(status);
+                }
+                completed.push(Rc::clone(job));
             }
-            job.complete();
-            completed.push(Rc::clone(job));
+        } else if let Some(notify) = self.tickets[index].take() {
+            self.told.push(notify);
         }
         slot.state = State::Done;
         slot.op = Some(op);
@@ -394,6 +468,7 @@ impl Channel {
         slot.token = NO_OP;
         slot.state = State::Free;
         slot.job = None;
+        slot.awaited = NO_OP;
         if let Some(copy) = slot.copy.take() {
             self.put_op(copy);
         }
@@ -420,23 +495,48 @@ impl Channel {
         self.queue_pair.flush();
     }
 
-    pub(crate) fn retry(&mut self, conn: Conn) {
-        self.retry.push_back(conn);
+    pub(crate) fn retry(&mut self, refused: Refused) {
+        self.retry.push(refused);
     }
 
     /// Takes `conn` out of the retry queue.
     pub(crate) fn forget(&mut self, conn: Conn) {
-        self.retry.retain(|&other| other != conn);
+        self.retry.forget(conn);
     }
 
-    /// Moves as many refused connections to `ready` as there are free slots, in their order.
-    pub(crate) fn grant(&mut self, ready: &mut Vec<Conn>) -> usize {
-        self.granted = self.retry.len().min(self.free.len());
-        if has(Defect::RetryOrder) {
-            self.retry.make_contiguous().reverse();
+    /// Takes whoever has the refusal `number` out of the retry queue.
+    pub(crate) fn forget_refusal(&mut self, number: u64) {
+        self.retry.remove(number);
+    }
+
+    /// Takes as many out of the retry queue as there are free slots for, in their order, and hands them to
+    /// `tell`. Returns how many.
+    pub(crate) fn grant(&mut self, tell: impl FnMut(Notify)) -> usize {
+        let free = if self.overflow.is_empty() {
+            self.free.len()
+        } else {
+            0
+        };
+        self.retry.grant(free, tell)
+    }
+
+    /// Whether the op called `token`, which has no job, has ended.
+    pub(crate) fn has_ended(&self, token: Token) -> bool {
+        let index = slot_of(token, &self.slots);
+        index.is_none_or(|index| self.slots[index].state == State::Done)
+    }
+
+    /// Nobody wants the op called `token` any more, which has no job.
+    pub(crate) fn drop_ticket(&mut self, token: Token) {
+        if let Some(index) = slot_of(token, &self.slots) {
+            self.slots[index].awaited = NO_OP;
+            self.tickets[index] = None;
         }
-        ready.extend(self.retry.drain(..self.granted));
-        self.granted
+    }
+
+    /// Those to be told of ops without a job that have ended.
+    pub(crate) fn take_told(&mut self, told: &mut Vec<Notify>) {
+        told.append(&mut self.told);
     }
 
     pub(crate) fn stats(&self) -> ChannelStats {
@@ -473,9 +573,9 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         let slots = self.slots.iter().filter(|slot| slot.is_wanted());
-        slots
-            .filter_map(|slot| slot.job.as_ref())
-            .for_each(|job| job.complete());
+        slots.filter_map(|slot| slot.job.as_ref()).for_each(|job| {
+            job.complete(false);
+        });
     }
 }
 
@@ -493,6 +593,15 @@ pub(crate) fn next_token(index: u32) -> Token {
     };
     SERIAL.set(serial);
     Token(serial << INDEX_BITS | u64::from(index))
+}
+
+/// The number of a refusal by the channel at `index`; of whoever was refused `before`, under that number,
+/// one as old. Its low bits are that index.
+pub(crate) fn refusal_by(index: usize, before: u64) -> u64 {
+    match before {
+        0 => next_token(index as u32).0,
+        _ => before >> INDEX_BITS << INDEX_BITS | index as u64,
+    }
 }
 
 /// Index of the slot that `token` was made for.

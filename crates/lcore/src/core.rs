@@ -7,16 +7,18 @@ use std::rc::Rc;
 
 use spinlane_crypto::aead::Algorithm;
 use spinlane_crypto::fork_generation;
-use spinlane_cryptodev::{OpKind, QueuePair, Request, Token};
-use spinlane_job::{self as job, Job, Status, set_restart_poll};
+use spinlane_cryptodev::{Op, OpKind, QueuePair, Token};
+use spinlane_job::{self as job, Conn, Job, Notify, Status, set_restart_poll};
 
 use crate::aead::{AeadChannel, Ended};
-use crate::channel::Channel;
+use crate::channel::{Channel, slot_index};
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
 use crate::health::HealthConfig;
 use crate::ready::ReadyQueue;
+use crate::retry::Refused;
 use crate::stats::Stats;
+use crate::submit::Place;
 
 /// Idle stacks of jobs are wiped, and some given back, that often.
 const TEND_STACKS_EVERY_NS: u64 = 10_000_000;
@@ -26,10 +28,6 @@ thread_local! {
     /// thread or the process ends, may still ask for it.
     static CURRENT: ManuallyDrop<RefCell<Option<Lcore>>> = const { ManuallyDrop::new(RefCell::new(None)) };
 }
-
-/// Names a connection to the application that owns it; opaque here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Conn(pub u64);
 
 /// Settings of an lcore.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +86,7 @@ pub(crate) struct Inner {
     /// [`fork_generation`] of the process that made it.
     generation: u64,
     pub(crate) clock: Box<dyn Clock>,
-    channels: RefCell<Vec<Channel>>,
+    pub(crate) channels: RefCell<Vec<Channel>>,
     pub(crate) aead_channels: RefCell<Vec<AeadChannel>>,
     /// Channel that serves each kind.
     routes: Cell<[Option<u8>; OpKind::COUNT]>,
@@ -98,10 +96,9 @@ pub(crate) struct Inner {
     pub(crate) aead_done: RefCell<Ended>,
     ready: RefCell<ReadyQueue>,
     completed: Cell<Vec<Rc<Job>>>,
+    told: Cell<Vec<Notify>>,
     polling: Cell<bool>,
     pub(crate) worked: Cell<bool>,
-    /// Channel of the last refusal.
-    refused_by: Cell<usize>,
     /// When idle stacks are tended next.
     tend_stacks_ns: Cell<u64>,
     /// Whether stacks with secrets wait until then, or until a poll finds nothing to do.
@@ -128,9 +125,9 @@ impl Lcore {
             routes: Cell::default(),
             ready: RefCell::default(),
             completed: Cell::default(),
+            told: Cell::default(),
             polling: Cell::new(false),
             worked: Cell::new(false),
-            refused_by: Cell::new(0),
             tend_stacks_ns: Cell::new(0),
             stacks_wait: Cell::new(false),
             stats: RefCell::default(),
@@ -238,18 +235,35 @@ impl Lcore {
         self.inner.ready.borrow_mut().push(conn);
     }
 
-    /// Puts the connection whose submission was refused last (status EAGAIN) into the retry
-    /// queue of the queue pair that refused it. Call it before another connection is resumed.
-    pub fn retry(&self, conn: Conn) {
-        match self
-            .inner
-            .channels
-            .borrow_mut()
-            .get_mut(self.inner.refused_by.get())
-        {
-            Some(channel) => channel.retry(conn),
-            // Without a queue pair nobody can have refused: it may go on at once.
-            None => self.make_ready(conn),
+    /// Puts whoever is to hear of `job` into the retry queue of the queue pair that refused its last
+    /// submission (status EAGAIN), at the place that the time of the refusal gives it: a name comes out of
+    /// [`Lcore::next_ready`] in its turn. Does nothing if the job is there already. A job that was
+    /// not refused may go on at once.
+    pub fn retry(&self, notify: impl Into<Notify>, job: &Rc<Job>) {
+        let (number, notify) = (job.refusal(), notify.into());
+        let mut channels = self.inner.channels.borrow_mut();
+        let channel = channels.get_mut(slot_index(Token(number)));
+        if let Some(channel) = channel.filter(|_| number != 0) {
+            let (ops, job) = (job.refused_ops(), Some(Rc::clone(job)));
+            channel.retry(Refused {
+                number,
+                ops,
+                job,
+                notify,
+            });
+        } else {
+            // Whoever is told may call back.
+            drop(channels);
+            self.inner.tell(notify);
+        }
+    }
+
+    /// The notification of a refusal. Whoever is called by a name, or woken, hears of it in its turn.
+    pub(crate) fn notify_of_refusal(&self, job: &Rc<Job>) {
+        match job.notify() {
+            Some(Notify::Foreign(foreign)) => foreign.call(),
+            Some(notify) => self.retry(notify, job),
+            None => {}
         }
     }
 
@@ -315,30 +329,10 @@ impl Lcore {
         self.inner.route(kind).is_some()
     }
 
-    pub(crate) fn submit(
-        &self,
-        request: &Request<'_>,
-        job: &Rc<Job>,
-        attempt: u32,
-    ) -> Option<Token> {
-        let index = self.inner.route(request.kind())?;
-        let now_ns = self.inner.clock.now_ns();
-        let token = self.inner.channels.borrow_mut()[index].submit(request, job, attempt, now_ns);
-        self.inner.worked.set(true);
-        if token.is_none() {
-            self.inner.refused_by.set(index);
-        }
-        token
-    }
-
-    pub(crate) fn finish<T>(
-        &self,
-        kind: OpKind,
-        token: Token,
-        read: impl FnOnce(&spinlane_cryptodev::Op) -> T,
-    ) -> Option<T> {
-        let index = self.inner.route(kind)?;
-        self.inner.channels.borrow_mut()[index].finish(token, read)
+    /// Gives a finished op's memory to `read` and its slot back; `None` if it is not there.
+    pub(crate) fn finish<T>(&self, place: Place, read: impl FnOnce(&Op) -> T) -> Option<T> {
+        let mut channels = self.inner.channels.borrow_mut();
+        channels.get_mut(place.channel)?.finish(place.token, read)
     }
 
     pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
@@ -347,7 +341,7 @@ impl Lcore {
 }
 
 impl Inner {
-    fn route(&self, kind: OpKind) -> Option<usize> {
+    pub(crate) fn route(&self, kind: OpKind) -> Option<usize> {
         self.routes.get()[kind.index()].map(usize::from)
     }
 
@@ -356,13 +350,19 @@ impl Inner {
     /// the clock, which costs as much to read as a callback.
     fn collect(&self, now_ns: &mut u64) -> usize {
         let mut completed = self.completed.take();
+        let mut told = self.told.take();
         let (mut count, mut callbacks) = (0, 0);
         let channels = self.channels.borrow().len();
         for index in 0..channels {
             count +=
                 self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completed);
             for job in completed.drain(..) {
-                callbacks += u64::from(call_back(&job));
+                callbacks += u64::from(self.call_back(&job));
+            }
+            self.channels.borrow_mut()[index].take_told(&mut told);
+            for notify in told.drain(..) {
+                callbacks += 1;
+                self.tell(notify);
             }
         }
         if callbacks != 0 {
@@ -374,16 +374,45 @@ impl Inner {
             stats.slow_callbacks += u64::from(slow);
         }
         self.completed.set(completed);
+        self.told.set(told);
         count
     }
 
+    /// Tells whoever was refused and whose turn has come; returns how many.
     fn grant(&self) -> usize {
+        let mut others = self.told.take();
         let mut ready = self.ready.borrow_mut();
-        self.channels
-            .borrow_mut()
-            .iter_mut()
-            .map(|channel| channel.grant(ready.end()))
-            .sum()
+        let mut channels = self.channels.borrow_mut();
+        let tell = |notify| match notify {
+            Notify::Conn(conn) => ready.push(conn),
+            other => others.push(other),
+        };
+        let count = grant_all(&mut channels, tell);
+        drop((ready, channels));
+        others.drain(..).for_each(|notify| self.tell(notify));
+        self.told.set(others);
+        count
+    }
+
+    fn tell(&self, notify: Notify) {
+        notify.tell(|conn| self.ready.borrow_mut().push(conn));
+    }
+
+    /// Notifies of a job whose ops are done, unless the job went away in the meantime: an earlier
+    /// callback of the same poll may have closed its connection.
+    fn call_back(&self, job: &Job) -> bool {
+        let waits = job.awaited() != 0 && job.is_complete();
+        let Some(notify) = job.notify().filter(|_| waits || has(Defect::Orphan)) else {
+            return false;
+        };
+        if has(Defect::CallbackTwice) {
+            self.tell(notify.clone());
+        }
+        self.tell(notify);
+        if has(Defect::StatusAfterCallback) {
+            job.set_status(Status::OK);
+        }
+        true
     }
 
     /// Returns whether there was anything to flush.
@@ -444,21 +473,9 @@ impl Drop for Inner {
     }
 }
 
-/// Makes the callback of a job whose op is done, unless the job went away in the meantime: an
-/// earlier callback of the same poll may have closed its connection.
-fn call_back(job: &Job) -> bool {
-    let waits = job.awaited() != 0 && job.is_complete();
-    if !waits && !has(Defect::Orphan) {
-        return false;
-    }
-    if has(Defect::CallbackTwice) {
-        job.notify();
-    }
-    let called = job.notify();
-    if has(Defect::StatusAfterCallback) {
-        job.set_status(Status::OK);
-    }
-    called
+fn grant_all(channels: &mut [Channel], mut tell: impl FnMut(Notify)) -> usize {
+    let granted = channels.iter_mut();
+    granted.map(|channel| channel.grant(&mut tell)).sum()
 }
 
 /// A job was resumed before its op was done: polls on the caller's stack.

@@ -19,11 +19,13 @@ pub enum Defect {
     CallbackTwice,
     /// A slot that is freed is not given out again.
     SlotLeak,
+    /// A job is called back when the first op of its set has ended.
+    FirstOfSet,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Generation,
         Self::Orphan,
         Self::RetryOrder,
@@ -31,6 +33,7 @@ impl Defect {
         Self::StatusAfterCallback,
         Self::CallbackTwice,
         Self::SlotLeak,
+        Self::FirstOfSet,
     ];
 }
 

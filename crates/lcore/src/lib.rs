@@ -59,16 +59,22 @@ mod launch;
 mod offload;
 mod policy;
 mod ready;
+mod retry;
 mod stats;
+mod submit;
+mod ticket;
 
 pub use crate::clock::{Clock, TscClock};
-pub use crate::core::{Config, Conn, Entered, Lcore, NoPoll, Polled};
+pub use crate::core::{Config, Entered, Lcore, NoPoll, Polled};
 #[cfg(feature = "seeded-defects")]
 pub use crate::defect::{Defect, seed as seed_defect};
 pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
-pub use crate::offload::{OffloadError, compute, offload};
+pub use crate::offload::{MAX_SET, OffloadError, compute, offload, offload_all};
 pub use crate::policy::{OnDemand, set_on_demand, set_pause_without_callback};
 pub use crate::stats::{
     AeadCounts, AeadKindStats, AeadStats, ChannelStats, HealthStats, KindStats, OpCounts, Stats,
 };
+pub use crate::submit::Item;
+pub use crate::ticket::{Refusal, Submitted, Ticket};
+pub use spinlane_job::{Conn, Foreign, Notify};

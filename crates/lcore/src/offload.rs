@@ -2,12 +2,17 @@
 
 use std::cell::RefCell;
 
-use spinlane_cryptodev::{Op, OpStatus, Request, Token, cpu};
+use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
 use spinlane_job::{self as job, Status};
 use thiserror::Error;
 
 use crate::core::Lcore;
 use crate::policy;
+use crate::stats::Stats;
+use crate::submit::{Item, Place};
+
+/// Ops of a set at most.
+pub const MAX_SET: usize = 16;
 
 thread_local! {
     /// The op of [`compute`], allocated once per thread.
@@ -46,10 +51,29 @@ pub enum OffloadError {
          one in each process"
     )]
     Forked,
+    /// A set of ops could never be submitted at once.
+    #[error(
+        "a set of {ops} ops is larger than its queue pair, or any set, may be, which is {most}; offload it in smaller \
+         sets, or open the queue pair with more descriptors"
+    )]
+    SetTooLarge {
+        /// Ops of the set that go to one queue pair.
+        ops: usize,
+        /// How many may.
+        most: usize,
+    },
+    /// There is no device for the op.
+    #[error(
+        "no queue pair of this lcore serves {kind}; add a device that does, or compute the op in place"
+    )]
+    NotServed {
+        /// The op's kind.
+        kind: OpKind,
+    },
 }
 
 enum Submitted {
-    Accepted(Token),
+    Accepted,
     Refused,
     /// There is nothing to submit to, or no way to pause.
     Inline,
@@ -59,7 +83,7 @@ enum Submitted {
 /// Runs `request` and writes its result to `output`, `request.kind().output_len()` bytes long.
 /// In a job that can pause, on a thread with a current lcore that serves the kind, the op goes to
 /// the device and the job pauses until it is done; otherwise it is computed here and now. What
-/// happens to a job without a callback and on a thread without an lcore can be set
+/// happens to a job that nobody hears of and on a thread without an lcore can be set
 /// ([`set_pause_without_callback`](crate::set_pause_without_callback),
 /// [`set_on_demand`](crate::set_on_demand)).
 ///
@@ -72,40 +96,66 @@ enum Submitted {
 /// # Panics
 /// If `output` has another length.
 pub fn offload(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
-    assert_eq!(
-        output.len(),
-        request.kind().output_len(),
-        "output length of {}",
-        request.kind()
-    );
+    run(&mut [(request, output)], &mut [Place::NOWHERE])
+}
+
+/// Runs a set of ops that do not wait for one another, each as by [`offload`], in one pause: the job goes on
+/// when all have ended. They are submitted together or, if a queue pair has no room for its part of
+/// them, refused together. An op that no queue pair serves is computed here while the others are with theirs.
+///
+/// # Errors
+/// [`OffloadError::SetTooLarge`], with nothing submitted, if the set has more than [`MAX_SET`] ops, or more
+/// for one queue pair than that has room for. Otherwise the error of the first op that has one; the outputs of
+/// those that have none are written.
+///
+/// # Panics
+/// If an output has another length than its op's kind.
+pub fn offload_all(set: &mut [Item<'_>]) -> Result<(), OffloadError> {
+    let (ops, most) = (set.len(), MAX_SET);
+    match [Place::NOWHERE; MAX_SET].get_mut(..ops) {
+        Some(places) => run(set, places),
+        None => Err(OffloadError::SetTooLarge { ops, most }),
+    }
+}
+
+fn run(set: &mut [Item<'_>], places: &mut [Place]) -> Result<(), OffloadError> {
+    for (request, output) in &*set {
+        let kind = request.kind();
+        assert_eq!(output.len(), kind.output_len(), "output length of {kind}");
+    }
     // Operands and results pass over this stack.
     job::wipe_stack_at_end();
-    for attempt in 0.. {
+    loop {
         if is_cancelled() {
             return Err(OffloadError::Cancelled);
         }
-        match submit(request, attempt) {
-            Submitted::Accepted(token) => return wait(request, token, output),
+        match submit(set, places) {
+            Submitted::Accepted => return wait(set, places),
             Submitted::Refused => {
                 job::pause();
             }
             Submitted::Inline => break,
-            Submitted::Failed(error) => return Err(error),
+            Submitted::Failed(error) => {
+                with_job(|job| job.stop_awaiting());
+                return Err(error);
+            }
         }
     }
-    compute(request, output)
+    with_job(|job| job.stop_awaiting());
+    first_error(
+        set.iter_mut()
+            .map(|(request, output)| compute(request, output)),
+    )
 }
 
-/// One attempt, with its status and, if it was refused, its callback.
-fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
-    let Some(job) = job::current().filter(|_| job::can_pause()) else {
-        Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += 1));
+/// One attempt, with its status and, if it was refused, its notification.
+fn submit(set: &[Item<'_>], places: &mut [Place]) -> Submitted {
+    let can_pause = |job: &_| job::can_pause() && policy::may_pause(job);
+    let Some(job) = job::current().filter(|job| can_pause(job)) else {
+        let inline = |stats: &mut Stats| stats.inline_ops += set.len() as u64;
+        Lcore::with_current(|lcore| lcore.count(inline));
         return Submitted::Inline;
     };
-    if !policy::may_pause(&job) {
-        Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += 1));
-        return Submitted::Inline;
-    }
     if let Err(error) = policy::ensure_lcore() {
         return Submitted::Failed(error);
     }
@@ -113,30 +163,39 @@ fn submit(request: &Request<'_>, attempt: u32) -> Submitted {
         if lcore.is_of_parent() {
             return Submitted::Failed(OffloadError::Forked);
         }
-        if !lcore.serves(request.kind()) {
-            lcore.count(|stats| stats.unrouted_ops += 1);
+        let unserved = set
+            .iter()
+            .filter(|(request, _)| !lcore.serves(request.kind()));
+        let unserved = unserved.count();
+        if unserved == set.len() {
+            lcore.count(|stats| stats.unrouted_ops += unserved as u64);
             return Submitted::Inline;
         }
-        match lcore.submit(request, &job, attempt) {
-            Some(token) => Submitted::Accepted(token),
-            None => Submitted::Refused,
+        match lcore.submit_set(set, &job, places) {
+            Ok(false) => {
+                job.set_status(Status::EAGAIN);
+                lcore.notify_of_refusal(&job);
+                Submitted::Refused
+            }
+            Ok(true) => {
+                job.set_status(Status::OK);
+                if unserved != 0 {
+                    lcore.count(|stats| stats.unrouted_ops += unserved as u64);
+                }
+                Submitted::Accepted
+            }
+            Err(error) => Submitted::Failed(error),
         }
-    })
-    .unwrap_or(Submitted::Inline);
-    let status = match submitted {
-        Submitted::Accepted(_) => Status::OK,
-        Submitted::Refused => Status::EAGAIN,
-        Submitted::Inline | Submitted::Failed(_) => return submitted,
-    };
-    job.set_status(status);
-    if status == Status::EAGAIN {
-        job.notify();
-    }
-    submitted
+    });
+    submitted.unwrap_or(Submitted::Inline)
 }
 
-/// Pauses until the op is done and reads its result.
-fn wait(request: &Request<'_>, token: Token, output: &mut [u8]) -> Result<(), OffloadError> {
+/// Computes what no queue pair serves, pauses until the others are done, and reads their results.
+fn wait(set: &mut [Item<'_>], places: &[Place]) -> Result<(), OffloadError> {
+    let here = |((request, output), place): (&mut Item<'_>, &Place)| {
+        place.is_nowhere().then(|| compute(request, output))
+    };
+    let computed = first_error(set.iter_mut().zip(places).filter_map(here));
     loop {
         job::pause();
         if is_cancelled() {
@@ -147,10 +206,23 @@ fn wait(request: &Request<'_>, token: Token, output: &mut [u8]) -> Result<(), Of
         }
     }
     with_job(|job| job.stop_awaiting());
-    let result = Lcore::with_current(|lcore| {
-        lcore.finish(request.kind(), token, |op| result_of(op, output))
-    });
-    result.flatten().unwrap_or(Err(OffloadError::OtherLcore))
+    let read = |((_, output), place): (&mut Item<'_>, &Place)| {
+        let finish = |lcore: &Lcore| lcore.finish(*place, |op| result_of(op, output));
+        let result = Lcore::with_current(finish).flatten();
+        result.unwrap_or(Err(OffloadError::OtherLcore))
+    };
+    let elsewhere = set
+        .iter_mut()
+        .zip(places)
+        .filter(|(_, place)| !place.is_nowhere());
+    computed.and(first_error(elsewhere.map(read)))
+}
+
+/// Goes through all `results`.
+fn first_error(
+    results: impl Iterator<Item = Result<(), OffloadError>>,
+) -> Result<(), OffloadError> {
+    results.fold(Ok(()), Result::and)
 }
 
 /// Computes the op in software, on the caller's stack, without a pause: for what no device may see.
@@ -174,7 +246,7 @@ pub fn compute(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadEr
         .unwrap_or_else(|_| run(&mut Op::new()))
 }
 
-fn result_of(op: &Op, output: &mut [u8]) -> Result<(), OffloadError> {
+pub(crate) fn result_of(op: &Op, output: &mut [u8]) -> Result<(), OffloadError> {
     match op.status {
         OpStatus::Success => {
             output.copy_from_slice(op.output());

@@ -45,9 +45,7 @@ pub fn set_on_demand(on_demand: OnDemand) {
 /// Whether `job` may pause for an op: somebody will hear of it, or is known to ask.
 pub(crate) fn may_pause(job: &Job) -> bool {
     PAUSE_WITHOUT_CALLBACK.load(Ordering::Relaxed)
-        || job
-            .wait_ctx()
-            .is_some_and(|wait_ctx| wait_ctx.callback().is_some())
+        || job.wait_ctx().is_some_and(|wait_ctx| wait_ctx.notifies())
 }
 
 /// Sees to it that the thread has an lcore of this process, if that is what was set. Takes a lock, on threads

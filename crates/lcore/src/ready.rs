@@ -1,6 +1,6 @@
 //! Connections that can go on, in the order they became so.
 
-use crate::core::Conn;
+use spinlane_job::Conn;
 
 /// What became ready before a turn began is handed out in it, what becomes so meanwhile in the
 /// next, so that a turn ends. Two lists rather than a ring: a push and a pop are a few instructions.
@@ -17,11 +17,6 @@ impl ReadyQueue {
     #[inline]
     pub(crate) fn push(&mut self, conn: Conn) {
         self.later.push(conn);
-    }
-
-    /// Where what became ready is added.
-    pub(crate) fn end(&mut self) -> &mut Vec<Conn> {
-        &mut self.later
     }
 
     /// All that is ready now will be handed out, first what the last turn has left.

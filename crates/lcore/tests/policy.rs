@@ -2,14 +2,13 @@
 //! what is set is set for the process.
 
 use std::cell::RefCell;
-use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
 use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_soft::SoftDevice;
-use spinlane_job::{self as job, Callback, Progress, WaitCtx};
+use spinlane_job::{self as job, Progress, WaitCtx};
 use spinlane_lcore::{
-    Config, Entered, Lcore, OffloadError, OnDemand, offload, set_on_demand,
+    Config, Conn, Entered, Lcore, OffloadError, OnDemand, offload, set_on_demand,
     set_pause_without_callback,
 };
 
@@ -34,10 +33,6 @@ fn make() -> Result<(), OffloadError> {
     Ok(())
 }
 
-extern "C" fn callback(_: *mut c_void) -> c_int {
-    1
-}
-
 /// 0 = the op succeeded, else which error it failed with.
 fn one_op() -> i32 {
     let mut output = [0; 32];
@@ -55,10 +50,7 @@ fn start(wait_ctx: &Rc<WaitCtx>) -> Progress {
 
 fn with_callback() -> Rc<WaitCtx> {
     let wait_ctx = WaitCtx::new();
-    wait_ctx.set_callback(Some(Callback {
-        function: callback,
-        argument: std::ptr::null_mut(),
-    }));
+    wait_ctx.set_notify(Some(Conn(1).into()));
     wait_ctx
 }
 

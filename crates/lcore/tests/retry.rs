@@ -224,3 +224,167 @@ fn each_queue_pair_has_its_own_retry_queue() {
         .collect::<Vec<_>>();
     assert_eq!(done, [false, true, false, true]);
 }
+
+/// Names that come out of the ready queue in one turn, in their order.
+fn ready(bench: &Bench) -> Vec<u64> {
+    bench.poll();
+    std::iter::from_fn(|| bench.lcore.next_ready().map(|Conn(id)| id)).collect()
+}
+
+/// Sessions of which the first has its op with the device and all others are refused, and not queued.
+fn refused(bench: &Bench, count: u64) -> Vec<Rc<Session>> {
+    let sessions = bench.sessions(count);
+    sessions.iter().for_each(|session| {
+        session.queues.set(false);
+        session.start(1);
+    });
+    sessions
+}
+
+#[test]
+fn a_retry_may_come_at_any_time_and_has_the_turn_of_its_refusal() {
+    let bench = Bench::new(1);
+    let sessions = refused(&bench, 5);
+    // All others were refused meanwhile; two of them are late, and one says so three times.
+    for id in [3, 1, 1, 1, 2] {
+        bench
+            .lcore
+            .retry(Conn(id), &sessions[id as usize].the_job());
+    }
+    assert_eq!(bench.lcore.stats().channels[0].retry_queue, 3);
+    let mut order = Vec::new();
+    for turn in 0..12 {
+        bench.device.release(1);
+        for id in ready(&bench) {
+            order.push(id);
+            sessions[id as usize].resume();
+        }
+        if turn == 1 {
+            bench.lcore.retry(Conn(4), &sessions[4].the_job());
+        }
+    }
+    // Each is called when there is room, and when its op is done.
+    order.dedup();
+    assert_eq!(order, [0, 1, 2, 3, 4]);
+    assert!(
+        sessions
+            .iter()
+            .all(|session| session.result() == Some(Ok(())))
+    );
+}
+
+#[test]
+fn a_retry_goes_to_the_queue_pair_that_refused_whoever_was_refused_since() {
+    let clock = support::TestClock::default();
+    let lcore =
+        spinlane_lcore::Lcore::with_clock(support::without_fallback(), Box::new(clock.clone()));
+    let none = spinlane_cryptodev::Capabilities::NONE;
+    let kinds = [OpKind::X25519Keygen, OpKind::X25519Derive];
+    let devices = kinds.map(|kind| support::Handle::new(1, none.with(kind), &clock));
+    let _: [(); 2] = devices
+        .each_ref()
+        .map(|device| lcore.add_queue_pair(device.queue_pair()));
+    let _entered = lcore.enter();
+    let sessions: Vec<_> = (0..4).map(|id| Session::new(&lcore, id)).collect();
+    for (id, session) in sessions.iter().enumerate() {
+        session.queues.set(false);
+        session.start_kind(kinds[id % 2], 1);
+    }
+    // The last refusal was the second device's; the first one's comes now.
+    lcore.retry(Conn(2), &sessions[2].the_job());
+    lcore.retry(Conn(3), &sessions[3].the_job());
+    let queued = |lcore: &spinlane_lcore::Lcore| {
+        let stats = lcore.stats();
+        [stats.channels[0].retry_queue, stats.channels[1].retry_queue]
+    };
+    assert_eq!(queued(&lcore), [1, 1]);
+    devices[0].release(1);
+    for _ in 0..2 {
+        lcore.poll().unwrap();
+        while let Some(Conn(id)) = lcore.next_ready() {
+            sessions[id as usize].resume();
+        }
+    }
+    assert_eq!(sessions[2].ctx.status(), Status::OK, "accepted");
+    assert_eq!(queued(&lcore), [0, 1]);
+}
+
+#[test]
+fn an_early_resume_leaves_no_second_entry_and_loses_no_place() {
+    let bench = Bench::new(1);
+    let sessions = bench.sessions(4);
+    sessions.iter().for_each(|session| session.start(1));
+    for _ in 0..5 {
+        // Refused again, and queued again by the front-end.
+        sessions[1].resume();
+    }
+    assert_eq!(sessions[1].callbacks(), [Status::EAGAIN; 6]);
+    assert_eq!(bench.lcore.stats().channels[0].retry_queue, 3);
+    let order = order_of_submission(&bench, &sessions, 1);
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
+#[test]
+fn whoever_is_accepted_early_or_closed_is_called_no_more() {
+    let bench = Bench::new(3);
+    let sessions = bench.sessions(7);
+    sessions.iter().for_each(|session| session.start(1));
+    sessions[3].close();
+    assert_eq!(ready(&bench), []);
+    bench.device.release(3);
+    bench.poll();
+    // All three slots are free, as their sessions have read their results; nobody was called yet.
+    sessions[..3].iter().for_each(|session| session.resume());
+    sessions[4].resume();
+    assert_eq!(
+        sessions[4].ctx.status(),
+        Status::OK,
+        "there is room for it and those before"
+    );
+    while bench.lcore.next_ready().is_some() {}
+    assert_eq!(ready(&bench), [5, 6]);
+    sessions[5].resume();
+    sessions[6].resume();
+    assert_eq!(
+        ready(&bench),
+        [],
+        "neither the closed one nor that which went early"
+    );
+    assert_eq!(bench.device.held(), 3);
+}
+
+#[test]
+fn a_job_that_was_not_refused_goes_on_at_once() {
+    let bench = Bench::new(2);
+    let session = bench.in_flight(0);
+    bench.lcore.retry(Conn(0), &session.the_job());
+    assert_eq!(bench.lcore.stats().channels[0].retry_queue, 0);
+    assert_eq!(ready(&bench), [0]);
+}
+
+#[test]
+fn a_name_needs_no_retry_and_is_called_once_per_attempt() {
+    let bench = Bench::new(1);
+    let sessions = bench.sessions(3);
+    for session in &sessions {
+        session.ctx.set_notify(Some(Conn(session.id).into()));
+        session.queues.set(false);
+        session.start(2);
+    }
+    let mut called = [0; 3];
+    for _ in 0..40 {
+        bench.device.release(1);
+        for id in ready(&bench) {
+            called[id as usize] += 1;
+            sessions[id as usize].resume();
+        }
+    }
+    assert!(
+        sessions
+            .iter()
+            .all(|session| session.result() == Some(Ok(())))
+    );
+    let counts = bench.lcore.stats().channels[0].counts;
+    let attempts = counts.enqueued + counts.refused;
+    assert_eq!(called.iter().sum::<u64>(), attempts);
+}

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_soft::SoftDevice;
-use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
+use spinlane_job::{self as job, Conn, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Lcore, offload};
 
 use support::TestClock;
@@ -18,10 +18,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// A private key, and what hides it from the search in all places but the job's stack.
 const HIDDEN: [u8; 32] = *b"thirty-two bytes, none as it is!";
 const MASK: u8 = 0x5a;
-
-extern "C" fn callback(_: *mut std::ffi::c_void) -> std::ffi::c_int {
-    1
-}
 
 #[inline(never)]
 fn keygen() -> [u8; 32] {
@@ -37,10 +33,7 @@ fn start() -> (Option<Rc<Job>>, usize) {
     let place = Rc::new(Cell::new(0));
     let noted = Rc::clone(&place);
     let ctx = WaitCtx::new();
-    ctx.set_callback(Some(Callback {
-        function: callback,
-        argument: std::ptr::null_mut(),
-    }));
+    ctx.set_notify(Some(Conn(1).into()));
     let (progress, job) = job::start(Some(&ctx), move || {
         noted.set((&raw const noted).addr());
         i32::from(keygen()[0] != 0)

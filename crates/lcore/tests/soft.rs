@@ -1,23 +1,14 @@
 //! A real device, resumed by callbacks, many jobs on few slots.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
-use std::ptr;
 use std::rc::Rc;
 
 use spinlane_cryptodev::{Device, QueuePairConfig, Request};
 use spinlane_driver_soft::SoftDevice;
-use spinlane_job::{self as job, Callback, Progress, Status, WaitCtx};
+use spinlane_job::{self as job, Progress, Status, WaitCtx};
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, offload};
 
 const JOBS: usize = 64;
-
-extern "C" fn callback(argument: *mut c_void) -> c_int {
-    if let Some(lcore) = Lcore::current() {
-        lcore.make_ready(Conn(argument.addr() as u64));
-    }
-    1
-}
 
 fn keygen(private: [u8; 32]) -> [u8; 32] {
     let mut public = [0; 32];
@@ -64,10 +55,7 @@ fn key_agreements_of_many_jobs_on_few_slots() {
     let mut jobs: Vec<_> = (0..JOBS)
         .map(|id| {
             let ctx = WaitCtx::new();
-            ctx.set_callback(Some(Callback {
-                function: callback,
-                argument: ptr::without_provenance_mut(id),
-            }));
+            ctx.set_notify(Some(Conn(id as u64).into()));
             let agreed = Rc::clone(&agreed);
             let body = move || {
                 // Others count while this one is paused: ask first, then add.
@@ -76,7 +64,7 @@ fn key_agreements_of_many_jobs_on_few_slots() {
                 0
             };
             let (_, job) = job::start(Some(&ctx), body).unwrap();
-            // This callback makes a refused connection ready, so nothing else is to be done.
+            // A name waits for its turn by itself, so nothing else is to be done.
             (ctx, job)
         })
         .collect();

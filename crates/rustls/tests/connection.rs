@@ -3,13 +3,12 @@
 mod support;
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex};
 
 use rustls::server::ProducesTickets;
 use rustls::version::{TLS12, TLS13};
 use spinlane_cryptodev::{OpKind, Request};
-use spinlane_job::{Callback, Status, pool_stats};
+use spinlane_job::{Foreign, Notify, Status, pool_stats};
 use spinlane_lcore::Conn;
 use spinlane_rustls::{ChainTicketer, Connection, DEFAULT_MAX_INPUT, Error, Progress, TicketSeed};
 
@@ -19,10 +18,15 @@ thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
-extern "C" fn count(argument: *mut c_void) -> c_int {
+fn count(_: *const (), argument: *mut ()) {
     assert_eq!(argument.addr(), 0x5eed);
     CALLS.set(CALLS.get() + 1);
-    1
+}
+
+/// Who counts.
+fn counter() -> Notify {
+    let argument = std::ptr::without_provenance_mut(0x5eed);
+    Foreign::new(count, std::ptr::null(), argument).into()
 }
 
 /// A server whose ClientHello has come.
@@ -40,11 +44,7 @@ fn every_pause_has_one_callback_and_a_status() {
     let (lcore, _entered) = lcore(64);
     let mut ends = greeted(&Wanted::default());
     CALLS.set(0);
-    let argument = std::ptr::without_provenance_mut(0x5eed);
-    ends.server.set_async_callback(Some(Callback {
-        function: count,
-        argument,
-    }));
+    ends.server.set_notify(Some(counter()));
     let mut pauses = 0;
     while ends.server.handshake().unwrap() == Progress::Paused {
         assert!(ends.server.is_paused());
@@ -123,12 +123,8 @@ fn a_connection_may_be_dropped_at_every_step() {
             // Step by step, one more each time, until the handshake is through.
             for steps in 0..1000 {
                 let mut ends = wanted.ends();
-                let argument = std::ptr::without_provenance_mut(0x5eed);
                 for end in [&mut ends.client, &mut ends.server] {
-                    end.set_async_callback(Some(Callback {
-                        function: count,
-                        argument,
-                    }));
+                    end.set_notify(Some(counter()));
                 }
                 let mut done = 0;
                 'run: for _ in 0..10_000 {

@@ -76,12 +76,24 @@ enum State {
     Closed,
 }
 
+/// A ticket in a retry queue.
+#[derive(Debug)]
+struct Shown {
+    ticket: u64,
+    /// Counts all that were shown.
+    number: u64,
+    /// The lcore may have called its holder already because of an earlier showing.
+    may_be_called: bool,
+}
+
 struct Connection {
     ctx: Rc<WaitCtx>,
     job: Option<Rc<Job>>,
     state: State,
     /// What it asked last.
     question: Question,
+    /// That of its refusal, until its op is accepted, and whether it was shown.
+    ticket: Option<(u64, bool)>,
 }
 
 /// A world, and what has been found wrong with it.
@@ -94,8 +106,11 @@ pub struct World {
     connections: RefCell<Vec<Connection>>,
     /// Connections called back and not yet handed out, in this order.
     called: RefCell<VecDeque<u64>>,
-    /// Tickets of each queue pair's retry queue, in this order.
-    tickets: RefCell<[VecDeque<u64>; 2]>,
+    /// Tickets in each queue pair's retry queue.
+    tickets: RefCell<[Vec<Shown>; 2]>,
+    /// Refused connections that have not shown their tickets.
+    unclaimed: RefCell<Vec<usize>>,
+    claims: Cell<u64>,
     tickets_given: Cell<u64>,
     /// Connections handed out that the application has not resumed yet.
     held: RefCell<VecDeque<usize>>,
@@ -166,6 +181,8 @@ impl World {
             connections: RefCell::default(),
             called: RefCell::default(),
             tickets: RefCell::default(),
+            unclaimed: RefCell::default(),
+            claims: Cell::new(0),
             tickets_given: Cell::new(0),
             held: RefCell::default(),
             resuming: Cell::new(None),
@@ -289,6 +306,15 @@ impl World {
 
     /// A turn of the application's loop.
     fn turn(&self) {
+        while self.below(2) != 0 {
+            let unclaimed = self.unclaimed.borrow().len() as u64;
+            if unclaimed == 0 {
+                break;
+            }
+            let id = self.below(unclaimed) as usize;
+            let id = self.unclaimed.borrow_mut().swap_remove(id);
+            self.claim(id);
+        }
         self.count(|tally| tally.polls += 1);
         match self.lcore.poll() {
             Ok(polled) => self.note("poll", polled.completed, polled.retried as u64),
@@ -311,18 +337,8 @@ impl World {
     fn hand_out(&self, name: u64) {
         let id = (name & ((1 << ID_BITS) - 1)) as usize;
         if name & TICKET != 0 {
-            let channel = usize::from(name & SECOND != 0);
-            let first = self.tickets.borrow_mut()[channel].pop_front();
             self.note("retry", id, name);
-            if first != Some(name) {
-                let text = format!("retry queue gave {name:#x} in place of {first:x?}");
-                return self.violate(Breach::RetryOrder, text);
-            }
-            // A ticket may be stale: its holder was resumed out of turn.
-            if self.state(id) == State::Refused(name) || self.below(2) == 0 {
-                self.resume(id);
-            }
-            return;
+            return self.hand_out_ticket(id, name);
         }
         let first = self.called.borrow_mut().pop_front();
         if first != Some(name) {
@@ -334,6 +350,44 @@ impl World {
         } else {
             self.resume(id);
         }
+    }
+
+    /// Tickets are numbered by the refusals. One that was shown before another, and has a lower number, is
+    /// first. One is handed out once for each time that it was shown.
+    fn hand_out_ticket(&self, id: usize, ticket: u64) {
+        let is_refused = self.state(id) == State::Refused(ticket);
+        let mut tickets = self.tickets.borrow_mut();
+        let queue = &mut tickets[usize::from(ticket & SECOND != 0)];
+        let Some(position) = queue.iter().position(|shown| shown.ticket == ticket) else {
+            // Its holder was resumed out of turn, or closed, after the lcore had called it.
+            drop(tickets);
+            let is_unclaimed = self.unclaimed.borrow().contains(&id);
+            match (is_refused, is_unclaimed) {
+                // Refused out of turn: the lcore still knew it.
+                (true, true) => self.resume(id),
+                (true, false) => {
+                    self.violate(Breach::RetryOrder, format!("{ticket:#x} was called twice"));
+                }
+                (false, _) => {}
+            }
+            return;
+        };
+        let Shown {
+            number,
+            may_be_called,
+            ..
+        } = queue.remove(position);
+        let precedes = |other: &&Shown| other.ticket < ticket && other.number < number;
+        let first = queue.iter().find(precedes);
+        if let Some(first) = first.filter(|_| !may_be_called) {
+            let text = format!(
+                "retry queue gave {ticket:#x} in place of {:#x}",
+                first.ticket
+            );
+            self.violate(Breach::RetryOrder, text);
+        }
+        drop(tickets);
+        self.resume(id);
     }
 
     fn advance(&self) {

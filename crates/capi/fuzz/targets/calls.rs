@@ -24,7 +24,7 @@ unsafe extern "C" {
     fn spinlane_poll(lcore: *mut c_void) -> c_int;
     fn spinlane_next_ready(lcore: *mut c_void, conn: *mut *mut c_void) -> c_int;
     fn spinlane_make_ready(lcore: *mut c_void, conn: *mut c_void) -> c_int;
-    fn spinlane_retry(lcore: *mut c_void, conn: *mut c_void) -> c_int;
+    fn spinlane_retry_job(lcore: *mut c_void, ctx: *mut c_void, conn: *mut c_void) -> c_int;
     fn spinlane_forget(lcore: *mut c_void, conn: *mut c_void) -> c_int;
     fn spinlane_in_flight(lcore: *const c_void) -> c_int;
     fn spinlane_ready(lcore: *const c_void) -> c_int;
@@ -176,7 +176,7 @@ fn call(code: u8) {
                 spinlane_next_ready(lcore, if null { ptr::null_mut() } else { &mut conn });
             }
             22 => drop(spinlane_make_ready(lcore, key.cast_mut())),
-            23 => drop(spinlane_retry(lcore, key.cast_mut())),
+            23 => drop(spinlane_retry_job(lcore, ctx.cast(), key.cast_mut())),
             24 => drop(spinlane_forget(lcore, key.cast_mut())),
             25 => {
                 assert!(spinlane_in_flight(lcore) >= -1);

@@ -50,7 +50,7 @@ static void nulls(void)
     SAYS("lcore is NULL");
     MUST(spinlane_poll(NULL) == -1);
     MUST(spinlane_make_ready(NULL, NULL) == 0);
-    MUST(spinlane_retry(NULL, NULL) == 0);
+    MUST(spinlane_retry(NULL, NULL, NULL) == 0 && spinlane_retry_job(NULL, NULL, NULL) == 0);
     MUST(spinlane_forget(NULL, NULL) == 0);
     MUST(spinlane_next_ready(NULL, &conn) == 0);
     MUST(spinlane_in_flight(NULL) == -1);

@@ -143,7 +143,7 @@ static void does_all(struct call *call)
     MUST(spinlane_lcore_add_device(lcore, device, 8));
     spinlane_device_close(device);
     MUST((device = spinlane_device_open("soft")) != NULL);
-    MUST(spinlane_make_ready(lcore, call) && spinlane_retry(lcore, call) && spinlane_forget(lcore, call));
+    MUST(spinlane_make_ready(lcore, call) && spinlane_retry_job(lcore, call->ctx, call) && spinlane_forget(lcore, call));
     while (spinlane_next_ready(lcore, &conn))
         ;
     MUST(spinlane_lcore_stats(lcore, &stats) && spinlane_in_flight(lcore) >= 0);
@@ -248,6 +248,34 @@ static void abandon_in_restart(void)
     MUST(tried == 1 && after_end == ASYNC_ERR && ERR_get_error() != 0);
 }
 
+/* Refusals are remembered: said later, in another order, and twice. */
+static void retry_later(void)
+{
+    spinlane_device *soft = spinlane_device_open("soft");
+    void *conn;
+    int i, turns = 0, next = 0;
+
+    MUST(spinlane_lcore_free(lcore) && (lcore = spinlane_lcore_create()) != NULL);
+    MUST(spinlane_lcore_add_device(lcore, soft, 1));
+    spinlane_device_close(soft);
+    for (i = 0; i < 3; i++)
+        begin(&calls[i]);
+    MUST(calls[0].callbacks == 0 && calls[1].callbacks == 1 && calls[2].callbacks == 1);
+    for (i = 2; i > 0; i--)
+        MUST(spinlane_retry_job(lcore, calls[i].ctx, &calls[i]) && spinlane_retry_job(lcore, calls[i].ctx, &calls[i]));
+    poll_until_called(&calls[0]);
+    end(&calls[0]);
+    for (next = 1; next < 3; next++) {
+        while (!spinlane_next_ready(lcore, &conn))
+            MUST(turns++ < 100000 && spinlane_poll(lcore) >= 0);
+        MUST(conn == &calls[next]);
+        calls[next].callbacks = 0;
+        MUST(start(&calls[next]) == ASYNC_PAUSE);
+        poll_until_called(&calls[next]);
+        end(&calls[next]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -258,6 +286,7 @@ int main(int argc, char **argv)
         { "free_lcore_in_restart", free_lcore_in_restart },
         { "free_lcore_in_job", free_lcore_in_job },
         { "everything_else", everything_else },
+        { "retry_later", retry_later },
         { "free_contexts", free_contexts },
         { "end_in_restart", end_in_restart },
         { "end_in_restart_and_start", end_in_restart_and_start },

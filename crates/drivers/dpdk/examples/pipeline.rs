@@ -20,7 +20,7 @@ use spinlane_crypto::{Key, test_keys::der};
 use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Device, KeyHandle, QueuePairConfig, Request};
 use spinlane_driver_dpdk::{DpdkDevice, Eal, HandedOver};
-use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
+use spinlane_job::{self as job, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Conn, Lcore, offload};
 
 /// One queue of the port and one queue pair of the device for each.
@@ -194,10 +194,8 @@ fn begin(
     signed: &Rc<Signed>,
 ) -> Option<Waiting> {
     let ctx = WaitCtx::new();
-    ctx.set_callback(Some(Callback {
-        function: ready,
-        argument: ptr::without_provenance_mut(slot),
-    }));
+    // Its op is done, or was refused and there is room: either way the slot comes out of `next_ready`.
+    ctx.set_notify(Some(Conn(slot as u64).into()));
     let (key, signed) = (Arc::clone(key), Rc::clone(signed));
     let body = move || {
         // A TLS stack would run here, its private-key ops offloaded; a signature stands for it.
@@ -217,14 +215,6 @@ fn begin(
     };
     let (_, job) = job::start(Some(&ctx), body).expect("room for a job");
     job.map(|job| Waiting { _ctx: ctx, job })
-}
-
-/// An op is done, or was refused: either way its job wants to go on.
-extern "C" fn ready(argument: *mut c_void) -> c_int {
-    if let Some(lcore) = Lcore::current() {
-        lcore.make_ready(Conn(argument.addr() as u64));
-    }
-    1
 }
 
 fn resume(slot: &mut Option<Waiting>) {

@@ -5,8 +5,6 @@
 mod support;
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
-use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,19 +12,11 @@ use spinlane_crypto::{Key, test_keys::der};
 use spinlane_cryptodev::test_keys;
 use spinlane_cryptodev::{Device, KeyHandle, QueuePairConfig, Request};
 use spinlane_driver_dpdk::DpdkDevice;
-use spinlane_job::{self as job, Callback, Job, Progress, WaitCtx};
+use spinlane_job::{self as job, Job, Progress, WaitCtx};
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, offload};
 use support::{block, open};
 
 const JOBS: usize = 256;
-
-/// A refused connection is made ready too, so that nothing else is to be done about it.
-extern "C" fn callback(argument: *mut c_void) -> c_int {
-    if let Some(lcore) = Lcore::current() {
-        lcore.make_ready(Conn(argument.addr() as u64));
-    }
-    1
-}
 
 /// Signs twice; counts the results that are right.
 fn sign(key: &Arc<KeyHandle>, seed: u64, right: &Cell<usize>) {
@@ -55,10 +45,7 @@ fn run(device: &DpdkDevice, health: HealthConfig, mut each: impl FnMut(&Lcore)) 
     let mut jobs: Vec<(Rc<WaitCtx>, Option<Rc<Job>>)> = Vec::new();
     for id in 0..JOBS {
         let ctx = WaitCtx::new();
-        ctx.set_callback(Some(Callback {
-            function: callback,
-            argument: ptr::without_provenance_mut(id),
-        }));
+        ctx.set_notify(Some(Conn(id as u64).into()));
         let (key, right) = (Arc::clone(&key), Rc::clone(&right));
         let body = move || {
             sign(&key, id as u64, &right);

@@ -205,7 +205,8 @@ impl Channel {
         let mut op = self.take_op();
         op.prepare(token, request, now_ns);
         self.health.probe_sent(token, now_ns);
-        if self.give(op, now_ns).is_none() {
+        if let Err(refused) = self.give(op, now_ns) {
+            self.put_op(refused);
             self.probe_failed(now_ns);
         }
     }

@@ -4,13 +4,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::rc::Rc;
 
 use spinlane_cryptodev::{
     Burst, Capabilities, DeviceStats, Op, OpKind, OpStatus, QueuePair, Request, Token, cpu,
 };
-use spinlane_job::{self as job, Callback, Job, Progress, Status, WaitCtx};
+use spinlane_job::{self as job, Foreign, Job, Progress, Status, WaitCtx};
 use spinlane_lcore::{
     Clock, Config, Conn, Entered, HealthConfig, Lcore, OffloadError, Polled, offload,
 };
@@ -383,6 +383,8 @@ pub struct Session {
     pub callbacks: RefCell<Vec<Status>>,
     /// Whether callbacks are written down, which allocates.
     pub records: Cell<bool>,
+    /// Whether it queues itself when it was refused.
+    pub queues: Cell<bool>,
     /// Runs in the callback.
     pub on_callback: RefCell<Option<Box<dyn FnMut()>>>,
     pub job: RefCell<Option<Rc<Job>>>,
@@ -390,7 +392,7 @@ pub struct Session {
     lcore: Lcore,
 }
 
-extern "C" fn callback(argument: *mut c_void) -> c_int {
+fn callback(_: *const (), argument: *mut ()) {
     // SAFETY: the argument is the session that holds the wait context this is called from,
     // and tests keep their sessions until the end.
     let session = unsafe { &*argument.cast::<Session>() };
@@ -404,7 +406,6 @@ extern "C" fn callback(argument: *mut c_void) -> c_int {
     if let Some(hook) = &mut *session.on_callback.borrow_mut() {
         hook();
     }
-    1
 }
 
 impl Session {
@@ -414,15 +415,15 @@ impl Session {
             ctx: WaitCtx::new(),
             callbacks: RefCell::default(),
             records: Cell::new(true),
+            queues: Cell::new(true),
             on_callback: RefCell::default(),
             job: RefCell::default(),
             result: Rc::default(),
             lcore: lcore.clone(),
         });
-        session.ctx.set_callback(Some(Callback {
-            function: callback,
-            argument: Rc::as_ptr(&session).cast_mut().cast(),
-        }));
+        let argument = Rc::as_ptr(&session).cast_mut().cast();
+        let notify = Foreign::new(callback, ptr::null(), argument);
+        session.ctx.set_notify(Some(notify.into()));
         session
     }
 
@@ -470,8 +471,9 @@ impl Session {
             .borrow()
             .as_ref()
             .is_some_and(|job| job.awaited() != 0);
-        if matches!(progress, Progress::Paused) && !waits && self.ctx.status() == Status::EAGAIN {
-            self.lcore.retry(Conn(self.id));
+        let is_refused = !waits && self.ctx.status() == Status::EAGAIN;
+        if matches!(progress, Progress::Paused) && is_refused && self.queues.get() {
+            self.lcore.retry(Conn(self.id), &self.the_job());
         }
     }
 

@@ -6,13 +6,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
+use std::ptr;
 use std::rc::Rc;
 
-use spinlane_job::{Callback, CallbackFn, CleanupFn, Status, WaitCtx};
+use spinlane_job::{CleanupFn, Foreign, Job, Status, WaitCtx};
 
 use super::raise;
 use crate::ffi;
+
+/// `ASYNC_callback_fn`. Runs on the poll core's stack, so it must be small and must not block.
+pub type CallbackFn = extern "C" fn(*mut c_void) -> c_int;
 
 /// Contexts whose second free is noticed: as many as the thread freed last.
 const KEPT: usize = 32;
@@ -20,6 +24,8 @@ const KEPT: usize = 32;
 thread_local! {
     static FREED: RefCell<[Option<Rc<WaitCtx>>; KEPT]> = const { RefCell::new([const { None }; KEPT]) };
     static NEXT: Cell<usize> = const { Cell::new(0) };
+    /// While somebody wants to know: the context whose status was asked for last, or null.
+    static ASKED: Cell<Option<*mut WaitCtx>> = const { Cell::new(None) };
 }
 
 /// No submission told its status yet, or the engine does not support callbacks.
@@ -211,12 +217,18 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_set_callback(
     callback: Option<CallbackFn>,
     callback_arg: *mut c_void,
 ) -> c_int {
-    let callback = callback.map(|function| Callback {
-        function,
-        argument: callback_arg,
-    });
+    let foreign =
+        |function| Foreign::new(call_back, function as *const (), callback_arg.cast()).into();
     // SAFETY: by the contract.
-    unsafe { with_own(ctx, |ctx| ctx.set_callback(callback)) }
+    unsafe { with_own(ctx, |ctx| ctx.set_notify(callback.map(foreign))) }
+}
+
+/// Makes a callback that [`ASYNC_WAIT_CTX_set_callback`] has set, with its argument.
+fn call_back(function: *const (), argument: *mut ()) {
+    // SAFETY: handed to a `Foreign` alone, together with a `CallbackFn`, which is what that passes.
+    let function = unsafe { mem::transmute::<*const (), CallbackFn>(function) };
+    // What it returns is for nobody (ASYNC_WAIT_CTX_new(3) gives it no meaning).
+    let _ = function(argument.cast());
 }
 
 /// ASYNC_WAIT_CTX_get_callback(3): the callback and its argument. Returns 1, or 0 if none is set.
@@ -231,19 +243,21 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_callback(
 ) -> c_int {
     let mut found = None;
     // SAFETY: by the contract.
-    if unsafe { with(ctx, |ctx| found = ctx.callback()) } == 0 {
+    if unsafe { with(ctx, |ctx| found = ctx.foreign()) } == 0 {
         return 0;
     }
-    let Some(Callback { function, argument }) = found else {
+    let Some(foreign) = found else {
         return 0;
     };
+    // SAFETY: the only language that sets one on a context of C's is C, by `ASYNC_WAIT_CTX_set_callback`.
+    let function = unsafe { mem::transmute::<*const (), CallbackFn>(foreign.function()) };
     // SAFETY: NULL or valid for writing, by the contract.
     if let Some(callback) = unsafe { callback.as_mut() } {
         *callback = Some(function);
     }
     // SAFETY: NULL or valid for writing, by the contract.
     if let Some(callback_arg) = unsafe { callback_arg.as_mut() } {
-        *callback_arg = argument;
+        *callback_arg = foreign.argument().cast();
     }
     1
 }
@@ -264,10 +278,40 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_set_status(ctx: *mut WaitCtx, status: c_
 /// `ctx` is NULL or a context not freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_status(ctx: *mut WaitCtx) -> c_int {
+    if ASKED.get().is_some() {
+        ASKED.set(Some(ctx));
+    }
     let mut status = Status::UNSUPPORTED;
     // SAFETY: by the contract.
     unsafe { with(ctx, |ctx| status = ctx.status()) };
     status.0
+}
+
+/// The context whose status `ask` asks for by [`ASYNC_WAIT_CTX_get_status`], or null. For whoever keeps a
+/// context to itself, as libssl does.
+pub(crate) fn context_asked_for(ask: impl FnOnce()) -> *mut WaitCtx {
+    ASKED.set(Some(ptr::null_mut()));
+    ask();
+    ASKED.take().unwrap_or(ptr::null_mut())
+}
+
+/// The job of this thread under `ctx`, if there is one.
+///
+/// # Safety
+/// `ctx` is NULL or a context not freed.
+pub unsafe fn job_of(ctx: *mut WaitCtx) -> Option<Rc<Job>> {
+    if ctx.is_null() {
+        return None;
+    }
+    let mut job = None;
+    let find = |ctx: &WaitCtx| {
+        if !ctx.is_elsewhere() {
+            job = ctx.job();
+        }
+    };
+    // SAFETY: by the contract.
+    unsafe { with(ctx, find) };
+    job
 }
 
 /// Runs `visit` with the context and returns 1; a NULL is an entry in the error queue and 0.

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::rc::Rc;
 
-use spinlane_job::Status;
+use spinlane_job::{self as job, Status};
 use spinlane_lcore::{Conn, Lcore};
 
 use super::bio::{self, Buffers};
@@ -255,13 +255,10 @@ impl Ssl {
     }
 
     fn pause(&self) -> Progress {
-        if self.async_status() != Status::EAGAIN {
-            return Progress::Paused;
+        match self.async_status() {
+            Status::EAGAIN => Progress::Refused,
+            _ => Progress::Paused,
         }
-        if let Some(attached) = &self.attached {
-            attached.lcore.retry(attached.conn);
-        }
-        Progress::Refused
     }
 
     /// Takes the peer's bytes: `read` gets the room there is and returns how much it filled.
@@ -396,13 +393,13 @@ fn status_of(ssl: *mut SSL) -> Status {
     Status(status)
 }
 
-/// The callback of an attached connection. On a refusal it does nothing: whoever made the call
-/// reads the status and queues the connection, once.
+/// The callback of an attached connection: made within a poll, or on the job that was refused.
 extern "C" fn make_ready(ssl: *mut SSL, arg: *mut c_void) -> c_int {
-    if status_of(ssl) != Status::EAGAIN {
-        // SAFETY: set by `attach`; boxed, and freed only after the connection.
-        let attached = unsafe { &*arg.cast::<Attached>() };
-        attached.lcore.make_ready(attached.conn);
+    // SAFETY: set by `attach`; boxed, and freed only after the connection.
+    let Attached { lcore, conn } = unsafe { &*arg.cast::<Attached>() };
+    match job::current() {
+        Some(job) if status_of(ssl) == Status::EAGAIN => lcore.retry(*conn, &job),
+        _ => lcore.make_ready(*conn),
     }
     1
 }

@@ -1,9 +1,13 @@
 //! For programs that hold libssl's own objects: a key for an `SSL_CTX`, a close for an `SSL`.
 
 use std::ptr;
+use std::rc::Rc;
+
+use spinlane_job::Job;
 
 use super::pem::{Owned, Pem};
 use crate::KeyOffload;
+use crate::abi;
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, EVP_PKEY, SSL, SSL_CTX};
 use crate::provider::{self, BindError};
@@ -62,6 +66,22 @@ pub unsafe fn use_private_key_pem(ctx: *mut SSL_CTX, pem: &Pem) -> Result<KeyOff
     let key = pem.private_key(library_context()?)?;
     // SAFETY: by the caller's promise; the key is live and was loaded there.
     unsafe { use_private_key(ctx, key.as_ptr()) }
+}
+
+/// The job of the call on `ssl` that is paused or, from within a callback, refused just now; `None` if there
+/// is no such call, or libssl's jobs are not ours.
+///
+/// # Safety
+/// `ssl` is live and of this thread.
+pub unsafe fn job_of(ssl: *mut SSL) -> Option<Rc<Job>> {
+    let mut status = 0;
+    // libssl hands the context out to nobody, but asks it for the status.
+    let ctx = abi::context_asked_for(|| {
+        // SAFETY: live, by the caller's promise, and a place for the status.
+        unsafe { ffi::SSL_get_async_status(ssl, &raw mut status) };
+    });
+    // SAFETY: null, or that of a live connection.
+    unsafe { abi::job_of(ctx) }
 }
 
 /// SSL_free(3), after [`cancel`].

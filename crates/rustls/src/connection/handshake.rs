@@ -1,12 +1,9 @@
 //! A handshake, run as a job.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
-use std::ptr;
 use std::rc::Rc;
 
-use spinlane_job::{self as job, Callback, Job, Status, WaitCtx};
-use spinlane_lcore::{Conn, Lcore};
+use spinlane_job::{self as job, Conn, Job, Notify, Status, WaitCtx};
 
 use super::Progress;
 use super::buffer::Buffer;
@@ -27,8 +24,6 @@ pub(super) struct Handshake {
     wait_ctx: Rc<WaitCtx>,
     /// The paused one.
     job: Option<Rc<Job>>,
-    /// To be told of refusals.
-    conn: Option<Conn>,
     /// What tickets have told.
     session: RunningSession,
 }
@@ -63,23 +58,16 @@ impl Handshake {
             store: Store::default(),
             wait_ctx: WaitCtx::new(),
             job: None,
-            conn: None,
             session: RunningSession::New,
         }
     }
 
     pub(super) fn attach(&mut self, conn: Conn) {
-        self.conn = Some(conn);
-        // A name, not an address; lcores run on 64-bit machines.
-        let argument = ptr::without_provenance_mut(conn.0 as usize);
-        let function = make_ready;
-        self.wait_ctx
-            .set_callback(Some(Callback { function, argument }));
+        self.wait_ctx.set_notify(Some(conn.into()));
     }
 
-    pub(super) fn set_callback(&mut self, callback: Option<Callback>) {
-        self.conn = None;
-        self.wait_ctx.set_callback(callback);
+    pub(super) fn set_notify(&mut self, notify: Option<Notify>) {
+        self.wait_ctx.set_notify(notify);
     }
 
     pub(super) fn status(&self) -> Status {
@@ -121,13 +109,10 @@ impl Handshake {
     }
 
     fn pause(&self) -> Progress {
-        if self.status() != Status::EAGAIN {
-            return Progress::Paused;
+        match self.status() {
+            Status::EAGAIN => Progress::Refused,
+            _ => Progress::Paused,
         }
-        if let (Some(conn), Some(lcore)) = (self.conn, Lcore::current()) {
-            lcore.retry(conn);
-        }
-        Progress::Refused
     }
 
     /// The job has ended: what of?
@@ -206,7 +191,7 @@ impl Drop for Handshake {
     /// A paused handshake is resumed once more, cancelled, so that rustls unwinds by its own error
     /// path; the op in flight becomes nobody's.
     fn drop(&mut self) {
-        self.wait_ctx.set_callback(None);
+        self.wait_ctx.set_notify(None);
         let Some(job) = self.job.take() else {
             return;
         };
@@ -217,15 +202,4 @@ impl Drop for Handshake {
             }
         }
     }
-}
-
-/// The callback of an attached connection. A refusal comes while the job still runs: then it
-/// does nothing, as whoever made the call reads the status and queues the connection, once.
-extern "C" fn make_ready(argument: *mut c_void) -> c_int {
-    if !job::on_job()
-        && let Some(lcore) = Lcore::current()
-    {
-        lcore.make_ready(Conn(argument.addr() as u64));
-    }
-    1
 }

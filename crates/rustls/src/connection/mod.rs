@@ -30,7 +30,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
-use spinlane_job::{Callback, Status};
+use spinlane_job::{Notify, Status};
 use spinlane_lcore::Conn;
 
 use self::buffer::LARGE;
@@ -125,9 +125,9 @@ impl Connection {
     /// As SSL_set_async_callback(3) and SSL_set_async_callback_arg(3). Replaces what
     /// [`Connection::attach`] set. Called by [`Lcore::poll`](spinlane_lcore::Lcore::poll) when an op of
     /// this connection is done, and on a refusal.
-    pub fn set_async_callback(&mut self, callback: Option<Callback>) {
+    pub fn set_notify(&mut self, notify: Option<Notify>) {
         if let Stage::Handshake(handshake) = &mut self.stage {
-            handshake.set_callback(callback);
+            handshake.set_notify(notify);
         }
     }
 

@@ -10,12 +10,11 @@
 //! bytes came after [`Step::WantInput`], when output left after [`Step::WantOutput`]. So an end that
 //! overlooks what is there already is called by nobody, and the handshake gets stuck.
 
-use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
 
 use spinlane_cryptodev::Request;
-use spinlane_job::{self as job, Callback, Job, WaitCtx};
+use spinlane_job::{self as job, Foreign, Job, WaitCtx};
 use spinlane_lcore::{Conn, Lcore};
 
 /// What each end says once it is established, before it closes.
@@ -94,17 +93,13 @@ struct Rival {
     _wait_ctx: Rc<WaitCtx>,
 }
 
-extern "C" fn ignore(_: *mut c_void) -> c_int {
-    1
-}
+fn ignore(_: *const (), _: *mut ()) {}
 
 impl Rival {
     fn new() -> Option<Self> {
         let wait_ctx = WaitCtx::new();
-        wait_ctx.set_callback(Some(Callback {
-            function: ignore,
-            argument: ptr::null_mut(),
-        }));
+        let ignored = Foreign::new(ignore, ptr::null(), ptr::null_mut());
+        wait_ctx.set_notify(Some(ignored.into()));
         let (_, job) = job::start(Some(&wait_ctx), || {
             let request = Request::x25519_keygen(&[7; 32]);
             // Refused, it is cancelled.

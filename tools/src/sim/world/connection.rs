@@ -1,13 +1,13 @@
 //! What an application does with its connections: start, resume, close, and what their jobs do.
 
-use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::rc::Rc;
 
 use spinlane::cryptodev::MAX_OUTPUT;
-use spinlane::job::{self, Callback, Job, Progress, ResumeError, Status, WaitCtx};
+use spinlane::job::{self, Foreign, Job, Progress, ResumeError, Status, WaitCtx};
 use spinlane::lcore::{Conn, offload};
 
-use super::{Connection, ID_BITS, MAX_OPS, SECOND, State, TICKET, World, here};
+use super::{Connection, ID_BITS, MAX_OPS, SECOND, Shown, State, TICKET, World, here};
 use crate::sim::question::Question;
 use crate::sim::tally::Breach;
 
@@ -20,15 +20,14 @@ impl World {
             *question = Some(Question::draw(&mut self.rng.borrow_mut(), self.plan.signs));
         }
         let ctx = WaitCtx::new();
-        ctx.set_callback(Some(Callback {
-            function: callback,
-            argument: std::ptr::without_provenance_mut(id),
-        }));
+        let notify = Foreign::new(callback, ptr::null(), ptr::without_provenance_mut(id));
+        ctx.set_notify(Some(notify.into()));
         self.connections.borrow_mut().push(Connection {
             ctx: Rc::clone(&ctx),
             job: None,
             state: State::Running(0),
             question: Question::Keygen(0),
+            ticket: None,
         });
         self.note("start", id, 0);
         match job::start(Some(&ctx), move || body(id, questions)) {
@@ -100,6 +99,7 @@ impl World {
                 self.note("accepted", id, 0);
                 self.count(|tally| tally.accepted += 1);
                 self.set_state(id, State::Waiting);
+                self.give_up_ticket(id);
             }
             (false, Status::EAGAIN, State::Running(1)) => self.refused(id, channel),
             (_, status, state) => {
@@ -111,16 +111,60 @@ impl World {
         ctx.set_status(Status::UNSUPPORTED);
     }
 
+    /// It has a ticket from its first refusal until it is accepted, which it shows now or later.
     pub(super) fn refused(&self, id: usize, channel: usize) {
-        let number = self.tickets_given.get() + 1;
-        self.tickets_given.set(number);
-        let second = if channel == 1 { SECOND } else { 0 };
-        let ticket = TICKET | second | number << ID_BITS | id as u64;
+        let ticket = self.connections.borrow()[id].ticket;
+        let (ticket, was_shown) = ticket.unwrap_or_else(|| {
+            let number = self.tickets_given.get() + 1;
+            self.tickets_given.set(number);
+            let second = if channel == 1 { SECOND } else { 0 };
+            (TICKET | second | number << ID_BITS | id as u64, false)
+        });
         self.note("refused", id, ticket);
         self.count(|tally| tally.refused += 1);
+        self.connections.borrow_mut()[id].ticket = Some((ticket, was_shown));
         self.set_state(id, State::Refused(ticket));
-        self.tickets.borrow_mut()[channel].push_back(ticket);
-        self.lcore.retry(Conn(ticket));
+        if self.below(4) == 0 {
+            self.unclaimed.borrow_mut().push(id);
+        } else {
+            self.claim(id);
+        }
+    }
+
+    /// Shows its ticket, if it is still refused. Once more than it must, now and then.
+    pub(super) fn claim(&self, id: usize) {
+        let State::Refused(ticket) = self.state(id) else {
+            return;
+        };
+        let Some(job) = self.connections.borrow()[id].job.clone() else {
+            return;
+        };
+        self.claims.set(self.claims.get() + 1);
+        let shown = self.connections.borrow_mut()[id]
+            .ticket
+            .replace((ticket, true));
+        let may_be_called = shown.is_some_and(|(_, shown)| shown) && self.lcore.ready() != 0;
+        let mut tickets = self.tickets.borrow_mut();
+        let queue = &mut tickets[usize::from(ticket & SECOND != 0)];
+        if queue.iter().all(|other| other.ticket != ticket) {
+            queue.push(Shown {
+                ticket,
+                number: self.claims.get(),
+                may_be_called,
+            });
+        }
+        for _ in 0..=self.below(8) / 7 {
+            self.lcore.retry(Conn(ticket), &job);
+        }
+    }
+
+    /// Waits no more.
+    pub(super) fn give_up_ticket(&self, id: usize) {
+        if let Some((ticket, _)) = self.connections.borrow_mut()[id].ticket.take() {
+            let mut tickets = self.tickets.borrow_mut();
+            let waits = |shown: &Shown| shown.ticket != ticket;
+            tickets.iter_mut().for_each(|queue| queue.retain(waits));
+        }
     }
 
     /// Closes as a Rust front-end does: the job unwinds by its own error path.
@@ -153,11 +197,12 @@ impl World {
 
     /// Marks a connection as closed, if it is still open and paused.
     pub(super) fn take(&self, id: usize) -> Option<(Rc<WaitCtx>, Rc<Job>)> {
-        let connection = &mut self.connections.borrow_mut()[id];
         let open = matches!(
-            connection.state,
+            self.state(id),
             State::Waiting | State::Ready | State::Refused(_)
         );
+        self.give_up_ticket(id);
+        let connection = &mut self.connections.borrow_mut()[id];
         let job = connection.job.clone().filter(|_| open)?;
         connection.state = State::Closed;
         Some((Rc::clone(&connection.ctx), job))
@@ -190,9 +235,8 @@ fn body(id: usize, questions: [Option<Question>; MAX_OPS]) -> i32 {
     0
 }
 
-extern "C" fn callback(id: *mut c_void) -> c_int {
+fn callback(_: *const (), id: *mut ()) {
     here(|world| world.called_back(id.addr()));
-    1
 }
 
 /// Frees `ctx` and takes back the stack of the job under it.

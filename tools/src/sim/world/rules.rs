@@ -94,7 +94,8 @@ impl World {
             Err(OffloadError::Cancelled) => is_closed,
             Err(OffloadError::Invalid) => !is_closed && (question.is_invalid() || !fallback),
             Err(OffloadError::Device) => !is_closed && !fallback,
-            Err(OffloadError::OtherLcore | OffloadError::NoLcore | OffloadError::Forked) => false,
+            // Of another lcore, or of none, or of what cannot be submitted at all.
+            Err(_) => false,
         };
         if !right {
             let text = format!("connection {id}: {question:?} was answered by {result:?}");
