@@ -73,6 +73,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "spinlane-driver-dpdk",
         &["spinlane-cryptodev", "spinlane-crypto", "dpdk-sys"],
     ),
+    (
+        "spinlane-driver-pkcs11",
+        &["spinlane-crypto", "spinlane-ring"],
+    ),
     ("spinlane-driver-sim", CONTRACT),
     (
         "spinlane-lcore",

@@ -40,6 +40,7 @@ pkg-config --exists libdpdk || dpdk+=(libdpdk-dev)
 install "${dpdk[@]}" || echo "setup: no DPDK; the device dpdk will be left out" >&2
 
 # What one or two tests use, and skip if it is not there.
+install softhsm2 || echo "setup: no softhsm2; the tests of PKCS#11 tokens will be skipped" >&2
 install valgrind || echo "setup: no valgrind; make valgrind will run nothing" >&2
 tools/setup/programs.sh || echo "setup: no nginx or haproxy; the tests that serve by them will be skipped" >&2
 tools/setup/asynctest.sh || echo "setup: no asynctest.c; the test that compiles it will be skipped" >&2

@@ -31,9 +31,10 @@ pub enum Knob {
     Release,
     /// Mechanisms that the token does not have: a sum of the `HIDE_` constants of [`Control`].
     Hide,
-    /// The module has lost its token until it is initialised again: what is initialised in the meantime
-    /// is found again.
+    /// The module has lost its token until it is initialised again.
     Deaf,
+    /// Flags of the token that are shown as well (CK_TOKEN_INFO).
+    TokenFlags,
 }
 
 /// What is counted.
@@ -58,7 +59,7 @@ pub enum Counter {
     Succeeded,
 }
 
-const KNOBS: [(&str, Knob); 9] = [
+const KNOBS: [(&str, Knob); 10] = [
     ("latency_us", Knob::LatencyUs),
     ("lose_every", Knob::LoseEvery),
     ("error_every", Knob::ErrorEvery),
@@ -68,6 +69,7 @@ const KNOBS: [(&str, Knob); 9] = [
     ("release", Knob::Release),
     ("hide", Knob::Hide),
     ("deaf", Knob::Deaf),
+    ("token_flags", Knob::TokenFlags),
 ];
 
 /// The control file as a test sees it. The module maps the same file.

@@ -105,7 +105,12 @@ fn with_token(away: CK_RV, body: impl FnOnce(&State) -> CK_RV) -> CK_RV {
 
 unsafe extern "C" fn get_token_info(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
     with_token(CKR_TOKEN_NOT_PRESENT, |state| {
-        forward!(state, C_GetTokenInfo(slot, info))
+        let rv = forward!(state, C_GetTokenInfo(slot, info));
+        // SAFETY: null, or valid for a write as PKCS #11 says.
+        if let (CKR_OK, Some(info)) = (rv, unsafe { info.as_mut() }) {
+            info.flags |= state.words.get(Knob::TokenFlags);
+        }
+        rv
     })
 }
 

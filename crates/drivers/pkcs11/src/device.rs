@@ -1,0 +1,143 @@
+//! A token as a whole: opened once, with its keys and its queues.
+
+use std::sync::Arc;
+
+use spinlane_crypto::digest::Digest;
+use spinlane_crypto::{PublicKey, padding};
+
+use crate::backend::TokenBackend;
+use crate::counters::Counts;
+use crate::error::{Error, Failure, KeyProblem};
+use crate::key::TokenKey;
+use crate::operation::{self, Operation, Problem};
+use crate::pool::{Limits, Pool};
+use crate::queue::{TokenPool, TokenQueue};
+use crate::settings::Settings;
+use crate::token::{OpenSession, Token};
+use crate::uri::Uri;
+
+/// A token with its sessions. They are closed when it and all its queues are gone.
+///
+/// Its threads have the CPU set of the thread that opens it: open it before that one is pinned to a core that
+/// shall poll.
+pub struct TokenDevice {
+    pool: Arc<TokenPool>,
+}
+
+impl TokenDevice {
+    /// Opens the token that `uri` names, with the PIN that it names. What `uri` says of an object is not looked
+    /// at.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(uri: &Uri, settings: Settings) -> Result<Self, Error> {
+        settings.check()?;
+        let limits = Limits {
+            workers: settings.sessions,
+            stuck_after: settings.stuck_after,
+            stuck_threads: settings.stuck_threads,
+            close_within: settings.close_within,
+        };
+        let token = Token::new(uri, settings)?;
+        // A wrong PIN shows here, where an operator reads it, and is tried once.
+        drop(token.first_session()?);
+        let pool = Pool::start(TokenBackend::new(token), limits)?;
+        Ok(Self { pool })
+    }
+
+    /// The private key that `uri` names on this token. Its public half is `given`, as from a certificate, or
+    /// what the token says. One signature, or decryption, is tried.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn key(&self, uri: &Uri, given: Option<PublicKey>) -> Result<Arc<TokenKey>, Error> {
+        let token = self.token();
+        let open = token.first_session()?;
+        let key = TokenKey::find(token, &open, uri, given)?;
+        trial(&open, &key).map_err(|failure| Error::Key {
+            key: uri.clone(),
+            problem: match failure {
+                Failure::Wrong => KeyProblem::Mismatch,
+                failure => KeyProblem::Trial(failure),
+            },
+        })?;
+        Ok(Arc::new(key))
+    }
+
+    /// A queue to the token's sessions for the calling thread, for at most `capacity` ops in flight. The
+    /// sessions are shared fairly between queues.
+    ///
+    /// # Errors
+    /// The capacity is 0 or above 65536.
+    pub fn queue(&self, capacity: usize) -> Result<TokenQueue, Error> {
+        if !(1..=1 << 16).contains(&capacity) {
+            return Err(Error::Setting {
+                setting: "capacity",
+                value: capacity as u64,
+                wanted: "1 to 65536 ops",
+            });
+        }
+        let wait_at_most = self.token().settings().wait_at_most;
+        let wait_at_most_ns = wait_at_most.as_nanos().try_into().unwrap_or(u64::MAX);
+        Ok(TokenQueue::new(&self.pool, capacity, wait_at_most_ns))
+    }
+
+    /// Tries a PIN again that was refused: an operator has seen to it. A PIN that has changed where it comes
+    /// from is tried again without this.
+    pub fn retry_pin(&self) {
+        self.token().retry_pin();
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.token().counters.read()
+    }
+
+    /// Label of the token.
+    pub fn label(&self) -> String {
+        self.token().label()
+    }
+
+    /// Closes the sessions and waits for the threads, except for those that are stuck within the module. Ops
+    /// that wait end with [`Failure::Stopped`].
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    fn token(&self) -> &Token {
+        &self.pool.backend().token
+    }
+}
+
+/// One operation of the kind that TLS will ask for, checked by the public key.
+fn trial(open: &OpenSession, key: &TokenKey) -> Result<(), Failure> {
+    let (operation, input) = match key.public() {
+        PublicKey::EcP256(_) => (Operation::Private, vec![0x5a; 32]),
+        PublicKey::EcP384(_) => (Operation::Private, vec![0x5a; 48]),
+        PublicKey::Ed25519(_) => (Operation::Private, b"trial".to_vec()),
+        PublicKey::Rsa(_) if !key.can.sign => return Ok(()),
+        PublicKey::Rsa(public) if key.can.rsa_raw => {
+            let mut block = vec![0; public.modulus().len()];
+            let padded = padding::pkcs1_v15(Digest::Sha256, &[0x5a; 32], &mut block);
+            padded.map_err(|_| Failure::Unsupported)?;
+            (Operation::Private, block)
+        }
+        PublicKey::Rsa(_) if key.can.rsa_pss => {
+            let (digest, salt_len) = (Digest::Sha256, 32);
+            (Operation::RsaPss { digest, salt_len }, vec![0x5a; 32])
+        }
+        PublicKey::Rsa(_) => (Operation::RsaPkcs1, vec![0x5a; 32]),
+    };
+    let handle = key.handle(&open.session).map_err(Problem::Module);
+    let handle = handle.and_then(|handle| handle.ok_or(Problem::Failure(Failure::Key)));
+    let ran = handle
+        .and_then(|handle| operation::run(&open.session, handle, key, operation, &input, true));
+    match ran {
+        Ok(_) => Ok(()),
+        Err(Problem::Failure(failure)) => Err(failure),
+        Err(Problem::Module(cryptoki::error::Error::Pkcs11(value, _))) => {
+            Err(Failure::Module(value))
+        }
+        Err(Problem::Module(_)) => Err(Failure::Wrong),
+    }
+}
