@@ -46,7 +46,7 @@ tools/setup/programs.sh || echo "setup: no nginx or haproxy; the tests that serv
 tools/setup/asynctest.sh || echo "setup: no asynctest.c; the test that compiles it will be skipped" >&2
 
 command -v cargo >/dev/null || {
-    echo "setup: no Rust toolchain; install one with rustup, 1.88 or newer" >&2
+    echo "setup: no Rust toolchain; install one with rustup, 1.89 or newer" >&2
     exit 1
 }
 
