@@ -94,8 +94,8 @@ fn polynomials(limit: i16) -> Vec<Vec<i16>> {
     let mut bytes = Bytes(limit as u64);
     let mut all = vec![vec![limit; 256], vec![-limit; 256], vec![0; 256]];
     for _ in 0..20 {
-        let random = |_| bytes.below(2 * i64::from(limit) + 1) - limit;
-        all.push((0..256).map(random).collect());
+        let random = |_| (bytes.word() % (2 * limit as u64 + 1)) as i64 - i64::from(limit);
+        all.push((0..256).map(random).map(|word| word as i16).collect());
         let extreme = |_| if bytes.word() & 1 == 0 { limit } else { -limit };
         all.push((0..256).map(extreme).collect());
     }
