@@ -76,7 +76,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "spinlane-driver-pkcs11",
-        &["spinlane-crypto", "spinlane-ring"],
+        &["spinlane-crypto", "spinlane-cryptodev", "spinlane-ring"],
     ),
     ("spinlane-driver-sim", CONTRACT),
     (

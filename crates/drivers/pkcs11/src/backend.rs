@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 use cryptoki::object::ObjectHandle;
-use spinlane_crypto::fork_generation;
+use spinlane_crypto::{PublicKey, fork_generation};
+use spinlane_cryptodev::KeyHandle;
 
 use crate::counters::{Counters, count};
 use crate::error::Failure;
@@ -18,9 +19,17 @@ use crate::token::{OpenSession, Token};
 /// An op's operands, copied.
 pub(crate) struct Task {
     /// `None` for an op that was never prepared.
-    pub(crate) key: Option<Arc<TokenKey>>,
+    pub(crate) key: Option<Arc<KeyHandle>>,
     pub(crate) operation: Operation,
     pub(crate) input: Bytes,
+}
+
+impl Task {
+    /// The key, if it is one of this driver's.
+    fn key(&self) -> Option<(&TokenKey, &PublicKey)> {
+        let key = self.key.as_ref()?;
+        Some((key.object()?, key.as_remote()?))
+    }
 }
 
 /// A token as the workers' backend.
@@ -110,8 +119,7 @@ impl<J: Job<Task = Task, Outcome = Bytes>> TokenBackend<J> {
                 session.open.insert(open)
             }
         };
-        let key = task.key.as_ref();
-        let key = key.ok_or(Problem::Failure(Failure::Unsupported))?;
+        let (key, public) = task.key().ok_or(Problem::Failure(Failure::Unsupported))?;
         let handle = match session.handles.get(&key.number) {
             Some(handle) => *handle,
             None => {
@@ -126,6 +134,7 @@ impl<J: Job<Task = Task, Outcome = Bytes>> TokenBackend<J> {
             &open.session,
             handle,
             key,
+            public,
             task.operation,
             &task.input,
             verify,
@@ -159,7 +168,7 @@ impl<J: Job<Task = Task, Outcome = Bytes>> TokenBackend<J> {
                 Judged::Again(lost(value))
             }
             Fate::FindAgain => {
-                if let Some(key) = &task.key {
+                if let Some((key, _)) = task.key() {
                     session.handles.remove(&key.number);
                 }
                 Judged::Again(Failure::Key)

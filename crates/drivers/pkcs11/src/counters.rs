@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::Failure;
+
 /// Counters by name.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
@@ -63,4 +65,47 @@ counters! {
 /// Counts one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Failed ops of one queue pair, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FailureCounts([u64; FAILURES.len()]);
+
+/// Names of the reasons, in the order of [`FailureCounts::place`].
+const FAILURES: [&str; 10] = [
+    "failed_session_lost",
+    "failed_token_away",
+    "failed_pin_refused",
+    "failed_no_key",
+    "failed_refused",
+    "failed_module",
+    "failed_wrong_result",
+    "failed_stuck",
+    "failed_waited",
+    "failed_other",
+];
+
+impl FailureCounts {
+    pub(crate) fn count(&mut self, failure: Failure) {
+        self.0[Self::place(failure)] += 1;
+    }
+
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FAILURES.into_iter().zip(self.0)
+    }
+
+    fn place(failure: Failure) -> usize {
+        match failure {
+            Failure::Session => 0,
+            Failure::Token => 1,
+            Failure::Pin => 2,
+            Failure::Key => 3,
+            Failure::Refused(_) => 4,
+            Failure::Module(_) => 5,
+            Failure::Wrong => 6,
+            Failure::Stuck => 7,
+            Failure::Waited => 8,
+            Failure::Unsupported | Failure::Stopped | Failure::Forked | Failure::Panicked => 9,
+        }
+    }
 }

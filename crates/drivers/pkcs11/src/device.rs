@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use spinlane_crypto::digest::Digest;
 use spinlane_crypto::{PublicKey, padding};
+use spinlane_cryptodev::{
+    Capabilities, Device, DeviceError, KeyHandle, QueuePair, QueuePairConfig,
+};
 
+use crate::NAME;
 use crate::backend::TokenBackend;
 use crate::counters::Counts;
-use crate::error::{Error, Failure, KeyProblem};
+use crate::error::{Error, Failure, KeyProblem, describe};
 use crate::key::TokenKey;
 use crate::operation::{self, Operation, Problem};
 use crate::pool::{Limits, Pool};
 use crate::queue::{TokenPool, TokenQueue};
+use crate::queue_pair::{self, TokenQueuePair};
 use crate::settings::Settings;
 use crate::token::{OpenSession, Token};
 use crate::uri::Uri;
@@ -22,6 +27,7 @@ use crate::uri::Uri;
 /// shall poll.
 pub struct TokenDevice {
     pool: Arc<TokenPool>,
+    capabilities: Capabilities,
 }
 
 impl TokenDevice {
@@ -40,28 +46,36 @@ impl TokenDevice {
         };
         let token = Token::new(uri, settings)?;
         // A wrong PIN shows here, where an operator reads it, and is tried once.
-        drop(token.first_session()?);
+        let open = token.first_session()?;
+        let mechanisms = open.user().pkcs11().get_mechanism_list(open.slot);
+        let mechanisms = mechanisms.map_err(|error| Error::Token {
+            token: token.label(),
+            reason: describe(&error),
+        })?;
         let pool = Pool::start(TokenBackend::new(token), limits)?;
-        Ok(Self { pool })
+        Ok(Self {
+            capabilities: queue_pair::capabilities(&mechanisms),
+            pool,
+        })
     }
 
     /// The private key that `uri` names on this token. Its public half is `given`, as from a certificate, or
-    /// what the token says. One signature, or decryption, is tried.
+    /// what the token says. One signature is tried, if the key signs.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn key(&self, uri: &Uri, given: Option<PublicKey>) -> Result<Arc<TokenKey>, Error> {
+    pub fn key(&self, uri: &Uri, given: Option<PublicKey>) -> Result<Arc<KeyHandle>, Error> {
         let token = self.token();
         let open = token.first_session()?;
-        let key = TokenKey::find(token, &open, uri, given)?;
-        trial(&open, &key).map_err(|failure| Error::Key {
+        let (public, key) = TokenKey::find(token, &open, uri, given)?;
+        trial(&open, &key, &public).map_err(|failure| Error::Key {
             key: uri.clone(),
             problem: match failure {
                 Failure::Wrong => KeyProblem::Mismatch,
                 failure => KeyProblem::Trial(failure),
             },
         })?;
-        Ok(Arc::new(key))
+        Ok(KeyHandle::remote(public, NAME, key))
     }
 
     /// A queue to the token's sessions for the calling thread, for at most `capacity` ops in flight. The
@@ -77,9 +91,11 @@ impl TokenDevice {
                 wanted: "1 to 65536 ops",
             });
         }
-        let wait_at_most = self.token().settings().wait_at_most;
-        let wait_at_most_ns = wait_at_most.as_nanos().try_into().unwrap_or(u64::MAX);
-        Ok(TokenQueue::new(&self.pool, capacity, wait_at_most_ns))
+        Ok(TokenQueue::new(
+            &self.pool,
+            capacity,
+            self.wait_at_most_ns(),
+        ))
     }
 
     /// Tries a PIN again that was refused: an operator has seen to it. A PIN that has changed where it comes
@@ -104,14 +120,41 @@ impl TokenDevice {
         self.pool.close();
     }
 
+    fn wait_at_most_ns(&self) -> u64 {
+        let wait_at_most = self.token().settings().wait_at_most;
+        wait_at_most.as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
     fn token(&self) -> &Token {
         &self.pool.backend().token
     }
 }
 
+impl Device for TokenDevice {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    /// What the token's mechanisms allow, for keys that are on it.
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// `max_delay_ns` means nothing here: nothing waits for company.
+    fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
+        config.check(NAME)?;
+        Ok(Box::new(TokenQueuePair::new(
+            &self.pool,
+            config.capacity,
+            self.wait_at_most_ns(),
+            self.capabilities,
+        )))
+    }
+}
+
 /// One operation of the kind that TLS will ask for, checked by the public key.
-fn trial(open: &OpenSession, key: &TokenKey) -> Result<(), Failure> {
-    let (operation, input) = match key.public() {
+fn trial(open: &OpenSession, key: &TokenKey, public: &PublicKey) -> Result<(), Failure> {
+    let (operation, input) = match public {
         PublicKey::EcP256(_) => (Operation::Private, vec![0x5a; 32]),
         PublicKey::EcP384(_) => (Operation::Private, vec![0x5a; 48]),
         PublicKey::Ed25519(_) => (Operation::Private, b"trial".to_vec()),
@@ -130,8 +173,9 @@ fn trial(open: &OpenSession, key: &TokenKey) -> Result<(), Failure> {
     };
     let handle = key.handle(&open.session).map_err(Problem::Module);
     let handle = handle.and_then(|handle| handle.ok_or(Problem::Failure(Failure::Key)));
-    let ran = handle
-        .and_then(|handle| operation::run(&open.session, handle, key, operation, &input, true));
+    let ran = handle.and_then(|handle| {
+        operation::run(&open.session, handle, key, public, operation, &input, true)
+    });
     match ran {
         Ok(_) => Ok(()),
         Err(Problem::Failure(failure)) => Err(failure),

@@ -19,13 +19,15 @@ const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
 /// Ed25519: OID of RFC 8410, or the name of PKCS #11 v3.0, section 6.3.5.
 const ED25519: [&[u8]; 2] = [b"\x06\x03\x2b\x65\x70", b"\x13\x0cedwards25519"];
 
-/// A private key that stays on its token. Share it as `Arc<TokenKey>`; every op in flight holds it.
+/// What the driver finds a private key on its token by: the object of a
+/// [`KeyHandle`](spinlane_cryptodev::KeyHandle).
 #[derive(Debug)]
 pub struct TokenKey {
     uri: Uri,
+    /// Number of its token, of this process alone.
+    pub(crate) token: u64,
     /// Of this process alone: by it a session remembers the object's handle.
     pub(crate) number: u64,
-    public: PublicKey,
     pub(crate) can: Can,
 }
 
@@ -45,14 +47,14 @@ pub(crate) struct Can {
 }
 
 impl TokenKey {
-    /// The key that `uri` names, on the token of `open`. `given` is its public key if that is known, as from a
+    /// The key that `uri` names, on the token of `open`, and its public half. `given` is its public key if that is known, as from a
     /// certificate; otherwise the token is asked for it.
     pub(crate) fn find(
         token: &Token,
         open: &OpenSession,
         uri: &Uri,
         given: Option<PublicKey>,
-    ) -> Result<Self, Error> {
+    ) -> Result<(PublicKey, Self), Error> {
         let problem = |problem| Error::Key {
             key: uri.clone(),
             problem,
@@ -82,22 +84,18 @@ impl TokenKey {
         let mechanisms = open.user().pkcs11().get_mechanism_list(open.slot);
         let can = can(&values, &public, &mechanisms.map_err(failed)?).map_err(problem)?;
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        Ok(Self {
+        let key = Self {
             uri: uri.clone(),
+            token: token.number(),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            public,
             can,
-        })
+        };
+        Ok((public, key))
     }
 
     /// The URI by which it was found.
     pub fn uri(&self) -> &Uri {
         &self.uri
-    }
-
-    /// Its public half.
-    pub fn public(&self) -> &PublicKey {
-        &self.public
     }
 
     /// Whether it signs blocks that are padded already: RSA-PSS without the digest needs that.

@@ -10,21 +10,21 @@
 //!  dequeue_burst ◀──rings── ┘ worker 2 ─ C_Sign ┘
 //! ```
 //! ```no_run
-//! use std::sync::Arc;
-//! use spinlane_driver_pkcs11::{Operation, Settings, TokenDevice, TokenOp, TokenOpBurst, uri::Uri};
+//! use spinlane_cryptodev::{Burst, Device, Op, OpStatus, QueuePairConfig, Request, Token};
+//! use spinlane_driver_pkcs11::{Settings, TokenDevice, uri::Uri};
 //!
 //! let uri: Uri = "pkcs11:token=web;object=site?module-path=/usr/lib/softhsm/libsofthsm2.so\
 //!     &pin-source=file:/etc/spinlane/pin".parse()?;
 //! let device = TokenDevice::open(&uri, Settings::default())?;
 //! let key = device.key(&uri, None)?;
-//! let mut queue = device.queue(256)?;
+//! let mut queue_pair = device.queue_pair(QueuePairConfig::default())?;
 //!
-//! let mut op = TokenOp::new();
-//! assert!(op.prepare(1, &key, Operation::Private, &[7; 32])); // a digest, for a key on P-256
-//! let (mut ops, mut done) = (TokenOpBurst::from([op]), TokenOpBurst::new());
-//! queue.enqueue_burst(&mut ops, 0);
-//! while queue.dequeue_burst(&mut done, 32, 0) == 0 {}
-//! assert_eq!(done[0].result()?.len(), 64);
+//! let mut op = Op::new();
+//! op.prepare(Token(1), &Request::ecdsa_p256(&key, &[7; 32])?, 0);
+//! let (mut ops, mut done) = (Burst::from([op]), Burst::new());
+//! assert_eq!(queue_pair.enqueue_burst(&mut ops), 1);
+//! while queue_pair.dequeue_burst(&mut done, 32, 0) == 0 {}
+//! assert_eq!(done[0].status, OpStatus::Success);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -55,6 +55,7 @@ mod operation;
 mod pin;
 mod pool;
 mod queue;
+mod queue_pair;
 mod settings;
 mod token;
 pub mod uri;

@@ -69,6 +69,7 @@ pub(crate) fn run(
     session: &Session,
     handle: ObjectHandle,
     key: &TokenKey,
+    public: &PublicKey,
     operation: Operation,
     input: &[u8],
     verify: bool,
@@ -79,14 +80,14 @@ pub(crate) fn run(
         key,
         verify,
     };
-    match (key.public(), operation) {
+    match (public, operation) {
         (PublicKey::Rsa(public), operation) => call.rsa(public, operation, input),
         (PublicKey::EcP256(_) | PublicKey::EcP384(_), Operation::Private) => {
-            call.signature(&Mechanism::Ecdsa, input)
+            call.signature(public, &Mechanism::Ecdsa, input)
         }
         (PublicKey::Ed25519(_), Operation::Private) => {
             let pure = EddsaParams::new(EddsaSignatureScheme::Ed25519);
-            call.signature(&Mechanism::Eddsa(pure), input)
+            call.signature(public, &Mechanism::Eddsa(pure), input)
         }
         _ => Err(Problem::Failure(Failure::Unsupported)),
     }
@@ -101,11 +102,14 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// A signature over `input`, which is also what the public key checks.
-    fn signature(&self, mechanism: &Mechanism, input: &[u8]) -> Result<Bytes, Problem> {
+    fn signature(
+        &self,
+        public: &PublicKey,
+        mechanism: &Mechanism,
+        input: &[u8],
+    ) -> Result<Bytes, Problem> {
         let signature = self.session.sign(mechanism, self.handle, input)?;
-        self.checked(signature, |signature| {
-            self.key.public().verify(input, signature)
-        })
+        self.checked(signature, |signature| public.verify(input, signature))
     }
 
     fn rsa(

@@ -1,16 +1,18 @@
-//! Ops on keys that stay on a token, and the queue that they go by.
+//! Ops on keys that stay on a token, and the queue that they go by: those of the device contract, and besides
+//! what tokens that pad for themselves must be asked by digest.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use spinlane_cryptodev::KeyHandle;
 use zeroize::Zeroizing;
 
 use crate::backend::{Task, TokenBackend};
 use crate::error::Failure;
-use crate::key::TokenKey;
 use crate::operation::{Bytes, Operation};
 use crate::pool::{Client, Job, Pool};
+use crate::queue_pair::ContractOp;
 
 /// Longest input of an op in bytes: an RSA-4096 block.
 pub const MAX_INPUT: usize = 512;
@@ -25,7 +27,7 @@ pub type TokenOpBurst = VecDeque<Box<TokenOp>>;
 pub struct TokenOp {
     /// The submitter's, to know it again by.
     pub token: u64,
-    key: Option<Arc<TokenKey>>,
+    key: Option<Arc<KeyHandle>>,
     operation: Operation,
     input: Zeroizing<[u8; MAX_INPUT]>,
     input_len: usize,
@@ -53,7 +55,7 @@ impl TokenOp {
     pub fn prepare(
         &mut self,
         token: u64,
-        key: &Arc<TokenKey>,
+        key: &Arc<KeyHandle>,
         operation: Operation,
         input: &[u8],
     ) -> bool {
@@ -93,11 +95,8 @@ impl fmt::Debug for TokenOp {
     }
 }
 
-impl Job for Box<TokenOp> {
-    type Task = Task;
-    type Outcome = Bytes;
-
-    fn task(&mut self) -> Task {
+impl TokenOp {
+    pub(crate) fn task(&mut self) -> Task {
         Task {
             key: self.key.clone(),
             operation: self.operation,
@@ -105,7 +104,7 @@ impl Job for Box<TokenOp> {
         }
     }
 
-    fn finish(&mut self, outcome: Result<Bytes, Failure>) {
+    pub(crate) fn finish(&mut self, outcome: Result<Bytes, Failure>) {
         self.ended = Some(outcome.and_then(|bytes| {
             let place = self.output.get_mut(..bytes.len());
             place.ok_or(Failure::Wrong)?.copy_from_slice(&bytes);
@@ -114,12 +113,38 @@ impl Job for Box<TokenOp> {
     }
 }
 
-pub(crate) type TokenPool = Pool<TokenBackend<Box<TokenOp>>>;
+/// An op on its way through the pool: this driver's own, or the device contract's.
+pub(crate) enum AnyOp {
+    Token(Box<TokenOp>),
+    Contract(ContractOp),
+}
+
+impl Job for AnyOp {
+    type Task = Task;
+    type Outcome = Bytes;
+
+    fn task(&mut self) -> Task {
+        match self {
+            Self::Token(op) => op.task(),
+            Self::Contract(op) => op.task(),
+        }
+    }
+
+    fn finish(&mut self, outcome: Result<Bytes, Failure>) {
+        match self {
+            Self::Token(op) => op.finish(outcome),
+            Self::Contract(op) => op.finish(outcome),
+        }
+    }
+}
+
+pub(crate) type TokenPool = Pool<TokenBackend<AnyOp>>;
+pub(crate) type TokenClient = Client<TokenBackend<AnyOp>>;
 
 /// One thread's way to a token. Sending and collecting neither lock nor allocate, and make no system call but
 /// the wake of a worker that sleeps.
 pub struct TokenQueue {
-    client: Client<TokenBackend<Box<TokenOp>>>,
+    client: TokenClient,
     capacity: usize,
 }
 
@@ -137,14 +162,19 @@ impl TokenQueue {
         let room = self.capacity - self.client.len();
         let count = ops.len().min(room);
         for op in ops.drain(..count) {
-            self.client.submit(op, now_ns);
+            self.client.submit(AnyOp::Token(op), now_ns);
         }
         count
     }
 
     /// Adds at most `max` ops that have ended to the back of `done`; returns how many.
     pub fn dequeue_burst(&mut self, done: &mut TokenOpBurst, max: usize, now_ns: u64) -> usize {
-        self.client.collect(done, max, now_ns)
+        self.client.collect(max, now_ns, |op| {
+            // A client gets back what it has sent.
+            if let AnyOp::Token(op) = op {
+                done.push_back(op);
+            }
+        })
     }
 
     /// Ops that it has taken and not given back.

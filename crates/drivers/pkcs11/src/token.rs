@@ -1,5 +1,6 @@
 //! A token: the slot that it is in, whether the user is logged in, sessions.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// A token and the login on it, which PKCS#11 shares among all sessions of a process.
 pub(crate) struct Token {
+    number: u64,
     module: Arc<Module>,
     wanted: Uri,
     pin: Option<PinSource>,
@@ -69,7 +71,9 @@ impl OpenSession {
 impl Token {
     /// The token that `uri` names, in the module that it names. Nothing is asked of the token yet.
     pub(crate) fn new(uri: &Uri, settings: Settings) -> Result<Self, Error> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             module: Module::of(uri)?,
             wanted: uri.clone(),
             pin: PinSource::of(uri),
@@ -78,6 +82,11 @@ impl Token {
             turn: Condvar::new(),
             counters: Counters::default(),
         })
+    }
+
+    /// Tells it from the other tokens of this process.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn settings(&self) -> &Settings {

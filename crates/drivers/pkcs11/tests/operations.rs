@@ -8,7 +8,7 @@ use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Verifier};
 use spinlane_crypto::digest::Digest;
 use spinlane_crypto::padding;
-use spinlane_driver_pkcs11::{Error, Failure, KeyProblem, Operation};
+use spinlane_driver_pkcs11::{Error, Failure, KeyProblem, Operation, TokenKey};
 use spinlane_pkcs11_shim::{Control, Counter, Knob};
 use support::{in_process, quick, run};
 
@@ -62,7 +62,7 @@ fn rsa_on_whole_blocks() {
                 device.key(&bench.uri(label), None).unwrap(),
                 bench.private(label),
             );
-            assert!(key.takes_padded_blocks());
+            assert!(key.object::<TokenKey>().unwrap().takes_padded_blocks());
             let mut block = vec![0; len];
             padding::pkcs1_v15(Digest::Sha256, &sha(Digest::Sha256), &mut block).unwrap();
             let signature = run(&mut queue, &key, Operation::Private, &block).unwrap();
@@ -134,7 +134,7 @@ fn rsa_where_the_token_pads() {
 
         bench.control.set(Knob::Hide, Control::HIDE_RSA_RAW);
         let key = device.key(&bench.uri("rsa2048"), None).unwrap();
-        assert!(!key.takes_padded_blocks());
+        assert!(!key.object::<TokenKey>().unwrap().takes_padded_blocks());
         let signature = run(&mut queue, &key, Operation::Private, &padded).unwrap();
         assert!(
             is_pkcs1(&own, &signature),
@@ -232,7 +232,11 @@ fn a_wrong_result_does_not_leave() {
             let before = device.counts().wrong_results;
             bench.control.set(Knob::WrongEvery, 2);
             let result = run(&mut queue, key, Operation::Private, input).unwrap();
-            assert!(key.public().verify(input, &result), "{:?}", key.public());
+            assert!(
+                key.as_remote().unwrap().verify(input, &result),
+                "{:?}",
+                key.as_remote().unwrap()
+            );
             assert_eq!(device.counts().wrong_results, before + 1);
             // Wrong twice: an error.
             bench.control.set(Knob::WrongEvery, 1);
@@ -249,7 +253,7 @@ fn a_wrong_result_does_not_leave() {
         let mut queue = device.queue(8).unwrap();
         bench.control.set(Knob::WrongEvery, 1);
         let result = run(&mut queue, &keys[1], Operation::Private, &inputs[1]).unwrap();
-        assert!(!keys[1].public().verify(&inputs[1], &result));
+        assert!(!keys[1].as_remote().unwrap().verify(&inputs[1], &result));
         bench.control.set(Knob::WrongEvery, 0);
     });
 }

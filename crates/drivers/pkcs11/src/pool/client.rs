@@ -83,48 +83,54 @@ impl<B: Backend> Client<B> {
         self.waiting.len() + self.ended.len() + self.in_flight
     }
 
+    /// Takes an op that ends without a worker.
+    pub(crate) fn refuse(&mut self, mut job: B::Job, failure: Failure) {
+        job.finish(Err(failure));
+        self.ended.push_back(job);
+    }
+
     /// Takes an op, which is sent at once if a worker has room.
     pub(crate) fn submit(&mut self, job: B::Job, now_ns: u64) {
         self.waiting.push_back((job, now_ns));
         self.dispatch();
     }
 
-    /// Adds at most `max` ops that have ended to `done`; returns how many.
+    /// Gives at most `max` ops that have ended to `done`; returns how many.
     pub(crate) fn collect(
         &mut self,
-        done: &mut VecDeque<B::Job>,
         max: usize,
         now_ns: u64,
+        mut done: impl FnMut(B::Job),
     ) -> usize {
-        let before = done.len();
         if self.in_flight > 0 {
             self.pool.fail_what_came_too_late();
         }
-        self.hear(done, max);
+        let heard = self.hear(max, &mut done);
         self.age(now_ns);
         self.dispatch();
-        let room = max - (done.len() - before);
-        let ended = self.ended.len().min(room);
-        done.extend(self.ended.drain(..ended));
-        done.len() - before
+        let ended = self.ended.len().min(max - heard);
+        self.ended.drain(..ended).for_each(done);
+        heard + ended
     }
 
-    /// Takes what workers have finished.
-    fn hear(&mut self, done: &mut VecDeque<B::Job>, max: usize) {
+    /// Gives what workers have finished to `done`; returns how many ops that are.
+    fn hear(&mut self, max: usize, done: &mut impl FnMut(B::Job)) -> usize {
         // Acquire: pairs with the worker's Release, after which the op is in the ring.
         if self.bell.load(Ordering::Acquire) == self.heard {
-            return;
+            return 0;
         }
         let mut left = max;
         for link in self.links.iter_mut().filter(|link| link.in_flight > 0) {
-            let before = done.len();
-            done.extend(link.completions.pop_burst(left));
-            let taken = done.len() - before;
+            let burst = link.completions.pop_burst(left);
+            let taken = burst.len();
+            burst.for_each(&mut *done);
             link.in_flight -= taken;
             left -= taken;
-            self.in_flight -= taken;
-            self.heard += taken as u64;
         }
+        let heard = max - left;
+        self.in_flight -= heard;
+        self.heard += heard as u64;
+        heard
     }
 
     /// Ends what has waited too long.
@@ -137,9 +143,8 @@ impl<B: Backend> Client<B> {
     }
 
     fn end_first(&mut self, failure: Failure) {
-        if let Some((mut job, _)) = self.waiting.pop_front() {
-            job.finish(Err(failure));
-            self.ended.push_back(job);
+        if let Some((job, _)) = self.waiting.pop_front() {
+            self.refuse(job, failure);
         }
     }
 

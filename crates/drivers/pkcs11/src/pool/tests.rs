@@ -73,7 +73,7 @@ fn every_op_comes_back_once_whoever_sends_it() {
                     client.submit(Number(Ok(number + 2 * sent)), 0);
                     sent += 1;
                 }
-                received += client.collect(&mut done, 32, 0) as u64;
+                received += client.collect(32, 0, |op| done.push_back(op)) as u64;
                 sum += done.drain(..).map(|op| op.0.unwrap()).sum::<u64>();
                 if sent == EACH {
                     thread::yield_now();
@@ -102,7 +102,7 @@ fn a_panic_fails_its_op_and_makes_a_fresh_session() {
     let mut done = VecDeque::new();
     for number in [1, 13, 2] {
         client.submit(Number(Ok(number)), 0);
-        while client.collect(&mut done, 8, 0) == 0 {
+        while client.collect(8, 0, |op| done.push_back(op)) == 0 {
             thread::yield_now();
         }
     }
@@ -119,7 +119,7 @@ fn a_worker_that_sleeps_is_woken_and_one_that_is_busy_is_not() {
     let mut done = VecDeque::new();
     for number in 100..1100 {
         client.submit(Number(Ok(number)), 0);
-        while client.collect(&mut done, 1, 0) == 0 {}
+        while client.collect(1, 0, |op| done.push_back(op)) == 0 {}
     }
     let wakes = pool.backend().counters.read().wakes;
     assert!((1..=1000).contains(&wakes), "at most one per op: {wakes}");
@@ -129,7 +129,7 @@ fn a_worker_that_sleeps_is_woken_and_one_that_is_busy_is_not() {
         client.submit(Number(Ok(number)), 0);
     }
     while client.len() > 0 {
-        client.collect(&mut done, 64, 0);
+        client.collect(64, 0, |op| done.push_back(op));
     }
     assert_eq!(done.len(), 1000);
 }

@@ -13,8 +13,9 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use spinlane_cryptodev::KeyHandle;
 use spinlane_driver_pkcs11::{
-    Failure, Operation, Settings, TokenDevice, TokenKey, TokenOp, TokenQueue, uri::Uri,
+    Failure, Operation, Settings, TokenDevice, TokenOp, TokenQueue, uri::Uri,
 };
 use spinlane_pkcs11_shim::Control;
 
@@ -175,7 +176,7 @@ impl Bench {
 /// An op through a queue, waited for.
 pub fn run(
     queue: &mut TokenQueue,
-    key: &Arc<TokenKey>,
+    key: &Arc<KeyHandle>,
     operation: Operation,
     input: &[u8],
 ) -> Result<Vec<u8>, Failure> {
@@ -193,7 +194,7 @@ pub fn run(
 /// Sends `count` ops of `key` and waits for all; returns how many ended in success and how many did not.
 pub fn load(
     queue: &mut TokenQueue,
-    key: &Arc<TokenKey>,
+    key: &Arc<KeyHandle>,
     input: &[u8],
     count: usize,
 ) -> (usize, usize) {
