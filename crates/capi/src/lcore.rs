@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use spinlane::crypto::random;
 use spinlane::cryptodev::QueuePairConfig;
-use spinlane::job::Job;
+use spinlane::job::{Job, thread_name};
 use spinlane::lcore::{Config, Conn, Entered, Lcore};
 use spinlane::openssl::{abi, raw};
 
@@ -25,11 +25,6 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// rest is for a signal's frame (up to 11 KiB with AVX-512 and AMX) and the application's callbacks.
 const STACK_SIZES: std::ops::RangeInclusive<usize> = 48 << 10..=1 << 30;
 
-thread_local! {
-    /// Its address is this thread's name.
-    static THREAD: u8 = const { 0 };
-}
-
 /// `spinlane_lcore`: an lcore and its being the thread's current one.
 pub struct ThreadLcore {
     thread: usize,
@@ -42,15 +37,11 @@ impl ThreadLcore {
     pub(crate) fn new() -> Self {
         let lcore = Lcore::new(Config::default());
         Self {
-            thread: this_thread(),
+            thread: thread_name(),
             _entered: lcore.enter(),
             lcore,
         }
     }
-}
-
-fn this_thread() -> usize {
-    THREAD.with(|name| ptr::from_ref(name).addr())
 }
 
 /// The lcore behind `lcore`, if this thread and process may use it.
@@ -62,7 +53,7 @@ unsafe fn of<'a>(lcore: *const ThreadLcore) -> Result<&'a Lcore, Failure> {
     let Some(entry) = (unsafe { lcore.as_ref() }) else {
         return Err(null("lcore"));
     };
-    if entry.thread != this_thread() {
+    if entry.thread != thread_name() {
         return Err(failure(
             "the lcore is another thread's; use it on the thread that created it",
         ));

@@ -30,6 +30,8 @@ use crate::thread::Thread;
 pub const THREAD_FIBER: usize = offset_of!(Thread, fiber);
 /// In a [`Thread`]: the words of the layer above.
 pub const THREAD_WORDS: usize = offset_of!(Thread, words);
+/// In a [`Thread`]: its [name](crate::thread::name), or 0 as long as nobody has asked for that.
+pub const THREAD_NAME: usize = offset_of!(Thread, name);
 /// In a fiber's record: the resumer's rbp, rip, rsp, rbx, r12, r13, r14, r15, back, eight bytes each.
 pub const RESUMER: usize = offset_of!(Control, pair) + Pair::RESUMER;
 /// In a fiber's record: the fiber's registers, in the same order.

@@ -12,6 +12,7 @@
 use core::cell::Cell;
 #[cfg(not(target_arch = "x86_64"))]
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::fiber::Control;
 
@@ -23,12 +24,14 @@ pub struct Thread {
     pub(crate) fiber: Cell<*mut Control>,
     /// Words of the layer above, 0 at first, kept here so that one address serves for all.
     pub words: [Cell<usize>; 3],
+    /// See [`name`]; 0 until it is asked for.
+    pub(crate) name: Cell<usize>,
 }
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".pushsection .tbss.spinlane_thread, \"awT\", @nobits",
-    ".p2align 5",
+    ".p2align 6",
     ".globl spinlane_thread",
     ".hidden spinlane_thread",
     ".type spinlane_thread, @tls_object",
@@ -62,28 +65,23 @@ pub fn thread() -> &'static Thread {
     }
 }
 
-/// The calling thread's name, which no other living thread has: its thread pointer.
-#[cfg(target_arch = "x86_64")]
+/// The calling thread's name, not 0, which no other thread of the process has or will have. So neither a thread's
+/// pointer nor its record's address: both are the next thread's when it has ended.
 #[inline(always)]
 pub fn name() -> usize {
-    let name;
-    // SAFETY: the word at the thread pointer is the thread pointer itself, by the x86_64 ABI of
-    // thread-local storage.
-    unsafe {
-        core::arch::asm!(
-            "mov {name}, fs:[0]",
-            name = out(reg) name,
-            options(pure, nomem, nostack, preserves_flags),
-        );
+    match thread().name.get() {
+        0 => give_name(),
+        name => name,
     }
-    name
 }
 
-/// The calling thread's name, which no other living thread has: its record's address.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-pub fn name() -> usize {
-    ptr::from_ref(thread()).addr()
+#[cold]
+fn give_name() -> usize {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: nothing else is published by it. It does not wrap: there are not so many threads.
+    let name = NAMES.fetch_add(1, Ordering::Relaxed) + 1;
+    thread().name.set(name);
+    name
 }
 
 /// The calling thread's record, which lives as long as the thread.
@@ -92,7 +90,11 @@ pub fn name() -> usize {
 pub fn thread() -> &'static Thread {
     thread_local! {
         static THREAD: Thread = const {
-            Thread { fiber: Cell::new(ptr::null_mut()), words: [const { Cell::new(0) }; 3] }
+            Thread {
+                fiber: Cell::new(ptr::null_mut()),
+                words: [const { Cell::new(0) }; 3],
+                name: Cell::new(0),
+            }
         };
     }
     // SAFETY: it has no destructor, so it lives as long as the thread, and `Thread` is not

@@ -66,12 +66,6 @@ mod detour {
 pub struct Job {
     /// The owning thread's [name](thread::name).
     thread: usize,
-    /// Address of its record.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "for an entry point in assembly")
-    )]
-    threads_record: usize,
     /// Where other threads leave what they freed under this job.
     letters: Arc<Letters>,
     state: Cell<State>,
@@ -306,7 +300,6 @@ impl Job {
     pub(crate) fn new(letters: &Arc<Letters>) -> Rc<Self> {
         Rc::new(Self {
             thread: thread::name(),
-            threads_record: ptr::from_ref(thread()).addr(),
             letters: Arc::clone(letters),
             state: Cell::new(State::Idle),
             starts: Cell::new(0),
@@ -657,10 +650,8 @@ pub mod layout {
     pub const THREAD_BLOCKED: usize = THREAD_WORDS + 8 * super::BLOCKED;
     /// In the thread's record: not 0 if the next resume cancels.
     pub const THREAD_CANCELLING: usize = THREAD_WORDS + 8 * super::CANCELLING;
-    /// In a job: its thread's name, which is the thread pointer.
+    /// In a job: its thread's name.
     pub const JOB_THREAD: usize = offset_of!(Job, thread);
-    /// In a job: the address of its thread's record.
-    pub const JOB_THREADS_RECORD: usize = offset_of!(Job, threads_record);
     /// In a job: a byte, [`JOB_RUNNING`] or [`JOB_PAUSED`] or idle.
     pub const JOB_STATE: usize = offset_of!(Job, state);
     /// In a job: a byte, not 0 if a resume has more to do than to switch.

@@ -48,6 +48,7 @@ pub use pool::{
     PoolSizeError, PoolStats, cleanup_thread, defer_wipes, give_back, init_thread, pool_stats,
     set_stack_size, wipe_stacks,
 };
+pub use spinlane_fiber::thread::name as thread_name;
 pub use spinlane_fiber::{
     StackFunctions, StacksExist, max_map_count_for, most_stacks, on_thread_stack,
     set_stack_functions, stack_functions,

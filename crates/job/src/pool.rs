@@ -295,14 +295,10 @@ fn with_pool<T>(visit: impl Fn(&mut JobPool) -> T) -> T {
         .unwrap_or_else(|_| visit(&mut JobPool::new()))
 }
 
-/// Gives both back. At thread exit, when the pool is gone, both are simply freed; and so are those of a job that
-/// outlived its thread, whose name this one has got since: no count here knows of it.
+/// Gives both back. At thread exit, when the pool is gone, both are simply freed.
 pub(crate) fn put(job: Rc<Job>, stack: Stack) {
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.0.borrow_mut();
-        if !std::ptr::eq(job.letters(), &*pool.letters) {
-            return;
-        }
         pool.put_job(job);
         pool.put_stack(stack);
     });

@@ -2,7 +2,7 @@
  * A program that loads the library when it is running already, as a provider of OpenSSL's or as what a plugin is
  * linked to:
  *
- *     late FILE          dlopen and a key exchange in the library's context
+ *     late FILE          dlopen and a key exchange in the library's context; jobs of its own by dlsym
  *     late               the provider is in openssl.cnf
  */
 #include <dlfcn.h>
@@ -64,6 +64,54 @@ static void *all(void *arg)
     return arg;
 }
 
+/* The library's own jobs. */
+static int (*start_job)(ASYNC_JOB **job, ASYNC_WAIT_CTX *ctx, int *ret, int (*func)(void *), void *args, size_t size);
+static int (*pause_job)(void);
+static ASYNC_WAIT_CTX *(*new_wait_ctx)(void);
+
+static int pauses(void *arg)
+{
+    (void)arg;
+    return pause_job() + 6;
+}
+
+static void *starts(void *arg)
+{
+    int ret = 0;
+
+    MUST(start_job(arg, new_wait_ctx(), &ret, pauses, NULL, 0) == ASYNC_PAUSE);
+    return NULL;
+}
+
+static void *resumes(void *arg)
+{
+    ASYNC_JOB *own = NULL;
+    int ret = 0;
+
+    starts(&own);
+    MUST(start_job(arg, NULL, &ret, pauses, NULL, 0) == ASYNC_ERR);
+    MUST(start_job(&own, NULL, &ret, pauses, NULL, 0) == ASYNC_FINISH && ret == 7);
+    ERR_clear_error();
+    return NULL;
+}
+
+/* Jobs whose thread has ended are no other thread's, whose thread-local data may lie where theirs lay. */
+static void outlive(void *library)
+{
+    pthread_t thread;
+    int i;
+
+    MUST(*(void **)&start_job = dlsym(library, "ASYNC_start_job"));
+    MUST(*(void **)&pause_job = dlsym(library, "ASYNC_pause_job"));
+    MUST(*(void **)&new_wait_ctx = dlsym(library, "ASYNC_WAIT_CTX_new"));
+    for (i = 0; i < 20; i++) {
+        ASYNC_JOB *job = NULL;
+
+        MUST(pthread_create(&thread, NULL, starts, &job) == 0 && pthread_join(thread, NULL) == 0);
+        MUST(pthread_create(&thread, NULL, resumes, &job) == 0 && pthread_join(thread, NULL) == 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     pthread_t thread;
@@ -84,6 +132,7 @@ int main(int argc, char **argv)
         if ((libctx = context()) == NULL)
             fprintf(stderr, "%s\n", error());
         MUST(libctx != NULL);
+        outlive(library);
     } else {
         MUST(OSSL_PROVIDER_available(NULL, "spinlane"));
     }

@@ -154,18 +154,24 @@ mod short_way {
     ) -> c_int {
         naked_asm!(
             // rdi the place of the job and rdx that of its result, rax the job, r10 the thread's
-            // record, r11 the fiber's. The arguments stay as they are for the long way.
+            // record, r11 the fiber's. The arguments stay as they are for the long way. The record is
+            // asked for, as in ASYNC_pause_job: a job may have outlived its thread, but the record has not.
             "test rdi, rdi",
             "jz 9f",
             "test rdx, rdx",
             "jz 9f",
+            "push rax",
+            "lea rax, [rip + spinlane_thread@TLSDESC]",
+            "call [rax + spinlane_thread@TLSCALL]",
+            "pop r10",
+            "add rax, fs:[0]",
+            "mov r10, rax",
             "mov rax, [rdi]",
             "test rax, rax",
             "jz 9f",
-            "mov r10, fs:[0]",
-            "cmp [rax + {JOB_THREAD}], r10",
+            "mov r11, [r10 + {THREAD_NAME}]",
+            "cmp [rax + {JOB_THREAD}], r11",
             "jne 9f",
-            "mov r10, [rax + {JOB_THREADS_RECORD}]",
             "cmp byte ptr [rax + {JOB_STATE}], {JOB_PAUSED}",
             "jne 9f",
             "cmp byte ptr [rax + {JOB_DETOUR}], 0",
@@ -190,7 +196,7 @@ mod short_way {
             switch!("1"), // what ASYNC_pause_job returns
             "9: jmp {start_job}",
             DISTANCE = sym DISTANCE,
-            JOB_THREAD = const JOB_THREAD, JOB_THREADS_RECORD = const JOB_THREADS_RECORD,
+            JOB_THREAD = const JOB_THREAD, THREAD_NAME = const THREAD_NAME,
             JOB_STATE = const JOB_STATE, JOB_PAUSED = const JOB_PAUSED, JOB_RUNNING = const JOB_RUNNING,
             JOB_DETOUR = const JOB_DETOUR, JOB_RECORD = const JOB_RECORD,
             JOB_CALLERS_CONTEXT = const JOB_CALLERS_CONTEXT,
