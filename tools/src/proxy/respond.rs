@@ -15,6 +15,7 @@ const BODY: &str = "hello from spinlane\n";
 #[derive(Debug, Default)]
 pub struct Responder {
     closing: bool,
+    has_answered: bool,
     /// Bytes of an incomplete request that were read already, and in vain.
     seen: usize,
 }
@@ -56,7 +57,8 @@ impl Status {
 
 impl Responder {
     /// Answers the requests in `up`, as far as `down` has room. `up_ended`: no more will come;
-    /// `stopping`: let every answer be the connection's last. Returns how many were answered.
+    /// `stopping`: let every answer be the connection's last; who has not asked yet may still. Returns how
+    /// many were answered.
     pub fn work(
         &mut self,
         up: &mut Buffer,
@@ -76,7 +78,7 @@ impl Responder {
             match request {
                 Request::Partial => {
                     self.seen = unread.len();
-                    self.closing = up_ended || (stopping && up.is_empty());
+                    self.closing = up_ended || (stopping && self.has_answered && up.is_empty());
                     break;
                 }
                 Request::Whole {
@@ -95,6 +97,7 @@ impl Responder {
                 }
             }
             answered += 1;
+            self.has_answered = true;
         }
         answered
     }
@@ -241,6 +244,33 @@ mod tests {
             assert_eq!(text.contains("Connection: close"), closes, "{request:?}");
         }
         assert_eq!(answer(b"GET / HT", true), (String::new(), true));
+    }
+
+    #[test]
+    fn who_has_not_asked_when_it_stops_may_ask_once() {
+        let (mut up, mut down, mut responder) =
+            (Buffer::default(), Buffer::default(), Responder::default());
+        let mut work = |request: &[u8]| {
+            up.push(request);
+            responder.work(&mut up, false, &mut down, true);
+            responder.is_closing()
+        };
+        assert!(!work(b""));
+        assert!(!work(b"GET / HTTP/1.1\r\n"));
+        assert!(work(b"Host: a\r\n\r\n"));
+        let text = String::from_utf8(down.unread().to_vec()).unwrap();
+        assert!(text.contains("Connection: close"), "{text}");
+    }
+
+    #[test]
+    fn who_has_been_answered_is_let_go_when_it_stops() {
+        let (mut up, mut down, mut responder) =
+            (Buffer::default(), Buffer::default(), Responder::default());
+        up.push(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        responder.work(&mut up, false, &mut down, false);
+        assert!(!responder.is_closing());
+        responder.work(&mut up, false, &mut down, true);
+        assert!(responder.is_closing());
     }
 
     #[test]
