@@ -189,6 +189,20 @@ fn files_that_are_not_what_they_should_be() {
         &["--cert", key, "--key", key],
         &["--cert", key, "no certificate"],
     );
+    // What has no end is not read to it.
+    let endless = "/dev/zero";
+    complains(
+        &["--cert", endless, "--key", key],
+        &["--cert", endless, "longer than 4 MiB"],
+    );
+    complains(
+        &["--cert", cert, "--key", endless],
+        &["--key", endless, "longer than 4 MiB"],
+    );
+    complains(
+        &["--client-ca", endless],
+        &["--client-ca", endless, "longer than 4 MiB"],
+    );
     complains(
         &["--client-ca", missing],
         &["--client-ca", missing, "No such file"],

@@ -11,7 +11,7 @@
  *     SSL_CTX_set_mode(ctx, SSL_MODE_ASYNC);
  *     SSL_CTX_use_certificate_chain_file(ctx, "cert.pem");
  *     spinlane_ssl_ctx_use_private_key_file(ctx, "key.pem");
- *     SSL_CTX_set_async_callback(ctx, callback);               calls spinlane_make_ready
+ *     SSL_CTX_set_async_callback(ctx, callback);               spinlane_make_ready(lcore, conn) and no more
  *     for (;;) {
  *         spinlane_poll(lcore);
  *         while (spinlane_next_ready(lcore, &conn))
@@ -106,7 +106,7 @@ spinlane_lcore *spinlane_lcore_current(void);
 /*
  * Polls until nothing is in flight and frees the lcore. Close its connections first
  * (spinlane_ssl_free). Fails after a second if a device does not give its ops back; the lcore
- * then lives on. NULL is allowed.
+ * then lives on. Refused from within a callback or a job, and for an lcore made on demand. NULL is allowed.
  */
 int spinlane_lcore_free(spinlane_lcore *lcore);
 

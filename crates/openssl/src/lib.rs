@@ -22,5 +22,5 @@ pub use error::{ErrorStack, SslError};
 pub use ssl::raw;
 pub use ssl::{
     AsyncCallback, ClientConfig, KeyOffload, Pem, PemFault, Progress, Protocol, ServerConfig, Ssl,
-    SslCtx, Wanted,
+    SslCtx, Wanted, read_file,
 };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use spinlane::openssl::{self, Pem, Protocol, SslCtx};
+use spinlane::openssl::{self, Pem, Protocol, SslCtx, read_file};
 use spinlane::rustls::{ChainTicketer, Connection, SCOPE_LEN, TicketSeed, provider};
 use spinlane::{Conn, Lcore, Ssl};
 
@@ -228,8 +228,8 @@ fn read_identities(args: &Args) -> Result<Vec<Identity>> {
 
 fn read_client_ca(path: &Path) -> Result<(String, Vec<u8>)> {
     let name = format!("--client-ca {}", path.display());
-    let text = std::fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
-    Ok((name, text))
+    let text = read_file(path).with_context(|| format!("{name}: cannot be read"))?;
+    Ok((name, text.to_vec()))
 }
 
 fn versions(least: Protocol) -> &'static [&'static SupportedProtocolVersion] {

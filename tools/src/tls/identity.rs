@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
 use spinlane::cryptodev::OpKind;
-use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted};
+use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted, read_file};
 use spinlane::rustls::{KeyOffload, load_private_key};
 use zeroize::Zeroizing;
 
@@ -44,11 +44,11 @@ impl Identity {
         let name = format!("--cert {}", certificate.display());
         let key_name = format!("--key {}", key.display());
         let read = |name: &str, path: &Path| {
-            std::fs::read(path).with_context(|| format!("{name}: cannot be read"))
+            read_file(path).with_context(|| format!("{name}: cannot be read"))
         };
         Ok(Self {
-            certificate: read(&name, certificate)?,
-            key: Zeroizing::new(read(&key_name, key)?),
+            certificate: read(&name, certificate)?.to_vec(),
+            key: read(&key_name, key)?,
             name,
             key_name,
         })

@@ -12,4 +12,4 @@ mod ticket;
 pub use conn::{AsyncCallback, Progress, Ssl};
 pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};
 pub use fault::{PemFault, Wanted};
-pub use pem::Pem;
+pub use pem::{Pem, read_file};

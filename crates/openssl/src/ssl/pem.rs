@@ -1,10 +1,13 @@
 //! PEM texts and what can be read from them.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::ptr;
 
 use spinlane_cryptodev::OpKind;
+use zeroize::Zeroizing;
 
 use super::fault::{self, Wanted};
 use crate::error::{ErrorStack, SslError};
@@ -14,7 +17,7 @@ use crate::ffi::{self, BIO, EVP_PKEY, OSSL_LIB_CTX, X509};
 #[derive(Clone)]
 pub struct Pem {
     name: String,
-    text: zeroize::Zeroizing<Vec<u8>>,
+    text: Zeroizing<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Pem {
@@ -70,12 +73,33 @@ unsafe extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, _: *mut c_v
     0
 }
 
+/// Reads a file of certificates or keys, and no more than such a file has: 4 MiB, twenty times the bundle
+/// of all that browsers trust.
+///
+/// # Errors
+/// The system's; [`FileTooLarge`](io::ErrorKind::FileTooLarge).
+pub fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    const MOST: u64 = 4 << 20;
+    let file = File::open(path)?;
+    // Room for all of it and a byte that is not there: what grows leaves copies.
+    let len = file.metadata()?.len().min(MOST) as usize;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(len + 1));
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "longer than 4 MiB, so no file of certificates or keys; name that file",
+        ));
+    }
+    Ok(bytes)
+}
+
 impl Pem {
     /// `text`, called `name` in errors.
     pub fn new(name: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
         Self {
             name: name.into(),
-            text: zeroize::Zeroizing::new(text.into()),
+            text: Zeroizing::new(text.into()),
         }
     }
 
@@ -85,8 +109,8 @@ impl Pem {
     /// [`SslError::Read`], with the path.
     pub fn read(path: &Path) -> Result<Self, SslError> {
         let name = path.display().to_string();
-        match std::fs::read(path) {
-            Ok(text) => Ok(Self::new(name, text)),
+        match read_file(path) {
+            Ok(text) => Ok(Self { name, text }),
             Err(error) => Err(SslError::Read {
                 name,
                 error: error.to_string(),
