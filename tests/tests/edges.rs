@@ -41,11 +41,12 @@ const LIBRARIES: &[&str] = &[
     "spinlane-rustls",
 ];
 /// What the facade does not gather yet, and the program simulates.
-const SIMULATED: &[&str] = &["spinlane-tcp"];
+const SIMULATED: &[&str] = &["spinlane-net"];
 /// Normal and build dependencies inside the workspace, by package; those of [`ON_TOP`] besides.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-ring", &[]),
     ("spinlane-tcp", &[]),
+    ("spinlane-net", &["spinlane-tcp"]),
     ("spinlane-fiber", &[]),
     ("spinlane-job", &["spinlane-fiber"]),
     ("spinlane-crypto", &[]),

@@ -29,6 +29,10 @@ pub(crate) struct Cubic {
     back_after: f32,
 }
 
+/// A window that is not growing: its size, the threshold, and the size before the last loss.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes(u32, u32, f32);
+
 #[expect(clippy::cast_possible_truncation, reason = "precision to spare")]
 fn single(value: f64) -> f32 {
     value as f32
@@ -49,6 +53,23 @@ impl Cubic {
             window: (INITIAL * mss).min(14600.max(2 * mss)),
             threshold: u32::MAX,
             before_loss: 0.0,
+            epoch: Instant::NEVER,
+            reno: 0.0,
+            back_after: 0.0,
+        }
+    }
+
+    /// What counts after [`Cubic::idle`].
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes(self.window, self.threshold, self.before_loss)
+    }
+
+    /// A window with these sizes, not growing yet.
+    pub(crate) fn of(Sizes(window, threshold, before_loss): Sizes) -> Self {
+        Self {
+            window,
+            threshold,
+            before_loss,
             epoch: Instant::NEVER,
             reno: 0.0,
             back_after: 0.0,

@@ -29,13 +29,11 @@ mod rtt;
 pub mod segment;
 mod send;
 mod seq;
-#[cfg(feature = "sim")]
-pub mod sim;
 mod tcb;
 mod time;
 
 pub use isn::Isn;
 pub use segment::{Flags, Segment};
 pub use seq::Seq;
-pub use tcb::{Config, Emit, End, State, Tcb};
+pub use tcb::{Config, Emit, End, Resting, State, Tcb};
 pub use time::Instant;

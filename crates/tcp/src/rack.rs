@@ -29,6 +29,14 @@ pub(crate) struct Rack {
     widened_until: Option<Seq>,
 }
 
+/// How much reordering a path has shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    reordering_seen: bool,
+    quarters: u8,
+    persist: u8,
+}
+
 /// A segment that has arrived.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrived {
@@ -48,6 +56,25 @@ impl Rack {
             quarters: 1,
             persist: 0,
             widened_until: None,
+        }
+    }
+
+    /// What is known of the path.
+    pub(crate) fn habits(&self) -> Habits {
+        Habits {
+            reordering_seen: self.reordering_seen,
+            quarters: self.quarters,
+            persist: self.persist,
+        }
+    }
+
+    /// With all before `una` acknowledged.
+    pub(crate) fn of(una: Seq, habits: &Habits) -> Self {
+        Self {
+            reordering_seen: habits.reordering_seen,
+            quarters: habits.quarters,
+            persist: habits.persist,
+            ..Self::new(una)
         }
     }
 

@@ -62,6 +62,16 @@ pub(crate) struct Receiver {
     last_ack: Seq,
 }
 
+/// What is left of a [`Receiver`] that holds nothing and owes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    nxt: Seq,
+    edge: Seq,
+    limit: u32,
+    recent: u32,
+    recent_at: Instant,
+}
+
 /// Where a segment's data stands towards the window.
 pub(crate) struct Accepted<'a> {
     /// The data that is new, and its number.
@@ -93,6 +103,31 @@ impl Receiver {
         self.nxt = syn + 1;
         self.edge = self.nxt;
         self.last_ack = self.nxt;
+    }
+
+    /// What is to be kept of a receive side that holds nothing; `None` if it holds or owes anything.
+    pub(crate) fn quiet(&self) -> Option<Window> {
+        let is_quiet = self.ready.is_empty()
+            && self.ahead.is_empty()
+            && self.fin.is_none()
+            && self.ack_due == Instant::NEVER
+            && self.last_ack == self.nxt;
+        is_quiet.then_some(Window {
+            nxt: self.nxt,
+            edge: self.edge,
+            limit: self.limit,
+            recent: self.recent,
+            recent_at: self.recent_at,
+        })
+    }
+
+    /// The receive side again.
+    pub(crate) fn wake(window: &Window) -> Self {
+        let mut receiver = Self::new(window.limit);
+        (receiver.nxt, receiver.last_ack) = (window.nxt, window.nxt);
+        receiver.edge = window.edge;
+        (receiver.recent, receiver.recent_at) = (window.recent, window.recent_at);
+        receiver
     }
 
     /// The window that may be offered: room for what the application has not read. Its edge never moves back, and moves on

@@ -11,7 +11,7 @@ pub struct Instant(u64);
 
 impl Instant {
     /// Later than all others: a timer that is off.
-    pub(crate) const NEVER: Self = Self(u64::MAX);
+    pub const NEVER: Self = Self(u64::MAX);
 
     /// The moment so many microseconds after the caller's origin.
     pub const fn from_micros(micros: u64) -> Self {
@@ -30,7 +30,7 @@ impl Instant {
 
     /// The clock of TCP's timestamps (RFC 7323, section 5.4): milliseconds, of which the low 32 bits count.
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-    pub(crate) const fn timestamp(self) -> u32 {
+    pub const fn timestamp(self) -> u32 {
         (self.0 / 1000) as u32
     }
 }

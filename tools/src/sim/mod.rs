@@ -1,4 +1,4 @@
-//! `spinlane sim`: the real poll core, jobs and fibers under devices that fail, or (`--net`) the real TCP on a wire that
+//! `spinlane sim`: the real poll core, jobs and fibers under devices that fail, or (`--net`) the real TCP/IP stack on a wire that
 //! loses, with virtual time. What happens follows from a seed alone, and is checked as it happens.
 //!
 //! # Invariants

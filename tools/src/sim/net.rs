@@ -1,11 +1,11 @@
-//! `spinlane sim --net`: two TCP connections on a seeded wire.
+//! `spinlane sim --net`: whole TCP/IP stacks on a seeded wire.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use spinlane_tcp::sim::{self, Breach, Tally, Violation};
+use spinlane_net::sim::{self, Breach, Tally, Violation};
 
 use super::{Args, RunOne, run_seeds};
 

@@ -11,6 +11,7 @@
 
 mod acknowledged;
 mod output;
+mod resting;
 mod timer;
 
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ use crate::rtt::Rtt;
 use crate::segment::Segment;
 use crate::seq::Seq;
 use crate::time::Instant;
+
+pub(crate) use resting::Quiet;
 
 /// A segment in the network, as far as we know.
 #[derive(Clone, Copy, Debug)]
@@ -204,6 +207,13 @@ impl Sender {
     pub(crate) fn resend_syn(&mut self) {
         if !self.sent.is_empty() {
             self.set_lost(0);
+        }
+    }
+
+    /// No round-trip time is to be taken of our SYN.
+    pub(crate) fn was_resent(&mut self) {
+        for sent in &mut self.sent {
+            sent.retransmitted = true;
         }
     }
 

@@ -109,6 +109,21 @@ impl Sender {
         self.mss = self.mss.min(mss);
     }
 
+    /// Segments of at most `mss` bytes get through: those in flight that are larger did not.
+    pub(crate) fn too_big(&mut self, mss: u16) {
+        if self.mss <= mss {
+            return;
+        }
+        self.mss = mss;
+        for index in 0..self.sent.len() {
+            let sent = self.sent[index];
+            let is_large = sent.end - sent.seq > u32::from(mss) + 1;
+            if sent.fate == Fate::InFlight && is_large && self.first <= sent.seq {
+                self.set_lost(index);
+            }
+        }
+    }
+
     /// Whether the peer's closed window is to be probed now. Sets the timer for the next probe.
     pub(crate) fn window_probe(&mut self, now: Instant) -> bool {
         let start = self.nxt.since(self.first) as usize;

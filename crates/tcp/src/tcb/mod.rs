@@ -2,6 +2,9 @@
 
 mod arrives;
 mod output;
+mod resting;
+
+pub use resting::Resting;
 
 use std::time::Duration;
 
@@ -46,6 +49,20 @@ impl Default for Config {
             user_timeout: Duration::from_secs(180),
             time_wait: Duration::from_secs(60),
             fin_wait: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// What a SYN with this configuration offers, but for its numbers.
+    pub fn offer(&self) -> Segment {
+        Segment {
+            window: u16::try_from(self.receive_limit).unwrap_or(u16::MAX),
+            mss: Some(self.mss),
+            scale: Some(scale_of(self.receive_limit)),
+            sack_permitted: self.sack,
+            timestamps: self.timestamps.then_some((0, 0)),
+            ..Segment::default()
         }
     }
 }
@@ -153,6 +170,16 @@ impl Tcb {
         let mut tcb = Self::new(config, isn, State::SynReceived);
         tcb.active = false;
         tcb.take_syn(now, syn);
+        tcb
+    }
+
+    /// A passive open whose SYN-ACK, with the number `isn`, has gone out without a connection: the acknowledgement of a SYN cookie
+    /// (RFC 4987, section 3.6) is to follow. `syn` is what the peer's SYN must have said. No round-trip time is taken of it.
+    pub fn accept_answered(config: &Config, now: Instant, isn: Seq, syn: &Segment) -> Self {
+        let mut tcb = Self::accept(config, now, isn, syn);
+        tcb.receiver.offer(config.mss);
+        tcb.sender.syn_sent(now);
+        tcb.sender.was_resent();
         tcb
     }
 
@@ -271,17 +298,31 @@ impl Tcb {
         }
     }
 
+    /// Ends the connection without a word: the peer cannot be reached.
+    pub fn give_up(&mut self) {
+        if self.end.is_none() {
+            self.over(End::TimedOut);
+        }
+    }
+
     fn over(&mut self, end: End) {
         self.state = State::Closed;
         self.end = Some(end);
         self.state_due = Instant::NEVER;
     }
 
-    /// The network carries segments of at most `mss` bytes: an ICMP "too big" said so.
+    /// Whether `seq` is a number that was sent and is not acknowledged: what an ICMP message must name to be believed (RFC 5927,
+    /// section 4.1).
+    pub fn is_outstanding(&self, seq: Seq) -> bool {
+        self.sender.una <= seq && seq < self.sender.nxt
+    }
+
+    /// The network carries segments of at most `mss` bytes: an ICMP "too big" said so. What is larger and in flight
+    /// is sent again, cut to size; it was not lost by congestion.
     pub fn set_mss(&mut self, mss: u16) {
         let options = if self.timestamps { TIMESTAMPS_LEN } else { 0 };
         self.sender
-            .shrink_segments(mss.max(LEAST_MSS).saturating_sub(options));
+            .too_big(mss.max(LEAST_MSS).saturating_sub(options));
     }
 
     /// Segments that were sent again.
@@ -292,6 +333,26 @@ impl Tcb {
     /// The smoothed round-trip time, once there is one.
     pub fn round_trip(&self) -> Option<Duration> {
         self.sender.rtt.smoothed()
+    }
+
+    /// Data of a segment at most.
+    pub fn mss(&self) -> u16 {
+        self.sender.mss
+    }
+
+    /// The window that the last segment offered, as it stands in a header.
+    pub fn window(&self) -> u16 {
+        u16::try_from(self.receiver.window() >> self.receive_scale).unwrap_or(u16::MAX)
+    }
+
+    /// The number that our next byte has.
+    pub fn next(&self) -> Seq {
+        self.sender.nxt
+    }
+
+    /// The peer's latest timestamp, if timestamps are used.
+    pub fn recent_timestamp(&self) -> Option<u32> {
+        self.timestamps.then_some(self.receiver.recent)
     }
 
     /// The number that the peer's next byte has.

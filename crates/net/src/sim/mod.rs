@@ -1,20 +1,30 @@
-//! Two connections on a seeded wire in virtual time (feature `sim`).
+//! Whole stacks on a seeded wire in virtual time (feature `sim`).
 //!
 //! A world follows from its seed alone: what the applications send and how slowly they read, and what the wire does
-//! to the segments. Whatever that is, both streams must arrive whole, windows must be kept, and nothing may be left
-//! behind.
+//! to the frames. Whatever that is, all streams must arrive whole, windows must be kept, strangers must not be believed, and nothing may be
+//! left behind.
 
+pub(crate) mod frames;
 mod path;
+mod plan;
+mod port;
 mod rng;
-mod side;
+mod station;
+mod talk;
+mod tally;
+mod watch;
 mod world;
-
-use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 
-use self::world::World;
+pub use path::Path;
+pub use plan::{Setup, ours};
+pub use port::Port;
+pub use rng::Rng;
+pub use station::{Counts, Ours, Station};
+pub use tally::Tally;
+
+use world::World;
 
 /// A rule that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -22,7 +32,7 @@ use self::world::World;
 pub enum Breach {
     /// A byte is wrong, doubled or missing.
     Stream,
-    /// Data beyond the window that was offered, a window that shrank, a segment that is too long.
+    /// Data beyond the window that was offered, a window that shrank, a frame that is too long.
     Window,
     /// The connections did not come to their end.
     Stuck,
@@ -30,16 +40,22 @@ pub enum Breach {
     End,
     /// Something is held, or a timer runs, after the end.
     Leaked,
+    /// A table has more in it than it may.
+    Bound,
+    /// A stranger was believed.
+    Believed,
 }
 
 impl Breach {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Stream,
         Self::Window,
         Self::Stuck,
         Self::End,
         Self::Leaked,
+        Self::Bound,
+        Self::Believed,
     ];
 }
 
@@ -52,7 +68,7 @@ pub struct Violation {
     pub text: String,
 }
 
-/// A defect between a connection and its wire, of the kind that such code has had: what finds faults must find these.
+/// A defect, put between a station and its wire, of the kind that such code has had: what finds faults must find these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// A segment that is sent again has the data of its neighbour.
@@ -67,87 +83,58 @@ pub enum Defect {
     FinForgotten,
     /// A RST counts wherever in the window it lies.
     BlindReset,
+    /// Checksums are not looked at.
+    Unchecked,
+    /// A "too big" is believed that names no number in flight.
+    AnyRouter,
+    /// An answer that nobody asked for changes a neighbour's address.
+    AnyNeighbour,
+    /// Any acknowledgement passes for a cookie's.
+    AnyCookie,
+    /// The connection's record is not given back.
+    NotReleased,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::WrongRepair,
         Self::AckAhead,
         Self::WindowTooLarge,
         Self::NoProbe,
         Self::FinForgotten,
         Self::BlindReset,
+        Self::Unchecked,
+        Self::AnyRouter,
+        Self::AnyNeighbour,
+        Self::AnyCookie,
+        Self::NotReleased,
     ];
 }
 
-/// Counts of what was done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// Seeds run to their end.
-    pub seeds: u64,
-    /// Bytes that arrived, both ways.
-    pub bytes: u64,
-    /// Segments sent.
-    pub segments: u64,
-    /// Segments that were sent again.
-    pub retransmissions: u64,
-    /// Connections by how they ended.
-    pub ends: BTreeMap<&'static str, u64>,
-    /// What the wire did.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// Simulated time.
-    pub virtual_us: u64,
-    /// Sum of the seeds' hashes over all that was sent: equal if all happened alike.
-    pub hash: u64,
-}
-
-impl std::ops::AddAssign<&Self> for Tally {
-    fn add_assign(&mut self, other: &Self) {
-        self.seeds += other.seeds;
-        self.bytes += other.bytes;
-        self.segments += other.segments;
-        self.retransmissions += other.retransmissions;
-        for (name, count) in &other.ends {
-            *self.ends.entry(name).or_default() += count;
-        }
-        for (name, count) in &other.faults {
-            *self.faults.entry(name).or_default() += count;
-        }
-        self.virtual_us += other.virtual_us;
-        self.hash = self.hash.wrapping_add(other.hash);
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: &BTreeMap<&str, u64>| {
-            let counts = counts.iter().map(|(name, count)| format!("{name} {count}"));
-            counts.collect::<Vec<_>>().join(", ")
-        };
-        let Self {
-            bytes,
-            segments,
-            retransmissions,
-            virtual_us,
-            ..
-        } = self;
-        writeln!(
-            f,
-            "  streams   {bytes} bytes in {segments} segments, {retransmissions} sent again"
-        )?;
-        writeln!(f, "  ends      {}", list(&self.ends))?;
-        writeln!(f, "  faults    {}", list(&self.faults))?;
-        writeln!(f, "  time      {} s", virtual_us / 1_000_000)
-    }
-}
-
-/// Runs the world of a seed to its end. `trace` prints every segment.
+/// Runs the world of a seed to its end. `trace` prints every frame.
 ///
 /// # Errors
 /// A rule was broken.
 pub fn run(seed: u64, defect: Option<Defect>, trace: bool) -> Result<Tally, Violation> {
-    World::new(seed, defect, trace).run()
+    let mut rng = Rng::new(seed);
+    let setup = Setup::random(&mut rng);
+    let stations =
+        [0, 1].map(|side| -> Box<dyn Station> { Box::new(ours(&setup, side, &mut rng)) });
+    World::new(rng, &setup, stations, defect, trace).run()
+}
+
+/// Runs a world with stations of the caller's, the first of which opens connections to the second.
+///
+/// # Errors
+/// A rule was broken.
+pub fn run_with(
+    rng: Rng,
+    setup: &Setup,
+    stations: [Box<dyn Station>; 2],
+    trace: bool,
+) -> Result<Tally, Violation> {
+    World::new(rng, setup, stations, None, trace).run()
 }
 
 #[cfg(test)]
@@ -173,8 +160,11 @@ mod tests {
             "lost",
             "doubled",
             "overtaken",
+            "corrupted",
             "in a black hole",
+            "too big",
             "forged",
+            "flooded",
             "zero windows",
             "openings lost",
             "delays changed",
@@ -184,7 +174,16 @@ mod tests {
         for name in ["closed", "reset", "aborted"] {
             assert!(tally.ends.get(name) > Some(&5), "{name}: {tally}");
         }
-        assert!(tally.retransmissions > 1000, "{tally}");
+        let unreached = tally.ends.get("never reached").copied().unwrap_or(0);
+        assert!(unreached * 50 < tally.ends["closed"], "{tally}");
+        for (count, what) in [
+            (tally.retransmissions, "retransmissions"),
+            (tally.cookies, "cookies"),
+            (tally.rested, "rested"),
+            (tally.time_wait, "TIME-WAIT"),
+        ] {
+            assert!(count > 100, "{what}: {tally}");
+        }
     }
 
     #[test]
