@@ -15,7 +15,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check install test-openssl4 test-debian13 fuzz bench loom tsan asan valgrind
+.PHONY: help setup run test check install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan asan valgrind
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,15 @@ fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolc
 		run=$(NIGHTLY_TARGET)/release/$$target all=corpus/$$target few=corpus/$$target.few; \
 		$$run -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 $$all && \
 			rm -rf $$few && mkdir $$few && $$run -merge=1 $$few $$all && rm -rf $$all && mv $$few $$all || exit 1; \
+	done
+
+# Needs neither OpenSSL nor DPDK.
+fuzz-net: ## Fuzz what strangers' frames and segments reach, FUZZ_SECONDS each (needs a nightly toolchain).
+	$(FUZZ) cargo +nightly build --release --manifest-path crates/net/fuzz/Cargo.toml \
+		--target $(NIGHTLY_TARGET) --target-dir target/fuzz
+	cd target/fuzz && for target in frame segments; do mkdir -p corpus/$$target && \
+		$(NIGHTLY_TARGET)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 \
+			-print_final_stats=1 corpus/$$target || exit 1; \
 	done
 
 bench: setup ## Criterion benches, whether OpenSSL is measured at its best, then whole handshakes.

@@ -5,6 +5,7 @@
 //! left behind.
 
 pub(crate) mod frames;
+mod fuzzed;
 mod path;
 mod plan;
 mod port;
@@ -17,6 +18,7 @@ mod world;
 
 use serde::Serialize;
 
+pub use fuzzed::Fuzzed;
 pub use path::Path;
 pub use plan::{Setup, ours};
 pub use port::Port;
