@@ -11,9 +11,12 @@
 //! Messages and output lie in memory lane by lane. [`transpose`] turns eight 64-byte rows, one
 //! per lane, into eight lines of a word each, and back.
 //!
-//! A round is 90 instructions: theta takes 10 for the parities of columns, 5 rotations, and 25
-//! that add two parities at once (vpternlogq); rho and pi are 24 rotations (vprolq) and names; chi
-//! is 25 (vpternlogq), iota 1.
+//! A round is 95 instructions and some copies: theta takes 15 for the parities of columns and what two
+//! of them add to the column between (vpternlogq adds three words), 5 rotations (vprolq), and 25 additions;
+//! rho and pi are 24 rotations and names; chi is 25 (vpternlogq), iota 1. Zen 4 takes 60 cycles, two
+//! instructions per cycle being its limit. Theta by vpternlogq, without the five sums, is 90
+//! instructions and 64 cycles: three operands each are more than the register file delivers, and five
+//! more parities are more than it holds. In assembly, 1,000 orders tried, the best took 57.
 
 use std::arch::x86_64::*;
 
@@ -70,30 +73,35 @@ fn chi(a: Line, b: Line, c: Line) -> Line {
 pub(crate) fn permute(state: &mut State) {
     let mut a = *state;
     for constant in ROUNDS {
-        // theta: the parity of each column, and each rotated by one.
+        // theta: the parity of each column; those of its neighbours, the right one rotated.
         let mut parity = [ZERO; 5];
-        let mut rotated = [ZERO; 5];
+        let mut added = [ZERO; 5];
         for x in 0..5 {
             parity[x] = xor3(xor3(a[x], a[x + 5], a[x + 10]), a[x + 15], a[x + 20]);
-            rotated[x] = _mm512_rol_epi64::<1>(parity[x]);
+        }
+        for x in 0..5 {
+            added[x] = _mm512_xor_si512(
+                parity[(x + 4) % 5],
+                _mm512_rol_epi64::<1>(parity[(x + 1) % 5]),
+            );
         }
         // theta's end, rho and pi, row by row of what they make; then chi on that row.
         macro_rules! row {
-            ($y:literal: $($from:literal << $by:literal),+) => {{
+            ($($from:literal << $by:literal),+) => {{
                 let [b0, b1, b2, b3, b4] = [$({
                     let x = $from % 5;
-                    let word = xor3(a[$from], parity[(x + 4) % 5], rotated[(x + 1) % 5]);
+                    let word = _mm512_xor_si512(a[$from], added[x]);
                     _mm512_rol_epi64::<$by>(word)
                 }),+];
                 [chi(b0, b1, b2), chi(b1, b2, b3), chi(b2, b3, b4), chi(b3, b4, b0), chi(b4, b0, b1)]
             }};
         }
         let rows = [
-            row!(0: 0 << 0, 6 << 44, 12 << 43, 18 << 21, 24 << 14),
-            row!(1: 3 << 28, 9 << 20, 10 << 3, 16 << 45, 22 << 61),
-            row!(2: 1 << 1, 7 << 6, 13 << 25, 19 << 8, 20 << 18),
-            row!(3: 4 << 27, 5 << 36, 11 << 10, 17 << 15, 23 << 56),
-            row!(4: 2 << 62, 8 << 55, 14 << 39, 15 << 41, 21 << 2),
+            row!(0 << 0, 6 << 44, 12 << 43, 18 << 21, 24 << 14),
+            row!(3 << 28, 9 << 20, 10 << 3, 16 << 45, 22 << 61),
+            row!(1 << 1, 7 << 6, 13 << 25, 19 << 8, 20 << 18),
+            row!(4 << 27, 5 << 36, 11 << 10, 17 << 15, 23 << 56),
+            row!(2 << 62, 8 << 55, 14 << 39, 15 << 41, 21 << 2),
         ];
         for y in 0..5 {
             for x in 0..5 {

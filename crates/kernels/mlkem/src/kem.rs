@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use thiserror::Error;
 
+use crate::hashing::{Queue, upper_half};
 use crate::pke::{compressed_lens, decode_key, decrypt, encrypt, generate};
 use crate::simd::{Cpu, Line, ZERO, bytes, bytes_mut, load, scrub_stack};
 use crate::sponge::{LANES, SHAKE_END, pad};
@@ -144,7 +145,7 @@ impl<const K: usize> Lanes<K> {
         }
         // SAFETY: `Cpu` proves that the CPU has the features.
         unsafe { generate_all(&mut self.work, ops) };
-        self.work.wipe(ops.len());
+        self.work.wipe(ops.len(), false);
         scrub_stack();
     }
 
@@ -166,7 +167,7 @@ impl<const K: usize> Lanes<K> {
                 op.shared_secret.fill(0);
             }
         }
-        self.work.wipe(ops.len());
+        self.work.wipe(ops.len(), false);
         scrub_stack();
         outcome
     }
@@ -185,14 +186,14 @@ impl<const K: usize> Lanes<K> {
                 op.shared_secret.fill(0);
             }
         }
-        self.work.wipe(ops.len());
+        self.work.wipe(ops.len(), true);
         scrub_stack();
         outcome
     }
 
     /// Whether all memory that held secrets is zero, as it is between batches.
     #[cfg(feature = "inspection")]
-    pub fn is_wiped(&mut self) -> bool {
+    pub fn is_wiped(&self) -> bool {
         self.work.is_wiped()
     }
 }
@@ -219,10 +220,10 @@ fn generate_all<const K: usize>(work: &mut Work<K>, ops: &mut [KeyGeneration<'_>
     let vector = Work::<K>::VECTOR;
     let seeds = work.hash_seeds(seeds);
     for (lane, seed) in work.lanes[..ops.len()].iter_mut().zip(&seeds) {
-        lane.seed = crate::hashing::upper_half(*seed);
+        lane.seed = upper_half(*seed);
         bytes_mut(&mut lane.key)[vector..vector + 32].copy_from_slice(low_half(seed));
     }
-    work.sample_matrices(ops.len());
+    work.sample_matrices(Work::<K>::queue(ops.len()));
     work.expand_noise(ops.len(), 2 * K);
     for (i, op) in ops.iter_mut().enumerate() {
         let lane = &mut work.lanes[i];
@@ -231,7 +232,7 @@ fn generate_all<const K: usize>(work: &mut Work<K>, ops: &mut [KeyGeneration<'_>
         bytes_mut(&mut lane.key)[vector..vector + 32].copy_from_slice(low_half(&seeds[i]));
         work.pad_key(i);
     }
-    let hashes = work.hash_keys(ops.len());
+    let [hashes, _] = work.hash_long(ops.len(), false, &mut Queue::new(0));
     for ((op, lane), hash) in ops.iter_mut().zip(&work.lanes).zip(&hashes) {
         let key = &bytes(&lane.key)[..vector + 32];
         op.encapsulation_key.copy_from_slice(key);
@@ -257,9 +258,10 @@ fn encapsulate_all<const K: usize>(work: &mut Work<K>, ops: &mut [Encapsulation<
         work.pad_key(i);
         work.lanes[i].message = half_line(op.m);
     }
-    let hashes = work.hash_keys(ops.len());
+    let mut queue = Work::<K>::queue(ops.len());
+    let [hashes, _] = work.hash_long(ops.len(), false, &mut queue);
     work.hash_messages(&hashes, ops.len());
-    work.sample_matrices(ops.len());
+    work.sample_matrices(queue);
     work.expand_noise(ops.len(), 2 * K + 1);
     for (i, op) in ops.iter_mut().enumerate() {
         let (lane, scratch) = (&mut work.lanes[i], &mut work.scratch);
@@ -281,7 +283,8 @@ fn decapsulate_all<const K: usize>(work: &mut Work<K>, ops: &mut [Decapsulation<
     for (i, op) in ops.iter().enumerate() {
         outcome[i] = work.load_decapsulation(i, op);
     }
-    let [hashes, rejected] = work.hash_keys_and_rejections(ops.len());
+    let mut queue = Work::<K>::queue(ops.len());
+    let [hashes, rejected] = work.hash_long(ops.len(), true, &mut queue);
     let vector = Work::<K>::VECTOR;
     for (i, op) in ops.iter().enumerate() {
         if outcome[i].is_err() {
@@ -300,7 +303,7 @@ fn decapsulate_all<const K: usize>(work: &mut Work<K>, ops: &mut [Decapsulation<
         );
     }
     work.hash_messages(&hashes, ops.len());
-    work.sample_matrices(ops.len());
+    work.sample_matrices(queue);
     work.expand_noise(ops.len(), 2 * K + 1);
     for (i, op) in ops.iter_mut().enumerate() {
         let (lane, scratch) = (&mut work.lanes[i], &mut work.scratch);

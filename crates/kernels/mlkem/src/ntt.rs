@@ -180,6 +180,28 @@ fn backward_step(pair: Pair, z: &Factors) -> Pair {
     [_mm512_add_epi16(x, y), z.times(_mm512_sub_epi16(y, x))]
 }
 
+/// A layer of all pairs. Side by side, since each by itself waits for its multiplications.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn forward_within_pairs(mut p: Poly, layer: &Inner) -> Poly {
+    for i in 0..4 {
+        let pair = dealt([p[2 * i], p[2 * i + 1]], &layer.deal);
+        [p[2 * i], p[2 * i + 1]] = forward_step(pair, &layer.factors[i]);
+    }
+    p
+}
+
+/// The same backwards.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn backward_within_pairs(mut p: Poly, layer: &Inner) -> Poly {
+    for i in 0..4 {
+        let pair = dealt([p[2 * i], p[2 * i + 1]], &layer.deal);
+        [p[2 * i], p[2 * i + 1]] = backward_step(pair, &layer.factors[i]);
+    }
+    p
+}
+
 /// The transform. Coefficients of at most q give results within 8 q.
 ///
 /// Each of seven layers adds a product, which is within q.
@@ -193,11 +215,14 @@ pub(crate) fn forward(mut p: Poly) -> Poly {
         [p[i], p[i + 2]] = forward_step([p[i], p[i + 2]], &WHOLE[2 + i / 4]);
     }
     for i in 0..4 {
-        let mut pair = forward_step([p[2 * i], p[2 * i + 1]], &WHOLE[4 + i]);
-        for layer in &FORWARD {
-            pair = forward_step(dealt(pair, &layer.deal), &layer.factors[i]);
-        }
-        [p[2 * i], p[2 * i + 1]] = dealt(pair, &FORWARD_END);
+        [p[2 * i], p[2 * i + 1]] = forward_step([p[2 * i], p[2 * i + 1]], &WHOLE[4 + i]);
+    }
+    p = forward_within_pairs(p, &FORWARD[0]);
+    p = forward_within_pairs(p, &FORWARD[1]);
+    p = forward_within_pairs(p, &FORWARD[2]);
+    p = forward_within_pairs(p, &FORWARD[3]);
+    for i in 0..4 {
+        [p[2 * i], p[2 * i + 1]] = dealt([p[2 * i], p[2 * i + 1]], &FORWARD_END);
     }
     p
 }
@@ -209,18 +234,18 @@ pub(crate) fn forward(mut p: Poly) -> Poly {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn backward(mut p: Poly) -> Poly {
+    for words in &mut p {
+        *words = BACKWARD_SCALE.times(*words);
+    }
+    p = backward_within_pairs(p, &BACKWARD[0]);
+    p = backward_within_pairs(p, &BACKWARD[1]);
+    p = backward_within_pairs(p, &BACKWARD[2]);
     for i in 0..4 {
-        let mut pair = [
-            BACKWARD_SCALE.times(p[2 * i]),
-            BACKWARD_SCALE.times(p[2 * i + 1]),
-        ];
-        for (n, layer) in BACKWARD.iter().enumerate() {
-            pair = backward_step(dealt(pair, &layer.deal), &layer.factors[i]);
-            if n == 2 {
-                pair[0] = reduce(pair[0]);
-            }
-        }
-        pair = dealt(pair, &BACKWARD_END);
+        p[2 * i] = reduce(p[2 * i]);
+    }
+    p = backward_within_pairs(p, &BACKWARD[3]);
+    for i in 0..4 {
+        let pair = dealt([p[2 * i], p[2 * i + 1]], &BACKWARD_END);
         [p[2 * i], p[2 * i + 1]] = backward_step(pair, &WHOLE[7 - i]);
     }
     for i in [0, 1, 4, 5] {

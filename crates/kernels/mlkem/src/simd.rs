@@ -131,6 +131,6 @@ pub(crate) fn wipe(lines: &mut [Line]) {
 /// Overwrites the stack below the caller, where the code of a batch kept what registers could not.
 #[inline(never)]
 pub(crate) fn scrub_stack() {
-    let mut frame = [ZERO; 16 * 1024 / LINE];
+    let mut frame = [ZERO; 8 * 1024 / LINE];
     wipe(std::hint::black_box(&mut frame));
 }

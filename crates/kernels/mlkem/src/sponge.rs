@@ -2,7 +2,7 @@
 //!
 //! ML-KEM hashes two sorts of messages: short ones, of 33, 34 or 64 bytes, which are built in
 //! registers ([`start`]), and long ones of 3 K blocks of 136 bytes, padded in memory
-//! ([`absorb_blocks`]).
+//! ([`absorb_block`]).
 
 use std::arch::x86_64::*;
 
@@ -58,25 +58,37 @@ pub(crate) fn pad(message: &mut [u8], len: usize, end: u8) {
     message[padded - 1] |= 0x80;
 }
 
-/// Absorbs `blocks` blocks of each lane, padding included, permuting after each. A lane's message
-/// is followed by at least 56 bytes more.
+/// Adds the block of SHAKE256 or SHA3-256 that begins at byte `at` to the states of the first lanes,
+/// one per message. 56 bytes more are read.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(crate) fn absorb_blocks(state: &mut State, messages: &[&[u8]; LANES], blocks: usize) {
-    *state = [ZERO; 25];
-    for block in 0..blocks {
-        for part in 0..3 {
-            let mut rows = [ZERO; LANES];
-            for (row, message) in rows.iter_mut().zip(messages) {
-                *row = load(message, block * BLOCK + part * 64);
-            }
-            let words = transpose(rows);
-            for (word, line) in words.into_iter().zip(&mut state[8 * part..SHAKE256]) {
-                *line = _mm512_xor_si512(*line, word);
-            }
+pub(crate) fn absorb_block(state: &mut State, messages: &[&[u8]], at: usize) {
+    for part in 0..3 {
+        let mut rows = [ZERO; LANES];
+        for (row, message) in rows.iter_mut().zip(messages) {
+            *row = load(message, at + part * 64);
         }
-        permute(state);
+        let words = transpose(rows);
+        for (word, line) in words.into_iter().zip(&mut state[8 * part..SHAKE256]) {
+            *line = _mm512_xor_si512(*line, word);
+        }
     }
+}
+
+/// Begins SHAKE128 of a message of less than 64 bytes in every lane from `first` on, whatever its
+/// state was. The lanes before stay as they are; their rows are zero.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn restart(state: &mut State, rows: [Line; LANES], first: usize) {
+    let others = 0xff_u8.checked_shl(first as u32).unwrap_or(0);
+    for line in state.iter_mut() {
+        *line = _mm512_maskz_mov_epi64(!others, *line);
+    }
+    for (word, line) in transpose(rows).into_iter().zip(state.iter_mut()) {
+        *line = _mm512_or_si512(*line, word);
+    }
+    let last = &mut state[SHAKE128 - 1];
+    *last = _mm512_mask_set1_epi64(*last, others, LAST_BIT as i64);
 }
 
 /// Output words `first` to `first + 7`, as 64 bytes per lane. Words beyond the state are zero.

@@ -50,16 +50,21 @@ impl<const K: usize> Lane<K> {
         rejection: [ZERO; 27],
     };
 
-    /// All but what is public.
-    fn secrets(&mut self) -> [&mut [Line]; 6] {
-        [
-            std::slice::from_mut(&mut self.seed),
-            std::slice::from_mut(&mut self.shared),
-            std::slice::from_mut(&mut self.message),
-            self.noise[..=2 * K].as_flattened_mut(),
-            &mut self.ciphertext,
-            &mut self.rejection,
-        ]
+    /// Lines of noise of a polynomial that are used.
+    const NOISE_LINES: usize = if K == 2 { 3 } else { 2 };
+
+    /// Overwrites all but what is public; `rejection` only if an operation used it.
+    fn wipe(&mut self, rejection: bool) {
+        for line in [&mut self.seed, &mut self.shared, &mut self.message] {
+            wipe(std::slice::from_mut(line));
+        }
+        for noise in &mut self.noise[..=2 * K] {
+            wipe(&mut noise[..Self::NOISE_LINES]);
+        }
+        wipe(&mut self.ciphertext);
+        if rejection {
+            wipe(&mut self.rejection);
+        }
     }
 }
 
@@ -88,13 +93,11 @@ impl<const K: usize> Work<K> {
         squeezed: [[ZERO; 9]; LANES],
     };
 
-    /// Wipes all that is secret of the first `lanes` lanes.
-    pub(crate) fn wipe(&mut self, lanes: usize) {
+    /// Wipes all that is secret of the first `lanes` lanes; `rejections` only if they were used.
+    pub(crate) fn wipe(&mut self, lanes: usize, rejections: bool) {
         wipe(&mut self.state);
         for lane in &mut self.lanes[..lanes] {
-            for secret in lane.secrets() {
-                wipe(secret);
-            }
+            lane.wipe(rejections);
         }
         self.scratch
             .multipliers
@@ -105,15 +108,17 @@ impl<const K: usize> Work<K> {
 
     /// Whether all that is secret is zero.
     #[cfg(feature = "inspection")]
-    pub(crate) fn is_wiped(&mut self) -> bool {
+    pub(crate) fn is_wiped(&self) -> bool {
         let zero = |lines: &[Line]| crate::simd::bytes(lines).iter().all(|byte| *byte == 0);
         let scratch = &self.scratch;
-        let lanes = &mut self.lanes;
         zero(&self.state)
             && scratch.multipliers.iter().all(|m| m.lines().all(zero))
             && zero(scratch.polynomials.as_flattened())
-            && lanes
-                .iter_mut()
-                .all(|lane| lane.secrets().iter().all(|secret| zero(secret)))
+            && self.lanes.iter().all(|lane| {
+                zero(&[lane.seed, lane.shared, lane.message])
+                    && zero(lane.noise.as_flattened())
+                    && zero(&lane.ciphertext)
+                    && zero(&lane.rejection)
+            })
     }
 }

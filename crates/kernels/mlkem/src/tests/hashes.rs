@@ -6,8 +6,8 @@ use super::{Bytes, run, runs};
 use crate::keccak::{permute, transpose};
 use crate::simd::{LINE, Line, ZERO, bytes, bytes_mut};
 use crate::sponge::{
-    BLOCK, LANES, SHA3_512, SHA3_END, SHAKE_END, SHAKE128, SHAKE256, absorb_blocks, pad, rows,
-    seed_row, start, start_full,
+    BLOCK, LANES, SHA3_512, SHA3_END, SHAKE_END, SHAKE128, SHAKE256, absorb_block, pad, restart,
+    rows, seed_row, start, start_full,
 };
 
 /// Keccak-f[1600] of zeros, once and twice (the Keccak team's KeccakF-1600-IntermediateValues.txt).
@@ -133,7 +133,6 @@ fn long_messages_in_eight_lanes() {
         return;
     }
     let mut random = Bytes(7);
-    let mut state = [ZERO; 25];
     // SAFETY: these return constants.
     let (sha3_256, shake256) = unsafe { (sys::EVP_sha3_256(), sys::EVP_shake256()) };
     // Encapsulation keys, ciphertexts with z; and ends of blocks.
@@ -144,15 +143,45 @@ fn long_messages_in_eight_lanes() {
                 pad(&mut message, len, end);
                 message
             });
-            let blocks = len / BLOCK + 1;
-            run!(absorb_blocks(
-                &mut state,
-                &messages.each_ref().map(|m| m.as_slice()),
-                blocks
-            ));
+            let mut state = [ZERO; 25];
+            let messages_of = messages.each_ref().map(|message| message.as_slice());
+            for block in 0..len / BLOCK + 1 {
+                run!(absorb_block(&mut state, &messages_of, block * BLOCK));
+                run!(permute(&mut state));
+            }
             for (message, ours) in messages.iter().zip(output(&state)) {
                 assert_eq!(ours[..out], theirs(function, &message[..len], out));
             }
+        }
+    }
+}
+
+/// Some lanes go on with a long message while others begin a short one.
+#[test]
+fn lanes_are_restarted_beside_others() {
+    if !runs() {
+        return;
+    }
+    let mut random = Bytes(8);
+    // SAFETY: this returns a constant.
+    let shake128 = unsafe { sys::EVP_shake128() };
+    for first in 0..=LANES {
+        let before: [u8; 1600] = random.take();
+        let mut state = [ZERO; 25];
+        bytes_mut(&mut state).copy_from_slice(&before);
+        let messages: [[u8; 34]; LANES] = std::array::from_fn(|_| random.take());
+        let mut seeds = [ZERO; LANES];
+        for (seed, message) in seeds[first..].iter_mut().zip(&messages[first..]) {
+            let word = u64::from_le_bytes([message[32], message[33], SHAKE_END, 0, 0, 0, 0, 0]);
+            *seed = run!(seed_row(line_of(message), word));
+        }
+        run!(restart(&mut state, seeds, first));
+        for (after, before) in bytes(&state).chunks(LINE).zip(before.chunks(LINE)) {
+            assert_eq!(after[..8 * first], before[..8 * first]);
+        }
+        run!(permute(&mut state));
+        for (message, ours) in messages.iter().zip(output(&state)).skip(first) {
+            assert_eq!(ours, theirs(shake128, message, 64));
         }
     }
 }
