@@ -46,6 +46,15 @@ pub trait Operation: DerefMut<Target = Head> + fmt::Debug + Send + Sized + 'stat
     /// What it does. Any kind, if it is not prepared.
     fn kind(&self) -> Self::Kind;
 
+    /// Whether what failed may be run again as it came back: its operands are elsewhere than its result.
+    const IS_REPEATABLE: bool;
+
+    /// Bytes of its input, or of its data.
+    fn bytes(&self) -> usize;
+
+    /// Whether its key is in memory, so that any device and the CPU may compute it.
+    fn is_local(&self) -> bool;
+
     /// Whether a device that takes so much of its kind takes it.
     fn is_within(&self, limits: &Limits) -> bool;
 
@@ -101,6 +110,17 @@ impl Operation for Op {
     #[inline]
     fn kind(&self) -> OpKind {
         self.kind()
+    }
+
+    const IS_REPEATABLE: bool = true;
+
+    fn bytes(&self) -> usize {
+        self.input().len()
+    }
+
+    #[inline]
+    fn is_local(&self) -> bool {
+        self.key().is_none_or(|key| key.as_local().is_some())
     }
 
     fn is_within(&self, limits: &Limits) -> bool {
@@ -179,6 +199,16 @@ impl Operation for aead::Op {
     #[inline]
     fn kind(&self) -> Algorithm {
         self.algorithm().unwrap_or(Algorithm::Aes128Gcm)
+    }
+
+    const IS_REPEATABLE: bool = false;
+
+    fn bytes(&self) -> usize {
+        self.data_range().len()
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     fn is_within(&self, limits: &Limits) -> bool {

@@ -86,10 +86,16 @@ impl<K: Kind> Capabilities<K> {
         self.limits[kind.index()].is_some()
     }
 
+    /// How much of `kind` there may be; `None` if it is not among them.
+    #[inline]
+    pub fn limits(&self, kind: K) -> Option<&Limits> {
+        self.limits[kind.index()].as_ref()
+    }
+
     /// Whether `op` is of a kind among them and within its limits.
     pub fn takes(&self, op: &impl Operation<Kind = K>) -> bool {
-        let limits = &self.limits[op.kind().index()];
-        limits.as_ref().is_some_and(|limits| op.is_within(limits))
+        let limits = self.limits(op.kind());
+        limits.is_some_and(|limits| op.is_within(limits))
     }
 
     /// The kinds, in the order of [`Kind::ALL`].
@@ -243,8 +249,12 @@ pub trait QueuePair<O: Operation = Op> {
 
     /// The poll core has given up on every op in flight: the queue pair lets go of them, as far
     /// as it can, and starts afresh. What comes back later all the same is dropped by its token.
-    /// Not on the data path: may allocate and make system calls.
-    fn reset(&mut self) {}
+    /// Returns whether it has let go: gives none of those ops back any more, and nobody writes into them. If not, their
+    /// slots are not used again before they have come back. Not on the data path: may allocate and make system
+    /// calls.
+    fn reset(&mut self) -> bool {
+        false
+    }
 
     /// Counters of this driver alone, by name; what DPDK calls extended statistics. Allocates.
     fn xstats(&self) -> Vec<(&'static str, u64)> {

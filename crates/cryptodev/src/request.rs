@@ -23,9 +23,19 @@ impl Request<'_> {
         self.kind
     }
 
+    /// The key; `None` for key exchanges, whose scalar is among the operands.
+    pub fn key(&self) -> Option<&Arc<KeyHandle>> {
+        self.key
+    }
+
+    /// Bytes of its operands together.
+    pub const fn input_len(&self) -> usize {
+        self.input.len() + self.more.len()
+    }
+
     /// Bytes of memory that an op of it takes.
     pub const fn memory_len(&self) -> usize {
-        self.input.len() + self.more.len() + self.kind.output_len()
+        self.input_len() + self.kind.output_len()
     }
 }
 

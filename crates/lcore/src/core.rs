@@ -5,18 +5,17 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-use spinlane_crypto::aead::Algorithm;
 use spinlane_crypto::fork_generation;
-use spinlane_cryptodev::{Op, OpKind, QueuePair, Token};
+use spinlane_cryptodev::{Op, QueuePair, Token, aead};
 use spinlane_job::{self as job, Conn, Job, Notify, Status, set_restart_poll};
 
-use crate::aead::{AeadChannel, Ended};
-use crate::channel::{Channel, slot_index};
+use crate::channel::{Channel, Ended, Told, slot_index};
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
 use crate::health::HealthConfig;
 use crate::ready::ReadyQueue;
 use crate::retry::Refused;
+use crate::route::Channels;
 use crate::stats::Stats;
 use crate::submit::Place;
 
@@ -86,17 +85,12 @@ pub(crate) struct Inner {
     /// [`fork_generation`] of the process that made it.
     generation: u64,
     pub(crate) clock: Box<dyn Clock>,
-    pub(crate) channels: RefCell<Vec<Channel>>,
-    pub(crate) aead_channels: RefCell<Vec<AeadChannel>>,
-    /// Channel that serves each kind.
-    routes: Cell<[Option<u8>; OpKind::COUNT]>,
-    /// Channel that serves each algorithm.
-    pub(crate) aead_routes: Cell<[Option<u8>; Algorithm::COUNT]>,
-    /// AEAD ops that have ended, until they are dequeued.
-    pub(crate) aead_done: RefCell<Ended>,
+    pub(crate) channels: RefCell<Channels<Op>>,
+    pub(crate) records: RefCell<Channels<aead::Op>>,
+    /// Records that have ended, until they are dequeued.
+    pub(crate) records_done: RefCell<Ended>,
     ready: RefCell<ReadyQueue>,
-    completed: Cell<Vec<Rc<Job>>>,
-    told: Cell<Vec<Notify>>,
+    told: Cell<Told>,
     polling: Cell<bool>,
     pub(crate) worked: Cell<bool>,
     /// When idle stacks are tended next.
@@ -119,12 +113,9 @@ impl Lcore {
             generation: fork_generation(),
             clock,
             channels: RefCell::default(),
-            aead_channels: RefCell::default(),
-            aead_routes: Cell::default(),
-            aead_done: RefCell::default(),
-            routes: Cell::default(),
+            records: RefCell::default(),
+            records_done: RefCell::default(),
             ready: RefCell::default(),
-            completed: Cell::default(),
             told: Cell::default(),
             polling: Cell::new(false),
             worked: Cell::new(false),
@@ -137,16 +128,11 @@ impl Lcore {
         }
     }
 
-    /// Adds a queue pair. A kind is served by the first queue pair added that offers it.
+    /// Adds a queue pair. Queue pairs that serve one kind share its ops, by how many each has in flight; those of
+    /// a device that is unhealthy go to the others.
     pub fn add_queue_pair(&self, queue_pair: Box<dyn QueuePair>) {
-        let mut channels = self.inner.channels.borrow_mut();
-        channels.push(Channel::new(queue_pair, self.inner.config.health));
-        let mut routes = [None; OpKind::COUNT];
-        for kind in OpKind::ALL {
-            let first = channels.iter().position(|channel| channel.serves(kind));
-            routes[kind.index()] = first.and_then(|index| u8::try_from(index).ok());
-        }
-        self.inner.routes.set(routes);
+        let channel = Channel::new(queue_pair, self.inner.config.health);
+        self.inner.channels.borrow_mut().push(channel);
     }
 
     /// Makes this the current lcore of the thread until the guard is dropped: jobs submit to
@@ -184,7 +170,7 @@ impl Lcore {
         let start_ns = inner.clock.now_ns();
         let mut now_ns = start_ns;
         let mut polled = Polled {
-            completed: inner.collect(&mut now_ns) + inner.collect_aead(&mut now_ns),
+            completed: inner.collect(&mut now_ns) + inner.collect_records(&mut now_ns),
             ..Polled::default()
         };
         polled.retried = inner.grant();
@@ -192,7 +178,7 @@ impl Lcore {
         if !worked && inner.ready.borrow().len() == 0 && inner.flush() {
             polled.flushed = true;
             now_ns = inner.clock.now_ns();
-            polled.completed = inner.collect(&mut now_ns);
+            polled.completed = inner.collect(&mut now_ns) + inner.collect_records(&mut now_ns);
             polled.retried = inner.grant();
         }
         inner.ready.borrow_mut().begin_turn();
@@ -224,7 +210,7 @@ impl Lcore {
     /// Takes `conn` out of the ready queue and the retry queues: it is being closed. As long as those.
     pub fn forget(&self, conn: Conn) {
         self.inner.ready.borrow_mut().forget(conn);
-        for channel in self.inner.channels.borrow_mut().iter_mut() {
+        for channel in self.inner.channels.borrow_mut().all.iter_mut() {
             channel.forget(conn);
         }
     }
@@ -242,7 +228,7 @@ impl Lcore {
     pub fn retry(&self, notify: impl Into<Notify>, job: &Rc<Job>) {
         let (number, notify) = (job.refusal(), notify.into());
         let mut channels = self.inner.channels.borrow_mut();
-        let channel = channels.get_mut(slot_index(Token(number)));
+        let channel = channels.all.get_mut(slot_index(Token(number)));
         if let Some(channel) = channel.filter(|_| number != 0) {
             let (ops, job) = (job.refused_ops(), Some(Rc::clone(job)));
             channel.retry(Refused {
@@ -287,12 +273,9 @@ impl Lcore {
     /// Ops with the devices now, or waiting for software in a device's place.
     pub fn in_flight(&self) -> usize {
         let channels = self.inner.channels.borrow();
-        let aead_channels = self.inner.aead_channels.borrow();
-        channels.iter().map(Channel::in_flight).sum::<usize>()
-            + aead_channels
-                .iter()
-                .map(AeadChannel::in_flight)
-                .sum::<usize>()
+        let records = self.inner.records.borrow();
+        channels.all.iter().map(Channel::in_flight).sum::<usize>()
+            + records.all.iter().map(Channel::in_flight).sum::<usize>()
     }
 
     /// Nanoseconds on this lcore's clock.
@@ -303,15 +286,10 @@ impl Lcore {
     /// The counters so far.
     pub fn stats(&self) -> Stats {
         let mut stats = self.inner.stats.borrow().clone();
-        stats.channels = self
-            .inner
-            .channels
-            .borrow()
-            .iter()
-            .map(Channel::stats)
-            .collect();
-        let aead_channels = self.inner.aead_channels.borrow();
-        stats.aead = aead_channels.iter().map(AeadChannel::stats).collect();
+        let channels = self.inner.channels.borrow();
+        stats.channels = channels.all.iter().map(Channel::stats).collect();
+        let records = self.inner.records.borrow();
+        stats.records = records.all.iter().map(Channel::stats).collect();
         stats
     }
 
@@ -325,14 +303,13 @@ impl Lcore {
         CURRENT.with(|current| current.borrow().clone())
     }
 
-    pub(crate) fn serves(&self, kind: OpKind) -> bool {
-        self.inner.route(kind).is_some()
-    }
-
     /// Gives a finished op's memory to `read` and its slot back; `None` if it is not there.
     pub(crate) fn finish<T>(&self, place: Place, read: impl FnOnce(&Op) -> T) -> Option<T> {
         let mut channels = self.inner.channels.borrow_mut();
-        channels.get_mut(place.channel)?.finish(place.token, read)
+        channels
+            .all
+            .get_mut(place.channel)?
+            .finish(place.token, read)
     }
 
     pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
@@ -341,26 +318,19 @@ impl Lcore {
 }
 
 impl Inner {
-    pub(crate) fn route(&self, kind: OpKind) -> Option<usize> {
-        self.routes.get()[kind.index()].map(usize::from)
-    }
-
     /// Takes finished ops from every queue pair and tells whoever waits for them. No channel
     /// is borrowed during a callback, which may well close a connection. `now_ns` goes along with
     /// the clock, which costs as much to read as a callback.
     fn collect(&self, now_ns: &mut u64) -> usize {
-        let mut completed = self.completed.take();
         let mut told = self.told.take();
         let (mut count, mut callbacks) = (0, 0);
-        let channels = self.channels.borrow().len();
+        let channels = self.channels.borrow().all.len();
         for index in 0..channels {
-            count +=
-                self.channels.borrow_mut()[index].collect(&*self.clock, now_ns, &mut completed);
-            for job in completed.drain(..) {
+            count += self.channels.borrow_mut().all[index].collect(&*self.clock, now_ns, &mut told);
+            for job in told.jobs.drain(..) {
                 callbacks += u64::from(self.call_back(&job));
             }
-            self.channels.borrow_mut()[index].take_told(&mut told);
-            for notify in told.drain(..) {
+            for notify in told.tickets.drain(..) {
                 callbacks += 1;
                 self.tell(notify);
             }
@@ -373,24 +343,24 @@ impl Inner {
             stats.callbacks += callbacks;
             stats.slow_callbacks += u64::from(slow);
         }
-        self.completed.set(completed);
         self.told.set(told);
         count
     }
 
     /// Tells whoever was refused and whose turn has come; returns how many.
     fn grant(&self) -> usize {
-        let mut others = self.told.take();
+        let mut told = self.told.take();
+        let others = &mut told.tickets;
         let mut ready = self.ready.borrow_mut();
         let mut channels = self.channels.borrow_mut();
         let tell = |notify| match notify {
             Notify::Conn(conn) => ready.push(conn),
             other => others.push(other),
         };
-        let count = grant_all(&mut channels, tell);
+        let count = grant_all(&mut channels.all, tell);
         drop((ready, channels));
         others.drain(..).for_each(|notify| self.tell(notify));
-        self.told.set(others);
+        self.told.set(told);
         count
     }
 
@@ -418,7 +388,13 @@ impl Inner {
     /// Returns whether there was anything to flush.
     fn flush(&self) -> bool {
         let mut flushed = false;
-        for channel in self.channels.borrow_mut().iter_mut() {
+        for channel in &mut self.channels.borrow_mut().all {
+            if channel.may_flush() {
+                channel.flush();
+                flushed = true;
+            }
+        }
+        for channel in &mut self.records.borrow_mut().all {
             if channel.may_flush() {
                 channel.flush();
                 flushed = true;
@@ -427,11 +403,11 @@ impl Inner {
         flushed
     }
 
-    fn collect_aead(&self, now_ns: &mut u64) -> usize {
-        let mut done = self.aead_done.borrow_mut();
-        self.aead_channels
-            .borrow_mut()
-            .iter_mut()
+    fn collect_records(&self, now_ns: &mut u64) -> usize {
+        let mut done = self.records_done.borrow_mut();
+        let mut records = self.records.borrow_mut();
+        let records = records.all.iter_mut();
+        records
             .map(|channel| channel.collect(&*self.clock, now_ns, &mut done))
             .sum()
     }
@@ -473,7 +449,7 @@ impl Drop for Inner {
     }
 }
 
-fn grant_all(channels: &mut [Channel], mut tell: impl FnMut(Notify)) -> usize {
+fn grant_all(channels: &mut [Channel<Op>], mut tell: impl FnMut(Notify)) -> usize {
     let granted = channels.iter_mut();
     granted.map(|channel| channel.grant(&mut tell)).sum()
 }

@@ -21,11 +21,15 @@ pub enum Defect {
     SlotLeak,
     /// A job is called back when the first op of its set has ended.
     FirstOfSet,
+    /// A slot is used again though the device still has its op.
+    EarlyReuse,
+    /// Of several queue pairs the one with least to do gets an op, healthy or not.
+    BlindRouting,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Generation,
         Self::Orphan,
         Self::RetryOrder,
@@ -34,6 +38,8 @@ impl Defect {
         Self::CallbackTwice,
         Self::SlotLeak,
         Self::FirstOfSet,
+        Self::EarlyReuse,
+        Self::BlindRouting,
     ];
 }
 

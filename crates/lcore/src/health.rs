@@ -8,7 +8,8 @@
 //!      └──────────────────────────────────────────────────────────┘    │ or not back in time:
 //!                                                                 └────┘ another later
 //! ```
-//! A probe is a copy of an op that software computes meanwhile, so that nobody waits for it.
+//! A probe is a copy of an op that software computes meanwhile, so that nobody waits for it. A device that keeps
+//! ops, and does not let go of them when it is reset, is closed: it is never healthy again.
 
 use std::fmt;
 
@@ -50,6 +51,7 @@ pub(crate) enum Cause {
     Errors,
     NoAnswer,
     AcceptsNothing,
+    KeepsOps,
 }
 
 impl fmt::Display for Cause {
@@ -58,6 +60,7 @@ impl fmt::Display for Cause {
             Self::Errors => "too many errors in a row",
             Self::NoAnswer => "no answer within the deadline",
             Self::AcceptsNothing => "no op accepted within the deadline",
+            Self::KeepsOps => "it keeps more than half of what it may have past the deadline",
         })
     }
 }
@@ -70,6 +73,8 @@ enum State {
         /// The one that is out, and when it was sent.
         probe: Option<(Token, u64)>,
     },
+    /// For good.
+    Closed,
 }
 
 pub(crate) struct Health {
@@ -93,6 +98,7 @@ impl Health {
             refused_since_ns: None,
             stats: HealthStats {
                 healthy: true,
+                closed: false,
                 failures: 0,
                 recoveries: 0,
                 probes: 0,
@@ -155,6 +161,15 @@ impl Health {
         }
     }
 
+    /// It is never given an op again.
+    pub(crate) fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
     pub(crate) fn fail(&mut self, now_ns: u64) {
         self.stats.failures += 1;
         self.state = State::Unhealthy {
@@ -192,23 +207,32 @@ impl Health {
 
     pub(crate) fn probe_failed(&mut self, now_ns: u64) {
         self.stats.probes_failed += 1;
+        if self.is_closed() {
+            return;
+        }
         self.state = State::Unhealthy {
             probe_at_ns: now_ns.saturating_add(self.config.probe_interval_ns),
             probe: None,
         };
     }
 
-    pub(crate) fn recover(&mut self, now_ns: u64) {
+    /// The device has answered right. Returns whether it serves again.
+    pub(crate) fn recover(&mut self, now_ns: u64) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         self.stats.recoveries += 1;
         self.state = State::Healthy;
         self.errors_in_row = 0;
         self.refused_since_ns = None;
         self.answered_at_ns = now_ns;
+        true
     }
 
     pub(crate) fn stats(&self) -> HealthStats {
         HealthStats {
             healthy: self.is_healthy(),
+            closed: self.is_closed(),
             ..self.stats
         }
     }

@@ -27,7 +27,7 @@
 //!
 //! # Bulk data
 //! Records are sealed and opened without a job: a burst of AEAD ops, of as many connections as one likes,
-//! is given to [`Lcore::enqueue_aead_burst`], polls work on it, and [`Lcore::dequeue_aead_burst`]
+//! is given to [`Lcore::enqueue_records`], polls work on it, and [`Lcore::dequeue_records`]
 //! gives each op back exactly once, in place of a callback. What is refused stays in the caller's burst, which
 //! is its retry queue. Deadlines, fallback and probes are the same as above, but for this: a device that computes
 //! inline and fails an op after it began has destroyed the data, of which there is no copy, and the op ends
@@ -43,7 +43,6 @@
 
 #![forbid(unsafe_code)]
 
-mod aead;
 mod bulk;
 mod channel;
 mod clock;
@@ -60,6 +59,7 @@ mod offload;
 mod policy;
 mod ready;
 mod retry;
+mod route;
 mod stats;
 mod submit;
 mod ticket;
@@ -72,9 +72,7 @@ pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
 pub use crate::offload::{MAX_SET, OffloadError, compute, offload, offload_all};
 pub use crate::policy::{OnDemand, set_on_demand, set_pause_without_callback};
-pub use crate::stats::{
-    AeadCounts, AeadKindStats, AeadStats, ChannelStats, HealthStats, KindStats, OpCounts, Stats,
-};
+pub use crate::stats::{ChannelStats, HealthStats, KindStats, OpCounts, Stats};
 pub use crate::submit::Item;
 pub use crate::ticket::{Refusal, Submitted, Ticket};
 pub use spinlane_job::{Conn, Foreign, Notify};

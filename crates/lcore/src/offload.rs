@@ -62,6 +62,17 @@ pub enum OffloadError {
         /// How many may.
         most: usize,
     },
+    /// The secret of the op's key is in a device that this lcore does not have.
+    #[error(
+        "the key of a {kind} op is {driver}'s own, and no queue pair of this lcore has it; add a queue pair of the \
+         device that made the key"
+    )]
+    KeyElsewhere {
+        /// The op's kind.
+        kind: OpKind,
+        /// The driver that made the key.
+        driver: &'static str,
+    },
     /// There is no device for the op.
     #[error(
         "no queue pair of this lcore serves {kind}; add a device that does, or compute the op in place"
@@ -70,6 +81,17 @@ pub enum OffloadError {
         /// The op's kind.
         kind: OpKind,
     },
+}
+
+impl OffloadError {
+    /// No queue pair serves `request`.
+    pub(crate) fn unserved(request: &Request<'_>) -> Self {
+        let kind = request.kind();
+        match request.key().and_then(|key| key.driver()) {
+            Some(driver) => Self::KeyElsewhere { kind, driver },
+            None => Self::NotServed { kind },
+        }
+    }
 }
 
 enum Submitted {
@@ -163,9 +185,7 @@ fn submit(set: &[Item<'_>], places: &mut [Place]) -> Submitted {
         if lcore.is_of_parent() {
             return Submitted::Failed(OffloadError::Forked);
         }
-        let unserved = set
-            .iter()
-            .filter(|(request, _)| !lcore.serves(request.kind()));
+        let unserved = set.iter().filter(|(request, _)| !lcore.serves(request));
         let unserved = unserved.count();
         if unserved == set.len() {
             lcore.count(|stats| stats.unrouted_ops += unserved as u64);
@@ -228,11 +248,14 @@ fn first_error(
 /// Computes the op in software, on the caller's stack, without a pause: for what no device may see.
 ///
 /// # Errors
-/// [`OffloadError::Invalid`] and [`OffloadError::Device`].
+/// [`OffloadError::Invalid`] and [`OffloadError::Device`]; [`OffloadError::KeyElsewhere`] if the key is a device's own.
 ///
 /// # Panics
 /// If `output` has another length than the kind's.
 pub fn compute(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
+    if request.key().is_some_and(|key| key.as_local().is_none()) {
+        return Err(OffloadError::unserved(request));
+    }
     let mut run = |op: &mut Op| {
         op.prepare(Token(0), request, 0);
         cpu::run(op);

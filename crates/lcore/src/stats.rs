@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 use spinlane_crypto::aead::Algorithm;
-use spinlane_cryptodev::{DeviceStats, OpKind};
+use spinlane_cryptodev::{DeviceStats, Kind, OpKind};
 
 /// Counters of one lcore since it was made.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +30,8 @@ pub struct Stats {
     pub unprepared_ops: u64,
     /// One entry per queue pair, in the order they were added.
     pub channels: Vec<ChannelStats>,
-    /// One entry per queue pair for AEAD, in the order they were added.
-    pub aead: Vec<AeadStats>,
+    /// One entry per queue pair for records, in the order they were added.
+    pub records: Vec<ChannelStats<Algorithm>>,
 }
 
 /// What became of ops. At any time and for any set of ops,
@@ -49,6 +49,10 @@ pub struct OpCounts {
     pub cancelled: u64,
     /// Of completed and fallback, those that ended with status ERR.
     pub failed: u64,
+    /// Of failed, those whose input was at fault, such as records with a wrong tag.
+    pub invalid: u64,
+    /// Bytes of input, of data of records, of those that succeeded.
+    pub bytes: u64,
     /// Results that nobody read: those of cancelled ops, and those whose connection was closed
     /// between its callback and its resume.
     pub orphaned: u64,
@@ -70,6 +74,8 @@ impl std::ops::AddAssign for OpCounts {
         self.fallback += other.fallback;
         self.cancelled += other.cancelled;
         self.failed += other.failed;
+        self.invalid += other.invalid;
+        self.bytes += other.bytes;
         self.orphaned += other.orphaned;
         self.refused += other.refused;
         self.retried += other.retried;
@@ -80,7 +86,7 @@ impl std::ops::AddAssign for OpCounts {
 
 /// Counters of one queue pair and the slots in front of it.
 #[derive(Clone, Debug)]
-pub struct ChannelStats {
+pub struct ChannelStats<K: Kind = OpKind> {
     /// Name of the device.
     pub device: String,
     /// What became of its ops, all kinds together.
@@ -93,8 +99,11 @@ pub struct ChannelStats {
     pub in_flight_peak: usize,
     /// Ops in flight at most.
     pub capacity: usize,
-    /// Slots that hold no op: the capacity less the ops in flight and the results not yet read.
+    /// Slots that hold no op: the capacity less the ops in flight, the results not yet read and the quarantined
+    /// slots.
     pub free_slots: usize,
+    /// Slots whose op ended otherwise but is still with the device.
+    pub quarantined: usize,
     /// Connections in the retry queue now.
     pub retry_queue: usize,
     /// Partial batches started because the lcore had nothing else to do.
@@ -105,8 +114,8 @@ pub struct ChannelStats {
     pub device_stats: DeviceStats,
     /// Counters of this driver alone, by name.
     pub xstats: Vec<(&'static str, u64)>,
-    /// One entry per op kind that was asked for, in the order of [`OpKind::ALL`].
-    pub kinds: Vec<KindStats>,
+    /// One entry per op kind that was asked for, in the order of [`Kind::ALL`].
+    pub kinds: Vec<KindStats<K>>,
 }
 
 /// How a device has fared.
@@ -114,6 +123,8 @@ pub struct ChannelStats {
 pub struct HealthStats {
     /// Whether new ops go to the device.
     pub healthy: bool,
+    /// Whether none ever will again: it kept ops and did not let go of them.
+    pub closed: bool,
     /// Times it was marked unhealthy.
     pub failures: u64,
     /// Times a probe found it healthy again.
@@ -124,7 +135,7 @@ pub struct HealthStats {
     pub probes_failed: u64,
 }
 
-impl ChannelStats {
+impl<K: Kind> ChannelStats<K> {
     /// Mean number of lanes filled per batch; `None` before the first batch.
     pub fn batch_fill_mean(&self) -> Option<f64> {
         let DeviceStats {
@@ -136,89 +147,12 @@ impl ChannelStats {
 
 /// One op kind on one queue pair.
 #[derive(Clone, Debug)]
-pub struct KindStats {
+pub struct KindStats<K: Kind = OpKind> {
     /// Which kind.
-    pub kind: OpKind,
+    pub kind: K,
     /// What became of its ops.
     pub counts: OpCounts,
     /// Nanoseconds from the submission to the callback, two significant digits, a minute at most.
     /// Cancelled ops stay out.
-    pub latency_ns: Histogram<u64>,
-}
-
-/// What became of AEAD ops. At any time and for any set of ops,
-/// `enqueued = completed + fallback + in flight`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AeadCounts {
-    /// Ops accepted, by the device or in its place by software.
-    pub enqueued: u64,
-    /// Ops that the device ended, whatever their status.
-    pub completed: u64,
-    /// Ops that software ended, because the device failed them, did not answer in time, or was unhealthy
-    /// when they came.
-    pub fallback: u64,
-    /// Of completed and fallback, those whose tag was wrong.
-    pub auth_failed: u64,
-    /// Of completed and fallback, those that ended with an error.
-    pub failed: u64,
-    /// Bytes of data of those that succeeded.
-    pub bytes: u64,
-    /// Bursts of which something was refused because the queue pair was full.
-    pub refused: u64,
-    /// Times the device gave an op back with an error or undone, or found a tag wrong that software found
-    /// right.
-    pub errors: u64,
-    /// Ops that the device did not give back by their deadline.
-    pub timed_out: u64,
-}
-
-impl std::ops::AddAssign for AeadCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.enqueued += other.enqueued;
-        self.completed += other.completed;
-        self.fallback += other.fallback;
-        self.auth_failed += other.auth_failed;
-        self.failed += other.failed;
-        self.bytes += other.bytes;
-        self.refused += other.refused;
-        self.errors += other.errors;
-        self.timed_out += other.timed_out;
-    }
-}
-
-/// Counters of one queue pair for AEAD.
-#[derive(Clone, Debug)]
-pub struct AeadStats {
-    /// Name of the device.
-    pub device: String,
-    /// What became of its ops, all algorithms together.
-    pub counts: AeadCounts,
-    /// Ops that the device gave back twice, too late, or under a token that it was never given.
-    pub stray: u64,
-    /// Ops in flight now, with the device or waiting for software.
-    pub in_flight: usize,
-    /// Most ops ever in flight.
-    pub in_flight_peak: usize,
-    /// Ops in flight at most.
-    pub capacity: usize,
-    /// Whether new ops go to the device, and how often that changed.
-    pub health: HealthStats,
-    /// The device's own counters.
-    pub device_stats: DeviceStats,
-    /// Counters of this driver alone, by name.
-    pub xstats: Vec<(&'static str, u64)>,
-    /// One entry per algorithm that was asked for, in the order of [`Algorithm::ALL`].
-    pub algorithms: Vec<AeadKindStats>,
-}
-
-/// One algorithm on one queue pair.
-#[derive(Clone, Debug)]
-pub struct AeadKindStats {
-    /// Which algorithm.
-    pub algorithm: Algorithm,
-    /// What became of its ops.
-    pub counts: AeadCounts,
-    /// Nanoseconds from the enqueue until the op could be dequeued, two significant digits, a
-    /// minute at most.
     pub latency_ns: Histogram<u64>,
 }

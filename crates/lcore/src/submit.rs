@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use spinlane_cryptodev::{OpKind, Request, Token};
+use spinlane_cryptodev::{Op, OpKind, Request, Token};
 use spinlane_job::Job;
 
 use crate::channel::{Channel, NO_OP, Owner, refusal_by, slot_index};
-use crate::core::{Inner, Lcore};
+use crate::core::Lcore;
 use crate::offload::OffloadError;
 
 /// An op of a set, and where its result goes.
@@ -32,6 +32,12 @@ impl Place {
 }
 
 impl Lcore {
+    /// Whether some queue pair serves `request`.
+    pub(crate) fn serves(&self, request: &Request<'_>) -> bool {
+        // Which one matters not, and so neither does the time.
+        self.inner.channels.borrow().route(request, 0).is_some()
+    }
+
     /// Submits those ops of `set` that a queue pair serves, at least one, for `job`, which awaits all of them
     /// from here on; `places` says where each is. Returns `false` if a queue pair has no room for its part:
     /// nothing is submitted then, and the refusal is remembered with the job.
@@ -43,62 +49,71 @@ impl Lcore {
     ) -> Result<bool, OffloadError> {
         let inner = &*self.inner;
         inner.worked.set(true);
-        let channels = &mut inner.channels.borrow_mut()[..];
-        let refusal = job.refusal();
+        let now_ns = inner.clock.now_ns();
+        let channels = &mut *inner.channels.borrow_mut();
+        // Decided once: by what each has in flight before any of these.
+        let mut ops = 0;
+        for ((request, _), place) in set.iter().zip(&mut *places) {
+            let route = channels.route(request, now_ns);
+            ops += usize::from(route.is_some());
+            *place = Place {
+                channel: route.unwrap_or(usize::MAX),
+                token: NO_OP,
+            };
+        }
+        let (channels, refusal) = (&mut channels.all[..], job.refusal());
         for (index, channel) in channels.iter().enumerate() {
-            let (ops, most) = (inner.part(set, index).count(), channel.capacity());
+            let (ops, most) = (part(set, places, index).count(), channel.capacity());
             if ops > most {
                 return Err(OffloadError::SetTooLarge { ops, most });
             }
             if ops != 0 && !channel.admits(of_channel(refusal, index), ops) {
-                return Ok(inner.refuse(set, job, index, channels));
+                return Ok(refuse(set, places, job, index, channels));
             }
         }
-        let ops = set.iter().filter(|item| inner.route_of(item).is_some());
-        let mut owner = Owner::Job(job, ops.count());
-        let now_ns = inner.clock.now_ns();
-        for (item, place) in set.iter().zip(places) {
-            *place = Place::NOWHERE;
-            let Some(channel) = inner.route_of(item) else {
+        let mut owner = Owner::Job(job, ops);
+        for at in 0..set.len() {
+            let index = places[at].channel;
+            let Some(channel) = channels.get_mut(index) else {
                 continue;
             };
-            let Some(token) = channels[channel].enqueue(item.0, owner, now_ns) else {
+            let Some(token) = channel.enqueue(set[at].0, owner, now_ns) else {
                 // Before anything was taken: only the first op of a set is refused here.
-                return Ok(inner.refuse(set, job, channel, channels));
+                return Ok(refuse(set, places, job, index, channels));
             };
-            *place = Place { channel, token };
+            places[at].token = token;
             if let Owner::Job(..) = owner {
                 owner = Owner::SetOf(job, token);
             }
         }
         for (index, channel) in channels.iter_mut().enumerate() {
-            channel.tried(of_channel(refusal, index), inner.part(set, index), true);
+            channel.tried(of_channel(refusal, index), part(set, places, index), true);
         }
         Ok(true)
     }
 }
 
-impl Inner {
-    fn route_of(&self, (request, _): &Item<'_>) -> Option<usize> {
-        self.route(request.kind())
-    }
+/// The kinds of those ops of `set` that go to the channel at `index`.
+fn part(set: &[Item<'_>], places: &[Place], index: usize) -> impl Iterator<Item = OpKind> {
+    let all = set.iter().zip(places);
+    let part = all.filter(move |(_, place)| place.channel == index);
+    part.map(|((request, _), _)| request.kind())
+}
 
-    /// The kinds of those ops of `set` that the channel at `index` serves.
-    fn part(&self, set: &[Item<'_>], index: usize) -> impl Iterator<Item = OpKind> {
-        let served = set
-            .iter()
-            .filter(move |item| self.route_of(item) == Some(index));
-        served.map(|(request, _)| request.kind())
-    }
-
-    /// The channel at `index` has no room for its part of `set`. Returns `false`.
-    #[cold]
-    fn refuse(&self, set: &[Item<'_>], job: &Job, index: usize, channels: &mut [Channel]) -> bool {
-        let before = job.refusal();
-        channels[index].tried(of_channel(before, index), self.part(set, index), false);
-        job.set_refusal(refusal_by(index, before), self.part(set, index).count());
-        false
-    }
+/// The channel at `index` has no room for its part of `set`. Returns `false`.
+#[cold]
+fn refuse(
+    set: &[Item<'_>],
+    places: &[Place],
+    job: &Job,
+    index: usize,
+    channels: &mut [Channel<Op>],
+) -> bool {
+    let before = job.refusal();
+    let kinds = || part(set, places, index);
+    channels[index].tried(of_channel(before, index), kinds(), false);
+    job.set_refusal(refusal_by(index, before), kinds().count());
+    false
 }
 
 /// `refusal`, if the channel at `index` refused; 0 otherwise: to others it is a first attempt.

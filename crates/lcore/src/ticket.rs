@@ -60,13 +60,16 @@ impl Lcore {
         }
         let inner = &*self.inner;
         let kind = request.kind();
-        let index = inner.route(kind).ok_or(OffloadError::NotServed { kind })?;
+        let now_ns = inner.clock.now_ns();
+        let mut channels = inner.channels.borrow_mut();
+        let route = channels.route(request, now_ns);
+        let index = route.ok_or_else(|| OffloadError::unserved(request))?;
         inner.worked.set(true);
-        let channel = &mut inner.channels.borrow_mut()[index];
+        let channel = &mut channels.all[index];
         let place_in_queue = of_channel(refusal, index);
         let token = channel
             .admits(place_in_queue, 1)
-            .then(|| channel.enqueue(request, Owner::Ticket(&notify), inner.clock.now_ns()));
+            .then(|| channel.enqueue(request, Owner::Ticket(&notify), now_ns));
         let token = token.flatten();
         channel.tried(place_in_queue, iter::once(kind), token.is_some());
         let lcore = self.clone();
@@ -114,7 +117,7 @@ impl Drop for Refusal {
     fn drop(&mut self) {
         let mut channels = self.lcore.inner.channels.borrow_mut();
         if self.number != 0
-            && let Some(channel) = channels.get_mut(slot_index(Token(self.number)))
+            && let Some(channel) = channels.all.get_mut(slot_index(Token(self.number)))
         {
             channel.forget_refusal(self.number);
         }
@@ -125,7 +128,7 @@ impl Ticket {
     /// Whether the op has ended.
     pub fn is_done(&self) -> bool {
         let channels = self.lcore.inner.channels.borrow();
-        let channel = channels.get(self.place.channel);
+        let channel = channels.all.get(self.place.channel);
         channel.is_none_or(|channel| channel.has_ended(self.place.token))
     }
 
@@ -152,7 +155,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut channels = self.lcore.inner.channels.borrow_mut();
-        if let Some(channel) = channels.get_mut(self.place.channel) {
+        if let Some(channel) = channels.all.get_mut(self.place.channel) {
             channel.drop_ticket(self.place.token);
         }
     }

@@ -42,7 +42,7 @@ fn bench_with(capacity: usize, inline: bool, fallback: bool) -> Bench {
     };
     let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
     let device = Handle::new(capacity, inline);
-    lcore.add_aead_queue_pair(device.queue_pair());
+    lcore.add_record_queue_pair(device.queue_pair());
     Bench {
         lcore,
         clock,
@@ -57,13 +57,13 @@ impl Bench {
         let mut ops: Burst<Op> = tokens
             .map(|token| op(token, &key, Direction::Seal, LEN))
             .collect();
-        self.lcore.enqueue_aead_burst(&mut ops).expect("no fork")
+        self.lcore.enqueue_records(&mut ops).expect("no fork")
     }
 
     fn poll(&self) -> Burst<Op> {
         self.lcore.poll().expect("not from a callback");
         let mut done = Burst::new();
-        self.lcore.dequeue_aead_burst(&mut done, usize::MAX);
+        self.lcore.dequeue_records(&mut done, usize::MAX);
         done
     }
 
@@ -73,8 +73,8 @@ impl Bench {
         self.poll()
     }
 
-    fn stats(&self) -> spinlane_lcore::AeadStats {
-        self.lcore.stats().aead.remove(0)
+    fn stats(&self) -> spinlane_lcore::ChannelStats<Algorithm> {
+        self.lcore.stats().records.remove(0)
     }
 }
 
@@ -86,7 +86,7 @@ fn tokens(done: &Burst<Op>) -> Vec<u64> {
 fn a_burst_of_many_connections_on_the_soft_device() {
     let lcore = Lcore::new(Config::default());
     let queue_pair = SoftDevice::new().record_queue_pair(QueuePairConfig::default());
-    lcore.add_aead_queue_pair(queue_pair.expect("the default"));
+    lcore.add_record_queue_pair(queue_pair.expect("the default"));
     let keys = Algorithm::ALL.map(key);
     let mut ops: Burst<Op> = (0..30)
         .map(|token| {
@@ -94,26 +94,26 @@ fn a_burst_of_many_connections_on_the_soft_device() {
             op(token, &keys[token as usize % 3], direction, LEN)
         })
         .collect();
-    assert_eq!(lcore.enqueue_aead_burst(&mut ops), Ok(30));
+    assert_eq!(lcore.enqueue_records(&mut ops), Ok(30));
     assert_eq!(lcore.in_flight(), 30);
     let mut done = Burst::new();
-    assert_eq!(lcore.dequeue_aead_burst(&mut done, 99), 0, "before a poll");
+    assert_eq!(lcore.dequeue_records(&mut done, 99), 0, "before a poll");
     assert_eq!(lcore.poll().expect("not from a callback").completed, 30);
     assert_eq!(
-        lcore.dequeue_aead_burst(&mut done, 7),
+        lcore.dequeue_records(&mut done, 7),
         7,
         "as many as asked for"
     );
-    assert_eq!(lcore.dequeue_aead_burst(&mut done, 99), 23);
+    assert_eq!(lcore.dequeue_records(&mut done, 99), 23);
     assert_eq!(tokens(&done), (0..30).collect::<Vec<_>>());
     for op in &done {
         assert!(is_right(op, op.direction(), LEN), "{op:?}");
     }
-    let stats = lcore.stats().aead.remove(0);
+    let stats = lcore.stats().records.remove(0);
     assert_eq!((stats.counts.completed, stats.in_flight), (30, 0));
     assert_eq!(stats.counts.bytes, 30 * LEN as u64);
-    assert_eq!(stats.algorithms.len(), 3);
-    assert_eq!(stats.algorithms[0].latency_ns.len(), 10);
+    assert_eq!(stats.kinds.len(), 3);
+    assert_eq!(stats.kinds[0].latency_ns.len(), 10);
 }
 
 #[test]
@@ -123,12 +123,12 @@ fn what_does_not_fit_stays_with_the_caller() {
     let mut ops: Burst<Op> = (0..6)
         .map(|token| op(token, &key, Direction::Seal, LEN))
         .collect();
-    assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(4));
-    assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(0));
+    assert_eq!(bench.lcore.enqueue_records(&mut ops), Ok(4));
+    assert_eq!(bench.lcore.enqueue_records(&mut ops), Ok(0));
     assert_eq!(tokens(&ops), [4, 5]);
     assert!(ops.iter().all(|op| op.status == OpStatus::NotProcessed));
     assert_eq!(tokens(&bench.poll()), [0, 1, 2, 3]);
-    assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(2));
+    assert_eq!(bench.lcore.enqueue_records(&mut ops), Ok(2));
     let done = bench.poll();
     assert_eq!(tokens(&done), [4, 5]);
     assert!(done.iter().all(|op| is_right(op, Direction::Seal, LEN)));
@@ -143,14 +143,14 @@ fn an_algorithm_that_nobody_offers_is_computed_and_counted() {
         .map(|token| op(token, &keys[token as usize % 2], Direction::Seal, LEN))
         .collect();
     ops.push(device::empty(LEN));
-    assert_eq!(bench.lcore.enqueue_aead_burst(&mut ops), Ok(5));
+    assert_eq!(bench.lcore.enqueue_records(&mut ops), Ok(5));
     let done = bench.poll();
     assert_eq!(tokens(&done), [0, 2, 0, 1, 3]);
     let right = done.iter().filter(|op| is_right_if_keyed(op)).count();
     assert_eq!((right, done[2].status), (4, OpStatus::Error));
     let stats = bench.lcore.stats();
     assert_eq!((stats.unrouted_ops, stats.unprepared_ops), (2, 1));
-    assert_eq!(stats.aead[0].counts.enqueued, 2);
+    assert_eq!(stats.records[0].counts.enqueued, 2);
 }
 
 fn is_right_if_keyed(op: &spinlane_cryptodev::aead::Op) -> bool {
@@ -200,7 +200,7 @@ fn an_inline_device_that_failed_an_op_has_lost_its_data() {
     );
     let counts = bench.stats().counts;
     assert_eq!((counts.completed, counts.fallback), (2, 1));
-    assert_eq!((counts.failed, counts.auth_failed), (1, 1));
+    assert_eq!((counts.failed, counts.invalid), (2, 1));
 }
 
 #[test]
@@ -357,7 +357,7 @@ proptest! {
                         forged.insert(ops[0].token.0);
                     }
                     let before = tokens(&ops);
-                    let taken = bench.lcore.enqueue_aead_burst(&mut ops).expect("no fork");
+                    let taken = bench.lcore.enqueue_records(&mut ops).expect("no fork");
                     prop_assert_eq!(tokens(&ops), &before[taken..]);
                     prop_assert!(ops.iter().all(|op| op.status == OpStatus::NotProcessed));
                     outstanding.extend(&before[..taken]);

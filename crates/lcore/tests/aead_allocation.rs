@@ -23,7 +23,7 @@ fn nothing_is_allocated_per_op_after_warm_up() {
         };
         let lcore = Lcore::new(config);
         let device = Handle::new(16, inline);
-        lcore.add_aead_queue_pair(device.queue_pair());
+        lcore.add_record_queue_pair(device.queue_pair());
         let keys = [key(Algorithm::Aes128Gcm), key(Algorithm::ChaCha20Poly1305)];
         let mut pool: Burst<Op> = (0..32).map(|_| device::empty(LEN)).collect();
         let mut done = Burst::with_capacity(32);
@@ -34,9 +34,9 @@ fn nothing_is_allocated_per_op_after_warm_up() {
                 fill(op, token, key, Direction::Seal, LEN);
             }
             while done.len() < 32 {
-                lcore.enqueue_aead_burst(&mut pool).expect("no fork");
+                lcore.enqueue_records(&mut pool).expect("no fork");
                 lcore.poll().expect("not from a callback");
-                lcore.dequeue_aead_burst(&mut done, 32);
+                lcore.dequeue_records(&mut done, 32);
             }
             assert!(done.iter().all(|op| op.status == OpStatus::Success));
             pool.append(&mut done);
@@ -45,7 +45,7 @@ fn nothing_is_allocated_per_op_after_warm_up() {
         (0..4).for_each(|number| turn(fates[number % 2]));
         let allocated = measure(|| (0..1000).for_each(|number| turn(fates[number % 2])));
         assert_eq!(allocated.count_total, 0, "inline: {inline}");
-        let counts = lcore.stats().aead.remove(0).counts;
+        let counts = lcore.stats().records.remove(0).counts;
         assert!(counts.completed > 0 && counts.fallback > 0 && counts.refused > 0);
     }
 }

@@ -130,7 +130,8 @@ fn what_comes_back_late_is_dropped_whatever_became_of_its_slot() {
         ..CONFIG
     };
     for read_first in [false, true] {
-        let bench = Bench::with_fallback(1, health);
+        // Of two slots, one for an op whose predecessor the device still has.
+        let bench = Bench::with_fallback(2, health);
         let sessions = bench.sessions(2);
         sessions[0].start_true(OpKind::X25519Keygen, [0; 32]);
         bench.clock.advance(DEADLINE_NS / 2);
@@ -370,4 +371,67 @@ fn an_inline_device_has_no_deadlines_but_errors_count() {
     all_well(&sessions);
     assert!(!channel(&bench).health.healthy);
     assert_eq!(bench.device.resets(), 0, "there is nothing to forget");
+}
+
+#[test]
+fn a_slot_is_not_used_again_before_the_device_has_given_its_op_back() {
+    let bench = Bench::with_fallback(4, CONFIG);
+    bench.device.cling();
+    let sessions = in_flight(&bench, 1);
+    let late = bench.device.steal();
+    // It lives, so that it is not reset.
+    bench.clock.advance(DEADLINE_NS / 2);
+    bench.device.forge(Token(1));
+    bench.poll();
+    bench.clock.advance(DEADLINE_NS / 2);
+    bench.turn(&sessions);
+    bench.turn(&sessions);
+    all_well(&sessions);
+    let quarantine = |bench| {
+        let channel: ChannelStats = channel(bench);
+        (channel.free_slots, channel.quarantined)
+    };
+    assert_eq!(quarantine(&bench), (3, 1), "ended, but with the device");
+    let others = in_flight(&bench, 4);
+    assert_eq!(
+        others[3].ctx.status(),
+        Status::EAGAIN,
+        "as if it were in use"
+    );
+    bench.device.give_back(late);
+    bench.turn(&others);
+    assert_eq!(channel(&bench).quarantined, 0);
+}
+
+#[test]
+fn a_device_that_keeps_more_than_half_is_reset_and_closed_if_it_does_not_let_go() {
+    for clings in [false, true] {
+        let bench = Bench::with_fallback(4, CONFIG);
+        if clings {
+            bench.device.cling();
+        }
+        let sessions = in_flight(&bench, 3);
+        let late = bench.device.steal();
+        bench.clock.advance(DEADLINE_NS);
+        for _ in 0..3 {
+            bench.turn(&sessions);
+        }
+        all_well(&sessions);
+        let stats = channel(&bench);
+        assert_eq!((stats.health.healthy, stats.health.closed), (false, clings));
+        assert_eq!(
+            (stats.free_slots, stats.quarantined),
+            (4, 0),
+            "for software"
+        );
+        // Closed, it is never asked again.
+        bench.clock.advance(2 * PROBE_NS);
+        let calls = bench.device.enqueue_calls();
+        let more = in_flight(&bench, 2);
+        bench.turn(&more);
+        all_well(&more);
+        assert_eq!(bench.device.enqueue_calls() > calls, !clings);
+        bench.device.give_back(late);
+        bench.poll();
+    }
 }

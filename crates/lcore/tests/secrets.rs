@@ -105,6 +105,7 @@ fn run(lcore: &Lcore) -> usize {
     while !job.is_complete() {
         lcore.poll().unwrap();
     }
+    assert!(lcore.next_ready().is_some(), "it is called, once");
     assert!(matches!(job.resume().unwrap(), Progress::Finished(1)));
     stack
 }

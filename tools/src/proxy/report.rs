@@ -122,6 +122,7 @@ fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Res
         retried,
         errors,
         timed_out,
+        ..
     } = counts;
     writeln!(
         f,

@@ -1,6 +1,6 @@
 //! A queue pair that offers some kinds of ops.
 
-use spinlane::cryptodev::{Burst, Capabilities, DeviceStats, QueuePair};
+use spinlane::cryptodev::{Burst, Capabilities, DeviceStats, KeyHandle, QueuePair};
 
 /// `inner`, for ops of `kinds` alone.
 pub struct Only {
@@ -23,6 +23,10 @@ impl QueuePair for Only {
         self.kinds
     }
 
+    fn holds(&self, key: &KeyHandle) -> bool {
+        self.inner.holds(key)
+    }
+
     fn enqueue_burst(&mut self, ops: &mut Burst) -> usize {
         self.inner.enqueue_burst(ops)
     }
@@ -43,8 +47,8 @@ impl QueuePair for Only {
         self.inner.is_inline()
     }
 
-    fn reset(&mut self) {
-        self.inner.reset();
+    fn reset(&mut self) -> bool {
+        self.inner.reset()
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {

@@ -19,6 +19,8 @@ pub struct Plan {
     pub capacity: usize,
     /// Key generations have a device of their own.
     pub two_devices: bool,
+    /// Two queue pairs share all kinds.
+    pub shared: bool,
     /// RSA and ECDSA ops besides X25519's, which are cheaper.
     pub signs: bool,
     /// Faults; none for a device that computes inline.
@@ -37,6 +39,7 @@ impl Plan {
             probe_interval_ns: rng.between(100_000, 10_000_000),
         };
         let simulated = rng.below(12) != 0;
+        let pairs = rng.below(4);
         Self {
             // Mostly few, sometimes many.
             jobs: 1 + rng.below(MAX_JOBS).min(rng.below(MAX_JOBS)),
@@ -46,7 +49,8 @@ impl Plan {
                 0
             },
             capacity: 1 + rng.below(64).min(rng.below(64)) as usize,
-            two_devices: rng.below(4) == 0,
+            two_devices: pairs == 0,
+            shared: pairs == 1,
             signs: rng.below(16) == 0,
             faults: simulated.then(|| faults(rng, &health)),
             health,

@@ -27,6 +27,10 @@ pub enum Breach {
     LeakedStack,
     /// A result was wrong, or an error was given for no reason.
     WrongResult,
+    /// A slot was used again though the device still had its op.
+    EarlyReuse,
+    /// An unhealthy device got ops that a healthy one serves.
+    Routing,
     /// The counters do not tell what happened.
     Counters,
     /// Anything else.
@@ -35,7 +39,7 @@ pub enum Breach {
 
 impl Breach {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Lost,
         Self::DuplicateCallback,
         Self::LateCallback,
@@ -45,6 +49,8 @@ impl Breach {
         Self::LeakedSlot,
         Self::LeakedStack,
         Self::WrongResult,
+        Self::EarlyReuse,
+        Self::Routing,
         Self::Counters,
         Self::Other,
     ];

@@ -29,6 +29,7 @@ use super::only::Only;
 use super::plan::Plan;
 use super::question::Question;
 use super::tally::{Breach, Tally, Violation};
+use rules::Seen;
 
 /// Ops of a job at most.
 const MAX_OPS: usize = 4;
@@ -116,6 +117,8 @@ pub struct World {
     held: RefCell<VecDeque<usize>>,
     /// The connection that is being resumed.
     resuming: Cell<Option<usize>>,
+    /// What was known of the queue pairs after the last turn.
+    seen: RefCell<Vec<Seen>>,
     tally: RefCell<Tally>,
     violation: RefCell<Option<Violation>>,
     hash: Cell<u64>,
@@ -186,6 +189,7 @@ impl World {
             tickets_given: Cell::new(0),
             held: RefCell::default(),
             resuming: Cell::new(None),
+            seen: RefCell::default(),
             tally: RefCell::default(),
             violation: RefCell::default(),
             hash: Cell::new(0xcbf2_9ce4_8422_2325),
@@ -331,6 +335,7 @@ impl World {
             self.resume(id);
         }
         self.check_capacity();
+        self.check_devices();
     }
 
     /// The lcore calls a connection.
@@ -379,7 +384,7 @@ impl World {
         } = queue.remove(position);
         let precedes = |other: &&Shown| other.ticket < ticket && other.number < number;
         let first = queue.iter().find(precedes);
-        if let Some(first) = first.filter(|_| !may_be_called) {
+        if let Some(first) = first.filter(|_| !may_be_called && !self.plan.shared) {
             let text = format!(
                 "retry queue gave {ticket:#x} in place of {:#x}",
                 first.ticket
@@ -417,8 +422,10 @@ fn kinds(plan: &Plan) -> Vec<Capabilities> {
     if plan.signs {
         others = others.with(OpKind::EcdsaP256).with(OpKind::Rsa2048);
     }
-    if plan.two_devices {
-        return vec![keygen, others];
+    let all = others.with(OpKind::X25519Keygen);
+    match (plan.two_devices, plan.shared) {
+        (true, _) => vec![keygen, others],
+        (_, true) => vec![all, all],
+        _ => vec![all],
     }
-    vec![others.with(OpKind::X25519Keygen)]
 }

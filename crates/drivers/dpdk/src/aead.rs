@@ -347,10 +347,11 @@ impl QueuePair<Op> for AeadQueuePair {
     }
 
     /// What the device has keeps its memory until it comes back.
-    fn reset(&mut self) {
+    fn reset(&mut self) -> bool {
         self.unstage();
         self.in_flight -= self.finished.len();
         self.finished.clear();
+        self.raw.with_device() == 0
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {

@@ -439,12 +439,13 @@ impl QueuePair for DpdkQueuePair {
         self.stats
     }
 
-    /// Ops that the device has keep their memory until they come back.
-    fn reset(&mut self) {
+    /// Ops that the device has keep their memory until they come back, and are dropped then.
+    fn reset(&mut self) -> bool {
         self.fail_all();
         self.in_flight -= self.finished.len();
         self.finished.clear();
         self.raw.give_up();
+        true
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {

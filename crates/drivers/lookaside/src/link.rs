@@ -78,17 +78,20 @@ impl<O: Served> Link<O> {
     }
 
     /// Starts afresh: what is in flight comes back to nobody. A thread that a panic has ended is
-    /// started again. One that is stuck keeps its ops, and its clients their knowledge of that.
-    pub(crate) fn reset(&mut self, capacity: usize) {
+    /// started again. One that is stuck keeps its ops, and its clients their knowledge of that. Returns whether
+    /// nothing will come back.
+    pub(crate) fn reset(&mut self, capacity: usize) -> bool {
         if self.watch.stuck {
-            return;
+            return false;
         }
         self.core.revive();
         let tally = Arc::clone(&self.tally);
         let afresh = Self::attach(&self.core, capacity, self.watch.stuck_after_ns, tally);
+        let is_afresh = afresh.is_some();
         if let Some(afresh) = afresh {
             *self = afresh;
         }
+        is_afresh
     }
 
     pub(crate) fn in_flight(&self) -> usize {

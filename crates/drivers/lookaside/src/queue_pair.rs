@@ -130,11 +130,10 @@ impl<O: Served> QueuePair<O> for LookasideQueuePair<O> {
 
     /// What is in flight comes back to nobody. A crypto core that ended because the inner device
     /// panicked is started again.
-    fn reset(&mut self) {
+    fn reset(&mut self) -> bool {
         self.failed.clear();
-        for link in &mut self.links {
-            link.reset(self.capacity);
-        }
+        let links = self.links.iter_mut();
+        links.fold(true, |all, link| link.reset(self.capacity) & all)
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {

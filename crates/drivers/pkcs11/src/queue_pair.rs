@@ -149,8 +149,9 @@ impl QueuePair for TokenQueuePair {
     }
 
     /// Lets go of its ops: those that a worker has begun end without anybody to tell.
-    fn reset(&mut self) {
+    fn reset(&mut self) -> bool {
         self.client = TokenClient::new(&self.pool, self.capacity, self.wait_at_most_ns);
+        true
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {

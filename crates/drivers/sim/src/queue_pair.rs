@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use spinlane_cryptodev::{
-    Buffer, Burst, Capabilities, Device, DeviceError, DeviceStats, Kind, OpStatus, Operation,
-    QueuePair, QueuePairConfig,
+    Buffer, Burst, Capabilities, Device, DeviceError, DeviceStats, KeyHandle, Kind, OpStatus,
+    Operation, QueuePair, QueuePairConfig,
 };
 
 use crate::config::{Chance, SimConfig};
@@ -79,6 +79,8 @@ pub(crate) struct SimQueuePair<O: Operation> {
     storm: u64,
     /// Descriptors in use.
     in_flight: usize,
+    /// Ops that it has taken and neither given back nor, by a reset, let go of: those that it has lost too.
+    held: u64,
     /// Given to it while it was dead.
     swallowed: Burst<O>,
     pending: BinaryHeap<Pending<O>>,
@@ -111,6 +113,7 @@ impl<O: Operation> SimQueuePair<O> {
             life: Life::Unborn,
             storm: 0,
             in_flight: 0,
+            held: 0,
             swallowed: Burst::with_capacity(room),
             pending: BinaryHeap::with_capacity(2 * room),
             numbered: 0,
@@ -257,6 +260,10 @@ impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
         self.inner.capabilities()
     }
 
+    fn holds(&self, key: &KeyHandle) -> bool {
+        self.inner.holds(key)
+    }
+
     fn buffer(&self, len: usize) -> Result<Buffer, DeviceError> {
         self.inner.buffer(len)
     }
@@ -282,6 +289,7 @@ impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
             count
         };
         self.in_flight += taken;
+        self.held += taken as u64;
         self.stats.enqueued += taken as u64;
         taken
     }
@@ -307,6 +315,7 @@ impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
                 break;
             };
             self.in_flight -= usize::from(next.is_first);
+            self.held -= u64::from(next.is_first);
             self.stats.failed += u64::from(next.op.status != OpStatus::Success);
             done.push(next.op);
             given += 1;
@@ -338,20 +347,25 @@ impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
 
     /// Obeys every other time, on average: then all that it has is forgotten. Otherwise it comes
     /// back later all the same.
-    fn reset(&mut self) {
+    fn reset(&mut self) -> bool {
         if self.rng.below(2) == 0 {
-            return;
+            return false;
         }
         // Who cannot open it again goes on with what there is.
-        if let Ok(inner) = O::open(&*self.device, self.queue_config) {
-            self.inner = inner;
-            self.in_flight = 0;
-            self.swallowed.clear();
-            self.pending.clear();
-        }
+        let Ok(inner) = O::open(&*self.device, self.queue_config) else {
+            return false;
+        };
+        self.inner = inner;
+        self.in_flight = 0;
+        self.held = 0;
+        self.swallowed.clear();
+        self.pending.clear();
+        true
     }
 
     fn xstats(&self) -> Vec<(&'static str, u64)> {
-        self.faults.list()
+        let mut list = self.faults.list();
+        list.push(("held", self.held));
+        list
     }
 }

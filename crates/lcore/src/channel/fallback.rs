@@ -1,45 +1,44 @@
-//! What is done about a device that errs, stalls or refuses: its ops are computed here instead.
+//! What is done about a device that errs, stalls or refuses: its ops are computed here instead, as far as their keys
+//! allow it.
 
-use std::rc::Rc;
+use spinlane_cryptodev::{Kind, OpStatus};
 
-use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, cpu};
-use spinlane_job::Job;
-
-use super::{Channel, EndedBy, MAX_SLOTS, State, next_token, slot_of};
+use super::{Channel, Class, EndedBy, MAX_SLOTS, State, next_token, slot_of};
 use crate::clock::Clock;
 use crate::defect::{Defect, has};
 use crate::health::Cause;
 
 /// Computing time of one turn, in nanoseconds: about one RSA-2048 signature, below which no
 /// bound could be. A poll core's other work waits no longer than that and one op more.
-pub(crate) const BUDGET_NS: u64 = 200_000;
+const BUDGET_NS: u64 = 200_000;
 /// Ops of one turn, however little they take.
-pub(crate) const BUDGET_OPS: usize = 8;
+const BUDGET_OPS: usize = 8;
 /// The deadlines are looked at so often within one.
-pub(crate) const CHECKS_PER_DEADLINE: u64 = 4;
+const CHECKS_PER_DEADLINE: u64 = 4;
 
-impl Channel {
+impl<O: Class> Channel<O> {
     /// Looks at the deadlines and at how the device fares. `drained`: it has nothing to give
     /// back that it has not been asked for; otherwise what is late may be about to come.
-    pub(super) fn check(&mut self, drained: bool, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
+    pub(super) fn check(&mut self, drained: bool, now_ns: u64, told: &mut O::Told) {
         let deadline_ns = self.health.config().op_deadline_ns;
         self.check_at_ns = now_ns.saturating_add((deadline_ns / CHECKS_PER_DEADLINE).max(1));
-        if self.retry.is_empty() {
+        if !std::mem::take(&mut self.has_refused) && self.retry.is_empty() {
             self.health.asked_for_nothing();
         }
         let patience_ns = deadline_ns.saturating_mul(if drained { 1 } else { 2 });
-        let overdue = !self.is_inline && self.expire(patience_ns, now_ns, completed);
+        let overdue = !self.is_inline && self.expire(patience_ns, now_ns, told);
         if let Some(cause) = self.health.verdict(overdue, now_ns) {
-            self.fail(cause, now_ns, completed);
+            self.fail(cause, now_ns, told);
         }
         if self.health.probe_is_overdue(now_ns) {
             self.probe_failed(now_ns);
         }
+        self.bear(now_ns, told);
     }
 
     /// Gives up the ops that the device has had for longer than `patience_ns`; returns whether
     /// there are any.
-    fn expire(&mut self, patience_ns: u64, now_ns: u64, completed: &mut Vec<Rc<Job>>) -> bool {
+    fn expire(&mut self, patience_ns: u64, now_ns: u64, told: &mut O::Told) -> bool {
         let mut overdue = false;
         for index in 0..self.slots.len() {
             let Some(kind) = self.kind_if_overdue(index, patience_ns, now_ns) else {
@@ -48,12 +47,12 @@ impl Channel {
             overdue = true;
             self.counts[kind.index()].timed_out += 1;
             self.health.erred();
-            self.give_up(index, now_ns, completed);
+            self.give_up(index, now_ns, told);
         }
         overdue
     }
 
-    fn kind_if_overdue(&self, index: usize, patience_ns: u64, now_ns: u64) -> Option<OpKind> {
+    fn kind_if_overdue(&self, index: usize, patience_ns: u64, now_ns: u64) -> Option<O::Kind> {
         let slot = &self.slots[index];
         let copy = slot.copy.as_ref()?;
         let overdue = slot.state == State::Device
@@ -62,7 +61,7 @@ impl Channel {
     }
 
     /// The device is unhealthy: what it has is computed here, and what comes too.
-    fn fail(&mut self, cause: Cause, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
+    fn fail(&mut self, cause: Cause, now_ns: u64, told: &mut O::Told) {
         self.health.fail(now_ns);
         let in_flight = self.waiting - self.software.len();
         tracing::warn!(
@@ -76,27 +75,82 @@ impl Channel {
         }
         for index in 0..self.slots.len() {
             if self.slots[index].state == State::Device {
-                self.give_up(index, now_ns, completed);
+                self.give_up(index, now_ns, told);
             }
         }
-        self.queue_pair.reset();
+        self.reset();
+    }
+
+    /// Has the device let go of all that was taken away from it.
+    fn reset(&mut self) {
+        if !self.is_inline && self.queue_pair.reset() {
+            self.let_go();
+        }
+    }
+
+    /// No slot is held by the device any more.
+    fn let_go(&mut self) {
+        for index in 0..self.slots.len() {
+            self.came_back(Some(index));
+        }
+    }
+
+    /// The device has the op of that slot no more.
+    pub(super) fn came_back(&mut self, index: Option<usize>) {
+        let Some(index) = index.filter(|&index| self.slots[index].is_held) else {
+            return;
+        };
+        self.slots[index].is_held = false;
+        self.held -= 1;
+        if self.slots[index].state == State::Quarantined {
+            self.release(index);
+        }
+    }
+
+    /// Does something about a device that has kept more than half of what it may have: resets it or, if it does
+    /// not let go, never gives it another op.
+    fn bear(&mut self, now_ns: u64, told: &mut O::Told) {
+        if self.held <= self.slots.len() / 2 || self.held == 0 {
+            return;
+        }
+        if self.health.is_healthy() {
+            self.fail(Cause::KeepsOps, now_ns, told);
+        } else {
+            self.reset();
+        }
+        if self.held > self.slots.len() / 2 {
+            tracing::error!(
+                device = self.queue_pair.name(),
+                held = self.held,
+                "device keeps ops whatever it is told: it gets no more, and their memory is left to it"
+            );
+            self.health.close();
+            // By their tokens: what comes back after all fits no slot.
+            self.let_go();
+        }
     }
 
     /// Takes an op away from the device. Its copy goes on in its place, or ends with an error
     /// if software is not to.
-    fn give_up(&mut self, index: usize, now_ns: u64, completed: &mut Vec<Rc<Job>>) {
-        let Some(mut copy) = self.slots[index].copy.take() else {
+    fn give_up(&mut self, index: usize, now_ns: u64, told: &mut O::Told) {
+        let slot = &mut self.slots[index];
+        let Some(mut copy) = slot.copy.take() else {
             return;
         };
-        if !self.slots[index].is_wanted() {
+        if !has(Defect::EarlyReuse) {
+            slot.is_held = true;
+            self.held += 1;
+        }
+        if !slot.is_wanted() {
             self.cancelled(index, copy);
-        } else if self.health.config().fallback {
+        } else if self.may_run_here(&copy) {
             if !has(Defect::LostOnStall) {
-                self.redo(index, copy);
+                self.slots[index].state = State::Software { doubted: false };
+                self.software.push_back(copy);
             }
         } else {
-            copy.status = OpStatus::Error;
-            self.end(index, copy, EndedBy::Device, now_ns, completed);
+            copy.fail(OpStatus::Error);
+            self.end(index, copy, EndedBy::Device, now_ns, told);
         }
     }
 
@@ -105,9 +159,9 @@ impl Channel {
     pub(super) fn complete_otherwise(
         &mut self,
         index: usize,
-        op: Box<Op>,
+        mut op: Box<O>,
         now_ns: u64,
-        completed: &mut Vec<Rc<Job>>,
+        told: &mut O::Told,
     ) {
         match op.status {
             OpStatus::Success => self.health.succeeded(),
@@ -116,40 +170,57 @@ impl Channel {
         }
         if !self.slots[index].is_wanted() {
             self.cancelled(index, op);
-        } else if self.is_to_be_redone(&op) {
+        } else if self.is_to_be_redone(index, &op) {
             self.redo(index, op);
         } else {
-            self.end(index, op, EndedBy::Device, now_ns, completed);
+            if op.status == OpStatus::NotProcessed {
+                op.fail(OpStatus::Error);
+            }
+            self.end(index, op, EndedBy::Device, now_ns, told);
         }
     }
 
+    /// Whether software may compute `op`: by the settings, and by where the secret of its key is.
+    pub(super) fn may_run_here(&self, op: &O) -> bool {
+        self.health.config().fallback && op.is_local()
+    }
+
+    /// Whether an op goes to an unhealthy device all the same: nobody else has its key.
+    pub(super) fn asks_again(&self, op: &O) -> bool {
+        !op.is_local() && !self.health.is_closed()
+    }
+
     /// Whether software is to compute what the device gave back so. An inline device's word on
-    /// an invalid input is taken.
-    fn is_to_be_redone(&self, op: &Op) -> bool {
-        self.health.config().fallback
+    /// an invalid input is taken; what it began and failed cannot be begun again if it works in place.
+    fn is_to_be_redone(&self, index: usize, op: &O) -> bool {
+        let has_copy = self.slots[index].copy.is_some();
+        self.may_run_here(op)
             && match op.status {
                 OpStatus::Success => false,
-                OpStatus::Invalid => !self.is_inline,
-                OpStatus::Error | OpStatus::NotProcessed => true,
+                OpStatus::Invalid => has_copy,
+                OpStatus::Error => has_copy || O::IS_REPEATABLE,
+                OpStatus::NotProcessed => true,
             }
     }
 
     /// Hands an op to software: from its copy, if there is one, since who knows what the device
     /// did to its own.
-    fn redo(&mut self, index: usize, op: Box<Op>) {
-        let doubted = op.status == OpStatus::Invalid;
-        let op = match self.slots[index].copy.take() {
+    fn redo(&mut self, index: usize, op: Box<O>) {
+        let slot = &mut self.slots[index];
+        slot.state = State::Software {
+            doubted: op.status == OpStatus::Invalid,
+        };
+        let op = match slot.copy.take() {
             Some(copy) => {
-                self.put_op(op);
+                self.pool.put(op);
                 copy
             }
             None => op,
         };
-        self.slots[index].state = State::Software { doubted };
         self.software.push_back(op);
     }
 
-    fn count_error(&mut self, kind: OpKind) {
+    fn count_error(&mut self, kind: O::Kind) {
         self.counts[kind.index()].errors += 1;
         self.health.erred();
         // Now, if it is one too many.
@@ -161,7 +232,7 @@ impl Channel {
         &mut self,
         clock: &dyn Clock,
         now_ns: &mut u64,
-        completed: &mut Vec<Rc<Job>>,
+        told: &mut O::Told,
     ) -> usize {
         let (start_ns, mut ended) = (*now_ns, 0);
         while ended < BUDGET_OPS && now_ns.saturating_sub(start_ns) < BUDGET_NS {
@@ -176,19 +247,23 @@ impl Channel {
                 self.cancelled(index, op);
                 continue;
             }
-            cpu::run(&mut op);
+            if self.may_run_here(&op) {
+                op.run();
+            } else {
+                op.fail(OpStatus::Error);
+            }
             *now_ns = clock.now_ns();
             if doubted && op.status == OpStatus::Success {
                 self.count_error(op.kind());
             }
-            self.end(index, op, EndedBy::Software, *now_ns, completed);
+            self.end(index, op, EndedBy::Software, *now_ns, told);
         }
         ended
     }
 
     /// The slot of an op of the software queue, and whether the device called it invalid. There
     /// is always one: a slot leaves that state in `run_software` alone.
-    fn with_software(&self, op: &Op) -> Option<(usize, bool)> {
+    fn with_software(&self, op: &O) -> Option<(usize, bool)> {
         let index = slot_of(op.token, &self.slots)?;
         match self.slots[index].state {
             State::Software { doubted } => Some((index, doubted)),
@@ -196,52 +271,60 @@ impl Channel {
         }
     }
 
-    /// Asks an unhealthy device the same as software, if it is time to.
-    pub(super) fn probe(&mut self, request: &Request<'_>, now_ns: u64) {
+    /// Asks an unhealthy device something whose answer software knows, if it is time to. `of` is an op that
+    /// software computes meanwhile.
+    pub(super) fn probe(&mut self, of: &O, now_ns: u64) {
         if !self.health.wants_probe(now_ns) {
             return;
         }
         let token = next_token(MAX_SLOTS as u32);
-        let mut op = self.take_op();
-        op.prepare(token, request, now_ns);
+        let mut op = self.pool.take(of.memory().len());
+        if op.make_probe(of) {
+            op.token = token;
+            op.enqueued_at_ns = now_ns;
+            self.outgoing.push(op);
+        }
         self.health.probe_sent(token, now_ns);
-        if let Err(refused) = self.give(op, now_ns) {
-            self.put_op(refused);
+        self.send(now_ns);
+        if self.outgoing.pop().is_some() {
             self.probe_failed(now_ns);
         }
     }
 
     fn probe_failed(&mut self, now_ns: u64) {
         self.health.probe_failed(now_ns);
-        if !self.is_inline {
-            self.queue_pair.reset();
+        self.reset();
+    }
+
+    /// The device did as it should.
+    #[inline]
+    pub(super) fn succeeded(&mut self, op: &O, now_ns: u64) {
+        self.health.succeeded();
+        if !self.health.is_healthy() && self.asks_again(op) {
+            self.recover(now_ns);
+        }
+    }
+
+    #[cold]
+    fn recover(&mut self, now_ns: u64) {
+        if self.health.recover(now_ns) {
+            let device = self.queue_pair.name();
+            tracing::info!(device, "device healthy again: an answer came back right");
         }
     }
 
     /// An op came back that no slot has with the device.
     #[cold]
-    pub(super) fn stray(&mut self, mut op: Box<Op>, now_ns: u64) {
-        if !self.health.is_probe(op.token) {
-            self.stray += 1;
-        } else if is_right(&mut op) {
-            self.health.recover(now_ns);
-            let device = self.queue_pair.name();
-            tracing::info!(device, "device healthy again: a probe succeeded");
+    pub(super) fn stray(&mut self, mut op: Box<O>, now_ns: u64) {
+        if self.health.is_probe(op.token) {
+            match op.is_right() {
+                true => self.recover(now_ns),
+                false => self.probe_failed(now_ns),
+            }
         } else {
-            self.probe_failed(now_ns);
+            self.stray += 1;
+            self.came_back(slot_of(op.token, &self.slots));
         }
-        self.put_op(op);
-    }
-}
-
-/// Whether software agrees with what the device made of `op`.
-fn is_right(op: &mut Op) -> bool {
-    match op.status {
-        OpStatus::Success => cpu::result_is_right(op),
-        OpStatus::Invalid => {
-            cpu::run(op);
-            op.status == OpStatus::Invalid
-        }
-        OpStatus::Error | OpStatus::NotProcessed => false,
+        self.pool.put(op);
     }
 }

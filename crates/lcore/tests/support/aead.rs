@@ -145,8 +145,9 @@ impl QueuePair<Op> for TestPair {
         self.0.inline
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self) -> bool {
         self.0.resets.set(self.0.resets.get() + 1);
+        true
     }
 }
 

@@ -55,6 +55,8 @@ struct Inner {
     /// Whether a flush is of any use.
     batches: Cell<bool>,
     resets: Cell<usize>,
+    /// It lets go of nothing when it is reset.
+    clings: Cell<bool>,
     /// The first thousand.
     tokens: RefCell<Vec<Token>>,
     clock: TestClock,
@@ -90,6 +92,7 @@ impl Handle {
             inline: Cell::new(false),
             batches: Cell::new(true),
             resets: Cell::new(0),
+            clings: Cell::new(false),
             tokens: RefCell::new(Vec::with_capacity(1000)),
             clock: clock.clone(),
             dequeue_ns: Cell::new(0),
@@ -155,6 +158,11 @@ impl Handle {
     pub fn give_back(&self, ops: VecDeque<Box<Op>>) {
         self.release(ops.len());
         *self.0.held.borrow_mut() = ops;
+    }
+
+    /// From now on a reset does not make it let go.
+    pub fn cling(&self) {
+        self.0.clings.set(true);
     }
 
     pub fn resets(&self) -> usize {
@@ -269,8 +277,9 @@ impl QueuePair for TestPair {
         self.0.batches.get()
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self) -> bool {
         self.0.resets.set(self.0.resets.get() + 1);
+        !self.0.clings.get()
     }
 }
 

@@ -1,11 +1,33 @@
 //! The rules, checked as things happen and when all is over.
 
 use spinlane::job::{self, Status};
-use spinlane::lcore::{Clock, Conn, OffloadError};
+use spinlane::lcore::{ChannelStats, Clock, Conn, OffloadError};
 
 use super::{State, World};
 use crate::sim::question::Question;
 use crate::sim::tally::Breach;
+
+/// What is known of a queue pair.
+#[derive(Clone)]
+pub(super) struct Seen {
+    healthy: bool,
+    /// Times it became unhealthy or healthy again.
+    turns: u64,
+    enqueued: u64,
+    probes: u64,
+}
+
+impl Seen {
+    fn of(channel: &ChannelStats) -> Self {
+        let health = channel.health;
+        Self {
+            healthy: health.healthy,
+            turns: health.failures + health.recoveries,
+            enqueued: channel.counts.enqueued,
+            probes: health.probes,
+        }
+    }
+}
 
 impl World {
     pub(super) fn check_capacity(&self) {
@@ -15,8 +37,12 @@ impl World {
                 used[self.channel(connection.question.kind())] += 1;
             }
         }
-        let channels = 1 + usize::from(self.plan.two_devices);
+        let channels = 1 + usize::from(self.plan.two_devices || self.plan.shared);
         let in_flight = self.lcore.in_flight();
+        if self.plan.shared {
+            // Which of the two an op is with, only the lcore knows.
+            used = [used.iter().sum::<usize>().div_ceil(2); 2];
+        }
         if used.iter().any(|used| *used > self.plan.capacity)
             || in_flight > channels * self.plan.capacity
         {
@@ -25,6 +51,38 @@ impl World {
                 self.plan.capacity
             );
             self.violate(Breach::OverCapacity, text);
+        }
+    }
+
+    /// No slot is used again whose op the device still has, and of two queue pairs that share their kinds the
+    /// healthy one gets the ops.
+    pub(super) fn check_devices(&self) {
+        let channels = self.lcore.stats().channels;
+        for channel in &channels {
+            let (free, capacity) = (channel.free_slots as u64, channel.capacity as u64);
+            let held = channel.xstats.iter().find(|(name, _)| *name == "held");
+            let held = held.map_or(0, |(_, held)| *held);
+            // A probe has no slot.
+            if !channel.health.closed && held + free > capacity + channel.health.probes {
+                let text = format!("device holds {held} ops, {free} of {capacity} slots are free");
+                self.violate(Breach::EarlyReuse, text);
+            }
+        }
+        let now: Vec<_> = channels.iter().map(Seen::of).collect();
+        let before = self.seen.replace(now.clone());
+        if let ([one, other], [was, other_was], true) = (&now[..], &before[..], self.plan.shared) {
+            for (now, was, other, other_was) in
+                [(one, was, other, other_was), (other, other_was, one, was)]
+            {
+                let others_turn = !now.healthy
+                    && now.turns == was.turns
+                    && other.healthy
+                    && other.turns == other_was.turns;
+                if others_turn && now.enqueued - was.enqueued > now.probes - was.probes {
+                    let text = "an unhealthy device got ops that a healthy one serves".to_owned();
+                    self.violate(Breach::Routing, text);
+                }
+            }
         }
     }
 
@@ -122,7 +180,7 @@ impl World {
         let mut refused = 0;
         for channel in &stats.channels {
             let (free, capacity) = (channel.free_slots, channel.capacity);
-            if free != capacity {
+            if free + channel.quarantined != capacity {
                 let text = format!("{} of {capacity} slots are not back", capacity - free);
                 self.violate(Breach::LeakedSlot, text);
             }

@@ -1,0 +1,68 @@
+//! Which queue pair an op goes to: by its key, by its kind, and by how much each has to do.
+
+use spinlane_cryptodev::{Kind, Op, Request, aead};
+
+use crate::channel::{Channel, Class};
+
+/// The queue pairs for one class, and which of them serve each kind.
+pub(crate) struct Channels<O: Class> {
+    pub(crate) all: Vec<Channel<O>>,
+    /// By kind: places in `all`, in the order in which they were added.
+    routes: Vec<Vec<u8>>,
+}
+
+impl<O: Class> Default for Channels<O> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            routes: vec![Vec::new(); O::Kind::ALL.len()],
+        }
+    }
+}
+
+impl<O: Class> Channels<O> {
+    /// Adds a queue pair. Those beyond the 256th are not asked for anything.
+    pub(crate) fn push(&mut self, channel: Channel<O>) {
+        if let Ok(place) = u8::try_from(self.all.len()) {
+            for kind in channel.capabilities().iter() {
+                self.routes[kind.index()].push(place);
+            }
+        }
+        self.all.push(channel);
+    }
+
+    /// Of the queue pairs for `kind` that `takes` approves of, the one that has least to do. A healthy one comes before
+    /// one that is not, except that one whose turn for a probe has come gets this op, from which its probe is made.
+    fn pick(
+        &self,
+        kind: O::Kind,
+        takes: impl Fn(&Channel<O>) -> bool,
+        now_ns: u64,
+    ) -> Option<usize> {
+        let served = self.routes[kind.index()].iter().copied().map(usize::from);
+        let mut served = served.filter(|index| takes(&self.all[*index]));
+        let first = served.next()?;
+        let Some(second) = served.next() else {
+            return Some(first);
+        };
+        let all = [first, second].into_iter().chain(served);
+        all.min_by_key(|index| self.all[*index].rank(now_ns))
+    }
+}
+
+impl Channels<Op> {
+    /// The queue pair for `request`; `None` if none serves its kind, its key and its operands' lengths.
+    pub(crate) fn route(&self, request: &Request<'_>, now_ns: u64) -> Option<usize> {
+        let kind = request.kind();
+        let takes = |channel: &Channel<Op>| channel.takes(request);
+        self.pick(kind, takes, now_ns)
+    }
+}
+
+impl Channels<aead::Op> {
+    /// The queue pair for `op`; `None` if none serves its algorithm and its lengths.
+    pub(crate) fn route(&self, op: &aead::Op, now_ns: u64) -> Option<usize> {
+        let takes = |channel: &Channel<aead::Op>| channel.capabilities().takes(op);
+        self.pick(op.algorithm()?, takes, now_ns)
+    }
+}
