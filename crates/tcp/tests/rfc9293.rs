@@ -14,6 +14,7 @@ use spinlane_tcp::{Config, End, Flags, Instant, Segment, Seq, State, Tcb};
 const OURS: Seq = Seq(1000);
 const PEERS: Seq = Seq(500_000);
 const MSS: u16 = 1000;
+const START: Instant = Instant::from_micros(5_000_000);
 
 /// A connection, and a peer that a test speaks for.
 struct Talk {
@@ -47,14 +48,23 @@ fn syn() -> Segment {
 
 impl Talk {
     fn new(tcb: Tcb) -> Self {
-        let now = Instant::from_micros(5_000_000);
         Self {
             tcb,
-            now,
+            now: START,
             window: 5000,
             read: Vec::new(),
             appetite: usize::MAX,
         }
+    }
+
+    /// A client's connection that has been asked for.
+    fn connect(config: &Config) -> Self {
+        Self::new(Tcb::connect(config, OURS))
+    }
+
+    /// A server's connection that `syn` asks for.
+    fn accept(config: &Config, syn: &Segment) -> Self {
+        Self::new(Tcb::accept(config, START, OURS, syn))
     }
 
     /// A server's connection whose handshake is done.
@@ -63,12 +73,7 @@ impl Talk {
     }
 
     fn of(config: &Config) -> Self {
-        let mut talk = Self::new(Tcb::accept(
-            config,
-            Instant::from_micros(5_000_000),
-            OURS,
-            &syn(),
-        ));
+        let mut talk = Self::accept(config, &syn());
         assert_eq!(talk.output().len(), 1);
         talk.hear(1, &[]);
         assert_eq!(talk.tcb.state(), State::Established);
@@ -144,7 +149,7 @@ fn must_1_windows_are_unsigned() {
 
 #[test]
 fn must_10_both_may_open_at_once() {
-    let mut talk = Talk::new(Tcb::connect(&config(), OURS));
+    let mut talk = Talk::connect(&config());
     assert_eq!(talk.output()[0].0.flags, Flags::SYN);
     talk.take(&syn(), &[]);
     assert_eq!(talk.tcb.state(), State::SynReceived);
@@ -160,11 +165,10 @@ fn must_10_both_may_open_at_once() {
 #[test]
 fn must_11_a_reset_of_an_active_open_is_a_refusal() {
     for active in [true, false] {
-        let mut talk = Talk::new(if active {
-            Tcb::connect(&config(), OURS)
-        } else {
-            Tcb::accept(&config(), Instant::from_micros(5_000_000), OURS, &syn())
-        });
+        let mut talk = match active {
+            true => Talk::connect(&config()),
+            false => Talk::accept(&config(), &syn()),
+        };
         talk.output();
         if active {
             talk.take(&syn(), &[]);
@@ -227,12 +231,7 @@ fn must_14_15_16_segments_are_as_small_as_the_peer_asks() {
             mss: asked,
             ..syn()
         };
-        let mut talk = Talk::new(Tcb::accept(
-            &config(),
-            Instant::from_micros(5_000_000),
-            OURS,
-            &syn,
-        ));
+        let mut talk = Talk::accept(&config(), &syn);
         let (answer, _) = talk.output()[0].clone();
         assert_eq!(answer.mss, Some(MSS));
         talk.hear(1, &[]);
@@ -250,12 +249,7 @@ fn must_16_options_take_of_a_segments_size() {
         timestamps: Some((1, 0)),
         ..syn()
     };
-    let mut talk = Talk::new(Tcb::accept(
-        &config,
-        Instant::from_micros(5_000_000),
-        OURS,
-        &syn,
-    ));
+    let mut talk = Talk::accept(&config, &syn);
     talk.output();
     let ack = Segment {
         timestamps: Some((2, 5000)),
@@ -293,7 +287,7 @@ fn must_20_21_a_silent_peer_is_given_up() {
 
 #[test]
 fn must_22_23_a_syn_goes_again_for_three_minutes() {
-    let mut talk = Talk::new(Tcb::connect(&Config::default(), OURS));
+    let mut talk = Talk::connect(&Config::default());
     let start = talk.now;
     let mut sent = talk.output().len();
     while talk.tcb.end().is_none() {
@@ -509,12 +503,7 @@ fn segments_of_an_earlier_turn_of_the_numbers_are_dropped() {
         timestamps: Some((1000, 0)),
         ..syn()
     };
-    let mut talk = Talk::new(Tcb::accept(
-        &config,
-        Instant::from_micros(5_000_000),
-        OURS,
-        &syn,
-    ));
+    let mut talk = Talk::accept(&config, &syn);
     talk.output();
     let with = |talk: &Talk, value| Segment {
         timestamps: Some((value, 5000)),
