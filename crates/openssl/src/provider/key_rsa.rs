@@ -1,6 +1,6 @@
 //! Key manager of RSA keys.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use spinlane_crypto as crypto;
 use spinlane_crypto::{KeyError, RsaComponents, RsaKey};
@@ -22,15 +22,18 @@ static KIND: Kind = Kind {
     name: c"RSA",
     device_key,
     parts,
-    private: &[
-        names::RSA_D,
-        names::RSA_FACTOR1,
-        names::RSA_FACTOR2,
-        names::RSA_EXPONENT1,
-        names::RSA_EXPONENT2,
-        names::RSA_COEFFICIENT1,
-    ],
+    private: &PRIVATE,
 };
+
+/// The numbers of a private part.
+pub(super) const PRIVATE: [&CStr; 6] = [
+    names::RSA_D,
+    names::RSA_FACTOR1,
+    names::RSA_FACTOR2,
+    names::RSA_EXPONENT1,
+    names::RSA_EXPONENT2,
+    names::RSA_COEFFICIENT1,
+];
 
 fn parts(key: &Key) -> (bool, bool) {
     (

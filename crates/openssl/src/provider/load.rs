@@ -255,7 +255,10 @@ unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key>
 
     const WHOLE: c_int = ffi::OSSL_KEYMGMT_SELECT_ALL;
     const REST: c_int = WHOLE & !ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY;
-    let numbers = PRIVATE_NUMBERS.map(|name| (name, key.native_number(name)));
+    let numbers = key_rsa::PRIVATE.iter().chain([&names::PRIV]);
+    let numbers: Vec<_> = numbers
+        .map(|name| (*name, key.native_number(name)))
+        .collect();
     let octets = key.raw_private::<{ key_ed25519::LEN }>();
     let numbers = numbers.iter().filter_map(|(name, number)| {
         let number = number.as_ref()?;
@@ -285,17 +288,6 @@ unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key>
     };
     copying.copy
 }
-
-/// What keys that devices do have of private numbers: RSA's of two primes, and EC's.
-const PRIVATE_NUMBERS: [&CStr; 7] = [
-    names::RSA_D,
-    names::RSA_FACTOR1,
-    names::RSA_FACTOR2,
-    names::RSA_EXPONENT1,
-    names::RSA_EXPONENT2,
-    names::RSA_COEFFICIENT1,
-    names::PRIV,
-];
 
 /// The key in words: type and size or curve, no part of it.
 fn describe(key: &Key) -> String {
