@@ -22,7 +22,9 @@ unpacked=$root/.deps/programs/usr/lib/$(uname -m)-linux-gnu
 
 dir=$(mktemp -d) pid=
 stop() {
-	[ -z "$pid" ] || { kill "$pid" && wait "$pid" || true; } 2>/dev/null
+	if [ -n "$pid" ] && kill "$pid" 2>/dev/null; then
+		wait "$pid" 2>/dev/null || true
+	fi
 	pid=
 }
 trap 'stop; rm -rf "$dir"' EXIT
@@ -91,11 +93,13 @@ ratio() {
 printf '%-16s%10s%12s%8s | %14s%12s | %14s%14s\n' '' nginx/s spinlane/s ratio 'nginx CPU us' 'core full %' 'busy polls us' 'client idle %'
 for run in 'rsa2048' 'p256' 'p256 --resume'; do
 	# Certificate, and the client's arguments.
+	# shellcheck disable=SC2086 # words are meant
 	set -- $run
 	name=$1; shift
 	start_nginx "$name"
 	measure "$@"
 	stop
+	# shellcheck disable=SC2154 # measure evaluates them
 	theirs=$per_s theirs_idle=$idle theirs_us=$(ratio "$cpu" "$done") full=$(ratio "$cpu" "$seconds * 10000")
 	start_spinlane "$name"
 	measure "$@"

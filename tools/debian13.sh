@@ -33,6 +33,7 @@ cp --dereference /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs"
 
 # In a mount namespace, which takes every mount away when the command ends.
 export root tree folder cargo rustup
+# shellcheck disable=SC2016 # for the shell within
 exec unshare --mount bash -euc '
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"

@@ -14,8 +14,11 @@ apt=$(mktemp -d)
 trap 'rm -rf "$apt"' EXIT
 mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/parts"
 # The same servers, for sources in place of packages; those of the distribution only.
+codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 for list in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
-    [ -f "$list" ] && grep -q "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$list" || continue
+    if [ ! -f "$list" ] || ! grep -q "$codename" "$list"; then
+        continue
+    fi
     sed -E 's/^deb /deb-src /; s/^Types: .*/Types: deb-src/' "$list" >"$apt/parts/$(basename "$list")"
 done
 own=(-o Dir::State="$apt/state" -o Dir::Cache="$apt/cache" -o Dir::Etc::sourcelist=/dev/null

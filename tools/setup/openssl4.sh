@@ -29,7 +29,7 @@ manifest=$(cargo metadata --quiet --format-version 1 --manifest-path "$build/pac
 cp -r --no-clobber "$(dirname "$manifest")/openssl" "$build"
 cd "$build/openssl"
 # The crate leaves out what makes linker scripts for shared libraries: one that exports all.
-echo 'print "OPENSSL_4.0.0 { global: *; };\n";' >util/mkdef.pl
+printf '%s\n' 'print "OPENSSL_4.0.0 { global: *; };\n";' >util/mkdef.pl
 [ -f Makefile ] || ./Configure --prefix="$prefix" --openssldir="$prefix/ssl" --libdir=lib shared no-module no-tests no-docs >/dev/null
 make --silent --jobs "$(nproc)" >/dev/null 2>&1 || make --silent
 make --silent install_sw >/dev/null
