@@ -142,6 +142,14 @@ fn read_all(from: &mut impl Read) -> Vec<u8> {
     bytes
 }
 
+/// A path as an argument.
+///
+/// # Panics
+/// It is no text.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("a path that is text")
+}
+
 /// A directory that goes with the value.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);

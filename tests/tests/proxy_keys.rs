@@ -7,12 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use spinlane_tests::identity::{Identity, issued, self_signed};
-use spinlane_tests::program::{TempDir, has, run, spinlane};
+use spinlane_tests::program::{TempDir, has, run, spinlane, text};
 use spinlane_tests::proxy::{LIBRARIES, Proxy, signature_type};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
 
 fn openssl(args: &[&str]) -> String {
     let output = run(Command::new("openssl").args(args), b"");

@@ -3,16 +3,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::Path;
 use std::process::Command;
 
 use spinlane_tests::identity::{Identity, issued, self_signed};
-use spinlane_tests::program::{TempDir, cores, has, run, spinlane, two_cores};
+use spinlane_tests::program::{TempDir, cores, has, run, spinlane, text, two_cores};
 use spinlane_tests::proxy::{Proxy, signature_type};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
 
 fn s_client(proxy: &Proxy, args: &[&str]) -> String {
     proxy.s_client(args)

@@ -14,14 +14,10 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509NameBuilder};
 use spinlane_tests::identity::{Identity, issued, self_signed};
-use spinlane_tests::program::{PATIENCE, TempDir, has};
+use spinlane_tests::program::{PATIENCE, TempDir, has, text};
 use spinlane_tests::proxy::{LIBRARIES, Proxy};
 
 const VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
 
 fn served(said: &str) -> bool {
     said.contains("hello from spinlane")

@@ -2,16 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::Path;
 use std::process::Command;
 
 use spinlane_tests::identity::{Identity, KEYS, issued, self_signed};
-use spinlane_tests::program::{TempDir, has, run};
+use spinlane_tests::program::{TempDir, has, run, text};
 use spinlane_tests::proxy::{Ended, LIBRARIES, Proxy};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
 
 /// What curl says to these arguments: the body, the version of HTTP, the status.
 fn curl(proxy: &Proxy, args: &[&str]) -> String {
