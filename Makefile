@@ -15,7 +15,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan asan valgrind
+.PHONY: help setup run test check install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan asan asan-core valgrind
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,10 +30,11 @@ run: setup ## Serve HTTPS on LISTEN with a throw-away certificate and a built-in
 test: setup ## Run every test.
 	cargo test --workspace $(DPDK)
 
-check: setup ## Formatting, lints, documentation.
+check: ## Formatting, lints, documentation, scripts, dependencies. Installs nothing: what is not here is skipped, and said.
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets $(DPDK) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(DPDK)
+	tools/gate.sh scripts licences advisories unused
 
 install: ## Put libspinlane.so (with DPDK, if that is here), spinlane.h and a pkg-config file under PREFIX (and DESTDIR).
 	cargo build --release --package spinlane-capi $(DPDK)
@@ -96,13 +97,15 @@ tsan: setup ## Run the ring's stress test and PKCS#11 workers under ThreadSaniti
 ABANDON := ssl_free_on_a_paused a_wait_ctx_freed_under jobs_do_what_their_model_does abandoning_gives
 ASAN := RUSTFLAGS="-Zsanitizer=address --cfg spinlane_asan" cargo +nightly test --target $(NIGHTLY_TARGET) --target-dir target/asan
 
-asan: setup ## Run fibers, jobs, dropped connections and DPDK under AddressSanitizer (needs a nightly toolchain).
-	$(ASAN) --tests --package spinlane-fiber
-	$(ASAN) --tests --package spinlane-job -- --skip smallest_stack $(ABANDON:%=--skip %)
-	$(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON:%=--skip %)
+asan: asan-core ## Run fibers, jobs, dropped connections and DPDK under AddressSanitizer (needs a nightly toolchain).
 	$(ASAN) --tests --package spinlane-rustls
 	$(if $(DPDK),ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-driver-dpdk $(DPDK) \
 		--lib --test aead --test curves --test device --test lcore)
+
+asan-core: setup ## What of it CI runs: fibers, jobs, libssl's connections.
+	$(ASAN) --tests --package spinlane-fiber
+	$(ASAN) --tests --package spinlane-job -- --skip smallest_stack $(ABANDON:%=--skip %)
+	$(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON:%=--skip %)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-job --test model --test start_job -- $(ABANDON)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON)
 
