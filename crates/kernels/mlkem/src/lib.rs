@@ -92,6 +92,12 @@
 //! step of that comparison. How many candidates of the matrix are rejected depends on the key's
 //! public seed. Lengths, and whether a key was refused, are public.
 //!
+//! `src/tests/timing.rs` looks for leaks statistically; its head has the command. 10^6 measurements each
+//! on Zen 4, fixed against random, |t| above 4.5 being a leak: decapsulation gave
+//! 2.4 for the secret vector and 0.9 for ciphertexts that are rejected, encapsulation 2.9 for messages, what
+//! generation does with its secrets 1.5. A comparison that ends at
+//! the first difference gave 213 with 50,000.
+//!
 //! # How it is checked
 //! - `src/tests` compares every step with what the standards say, word by word: reductions
 //!   and compression for all inputs, the modulus check for every place and every value.

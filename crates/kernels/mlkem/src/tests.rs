@@ -5,6 +5,7 @@
 mod arithmetic;
 mod coding;
 mod hashes;
+mod timing;
 
 use crate::simd::{Cpu, Line, bytes, words16};
 
