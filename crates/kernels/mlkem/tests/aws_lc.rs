@@ -84,3 +84,42 @@ fn random_operations_of_ml_kem_1024() {
 fn a_million_random_operations() {
     random_operations::<3>(1_000_000);
 }
+
+/// A secret vector whose coefficients have q added wherever twelve bits have room for it. FIPS 203
+/// takes them mod q: the key opens what the proper one opens.
+#[test]
+fn a_secret_vector_is_taken_mod_q() {
+    let Some(cpu) = cpu() else { return };
+    let mut lanes = Lanes::<3>::new(cpu);
+    let mut bytes = Bytes(12);
+    for seed in seeds(&mut bytes, LANES) {
+        let mut pair = our_pairs(&mut lanes, &[seed])[0].clone();
+        let sealed = their_encapsulation::<3>(&pair.encapsulation_key, &bytes.take()).unwrap();
+        let mut changed = 0;
+        for three in pair.decapsulation_key[..1152].chunks_exact_mut(3) {
+            let both = u32::from_le_bytes([three[0], three[1], three[2], 0]);
+            let [low, high] = [both & 4095, both >> 12].map(|coefficient| {
+                changed += usize::from(coefficient + 3329 < 4096);
+                if coefficient + 3329 < 4096 {
+                    coefficient + 3329
+                } else {
+                    coefficient
+                }
+            });
+            three.copy_from_slice(&(low | high << 12).to_le_bytes()[..3]);
+        }
+        assert!(changed > 100);
+        let input = (
+            pair.decapsulation_key.as_slice(),
+            sealed.ciphertext.as_slice(),
+        );
+        assert_eq!(
+            our_decapsulations(&mut lanes, &[input]),
+            [Ok(sealed.shared_secret)]
+        );
+        assert_eq!(
+            their_decapsulation::<3>(input.0, input.1),
+            Some(sealed.shared_secret)
+        );
+    }
+}
