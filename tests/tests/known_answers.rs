@@ -46,7 +46,6 @@ fn run(device: &dyn Device, mut ops: Burst) -> Vec<Box<Op>> {
         }
     }
     assert_eq!(queue.stats().faults_caught, 0, "{}", device.name());
-    let mut done: Vec<_> = done.into();
     done.sort_by_key(|op| op.token.0);
     done
 }

@@ -152,7 +152,7 @@ fn ops(random: &mut Random, rounds: usize) -> Burst {
     for i in (1..ops.len()).rev() {
         ops.swap(i, random.next() as usize % (i + 1));
     }
-    ops.into()
+    ops
 }
 
 /// Runs few of them at once.
