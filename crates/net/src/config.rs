@@ -40,7 +40,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Where packets for other networks go, one per family at most.
     pub gateways: Vec<IpAddr>,
-    /// What connections are made with; its `mss` is computed from the port's MTU.
+    /// What connections are made with; its `mss` is computed from the port's MTU, and in place of its `fin_wait` stands
+    /// `orphan_timeout`.
     pub tcp: spinlane_tcp::Config,
     /// Bytes that a connection may have queued and unacknowledged.
     pub send_limit: usize,

@@ -110,7 +110,6 @@ pub fn ours(setup: &Setup, side: usize, rng: &mut Rng) -> Ours {
             sack: !rng.chance(1_000),
             timestamps: !rng.chance(2_000),
             user_timeout: Duration::from_secs(2 * 3600),
-            fin_wait: Duration::from_secs(3600),
             ..base.tcp
         },
         send_limit: 100_000,
@@ -125,6 +124,9 @@ pub fn ours(setup: &Setup, side: usize, rng: &mut Rng) -> Ours {
     let server = SocketAddr::new(setup.address(1 - side), 443);
     Ours::new(config, setup.mtu, server)
 }
+
+/// An application that has waited so long gives up: for a peer whose reset was lost.
+const PATIENCE: u64 = 3 * 3600 * 1_000_000;
 
 /// A conversation: when it begins, and what both applications are like.
 pub(super) struct Plan {
@@ -149,6 +151,7 @@ impl Plan {
             Habits {
                 to_send,
                 expected,
+                patience: start + PATIENCE,
                 thinks_until: if rng.chance(2_000) { thinks } else { 0 },
                 appetite: rng.pick(&[usize::MAX, usize::MAX, 100_000, 3_000]),
                 asleep,

@@ -15,6 +15,8 @@ pub(super) struct Habits {
     pub(super) asleep: (u64, u64),
     /// Sends the second half of its bytes not before then.
     pub(super) thinks_until: u64,
+    /// Gives up then.
+    pub(super) patience: u64,
     /// Aborts then.
     pub(super) abort_at: Option<u64>,
 }
@@ -128,6 +130,11 @@ impl Talk {
             self.end = Some(End::Aborted);
             return None;
         }
+        if self.habits.patience <= now {
+            station.abort(name);
+            self.end = Some(End::TimedOut);
+            return None;
+        }
         let drained = station.readable(name) == 0;
         let finished = self.closed && station.peer_finished(name) && drained;
         let end = station.end(name).filter(|_| drained);
@@ -145,7 +152,8 @@ impl Talk {
         };
         let reads = (!drained).then_some(next.max(now + 1));
         let thinks = Some(self.habits.thinks_until).filter(|until| now < *until);
-        let times = [reads, thinks, self.habits.abort_at];
+        let gives_up = Some(self.habits.patience);
+        let times = [reads, thinks, gives_up, self.habits.abort_at];
         times.into_iter().flatten().min()
     }
 }

@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use spinlane_tcp::{Instant, Isn};
 
@@ -143,6 +144,8 @@ impl<F: FrameIo> Stack<F> {
         config.check(&caps)?;
         let tcp = |headers: u16| spinlane_tcp::Config {
             mss: caps.mtu - headers,
+            // A half-closed connection lives for as long as its application wants it; without one, `orphan_timeout` ends it.
+            fin_wait: Duration::MAX,
             ..config.tcp
         };
         let key = |at: usize| {

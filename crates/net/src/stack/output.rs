@@ -1,6 +1,6 @@
 //! What goes out: connections that were touched, timers, questions for neighbours.
 
-use spinlane_tcp::{Segment, State};
+use spinlane_tcp::{Segment, State, Tcb};
 
 use super::Core;
 use super::replies::{ALL_NODES, Sender};
@@ -106,7 +106,7 @@ impl Core {
                 self.counters.orphans_expired += 1;
                 busy.tcb.abort();
             }
-            Owner::Application if busy.tcb.due().is_none() => {
+            Owner::Application if may_rest(&busy.tcb) => {
                 if let Some(resting) = busy.tcb.rest(now) {
                     flow.life = Life::Resting(resting);
                     self.counters.rested += 1;
@@ -150,11 +150,8 @@ impl Core {
             Owner::HalfOpen(_) => Some(busy.since + self.config.handshake_timeout),
             Owner::Nobody => Some(busy.since + self.config.orphan_timeout),
             Owner::Backlog => None,
-            Owner::Application => busy
-                .tcb
-                .due()
-                .is_none()
-                .then(|| now + self.config.rest_after),
+            Owner::Application if may_rest(&busy.tcb) => Some(now + self.config.rest_after),
+            Owner::Application => None,
         };
         let due = busy.tcb.due().into_iter().chain(own).min();
         self.wheel.set(index, due);
@@ -188,4 +185,9 @@ impl Core {
         }
         self.flows.remove(index);
     }
+}
+
+/// Whether a connection has nothing to do, and its state nothing to wait for but the peer's next data.
+fn may_rest(tcb: &Tcb) -> bool {
+    tcb.due().is_none() && tcb.readable() == 0 && tcb.state() == State::Established
 }

@@ -600,6 +600,18 @@ fn time_wait_gives_way_to_a_new_connection_and_to_nothing_else() {
     assert_eq!(taken, Err(ConnectError::NoPort(pair.server)));
 }
 
+/// RFC 9293, section 3.10.4, and Linux: an application that has closed its side may wait for as long as it likes.
+#[test]
+fn a_half_closed_connection_lives_while_its_application_waits() {
+    let mut pair = Pair::new(false);
+    let [client, server] = pair.connected();
+    pair.stacks[0].close(client);
+    pair.pass(3_600_000);
+    assert_eq!(pair.stacks[0].state(client), Some(State::FinWait2));
+    pair.write(1, server, b"at last");
+    assert_eq!(pair.read(0, client), b"at last");
+}
+
 #[test]
 fn an_application_that_leaves_data_unread_resets_and_an_orphan_does_not_live_for_ever() {
     let mut pair = Pair::new(false);
