@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-ring", &[]),
     ("spinlane-tcp", &[]),
     ("spinlane-net", &["spinlane-tcp"]),
+    ("spinlane-dpdk", &["spinlane-net", "dpdk-sys"]),
     ("spinlane-fiber", &[]),
     ("spinlane-job", &["spinlane-fiber"]),
     ("spinlane-crypto", &[]),
@@ -73,7 +74,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "spinlane-driver-dpdk",
-        &["spinlane-cryptodev", "spinlane-crypto", "dpdk-sys"],
+        &[
+            "spinlane-cryptodev",
+            "spinlane-crypto",
+            "spinlane-dpdk",
+            "dpdk-sys",
+        ],
     ),
     (
         "spinlane-driver-pkcs11",
@@ -131,6 +137,8 @@ const UNSAFE_FILES: &[(&str, &str, usize)] = &[
     ("spinlane-mlkem", "src/simd.rs", usize::MAX),
     ("spinlane-mlkem", "src/kem.rs", 3),
     ("spinlane-mlkem", "src/tests", usize::MAX),
+    ("spinlane-dpdk", "src/ffi.rs", usize::MAX),
+    ("spinlane-dpdk", "src/ffi/", usize::MAX),
     ("spinlane-driver-dpdk", "src/ffi.rs", usize::MAX),
     ("spinlane-driver-dpdk", "src/ffi/", usize::MAX),
     // Job::abandon, whose contract only its caller can keep, and the job of a function that ended its thread.

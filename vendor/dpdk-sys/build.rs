@@ -19,8 +19,20 @@ mod link {
     const OLDEST: (u32, u32) = (22, 11);
     const NEWEST: (u32, u32) = (24, 11);
 
-    const HEADERS: [&str; 4] = ["shim.h", "shim_aead.h", "shim_ec.h", "shim_device.h"];
-    const SOURCES: [&str; 4] = ["shim.c", "shim_aead.c", "shim_ec.c", "shim_device.c"];
+    const HEADERS: [&str; 5] = [
+        "shim.h",
+        "shim_aead.h",
+        "shim_ec.h",
+        "shim_device.h",
+        "shim_port.h",
+    ];
+    const SOURCES: [&str; 5] = [
+        "shim.c",
+        "shim_aead.c",
+        "shim_ec.c",
+        "shim_device.c",
+        "shim_port.c",
+    ];
 
     /// What is called. (pkg-config's list has forty more, and EAL loads the drivers by itself.)
     const LIBRARIES: [&str; 9] = [
@@ -40,7 +52,8 @@ mod link {
         mp_wait_lcore|mp_remote_launch|wait_lcore)|rte_thread_(register|unregister)|\
         rte_lcore_count|rte_get_(main_lcore|next_lcore)|rte_socket_id|rte_strerror|rte_version|rte_cryptodev_.*|\
         rte_crypto_op_pool_create|rte_mempool_(free|avail_count|in_use_count)|rte_(z?malloc|free)|\
-        rte_malloc_(get_socket_stats|virt2iova)|rte_pktmbuf_pool_create|rte_eth_dev_.*|rte_eth_[rt]x_queue_setup";
+        rte_malloc_(get_socket_stats|virt2iova)|rte_pktmbuf_pool_create|rte_eth_dev_.*|\
+        rte_eth_[rt]x_queue_setup|rte_eth_(promiscuous|allmulticast)_enable|rte_eth_macaddr_get";
     const CONSTANTS: &str =
         "RTE_CRYPTO.*|rte_crypto_fp_ops|SHIM_.*|RTE_MAX_LCORE|LCORE_ID_ANY|SOCKET_ID_ANY|RTE_VER.*";
     const TYPES: &str = "rte_crypto.*|rte_cryptodev.*|shim_.*";

@@ -23,6 +23,7 @@ struct shim_bytes {
 #include "shim_aead.h"
 #include "shim_ec.h"
 #include "shim_device.h"
+#include "shim_port.h"
 
 /* The first bytes of struct rte_crypto_op, which has them in unnamed unions. */
 struct shim_op_head {

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::{self, ThreadId};
 
 use spinlane_crypto::aead::Algorithm;
@@ -511,12 +511,14 @@ impl Drop for Opened {
 /// devices, configures and stops them, since DPDK's lists of them have no lock.
 fn parked() -> MutexGuard<'static, Vec<Plugged>> {
     static PARKED: Mutex<Vec<Plugged>> = Mutex::new(Vec::new());
+    static CLOSES: Once = Once::new();
+    CLOSES.call_once(|| Eal::at_cleanup(close_parked));
     // A push or a removal that panics leaves the list whole.
     PARKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Closes and unplugs what nobody uses, before EAL goes.
-pub(crate) fn close_parked(running: &Running) {
+fn close_parked(running: &Running) {
     for Plugged { id, vdev, name, .. } in parked().drain(..) {
         let closed = id.close();
         let unplugged = vdev.map_or(Ok(()), |vdev| running.unplug(c"vdev", &vdev));

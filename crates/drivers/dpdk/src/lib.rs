@@ -100,7 +100,6 @@
 mod aead;
 mod crt;
 mod device;
-mod eal;
 mod ec;
 mod ffi;
 mod modulus;
@@ -111,12 +110,12 @@ mod table;
 mod trial;
 
 pub use device::{DpdkDevice, OpenError};
-pub use eal::{Eal, EalConfig, EalError};
+pub use ffi::HandedOver;
 #[cfg(feature = "null")]
 pub use ffi::RawLoop;
-pub use ffi::{HandedOver, HeapStats};
 pub use queue_pair::BUDGET_US;
 pub use spec::Spec;
+pub use spinlane_dpdk::{Eal, EalConfig, EalError, HeapStats};
 
 /// What a device spec starts with.
 pub const NAME: &str = "dpdk";

@@ -114,6 +114,12 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What is to be done before EAL goes.
+fn closers() -> MutexGuard<'static, Vec<fn(&Running)>> {
+    static CLOSERS: Mutex<Vec<fn(&Running)>> = Mutex::new(Vec::new());
+    CLOSERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// EAL, running. Cheap to clone; devices hold one.
 ///
 /// It runs until [`Eal::cleanup`] or the end of the process, which is as good: the kernel takes
@@ -187,7 +193,10 @@ impl Eal {
         let mut state = state();
         drop(self);
         if let State::Running(running) = &*state {
-            crate::device::close_parked(running);
+            // Each takes its own list, and calls nothing of this module.
+            for close in closers().drain(..) {
+                close(running);
+            }
         }
         let State::Running(running) = std::mem::replace(&mut *state, State::CleanedUp) else {
             return Err(EalError::CleanedUp);
@@ -204,8 +213,15 @@ impl Eal {
         }
     }
 
-    pub(crate) fn running(&self) -> &Running {
+    /// The proof that EAL runs, for those who call DPDK themselves.
+    pub fn running(&self) -> &Running {
         &self.running
+    }
+
+    /// Has `close` called by [`Eal::cleanup`] before EAL goes: it closes what nobody uses and is kept to be used again. It must
+    /// not call `Eal`.
+    pub fn at_cleanup(close: fn(&Running)) {
+        closers().push(close);
     }
 }
 

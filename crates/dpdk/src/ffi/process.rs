@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dpdk_sys as sys;
 
@@ -12,7 +12,7 @@ use super::errno;
 /// EAL has been initialised and not been cleaned up; held by everything that calls DPDK, so that its
 /// count says when nobody does.
 #[derive(Clone, Debug)]
-pub(crate) struct Running(Arc<()>);
+pub struct Running(Arc<()>);
 
 impl Running {
     /// Initialises EAL with `args`, the program's name first. The caller becomes its main lcore.
@@ -59,7 +59,7 @@ impl Running {
     ///
     /// # Errors
     /// `rte_errno`: there are RTE_MAX_LCORE of them already, say.
-    pub(crate) fn register_thread(&self) -> Result<(), c_int> {
+    pub fn register_thread(&self) -> Result<(), c_int> {
         let register = |registration: &OnceCell<_>| {
             if registration.get().is_some() {
                 return Ok(());
@@ -76,7 +76,8 @@ impl Running {
     ///
     /// # Errors
     /// A negative errno.
-    pub(crate) fn plug(&self, bus: &CStr, name: &CStr, args: &CStr) -> Result<(), c_int> {
+    pub fn plug(&self, bus: &CStr, name: &CStr, args: &CStr) -> Result<(), c_int> {
+        let _turn = plugging();
         // SAFETY: three strings that end with a zero and are copied.
         match unsafe { sys::rte_eal_hotplug_add(bus.as_ptr(), name.as_ptr(), args.as_ptr()) } {
             0 => Ok(()),
@@ -88,7 +89,8 @@ impl Running {
     ///
     /// # Errors
     /// A negative errno.
-    pub(crate) fn unplug(&self, bus: &CStr, name: &CStr) -> Result<(), c_int> {
+    pub fn unplug(&self, bus: &CStr, name: &CStr) -> Result<(), c_int> {
+        let _turn = plugging();
         // SAFETY: two strings that end with a zero and are not kept.
         match unsafe { sys::rte_eal_hotplug_remove(bus.as_ptr(), name.as_ptr()) } {
             0 => Ok(()),
@@ -97,7 +99,7 @@ impl Running {
     }
 
     /// DPDK's heap on `socket`; `None` if there is none.
-    pub(crate) fn heap(&self, socket: c_int) -> Option<HeapStats> {
+    pub fn heap(&self, socket: c_int) -> Option<HeapStats> {
         let mut stats = sys::rte_malloc_socket_stats::default();
         // SAFETY: `stats` is ours to write.
         let found = unsafe { sys::rte_malloc_get_socket_stats(socket, &mut stats) };
@@ -109,17 +111,23 @@ impl Running {
     }
 
     /// NUMA node of the calling thread, the first where there is no telling.
-    pub(crate) fn socket(&self) -> c_int {
+    pub fn socket(&self) -> c_int {
         // SAFETY: reads a thread-local number.
         let socket = unsafe { sys::rte_socket_id() };
         c_int::try_from(socket).unwrap_or(0)
     }
 
     /// Zeroed memory of DPDK's heap; null if there is none left.
-    pub(super) fn allocate(&self, len: usize) -> *mut u8 {
+    pub fn allocate(&self, len: usize) -> *mut u8 {
         // SAFETY: no name, any length, the alignment of a cache line.
         unsafe { sys::rte_zmalloc(ptr::null(), len, 64) }.cast()
     }
+}
+
+/// One thread at a time plugs devices in or out: DPDK's lists of them have no lock.
+fn plugging() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is taken of DPDK's heap on one NUMA node (rte_malloc_get_socket_stats).

@@ -1,0 +1,301 @@
+//! Our stack on a port of DPDK's, `net_af_packet` on one end of a pair of virtual cables; the kernel's TCP and curl on the other,
+//! in a network namespace of their own.
+#![cfg(feature = "dpdk")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant as Clock};
+
+use spinlane_dpdk::{Port, PortConfig, PortError, QueuePair};
+use spinlane_net::{Config, FlowId, Instant, Interface, ListenerId, Mac, Reason, Stack};
+use support::{Cable, eal};
+
+/// Longer than anything here takes, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A responder on our stack: whatever the question, an answer of so many bytes, and then the end.
+struct Responder {
+    stack: Stack<QueuePair>,
+    listener: ListenerId,
+    begun: Clock,
+    answers: Vec<Answer>,
+    served: usize,
+}
+
+struct Answer {
+    id: FlowId,
+    left: Vec<u8>,
+    asked: Vec<u8>,
+}
+
+fn body(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|at| ((at * 2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+impl Responder {
+    fn new(cable: &Cable, mac: Option<Mac>) -> Self {
+        let config = PortConfig {
+            mac,
+            ..PortConfig::default()
+        };
+        let spec = format!("net_af_packet{},iface={}", cable.number, cable.ours);
+        let (port, mut pairs) = Port::open(eal(), &spec, &config).unwrap();
+        let interface = |address: &str, prefix| Interface {
+            address: address.parse().unwrap(),
+            prefix,
+        };
+        let mut config = Config::new(port.mac(), interface("10.77.0.2", 24), [9; 48]);
+        config.interfaces.push(interface("fd77::2", 64));
+        let mut stack = Stack::new(config, pairs.remove(0)).unwrap();
+        let listener = stack.listen("[::]:80".parse().unwrap()).unwrap();
+        Self {
+            stack,
+            listener,
+            begun: Clock::now(),
+            answers: Vec::new(),
+            served: 0,
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.begun.elapsed().as_micros() as u64 + 1_000_000)
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        self.stack.receive(now, |_, _| 0);
+        while let Some(id) = self.stack.accept(self.listener) {
+            self.answers.push(Answer {
+                id,
+                left: Vec::new(),
+                asked: Vec::new(),
+            });
+        }
+        let (stack, served) = (&mut self.stack, &mut self.served);
+        self.answers.retain_mut(|answer| {
+            let done = answer.turn(stack);
+            *served += usize::from(done);
+            !done
+        });
+        self.stack.transmit(now);
+    }
+
+    /// Serves until `client` has ended, and gives what it printed.
+    fn serve(&mut self, client: Child) -> Vec<u8> {
+        let begun = Clock::now();
+        let reader = std::thread::spawn(|| client.wait_with_output());
+        while !reader.is_finished() {
+            self.turn();
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.stack);
+        }
+        let output = reader.join().unwrap().unwrap();
+        assert!(
+            output.status.success(),
+            "{output:?}, {:?}",
+            self.stack.counters()
+        );
+        output.stdout
+    }
+}
+
+impl Answer {
+    /// Returns `true` if the connection is done with.
+    fn turn(&mut self, stack: &mut Stack<QueuePair>) -> bool {
+        let asked = &mut self.asked;
+        stack.read(self.id, |parts| {
+            let bytes = parts.concat();
+            asked.extend_from_slice(&bytes);
+            bytes.len()
+        });
+        if self.asked.ends_with(b"\r\n\r\n") {
+            let text = String::from_utf8_lossy(&self.asked).into_owned();
+            let path = text.split([' ', '/']).nth(2).unwrap_or_default();
+            let len = path.parse().unwrap_or(0);
+            self.left = format!("HTTP/1.0 200 OK\r\nContent-Length: {len}\r\n\r\n").into_bytes();
+            self.left.extend(body(len));
+            self.asked.clear();
+        }
+        if !self.left.is_empty() {
+            let taken = stack.write(self.id, &self.left);
+            self.left.drain(..taken);
+            if self.left.is_empty() {
+                stack.close(self.id);
+            }
+        }
+        let over = stack.end(self.id).is_some() || stack.peer_finished(self.id);
+        if over && self.left.is_empty() {
+            stack.release(self.id);
+        }
+        over && self.left.is_empty()
+    }
+}
+
+fn curl(cable: &Cable, address: &str, len: usize) -> Child {
+    let url = format!("http://{address}/{len}");
+    let mut command = cable.command("curl");
+    command.args(["-sS", "-g", "--http1.0", "--max-time", "50", &url]);
+    command.stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn curl_is_served_over_a_dpdk_port() {
+    let Some(cable) = Cable::new("curl_is_served_over_a_dpdk_port", 0) else {
+        return;
+    };
+    let mut responder = Responder::new(&cable, None);
+    for address in ["10.77.0.2", "[fd77::2]"] {
+        for len in [0, 1, 1000, 100_000, 3_000_000] {
+            let client = curl(&cable, address, len);
+            let got = responder.serve(client);
+            assert!(got == body(len), "{address}: {} of {len} bytes", got.len());
+        }
+    }
+    assert_eq!(responder.served, 10);
+    let counters = responder.stack.counters();
+    assert_eq!(counters.accepted, 10);
+    assert_eq!(counters.dropped(Reason::Checksum), 0);
+    // Pings of both families, and a port that nobody listens on.
+    for address in ["10.77.0.2", "fd77::2"] {
+        if let Some(mut ping) = cable.ping(address) {
+            let output = responder.serve(ping.stdout(Stdio::piped()).spawn().unwrap());
+            assert!(
+                String::from_utf8_lossy(&output).contains("3 received"),
+                "{address}"
+            );
+        }
+    }
+    let refused = cable
+        .command("curl")
+        .args(["-sS", "--max-time", "20", "http://10.77.0.2:81/"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waiting = std::thread::spawn(|| refused.wait_with_output().unwrap());
+    while !waiting.is_finished() {
+        responder.turn();
+    }
+    let output = waiting.join().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("onnection refused") || text.contains("Couldn't connect"),
+        "{text}"
+    );
+}
+
+/// The same end with an address that is not the card's: it is set, or everything is received.
+#[test]
+fn a_chosen_address_is_answered_for() {
+    let Some(cable) = Cable::new("a_chosen_address_is_answered_for", 1) else {
+        return;
+    };
+    let mac = Mac([2, 0, 0x5e, 0, 0, 0x17]);
+    let mut responder = Responder::new(&cable, Some(mac));
+    let client = curl(&cable, "10.77.0.2", 5000);
+    assert_eq!(responder.serve(client), body(5000));
+    let neighbours = cable.run("ip", &["neigh", "show", "10.77.0.2"]);
+    assert!(neighbours.contains(&mac.to_string()), "{neighbours}");
+}
+
+/// Our stack opens the connection; the kernel's python serves.
+#[test]
+fn a_connection_is_opened_to_the_kernels_server() {
+    let Some(cable) = Cable::new("a_connection_is_opened_to_the_kernels_server", 2) else {
+        return;
+    };
+    let mut responder = Responder::new(&cable, None);
+    for address in ["10.77.0.1", "fd77::1"] {
+        let script = "import socket,sys\n\
+            f = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n\
+            s = socket.create_server((sys.argv[1], 90), family=f)\n\
+            print('listening', flush=True)\n\
+            c, _ = s.accept()\n\
+            n = 0\n\
+            while True:\n\
+            \x20   d = c.recv(65536)\n\
+            \x20   if not d: break\n\
+            \x20   n += len(d)\n\
+            c.sendall(b'%d' % n)\n\
+            c.close()\n";
+        let mut server = cable.command("python3");
+        let mut server = server
+            .args(["-c", script, address])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut lines = std::io::BufReader::new(server.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        assert_eq!(line, "listening\n");
+        let to = SocketAddr::new(address.parse().unwrap(), 90);
+        responder.turn();
+        let id = responder.stack.connect(to).unwrap();
+        let data = body(500_000);
+        let (mut sent, mut got, begun) = (0, Vec::new(), Clock::now());
+        while !responder.stack.peer_finished(id) {
+            responder.turn();
+            sent += responder.stack.write(id, &data[sent..]);
+            if sent == data.len() {
+                responder.stack.close(id);
+            }
+            responder.stack.read(id, |parts| {
+                let bytes = parts.concat();
+                got.extend_from_slice(&bytes);
+                bytes.len()
+            });
+            assert!(begun.elapsed() < PATIENCE && responder.stack.end(id).is_none());
+        }
+        responder.stack.release(id);
+        assert_eq!(String::from_utf8_lossy(&got), "500000");
+        assert!(server.wait().unwrap().success());
+    }
+    assert_eq!(responder.stack.counters().connected, 2);
+}
+
+/// Every mistake at the start is named, and leaves nothing: the same name can be opened afterwards.
+#[test]
+fn mistakes_are_named_with_their_remedy() {
+    let Some(cable) = Cable::new("mistakes_are_named_with_their_remedy", 3) else {
+        return;
+    };
+    let open = |spec: &str, queues| {
+        let config = PortConfig {
+            queues,
+            ..PortConfig::default()
+        };
+        Port::open(eal(), spec, &config).map(|(port, _)| port.name().to_owned())
+    };
+    let error = |spec: &str, queues| open(spec, queues).unwrap_err();
+    assert!(matches!(error("eth0", 1), PortError::Spec { .. }));
+    let error_of = error("net_nothing0", 1);
+    assert!(
+        matches!(error_of, PortError::NoDriver { .. }),
+        "{error_of:?}"
+    );
+    let error_of = error("net_af_packet7,iface=sl-none", 1);
+    assert!(
+        matches!(error_of, PortError::Arguments { .. }),
+        "{error_of:?}"
+    );
+    let spec = format!("net_af_packet3,iface={}", cable.ours);
+    let error_of = error(&spec, 2);
+    let few = PortError::Queues {
+        name: "net_af_packet3".to_owned(),
+        has: 1,
+        wanted: 2,
+    };
+    assert_eq!(error_of, few);
+    let config = PortConfig::default();
+    let held = Port::open(eal(), &spec, &config).unwrap();
+    let error_of = error(&spec, 1);
+    assert!(matches!(error_of, PortError::InUse { .. }), "{error_of:?}");
+    let (port, pairs) = held;
+    assert!(port.is_up() && port.caps().mtu == 1500);
+    drop(port);
+    assert!(matches!(error(&spec, 1), PortError::InUse { .. }));
+    drop(pairs);
+    assert_eq!(open(&spec, 1), Ok("net_af_packet3".to_owned()));
+}
