@@ -50,7 +50,7 @@ loom() {
 
 fuzz() {
     has_nightly || return 0
-    make fuzz FUZZ_SECONDS=10
+    make fuzz fuzz-net FUZZ_SECONDS=10
 }
 
 asan() {
