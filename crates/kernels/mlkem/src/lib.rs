@@ -101,7 +101,7 @@
 //! # How it is checked
 //! - `src/tests` compares every step with what the standards say, word by word: reductions
 //!   and compression for all inputs, the modulus check for every place and every value.
-//! - `tests/wycheproof.rs`: known answers. `tests/aws_lc.rs`: random operations beside AWS-LC's;
+//! - `tests/wycheproof.rs`, `tests/published.rs`: known answers. `tests/aws_lc.rs`: random operations beside AWS-LC's;
 //!   its ignored test takes a million. `tests/lanes.rs`: fills, refusals, independence.
 //!   `tests/wiping.rs` looks for secrets on the stack below its caller.
 //! - On a CPU without AVX-512 tests are skipped, and say so.

@@ -172,31 +172,37 @@ fn every_coefficient_of_a_key_is_checked() {
     }
 }
 
-/// Each byte of a ciphertext counts: a changed one gives the secret that AWS-LC's rejection gives.
-#[test]
-fn every_byte_of_a_ciphertext_counts() {
+fn each_byte_of_a_ciphertext<const K: usize>() {
     let Some(cpu) = cpu() else { return };
-    let mut lanes = MlKem768::new(cpu);
+    let mut lanes = Lanes::<K>::new(cpu);
     let mut bytes = Bytes(11);
     let batch = Batch::of(&mut lanes, &mut bytes);
-    for at in 0..MlKem768::CIPHERTEXT {
+    for at in 0..Lanes::<K>::CIPHERTEXT {
         let bad = at % LANES;
         let mut ciphertext = batch.sealed[bad].ciphertext.clone();
         ciphertext[at] ^= 1 << bytes.below(8);
         let mut inputs = batch.decapsulations();
         inputs[bad].1 = &ciphertext;
         let key = batch.pairs[bad].decapsulation_key.as_slice();
-        let rejected = their_decapsulation::<3>(key, &ciphertext).unwrap();
+        let rejected = their_decapsulation::<K>(key, &ciphertext).unwrap();
         assert_ne!(rejected, batch.sealed[bad].shared_secret);
-        for (i, secret) in our_decapsulations(&mut lanes, &inputs).iter().enumerate() {
-            let wanted = if i == bad {
-                rejected
-            } else {
-                batch.sealed[i].shared_secret
+        let secrets = our_decapsulations(&mut lanes, &inputs);
+        for (i, secret) in secrets.iter().enumerate() {
+            let wanted = match i == bad {
+                true => rejected,
+                false => batch.sealed[i].shared_secret,
             };
-            assert_eq!(*secret, Ok(wanted));
+            assert_eq!(*secret, Ok(wanted), "byte {at}, lane {i}");
         }
     }
+}
+
+/// A changed byte gives the secret that AWS-LC's rejection gives.
+#[test]
+fn every_byte_of_a_ciphertext_counts() {
+    each_byte_of_a_ciphertext::<2>();
+    each_byte_of_a_ciphertext::<3>();
+    each_byte_of_a_ciphertext::<4>();
 }
 
 /// The caller's mistakes are said at once.
