@@ -21,6 +21,10 @@ pub struct Plan {
     pub two_devices: bool,
     /// Two queue pairs share all kinds.
     pub shared: bool,
+    /// Jobs ask several things at once, now and then.
+    pub sets: bool,
+    /// Ops that no job waits for.
+    pub alone: u64,
     /// RSA and ECDSA ops besides X25519's, which are cheaper.
     pub signs: bool,
     /// Faults; none for a device that computes inline.
@@ -51,6 +55,8 @@ impl Plan {
             capacity: 1 + rng.below(64).min(rng.below(64)) as usize,
             two_devices: pairs == 0,
             shared: pairs == 1,
+            sets: rng.below(2) == 0,
+            alone: rng.below(3) * rng.below(40),
             signs: rng.below(16) == 0,
             faults: simulated.then(|| faults(rng, &health)),
             health,

@@ -3,7 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use spinlane::crypto::{EcP256Key, Key};
-use spinlane::cryptodev::{KeyHandle, Op, OpKind, OpStatus, Request, Token, cpu};
+use spinlane::cryptodev::{KeyHandle, MAX_OUTPUT, Op, OpKind, OpStatus, Request, Token, cpu};
+use spinlane::lcore::{OffloadError, offload, offload_all};
 use spinlane_driver_sim::Rng;
 
 use crate::speed::point::Keys;
@@ -24,6 +25,88 @@ pub enum Question {
     Ecdsa(u8),
     /// An RSA-2048 signature of this block.
     Rsa(u8),
+}
+
+/// Ops of a set at most.
+pub const MAX_SET: usize = 3;
+
+/// Memory for the answers to a set.
+pub type Answers = [[u8; MAX_OUTPUT]; MAX_SET];
+
+/// What a job asks at once. Nothing of it is on the heap: the job may be abandoned.
+#[derive(Clone, Copy, Debug)]
+pub struct Set {
+    questions: [Question; MAX_SET],
+    len: usize,
+}
+
+impl Set {
+    /// One question, or several of X25519's.
+    pub fn draw(rng: &mut Rng, signs: bool, several: bool) -> Self {
+        let first = Question::draw(rng, signs);
+        let mut set = Self {
+            questions: [first; MAX_SET],
+            len: 1,
+        };
+        if several && first.x25519().is_some() && rng.below(3) == 0 {
+            set.len = rng.between(2, MAX_SET as u64) as usize;
+            for question in &mut set.questions[1..] {
+                *question = Question::draw(rng, false);
+            }
+        }
+        set
+    }
+
+    /// A single question.
+    pub fn of(question: Question) -> Self {
+        Self {
+            questions: [question; MAX_SET],
+            len: 1,
+        }
+    }
+
+    /// What is asked.
+    pub fn questions(&self) -> &[Question] {
+        &self.questions[..self.len]
+    }
+
+    /// Asks in a job, in one pause.
+    pub fn ask(&self, answers: &mut Answers) -> Result<(), OffloadError> {
+        let mut answers = answers.iter_mut();
+        let mut answer_to = |question: Question| {
+            let answer = answers.next().map_or(&mut [][..], |answer| &mut answer[..]);
+            &mut answer[..question.kind().output_len()]
+        };
+        let [first, second, third] = self.questions;
+        let (Some(a), Some(b), Some(c)) = (first.x25519(), second.x25519(), third.x25519()) else {
+            let answer = answer_to(first);
+            return first.with_request(|request| offload(request, answer));
+        };
+        let mut set = [
+            (&a, answer_to(first)),
+            (&b, answer_to(second)),
+            (&c, answer_to(third)),
+        ];
+        match self.len {
+            1 => offload(set[0].0, set[0].1),
+            len => offload_all(&mut set[..len]),
+        }
+    }
+
+    /// Whether an input is at fault.
+    pub fn is_invalid(&self) -> bool {
+        self.questions()
+            .iter()
+            .any(|question| question.is_invalid())
+    }
+
+    /// Whether all `answers` are right.
+    pub fn is_answered_by(&self, answers: &Answers) -> bool {
+        let mut all = self.questions().iter().zip(answers);
+        all.all(|(question, answer)| {
+            question.is_answered_by(&answer[..question.kind().output_len()])
+        })
+    }
 }
 
 /// Operands, and answers computed once.
@@ -102,6 +185,20 @@ impl Question {
     /// Whether the input is at fault.
     pub fn is_invalid(self) -> bool {
         matches!(self, Self::Derive(_, 0))
+    }
+
+    /// The request of an X25519 op, whose operands live for ever.
+    fn x25519(self) -> Option<Request<'static>> {
+        let known = &*KNOWN;
+        let scalar = |scalar: u8| &known.scalars[usize::from(scalar)];
+        match self {
+            Self::Keygen(private) => Some(Request::x25519_keygen(scalar(private))),
+            Self::Derive(private, peer) => {
+                let peer = &known.peers[usize::from(peer)];
+                Some(Request::x25519_derive(scalar(private), peer))
+            }
+            Self::Ecdsa(_) | Self::Rsa(_) => None,
+        }
     }
 
     /// Calls `ask` with the request. Nothing of it is on the heap: the job may be abandoned.

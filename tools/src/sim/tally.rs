@@ -80,10 +80,14 @@ pub struct Tally {
     pub no_jobs: u64,
     /// Ops answered.
     pub ops: u64,
-    /// Attempts accepted.
+    /// Ops accepted.
     pub accepted: u64,
-    /// Attempts refused.
+    /// Ops refused.
     pub refused: u64,
+    /// Sets of several ops accepted.
+    pub sets: u64,
+    /// Ops without a job that were answered.
+    pub alone: u64,
     /// Callbacks of finished ops.
     pub callbacks: u64,
     /// Connections closed with a paused job.
@@ -140,6 +144,8 @@ impl std::ops::AddAssign<&Self> for Tally {
         self.ops += other.ops;
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.sets += other.sets;
+        self.alone += other.alone;
         self.callbacks += other.callbacks;
         self.closed += other.closed;
         self.abandoned += other.abandoned;

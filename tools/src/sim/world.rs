@@ -12,6 +12,7 @@
 //!  Closed and Ended: no callback any more
 //! ```
 
+mod alone;
 mod connection;
 mod rules;
 
@@ -25,9 +26,10 @@ use spinlane::lcore::{Clock, Config, Conn, Lcore};
 use spinlane_driver_sim::{Rng, SimDevice};
 use spinlane_driver_soft::SoftDevice;
 
+use self::alone::{Alone, Attempt};
 use super::only::Only;
 use super::plan::Plan;
-use super::question::Question;
+use super::question::Set;
 use super::tally::{Breach, Tally, Violation};
 use rules::Seen;
 
@@ -37,6 +39,8 @@ const MAX_OPS: usize = 4;
 const TICKET: u64 = 1 << 63;
 /// Marks a ticket of the second queue pair.
 const SECOND: u64 = 1 << 62;
+/// Marks an attempt to submit an op that no job waits for.
+const ALONE: u64 = 1 << 61;
 /// Bits of a ticket that hold the connection.
 const ID_BITS: u32 = 16;
 
@@ -92,7 +96,7 @@ struct Connection {
     job: Option<Rc<Job>>,
     state: State,
     /// What it asked last.
-    question: Question,
+    asked: Set,
     /// That of its refusal, until its op is accepted, and whether it was shown.
     ticket: Option<(u64, bool)>,
 }
@@ -113,6 +117,9 @@ pub struct World {
     unclaimed: RefCell<Vec<usize>>,
     claims: Cell<u64>,
     tickets_given: Cell<u64>,
+    /// Ops that no job waits for, and the attempts to submit them.
+    alone: RefCell<Vec<Alone>>,
+    attempts: RefCell<Vec<Attempt>>,
     /// Connections handed out that the application has not resumed yet.
     held: RefCell<VecDeque<usize>>,
     /// The connection that is being resumed.
@@ -187,6 +194,8 @@ impl World {
             unclaimed: RefCell::default(),
             claims: Cell::new(0),
             tickets_given: Cell::new(0),
+            alone: RefCell::default(),
+            attempts: RefCell::default(),
             held: RefCell::default(),
             resuming: Cell::new(None),
             seen: RefCell::default(),
@@ -252,7 +261,9 @@ impl World {
             }
             self.count(|tally| tally.steps += 1);
             match self.below(100) {
-                0..=24 => self.start_some(),
+                0..=19 => self.start_some(),
+                20..=22 => self.submit_alone(),
+                23..=24 => self.touch_alone(),
                 25..=64 => self.turn(),
                 65..=84 => self.advance(),
                 85..=89 => self.with_any(Self::resume),
@@ -293,6 +304,9 @@ impl World {
     /// Whether a connection is open, or a ticket not handed out.
     fn is_busy(&self) -> bool {
         if self.tickets.borrow().iter().any(|queue| !queue.is_empty()) {
+            return true;
+        }
+        if self.alone.borrow().iter().any(Alone::is_open) {
             return true;
         }
         let connections = self.connections.borrow();
@@ -340,6 +354,9 @@ impl World {
 
     /// The lcore calls a connection.
     fn hand_out(&self, name: u64) {
+        if name & (TICKET | ALONE) == ALONE {
+            return self.hand_out_alone((name & !ALONE) as usize);
+        }
         let id = (name & ((1 << ID_BITS) - 1)) as usize;
         if name & TICKET != 0 {
             self.note("retry", id, name);

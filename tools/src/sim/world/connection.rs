@@ -3,21 +3,22 @@
 use std::ptr;
 use std::rc::Rc;
 
-use spinlane::cryptodev::MAX_OUTPUT;
 use spinlane::job::{self, Foreign, Job, Progress, ResumeError, Status, WaitCtx};
-use spinlane::lcore::{Conn, offload};
+use spinlane::lcore::Conn;
 
 use super::{Connection, ID_BITS, MAX_OPS, SECOND, Shown, State, TICKET, World, here};
-use crate::sim::question::Question;
+use crate::sim::question::{Answers, MAX_SET, Question, Set};
 use crate::sim::tally::Breach;
+use spinlane::cryptodev::MAX_OUTPUT;
 
 impl World {
     /// Starts a connection; returns whether there was a job for it.
     pub(super) fn start(&self) -> bool {
         let id = self.connections.borrow().len();
-        let mut questions = [None; MAX_OPS];
-        for question in &mut questions[..=self.below(MAX_OPS as u64 - 1) as usize] {
-            *question = Some(Question::draw(&mut self.rng.borrow_mut(), self.plan.signs));
+        let mut sets = [None; MAX_OPS];
+        for set in &mut sets[..=self.below(MAX_OPS as u64 - 1) as usize] {
+            let rng = &mut self.rng.borrow_mut();
+            *set = Some(Set::draw(rng, self.plan.signs, self.plan.sets));
         }
         let ctx = WaitCtx::new();
         let notify = Foreign::new(callback, ptr::null(), ptr::without_provenance_mut(id));
@@ -26,11 +27,11 @@ impl World {
             ctx: Rc::clone(&ctx),
             job: None,
             state: State::Running(0),
-            question: Question::Keygen(0),
+            asked: Set::of(Question::Keygen(0)),
             ticket: None,
         });
         self.note("start", id, 0);
-        match job::start(Some(&ctx), move || body(id, questions)) {
+        match job::start(Some(&ctx), move || body(id, sets)) {
             Ok((Progress::NoJobs, _)) => {
                 self.count(|tally| tally.no_jobs += 1);
                 self.connections.borrow_mut().pop();
@@ -81,11 +82,11 @@ impl World {
             return;
         }
         let state = self.state(id);
-        let (ctx, awaited, channel) = {
+        let (ctx, awaited, ops) = {
             let connection = &self.connections.borrow()[id];
             let awaited = connection.job.as_ref().map_or(0, |job| job.awaited());
-            let channel = self.channel(connection.question.kind());
-            (Rc::clone(&connection.ctx), awaited, channel)
+            let ops = connection.asked.questions().len() as u64;
+            (Rc::clone(&connection.ctx), awaited, ops)
         };
         if awaited != 0 && awaited == before {
             if state != State::Waiting {
@@ -97,11 +98,14 @@ impl World {
         match (awaited != 0, ctx.status(), state) {
             (true, Status::OK, State::Running(0)) => {
                 self.note("accepted", id, 0);
-                self.count(|tally| tally.accepted += 1);
+                self.count(|tally| {
+                    tally.accepted += ops;
+                    tally.sets += u64::from(ops > 1);
+                });
                 self.set_state(id, State::Waiting);
                 self.give_up_ticket(id);
             }
-            (false, Status::EAGAIN, State::Running(1)) => self.refused(id, channel),
+            (false, Status::EAGAIN, State::Running(1)) => self.refused(id),
             (_, status, state) => {
                 let text = format!("connection {id} paused {state:?} with status {status:?}");
                 self.violate(Breach::Status, text);
@@ -111,17 +115,33 @@ impl World {
         ctx.set_status(Status::UNSUPPORTED);
     }
 
-    /// It has a ticket from its first refusal until it is accepted, which it shows now or later.
-    pub(super) fn refused(&self, id: usize, channel: usize) {
-        let ticket = self.connections.borrow()[id].ticket;
-        let (ticket, was_shown) = ticket.unwrap_or_else(|| {
-            let number = self.tickets_given.get() + 1;
-            self.tickets_given.set(number);
-            let second = if channel == 1 { SECOND } else { 0 };
-            (TICKET | second | number << ID_BITS | id as u64, false)
-        });
+    /// It has a ticket from its first refusal until it is accepted, which it shows now or later. A set may be
+    /// refused by the one queue pair and then by the other, where its ticket has the same number.
+    pub(super) fn refused(&self, id: usize) {
+        let Some(job) = self.connections.borrow()[id].job.clone() else {
+            return;
+        };
+        // The low bits of its number say who refused.
+        let second = if job.refusal() & 0xff_ffff == 0 {
+            0
+        } else {
+            SECOND
+        };
+        let before = self.connections.borrow()[id].ticket;
+        let (ticket, was_shown) = match before {
+            Some((ticket, was_shown)) if ticket & SECOND == second => (ticket, was_shown),
+            Some((ticket, _)) => {
+                self.give_up_ticket(id);
+                (ticket & !SECOND | second, true)
+            }
+            None => {
+                self.tickets_given.set(self.tickets_given.get() + 1);
+                let number = self.tickets_given.get() << ID_BITS | id as u64;
+                (TICKET | second | number, false)
+            }
+        };
         self.note("refused", id, ticket);
-        self.count(|tally| tally.refused += 1);
+        self.count(|tally| tally.refused += job.refused_ops() as u64);
         self.connections.borrow_mut()[id].ticket = Some((ticket, was_shown));
         self.set_state(id, State::Refused(ticket));
         if self.below(4) == 0 {
@@ -215,19 +235,18 @@ impl World {
     }
 
     /// A job is about to ask.
-    pub(super) fn asks(&self, id: usize, question: Question) {
-        self.connections.borrow_mut()[id].question = question;
+    pub(super) fn asks(&self, id: usize, set: Set) {
+        self.connections.borrow_mut()[id].asked = set;
     }
 }
 
 /// A job's function. Owns nothing, so that it can be abandoned.
-fn body(id: usize, questions: [Option<Question>; MAX_OPS]) -> i32 {
-    for question in questions.into_iter().flatten() {
-        let mut output = [0; MAX_OUTPUT];
-        let output = &mut output[..question.kind().output_len()];
-        here(|world| world.asks(id, question));
-        let result = question.with_request(|request| offload(request, output));
-        let goes_on = here(|world| world.answered(id, question, result, output));
+fn body(id: usize, sets: [Option<Set>; MAX_OPS]) -> i32 {
+    for set in sets.into_iter().flatten() {
+        let mut answers: Answers = [[0; MAX_OUTPUT]; MAX_SET];
+        here(|world| world.asks(id, set));
+        let result = set.ask(&mut answers);
+        let goes_on = here(|world| world.answered(id, &set, result, &answers));
         if goes_on != Some(true) {
             break;
         }

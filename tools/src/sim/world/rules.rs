@@ -3,8 +3,8 @@
 use spinlane::job::{self, Status};
 use spinlane::lcore::{ChannelStats, Clock, Conn, OffloadError};
 
-use super::{State, World};
-use crate::sim::question::Question;
+use super::{Alone, State, World};
+use crate::sim::question::{Answers, Set};
 use crate::sim::tally::Breach;
 
 /// What is known of a queue pair.
@@ -34,8 +34,13 @@ impl World {
         let mut used = [0; 2];
         for connection in self.connections.borrow().iter() {
             if matches!(connection.state, State::Waiting | State::Ready) {
-                used[self.channel(connection.question.kind())] += 1;
+                for question in connection.asked.questions() {
+                    used[self.channel(question.kind())] += 1;
+                }
             }
+        }
+        for kind in self.alone.borrow().iter().filter_map(Alone::uses_slot) {
+            used[self.channel(kind)] += 1;
         }
         let channels = 1 + usize::from(self.plan.two_devices || self.plan.shared);
         let in_flight = self.lcore.in_flight();
@@ -140,32 +145,47 @@ impl World {
     pub(super) fn answered(
         &self,
         id: usize,
-        question: Question,
+        set: &Set,
         result: Result<(), OffloadError>,
-        answer: &[u8],
+        answers: &Answers,
     ) -> bool {
         self.note("answer", id, result.is_ok().into());
         let is_closed = self.state(id) == State::Closed;
         let fallback = self.plan.health.fallback;
         let right = match result {
-            Ok(()) => !is_closed && question.is_answered_by(answer),
+            Ok(()) => !is_closed && set.is_answered_by(answers),
             Err(OffloadError::Cancelled) => is_closed,
-            Err(OffloadError::Invalid) => !is_closed && (question.is_invalid() || !fallback),
+            Err(OffloadError::Invalid) => !is_closed && (set.is_invalid() || !fallback),
             Err(OffloadError::Device) => !is_closed && !fallback,
+            Err(OffloadError::SetTooLarge { .. }) => self.exceeds_capacity(set),
             // Of another lcore, or of none, or of what cannot be submitted at all.
             Err(_) => false,
         };
         if !right {
-            let text = format!("connection {id}: {question:?} was answered by {result:?}");
+            let text = format!("connection {id}: {set:?} was answered by {result:?}");
             self.violate(Breach::WrongResult, text);
         }
         if is_closed {
             // Some libraries go on after an error, for an alert say.
             return self.below(2) == 0;
         }
-        self.count(|tally| tally.ops += 1);
+        // Of a set that is too large, if it was refused before.
+        self.give_up_ticket(id);
+        self.count(|tally| tally.ops += set.questions().len() as u64);
         self.set_state(id, State::Running(0));
         true
+    }
+
+    /// Whether a queue pair, which may hold less than planned, could never take its part of `set`.
+    fn exceeds_capacity(&self, set: &Set) -> bool {
+        let stats = self.lcore.stats();
+        let exceeds = |(index, channel): (usize, &ChannelStats)| {
+            let kinds = set.questions().iter().map(|question| question.kind());
+            // All of it goes to one, if two share the kinds.
+            let is_of = |kind: &_| self.plan.shared || self.channel(*kind) == index;
+            kinds.filter(is_of).count() > channel.capacity
+        };
+        stats.channels.iter().enumerate().any(exceeds)
     }
 
     /// Nothing is left, and the counters tell what happened.
