@@ -13,7 +13,7 @@ use spinlane::lcore::{Clock, TscClock};
 const TRIES: usize = 4;
 
 /// Runs `body` on a thread of its own, pinned to `core` (by default the last one there is, as
-/// the first takes most interrupts), with an lcore that is entered. `body` is told the core.
+/// the first takes most interrupts), with an lcore. `body` is told the core.
 ///
 /// # Errors
 /// There is no such core, or what `body` fails with.

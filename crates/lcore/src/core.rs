@@ -108,6 +108,7 @@ impl Lcore {
 
     /// An lcore on another clock, for simulations.
     pub fn with_clock(config: Config, clock: Box<dyn Clock>) -> Self {
+        set_restart_poll(Some(restart_poll));
         let inner = Inner {
             config,
             generation: fork_generation(),
@@ -135,13 +136,26 @@ impl Lcore {
         self.inner.channels.borrow_mut().push(channel);
     }
 
-    /// Makes this the current lcore of the thread until the guard is dropped: jobs submit to
-    /// it, and a resume that comes too early polls it.
+    /// Runs `call` with this as the thread's current lcore: jobs that are started or resumed in it submit to
+    /// it, and a resume that comes too early polls it. What a connection that is attached to an lcore does
+    /// runs so by itself.
+    #[inline]
+    pub fn run<T>(&self, call: impl FnOnce() -> T) -> T {
+        let is_this = |current: &Self| Rc::ptr_eq(&current.inner, &self.inner);
+        if Self::with_current(is_this) == Some(true) {
+            return call();
+        }
+        let _entered = self.enter();
+        call()
+    }
+
+    /// Makes this the current lcore of the thread until the guard is dropped. For whoever runs jobs of its own,
+    /// and for layers whose API has one lcore per thread, as C's has.
     #[must_use = "the lcore is current only as long as the guard lives"]
     pub fn enter(&self) -> Entered {
-        let previous = CURRENT.with(|current| current.replace(Some(self.clone())));
-        set_restart_poll(Some(restart_poll));
-        Entered { previous }
+        Entered {
+            previous: CURRENT.with(|current| current.replace(Some(self.clone()))),
+        }
     }
 
     /// One iteration: collects what the devices have finished, sets statuses and makes
@@ -244,12 +258,17 @@ impl Lcore {
         }
     }
 
-    /// The notification of a refusal. Whoever is called by a name, or woken, hears of it in its turn.
-    pub(crate) fn notify_of_refusal(&self, job: &Rc<Job>) {
-        match job.notify() {
-            Some(Notify::Foreign(foreign)) => foreign.call(),
-            Some(notify) => self.retry(notify, job),
-            None => {}
+    /// Notifies of a completion. For front-ends that are told of it in a way of their own, as libssl's.
+    pub fn notify(&self, notify: Notify) {
+        self.inner.tell(notify);
+    }
+
+    /// Notifies of a refusal of `job`'s, which runs. What is called is called at once; whoever has a name, or
+    /// is to be woken, hears of it in its turn.
+    pub fn notify_of_refusal(&self, notify: Notify, job: &Rc<Job>) {
+        match notify {
+            Notify::Foreign(foreign) => foreign.call(),
+            notify => self.retry(notify, job),
         }
     }
 
@@ -257,6 +276,11 @@ impl Lcore {
     /// partial batches wait for the next turn. Submissions say so by themselves.
     pub fn note_work(&self) {
         self.inner.worked.set(true);
+    }
+
+    /// Whether a device serves it, in this process.
+    pub fn is_served(&self) -> bool {
+        !self.is_of_parent() && !self.inner.channels.borrow().all.is_empty()
     }
 
     /// Whether it was made before this process was forked: its queue pairs are the parent's, so
@@ -298,7 +322,7 @@ impl Lcore {
         CURRENT.with(|current| current.borrow().as_ref().map(visit))
     }
 
-    /// The thread's current lcore.
+    /// The thread's current lcore. See [`Lcore::enter`].
     pub fn current() -> Option<Self> {
         CURRENT.with(|current| current.borrow().clone())
     }
@@ -480,14 +504,6 @@ pub struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let previous = self.previous.take();
-        set_restart_poll(previous.as_ref().map(|_| restart_poll as fn()));
-        let left = CURRENT.with(|current| current.replace(previous));
-        let stranded = left.map_or(0, |lcore| lcore.in_flight());
-        if stranded != 0 {
-            tracing::warn!(
-                stranded,
-                "lcore left with ops in flight; nobody polls for them until it is entered again"
-            );
-        }
+        CURRENT.with(|current| current.replace(previous));
     }
 }

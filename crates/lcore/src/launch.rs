@@ -71,8 +71,8 @@ impl<T> Launched<T> {
     }
 }
 
-/// Runs `body` on one pinned thread per core, each with an lcore of its own, entered. None
-/// starts before all threads are there and pinned, and have drawn random bytes
+/// Runs `body` on one pinned thread per core, each with an lcore of its own, to which it attaches its
+/// connections. None starts before all threads are there and pinned, and have drawn random bytes
 /// once ([`random::warm_up`]).
 ///
 /// # Errors
@@ -124,9 +124,7 @@ fn run<T>(
     if start.recv().is_err() {
         return Err(LaunchError::Pin { core });
     }
-    let lcore = Lcore::new(config);
-    let _entered = lcore.enter();
-    Ok(body(core, &lcore))
+    Ok(body(core, &Lcore::new(config)))
 }
 
 fn check(cores: &[usize]) -> Result<(), LaunchError> {

@@ -1,6 +1,6 @@
 //! From a job into a queue pair and back: submit, pause, read the result.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use spinlane_cryptodev::{Op, OpKind, OpStatus, Request, Token, cpu};
 use spinlane_job::{self as job, Status};
@@ -8,15 +8,21 @@ use thiserror::Error;
 
 use crate::core::Lcore;
 use crate::policy;
-use crate::stats::Stats;
 use crate::submit::{Item, Place};
 
 /// Ops of a set at most.
 pub const MAX_SET: usize = 16;
 
 thread_local! {
+    static WITHOUT_LCORE: Cell<u64> = const { Cell::new(0) };
     /// The op of [`compute`], allocated once per thread.
     static INLINE_OP: RefCell<Box<Op>> = RefCell::new(Op::new());
+}
+
+/// Ops that this thread has computed in place while no lcore was current: those of connections that are
+/// attached to none, for example. With one, its counters tell ([`Stats::inline_ops`](crate::Stats::inline_ops)).
+pub fn ops_without_lcore() -> u64 {
+    WITHOUT_LCORE.get()
 }
 
 /// Why an op gave no result. The text names the culprit.
@@ -174,9 +180,7 @@ fn run(set: &mut [Item<'_>], places: &mut [Place]) -> Result<(), OffloadError> {
 fn submit(set: &[Item<'_>], places: &mut [Place]) -> Submitted {
     let can_pause = |job: &_| job::can_pause() && policy::may_pause(job);
     let Some(job) = job::current().filter(|job| can_pause(job)) else {
-        let inline = |stats: &mut Stats| stats.inline_ops += set.len() as u64;
-        Lcore::with_current(|lcore| lcore.count(inline));
-        return Submitted::Inline;
+        return inline(set);
     };
     if let Err(error) = policy::ensure_lcore() {
         return Submitted::Failed(error);
@@ -194,7 +198,9 @@ fn submit(set: &[Item<'_>], places: &mut [Place]) -> Submitted {
         match lcore.submit_set(set, &job, places) {
             Ok(false) => {
                 job.set_status(Status::EAGAIN);
-                lcore.notify_of_refusal(&job);
+                if let Some(notify) = job.notify() {
+                    lcore.notify_of_refusal(notify, &job);
+                }
                 Submitted::Refused
             }
             Ok(true) => {
@@ -207,7 +213,18 @@ fn submit(set: &[Item<'_>], places: &mut [Place]) -> Submitted {
             Err(error) => Submitted::Failed(error),
         }
     });
-    submitted.unwrap_or(Submitted::Inline)
+    submitted.unwrap_or_else(|| inline(set))
+}
+
+/// Counts ops that are computed in place: by the thread's lcore, or else by the thread.
+fn inline(set: &[Item<'_>]) -> Submitted {
+    let ops = set.len() as u64;
+    let by_lcore = Lcore::with_current(|lcore| lcore.count(|stats| stats.inline_ops += ops));
+    if by_lcore.is_none() {
+        // At thread exit nobody asks any more.
+        let _ = WITHOUT_LCORE.try_with(|count| count.set(count.get() + ops));
+    }
+    Submitted::Inline
 }
 
 /// Computes what no queue pair serves, pauses until the others are done, and reads their results.

@@ -62,11 +62,11 @@ impl Lcore {
             };
         }
         let (channels, refusal) = (&mut channels.all[..], job.refusal());
+        if set.len() > 1 {
+            check_sizes(set, places, channels)?;
+        }
         for (index, channel) in channels.iter().enumerate() {
-            let (ops, most) = (part(set, places, index).count(), channel.capacity());
-            if ops > most {
-                return Err(OffloadError::SetTooLarge { ops, most });
-            }
+            let ops = part(set, places, index).count();
             if ops != 0 && !channel.admits(of_channel(refusal, index), ops) {
                 return Ok(refuse(set, places, job, index, channels));
             }
@@ -98,6 +98,21 @@ fn part(set: &[Item<'_>], places: &[Place], index: usize) -> impl Iterator<Item 
     let all = set.iter().zip(places);
     let part = all.filter(move |(_, place)| place.channel == index);
     part.map(|((request, _), _)| request.kind())
+}
+
+/// Whether each channel may ever have room for its part of `set`.
+fn check_sizes(
+    set: &[Item<'_>],
+    places: &[Place],
+    channels: &[Channel<Op>],
+) -> Result<(), OffloadError> {
+    for (index, channel) in channels.iter().enumerate() {
+        let (ops, most) = (part(set, places, index).count(), channel.capacity());
+        if ops > most {
+            return Err(OffloadError::SetTooLarge { ops, most });
+        }
+    }
+    Ok(())
 }
 
 /// The channel at `index` has no room for its part of `set`. Returns `false`.

@@ -31,10 +31,10 @@ fn error(cores: &[usize]) -> LaunchError {
 }
 
 #[test]
-fn each_core_has_one_thread_pinned_to_it_with_its_lcore_entered() {
+fn each_core_has_one_thread_pinned_to_it_with_an_lcore_and_nothing_ambient() {
     let cores: Vec<usize> = usable().into_iter().take(4).collect();
     let launched = launch(&cores, Config::default(), |core, lcore: &Lcore| {
-        assert!(Lcore::current().is_some());
+        assert!(Lcore::current().is_none());
         lcore.poll().unwrap();
         let name = std::thread::current().name().map(str::to_owned);
         (core, allowed(), name, lcore.stats().iterations)

@@ -167,6 +167,25 @@ fn a_set_that_could_never_be_submitted_is_an_error_with_the_remedy() {
 }
 
 #[test]
+fn one_that_is_too_large_for_a_queue_pair_is_not_refused_by_another_before() {
+    let clock = TestClock::default();
+    let lcore = Lcore::with_clock(without_fallback(), Box::new(clock.clone()));
+    let none = Capabilities::NONE;
+    let derive = Handle::new(1, none.with(OpKind::X25519Derive), &clock);
+    let keygen = Handle::new(2, none.with(OpKind::X25519Keygen), &clock);
+    lcore.add_queue_pair(derive.queue_pair());
+    lcore.add_queue_pair(keygen.queue_pair());
+    let _entered = lcore.enter();
+    let other = Session::new(&lcore, 0);
+    other.start_kind(OpKind::X25519Derive, 1);
+    let session = Session::new(&lcore, 1);
+    let outcome = start(&session, 4, true);
+    let error = OffloadError::SetTooLarge { ops: 3, most: 2 };
+    assert_eq!(outcome.get().unwrap().0, Err(error));
+    assert_eq!(session.callbacks(), []);
+}
+
+#[test]
 fn one_that_fails_fails_the_set_and_the_others_are_read_all_the_same() {
     let bench = Bench::new(4);
     let session = Session::new(&bench.lcore, 0);

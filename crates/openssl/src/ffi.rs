@@ -50,11 +50,6 @@ unsafe extern "C" {
         callback: Option<SslAsyncCallbackFn>,
     ) -> c_int;
     pub(crate) fn SSL_set_async_callback_arg(ssl: *mut SSL, arg: *mut c_void) -> c_int;
-    pub(crate) fn SSL_CTX_set_async_callback(
-        ctx: *mut SSL_CTX,
-        callback: Option<SslAsyncCallbackFn>,
-    ) -> c_int;
-    pub(crate) fn SSL_CTX_set_async_callback_arg(ctx: *mut SSL_CTX, arg: *mut c_void) -> c_int;
     pub(crate) fn SSL_get_async_status(ssl: *mut SSL, status: *mut c_int) -> c_int;
     pub(crate) fn SSL_waiting_for_async(ssl: *mut SSL) -> c_int;
     pub(crate) fn SSL_in_init(ssl: *const SSL) -> c_int;

@@ -19,8 +19,8 @@ pub mod provider;
 mod ssl;
 
 pub use error::{ErrorStack, SslError};
+pub use spinlane_lcore::Progress;
 pub use ssl::raw;
 pub use ssl::{
-    AsyncCallback, ClientConfig, KeyOffload, Pem, PemFault, Progress, Protocol, ServerConfig, Ssl,
-    SslCtx, Wanted, read_file,
+    ClientConfig, KeyOffload, Pem, PemFault, Protocol, ServerConfig, Ssl, SslCtx, Wanted, read_file,
 };

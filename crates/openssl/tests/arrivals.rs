@@ -158,7 +158,6 @@ fn in_weather(weather: Weather, test: impl FnOnce(&Lcore)) {
         ..Default::default()
     };
     lcore.add_queue_pair(SoftDevice::new().queue_pair(config).expect("soft"));
-    let _entered = lcore.enter();
     if weather == Weather::Jobless {
         spinlane_job::init_thread(1, 1).expect("one job");
     }

@@ -82,7 +82,6 @@ fn handshakes_pause_for_every_private_key_op_and_finish() {
     for kind in ["rsa2048", "p256", "p384", "ed25519"] {
         for (protocol, version) in [(Protocol::Tls12, "TLSv1.2"), (Protocol::Tls13, "TLSv1.3")] {
             let lcore = lcore_with(8);
-            let _entered = lcore.enter();
             let mut config = server_config(kind);
             config.max_protocol = protocol;
             let server = SslCtx::server(&config).expect("server");
@@ -115,7 +114,6 @@ fn every_group_pauses_for_generation_and_derivation() {
     for groups in ["P-256", "P-384:P-256"] {
         for protocol in [Protocol::Tls12, Protocol::Tls13] {
             let lcore = lcore_with(8);
-            let _entered = lcore.enter();
             let mut config = server_config("p256");
             config.max_protocol = protocol;
             config.groups = Some(groups.to_owned());
@@ -143,7 +141,6 @@ fn hybrid_groups_pause_for_their_classical_half() {
     }
     for group in ["X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"] {
         let lcore = lcore_with(8);
-        let _entered = lcore.enter();
         // Alone on either side, so that no other group can have served.
         let groups = Some(group.to_owned());
         let mut config = server_config("rsa2048");
@@ -168,7 +165,6 @@ fn hybrid_groups_pause_for_their_classical_half() {
 #[test]
 fn rsa_key_exchange_pauses_for_the_decryption() {
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let mut config = server_config("rsa2048");
     config.max_protocol = Protocol::Tls12;
     config.ciphers = Some("AES128-GCM-SHA256".to_owned());
@@ -182,7 +178,6 @@ fn rsa_key_exchange_pauses_for_the_decryption() {
 #[test]
 fn a_stock_context_never_pauses() {
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let mut config = server_config("rsa2048");
     config.offload = false;
     let server = SslCtx::server(&config).expect("server");
@@ -199,7 +194,6 @@ fn a_stock_context_never_pauses() {
 #[test]
 fn a_key_without_op_is_served_by_openssl_and_said_so() {
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p521")).expect("server");
     assert!(matches!(server.key_offload(), KeyOffload::Unsupported(_)));
     let mut pair = Pair::new(&server, &lcore, 1);
@@ -212,9 +206,86 @@ fn a_key_without_op_is_served_by_openssl_and_said_so() {
 }
 
 #[test]
+fn attached_to_none_it_computes_in_place_and_says_so_and_is_counted() {
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let lcore = lcore_with(8);
+    // One that happens to be current is not meant.
+    for ambient in [false, true] {
+        let before = spinlane_lcore::ops_without_lcore();
+        let entered = ambient.then(|| lcore.enter());
+        let mut pair = Pair::new(&server, &lcore, 1);
+        assert!(pair.server.is_offloaded());
+        pair.server = Ssl::server(&server).expect("server");
+        assert!(!pair.server.is_offloaded());
+        assert!(matches!(until_paused(&mut pair), Progress::Done(_)));
+        pair.echo(b"hello");
+        drop(entered);
+        let here = spinlane_lcore::ops_without_lcore() - before;
+        let stats = lcore.stats();
+        assert_eq!(
+            (here, stats.inline_ops),
+            if ambient { (0, 3) } else { (3, 0) }
+        );
+        assert_eq!(stats.channels[0].counts.enqueued, 0);
+    }
+}
+
+#[test]
+fn a_call_runs_under_the_lcore_it_is_attached_to_whatever_is_current() {
+    let (ours, other) = (lcore_with(8), lcore_with(8));
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let _entered = other.enter();
+    let mut pair = Pair::new(&server, &ours, 1);
+    assert_eq!(finish(&ours, &mut pair), 3);
+    assert_eq!(other.stats().channels[0].counts.enqueued, 0);
+}
+
+#[test]
+fn a_task_is_woken_when_its_connection_can_go_on() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    struct Task(AtomicUsize);
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let lcore = lcore_with(1);
+    let server = SslCtx::server(&server_config("p256")).expect("server");
+    let mut pairs = [0, 1].map(|conn| Pair::new(&server, &lcore, conn));
+    let tasks = [0, 0].map(|count| Arc::new(Task(AtomicUsize::new(count))));
+    for (pair, task) in pairs.iter_mut().zip(&tasks) {
+        pair.server
+            .attach(&lcore, std::task::Waker::from(Arc::clone(task)));
+    }
+    let (mut seen, mut pauses, mut done) = ([0; 2], [0; 2], [false; 2]);
+    for _ in 0..10_000 {
+        for (index, pair) in pairs.iter_mut().enumerate() {
+            let woken = tasks[index].0.load(Relaxed);
+            if done[index] || (pair.server.is_paused() && woken == seen[index]) {
+                continue;
+            }
+            seen[index] = woken;
+            match until_paused(pair) {
+                Progress::Done(_) => done[index] = true,
+                _ => pauses[index] += 1,
+            }
+        }
+        lcore.poll().expect("not in a callback");
+    }
+    assert_eq!(done, [true; 2]);
+    assert_eq!(
+        tasks.map(|task| task.0.load(Relaxed)),
+        pauses,
+        "one wake per pause"
+    );
+    assert!(lcore.stats().channels[0].counts.refused > 0);
+    assert_eq!(lcore.next_ready(), None);
+}
+
+#[test]
 fn a_resume_that_comes_too_early_polls_and_stays_paused_or_goes_on() {
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     let mut pair = Pair::new(&server, &lcore, 1);
     // Only ever call the handshake again: no poll, no ready queue.
@@ -231,7 +302,6 @@ fn a_resume_that_comes_too_early_polls_and_stays_paused_or_goes_on() {
 fn a_full_queue_pair_is_eagain_and_the_retry_queue_finishes_all_in_order() {
     const CONNECTIONS: u64 = 256;
     let lcore = lcore_with(2);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     let mut pairs: Vec<Pair> = (0..CONNECTIONS)
         .map(|conn| Pair::new(&server, &lcore, conn))
@@ -272,7 +342,6 @@ fn a_full_queue_pair_is_eagain_and_the_retry_queue_finishes_all_in_order() {
 #[test]
 fn a_dropped_connection_unwinds_and_is_never_called_back() {
     let lcore = lcore_with(64);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     for conn in 0..50 {
         let mut pair = Pair::new(&server, &lcore, conn);
@@ -298,7 +367,6 @@ fn ssl_free_on_a_paused_ssl_loses_no_op_and_no_stack() {
         fn SSL_up_ref(ssl: *mut openssl_sys::SSL) -> i32;
     }
     let lcore = lcore_with(64);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     for conn in 0..50 {
         let mut pair = Pair::new(&server, &lcore, conn);
@@ -360,7 +428,6 @@ fn what_succeeds_leaves_no_entry_on_the_error_queue() {
         assert_eq!(errors, ErrorStack::default(), "{call}");
     };
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     for kind in ["rsa2048", "p256", "p384", "p521", "ed25519"] {
         for offload in [true, false] {
             let mut config = server_config(kind);
@@ -403,8 +470,6 @@ fn what_succeeds_leaves_no_entry_on_the_error_queue() {
 
 #[test]
 fn garbage_and_truncation_are_errors_and_no_hang() {
-    let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     let mut ssl = Ssl::server(&server).expect("ssl");
     ssl.push_input(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -420,7 +485,6 @@ fn garbage_and_truncation_are_errors_and_no_hang() {
 #[test]
 fn a_close_that_finds_no_room_is_said_when_there_is_some() {
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     let mut pair = Pair::new(&server, &lcore, 1);
     finish(&lcore, &mut pair);
@@ -450,7 +514,6 @@ fn a_close_that_finds_no_room_is_said_when_there_is_some() {
 #[test]
 fn a_read_does_the_handshake_as_a_handshake_does() {
     let lcore = lcore_with(8);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     let mut pair = Pair::new(&server, &lcore, 1);
     let mut text = [0; 10];
@@ -490,7 +553,6 @@ fn connections_dropped_in_random_states_leave_nothing_behind() {
     let mut random = support::Random(seed);
 
     let lcore = lcore_with(24);
-    let _entered = lcore.enter();
     let server = SslCtx::server(&server_config("p256")).expect("server");
     let mut pairs: Vec<Pair> = Vec::new();
     let mut made = 0;

@@ -1,9 +1,9 @@
 //! rustls on Spinlane's jobs: a [`CryptoProvider`](rustls::crypto::CryptoProvider) whose
 //! private-key ops pause the fiber, and [`Connection`], a TLS connection over memory buffers.
 //!
-//! rustls calls its signers and key exchanges synchronously. In a job, on a thread with a
-//! current lcore, those of [`provider`] hand the op to a device and pause the job until it is done;
-//! anywhere else they compute it on the spot. So one configuration serves both.
+//! rustls calls its signers and key exchanges synchronously. In the job of a connection that is attached to an
+//! lcore, those of [`provider`] hand the op to a device and pause the job until it is done; anywhere else they
+//! compute it on the spot. So one configuration serves both.
 //!
 //! # Offloaded
 //! Signatures with RSA (2048, 3072 and 4096 bits), ECDSA on P-256 and P-384, and Ed25519; key exchange
@@ -19,14 +19,14 @@
 //! `enable_secret_extraction`.
 //!
 //! # Example
-//! One turn of a pipeline that serves connection 7, on a thread whose current lcore is `lcore`:
+//! One turn of a pipeline that serves connection 7 on `lcore`:
 //! ```no_run
 //! use spinlane_lcore::{Conn, Lcore};
 //! use spinlane_rustls::{Connection, Error, Progress};
 //!
-//! fn accept(config: std::sync::Arc<rustls::ServerConfig>) -> Result<Connection, Error> {
+//! fn accept(lcore: &Lcore, config: std::sync::Arc<rustls::ServerConfig>) -> Result<Connection, Error> {
 //!     let mut conn = Connection::server(config)?;
-//!     conn.attach(Conn(7));
+//!     conn.attach(lcore, Conn(7));
 //!     Ok(conn)
 //! }
 //!
@@ -35,7 +35,7 @@
 //!     if !conn.is_paused() {
 //!         conn.handshake()?; // Paused: an op is with a device
 //!     }
-//!     let _ = lcore.poll(); // finished ops make their callbacks here
+//!     let _ = lcore.poll(); // finished ops make their notifications here
 //!     while let Some(Conn(7)) = lcore.next_ready() {
 //!         if let Progress::Done(_) = conn.handshake()? {
 //!             conn.write(b"hello")?;
@@ -63,7 +63,7 @@ mod sign;
 mod ticket;
 mod tls13;
 
-pub use crate::connection::{Connection, DEFAULT_MAX_INPUT, Progress};
+pub use crate::connection::{Connection, DEFAULT_MAX_INPUT};
 pub use crate::error::{Error, KeyError};
 pub use crate::kx::{
     OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
@@ -71,6 +71,7 @@ pub use crate::kx::{
 pub use crate::provider::{BufferedRandom, provider};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, load_private_key};
 pub use crate::ticket::{ChainTicketer, SCOPE_LEN, TicketSeed};
+pub use spinlane_lcore::Progress;
 
 /// The rustls that this crate is built on, for its configurations.
 pub use rustls;

@@ -99,7 +99,7 @@ fn fresh(lcore: &Lcore, ours: Ours, wanted: &Wanted) -> Connection {
     let Ends {
         mut client,
         mut server,
-    } = wanted.ends();
+    } = wanted.ends(&lcore);
     match ours {
         Ours::Client => {
             assert_eq!(drive(lcore, &mut client), Ok(Progress::WantInput));
@@ -115,7 +115,7 @@ fn fresh(lcore: &Lcore, ours: Ours, wanted: &Wanted) -> Connection {
 
 #[test]
 fn what_is_no_first_flight_is_answered() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let decode = AlertDescription::DecodeError;
     let unexpected = AlertDescription::UnexpectedMessage;
     let half = record(HANDSHAKE, &hello(0x0304, &[0x0403], &[])[..50]);
@@ -143,7 +143,7 @@ fn what_is_no_first_flight_is_answered() {
 
 #[test]
 fn a_message_above_the_bound_is_answered() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for side in BOTH {
         let mut conn = fresh(&lcore, side, &Wanted::default());
         conn.set_max_input(0);
@@ -161,7 +161,7 @@ fn a_message_above_the_bound_is_answered() {
 
 #[test]
 fn a_hello_without_anything_in_common_is_answered() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let x25519 = [&[0, 0x1d][..], &sized(&[9; 32])].concat();
     let no_share = [&[0, 0x1d][..], &sized(&[])].concat();
     for (version, number, key, scheme, shares, alert) in [
@@ -188,7 +188,7 @@ fn a_hello_without_anything_in_common_is_answered() {
 
 #[test]
 fn a_hello_without_shares_is_asked_for_one() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let mut server = fresh(&lcore, Ours::Server, &Wanted::default());
     server.push_input(&record(HANDSHAKE, &hello(0x0304, &[0x0403], &[])));
     assert_eq!(drive(&lcore, &mut server), Ok(Progress::WantInput));
@@ -241,7 +241,7 @@ fn server_half_way(lcore: &Lcore) -> (Connection, Raw) {
     };
     let (secrets, mut config) = (Arc::new(Secrets::default()), wanted.server());
     config.key_log = Arc::clone(&secrets) as Arc<dyn KeyLog>;
-    let mut ends = Ends::new(Arc::new(config), Arc::new(wanted.client()));
+    let mut ends = Ends::new(&lcore, Arc::new(config), Arc::new(wanted.client()));
     drive(lcore, &mut ends.client).unwrap();
     ends.carry();
     assert_eq!(drive(lcore, &mut ends.server), Ok(Progress::WantInput));
@@ -254,7 +254,7 @@ fn server_half_way(lcore: &Lcore) -> (Connection, Raw) {
 #[test]
 fn what_is_sealed_and_no_second_flight_is_answered_sealed() {
     type Says = fn(&mut Raw) -> Vec<u8>;
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let too_long = 16 * 1024 + 257;
     let unexpected = AlertDescription::UnexpectedMessage;
     let cases: [(&str, Says, AlertDescription); 7] = [
@@ -313,12 +313,12 @@ fn what_is_sealed_and_no_second_flight_is_answered_sealed() {
 
 #[test]
 fn a_client_of_tls12_that_has_sealed_says_something() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let wanted = Wanted {
         version: &TLS12,
         ..Wanted::default()
     };
-    let mut ends = wanted.ends();
+    let mut ends = wanted.ends(&lcore);
     drive(&lcore, &mut ends.client).unwrap();
     ends.carry();
     drive(&lcore, &mut ends.server).unwrap();
@@ -360,13 +360,13 @@ proptest! {
         at in 0_usize..1800,
         change in prop_oneof![(1_u8..).prop_map(Ok), (1_usize..40).prop_map(Err)],
     ) {
-        let (lcore, _entered) = lcore(64);
+        let lcore = lcore(64);
         let wanted = Wanted {
             version: if tls13 { &TLS13 } else { &TLS12 },
             client_key: with_certificate.then_some("p256"),
             ..Wanted::default()
         };
-        let Ends { mut client, mut server } = wanted.ends();
+        let Ends { mut client, mut server } = wanted.ends(&lcore);
         let mut passed = 0;
         'run: for _ in 0..6 {
             for is_server in [false, true] {

@@ -22,7 +22,7 @@ fn exchange(from: &mut Connection, to: &mut Connection, text: &[u8], memory: &mu
 
 #[test]
 fn nothing_is_allocated_per_record_after_warm_up() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let (text, mut memory) = (vec![7; 16 * 1024], vec![0; 17 * 1024]);
     for (suite, key) in suites() {
         let wanted = Wanted {
@@ -31,7 +31,7 @@ fn nothing_is_allocated_per_record_after_warm_up() {
             suite: Some(suite),
             ..Wanted::default()
         };
-        let mut ends = wanted.ends();
+        let mut ends = wanted.ends(&lcore);
         ends.establish(&lcore).unwrap();
         let Ends { client, server } = &mut ends;
         let mut turn = || {

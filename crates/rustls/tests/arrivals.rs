@@ -121,15 +121,17 @@ fn handshakes() -> Vec<(String, Configs)> {
 
 fn world<'a>(lcore: &'a Lcore, weather: Weather, configs: &Configs) -> World<'a, Connection> {
     let (server, client) = configs;
-    let mut ends = Ends::new(Arc::clone(server), Arc::clone(client));
-    ends.client.attach(spinlane_lcore::Conn(CLIENT as u64));
-    ends.server.attach(spinlane_lcore::Conn(SERVER as u64));
+    let mut ends = Ends::new(lcore, Arc::clone(server), Arc::clone(client));
+    ends.client
+        .attach(lcore, spinlane_lcore::Conn(CLIENT as u64));
+    ends.server
+        .attach(lcore, spinlane_lcore::Conn(SERVER as u64));
     World::new(lcore, weather, ends.client, ends.server)
 }
 
 fn in_weather(weather: Weather, test: impl FnOnce(&Lcore)) {
     let capacity = if weather == Weather::Refusing { 1 } else { 64 };
-    let (lcore, _entered) = lcore(capacity);
+    let lcore = lcore(capacity);
     if weather == Weather::Jobless {
         spinlane_job::init_thread(1, 1).unwrap();
     }

@@ -9,7 +9,7 @@ use rustls::server::ProducesTickets;
 use rustls::version::{TLS12, TLS13};
 use spinlane_cryptodev::{OpKind, Request};
 use spinlane_job::{Foreign, Notify, Status, pool_stats};
-use spinlane_lcore::Conn;
+use spinlane_lcore::{Conn, Lcore};
 use spinlane_rustls::{ChainTicketer, Connection, DEFAULT_MAX_INPUT, Error, Progress, TicketSeed};
 
 use support::{CLIENT, Ends, SERVER, Wanted, carry, lcore, rustls};
@@ -30,8 +30,8 @@ fn counter() -> Notify {
 }
 
 /// A server whose ClientHello has come.
-fn greeted(wanted: &Wanted) -> Ends {
-    let mut ends = wanted.ends();
+fn greeted(lcore: &Lcore, wanted: &Wanted) -> Ends {
+    let mut ends = wanted.ends(lcore);
     while ends.client.output_len() == 0 {
         ends.client.handshake().unwrap();
     }
@@ -41,10 +41,10 @@ fn greeted(wanted: &Wanted) -> Ends {
 
 #[test]
 fn every_pause_has_one_callback_and_a_status() {
-    let (lcore, _entered) = lcore(64);
-    let mut ends = greeted(&Wanted::default());
+    let lcore = lcore(64);
+    let mut ends = greeted(&lcore, &Wanted::default());
     CALLS.set(0);
-    ends.server.set_notify(Some(counter()));
+    ends.server.attach(&lcore, counter());
     let mut pauses = 0;
     while ends.server.handshake().unwrap() == Progress::Paused {
         assert!(ends.server.is_paused());
@@ -62,8 +62,8 @@ fn every_pause_has_one_callback_and_a_status() {
 
 #[test]
 fn a_restart_before_the_op_is_done_polls_and_goes_on() {
-    let (_lcore, _entered) = lcore(64);
-    let mut ends = greeted(&Wanted::default());
+    let lcore = lcore(64);
+    let mut ends = greeted(&lcore, &Wanted::default());
     let mut calls = 0;
     while matches!(ends.server.handshake().unwrap(), Progress::Paused) {
         calls += 1;
@@ -74,10 +74,12 @@ fn a_restart_before_the_op_is_done_polls_and_goes_on() {
 
 #[test]
 fn a_refused_connection_gets_its_turn() {
-    let (lcore, _entered) = lcore(1);
-    let mut ends: Vec<Ends> = (0..5).map(|_| greeted(&Wanted::default())).collect();
+    let lcore = lcore(1);
+    let mut ends: Vec<Ends> = (0..5)
+        .map(|_| greeted(&lcore, &Wanted::default()))
+        .collect();
     for (index, ends) in ends.iter_mut().enumerate() {
-        ends.server.attach(Conn(100 + index as u64));
+        ends.server.attach(&lcore, Conn(100 + index as u64));
     }
     let mut refused = 0;
     for ends in &mut ends {
@@ -111,7 +113,7 @@ fn a_refused_connection_gets_its_turn() {
 
 #[test]
 fn a_connection_may_be_dropped_at_every_step() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         for key in ["rsa2048", "p256"] {
             let wanted = Wanted {
@@ -122,9 +124,9 @@ fn a_connection_may_be_dropped_at_every_step() {
             };
             // Step by step, one more each time, until the handshake is through.
             for steps in 0..1000 {
-                let mut ends = wanted.ends();
+                let mut ends = wanted.ends(&lcore);
                 for end in [&mut ends.client, &mut ends.server] {
-                    end.set_notify(Some(counter()));
+                    end.attach(&lcore, counter());
                 }
                 let mut done = 0;
                 'run: for _ in 0..10_000 {
@@ -176,8 +178,8 @@ fn a_connection_may_be_dropped_at_every_step() {
 
 #[test]
 fn input_that_comes_while_paused_is_queued_up_to_the_bound() {
-    let (lcore, _entered) = lcore(64);
-    let mut ends = greeted(&Wanted::default());
+    let lcore = lcore(64);
+    let mut ends = greeted(&lcore, &Wanted::default());
     assert_eq!(ends.server.handshake().unwrap(), Progress::Paused);
     assert_eq!(ends.server.push_input(&[0; 100]), 100);
     assert_eq!(ends.server.input_len(), 100);
@@ -201,14 +203,14 @@ fn input_that_comes_while_paused_is_queued_up_to_the_bound() {
 
 #[test]
 fn one_byte_at_a_time_does_in_every_version() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         let wanted = Wanted {
             version,
             client_key: Some("rsa2048"),
             ..Wanted::default()
         };
-        let mut ends = wanted.ends();
+        let mut ends = wanted.ends(&lcore);
         let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
         for _ in 0..1_000_000 {
             if ends.client.is_established() && ends.server.is_established() && to_client.is_empty()
@@ -245,13 +247,13 @@ fn one_byte_at_a_time_does_in_every_version() {
 
 #[test]
 fn text_of_all_lengths_goes_both_ways() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         let mut ends = Wanted {
             version,
             ..Wanted::default()
         }
-        .ends();
+        .ends(&lcore);
         ends.establish(&lcore).unwrap();
         for len in [1, 2, 1000, 16_383, 16_384, 16_385, 100_000] {
             let text: Vec<u8> = (0..len).map(|index: usize| index as u8).collect();
@@ -282,8 +284,8 @@ fn text_of_all_lengths_goes_both_ways() {
 
 #[test]
 fn a_full_output_takes_no_more_until_it_has_left() {
-    let (lcore, _entered) = lcore(64);
-    let mut ends = Wanted::default().ends();
+    let lcore = lcore(64);
+    let mut ends = Wanted::default().ends(&lcore);
     ends.establish(&lcore).unwrap();
     let text = [7; 16 * 1024];
     assert_eq!(
@@ -306,13 +308,13 @@ fn a_full_output_takes_no_more_until_it_has_left() {
 
 #[test]
 fn closing_is_seen_on_the_other_side() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         let mut ends = Wanted {
             version,
             ..Wanted::default()
         }
-        .ends();
+        .ends(&lcore);
         ends.server.shutdown();
         assert_eq!(ends.server.output_len(), 0, "not before the handshake");
         ends.establish(&lcore).unwrap();
@@ -333,7 +335,7 @@ fn closing_is_seen_on_the_other_side() {
 
 #[test]
 fn sessions_are_resumed_by_tickets_of_another_core() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let seed = TicketSeed::new(std::time::Duration::from_secs(3600));
     for version in [&TLS12, &TLS13] {
         let wanted = Wanted {
@@ -345,7 +347,7 @@ fn sessions_are_resumed_by_tickets_of_another_core() {
             let mut server = wanted.server();
             server.ticketer = seed.ticketer(|_| [0; 32]);
             server.send_tls13_tickets = 2;
-            let mut ends = Ends::new(Arc::new(server), Arc::clone(&client));
+            let mut ends = Ends::new(&lcore, Arc::new(server), Arc::clone(&client));
             ends.establish(&lcore).unwrap();
             ends.exchange(b"text");
             assert_eq!(ends.server.session_reused(), round != 0, "{version:?}");
@@ -385,7 +387,7 @@ impl ProducesTickets for Observed {
 /// do between the two on the same thread.
 #[test]
 fn a_renewed_ticket_ends_with_its_session_though_other_handshakes_come_between() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let seed = TicketSeed::new(std::time::Duration::from_secs(3600));
     for version in [&TLS12, &TLS13] {
         let wanted = Wanted {
@@ -406,7 +408,7 @@ fn a_renewed_ticket_ends_with_its_session_though_other_handshakes_come_between()
             let made = std::mem::take(&mut *ticketer.lifetimes.lock().unwrap());
             (ends.server.session_reused(), made)
         };
-        let ends = || Ends::new(Arc::clone(&server), Arc::clone(&client));
+        let ends = || Ends::new(&lcore, Arc::clone(&server), Arc::clone(&client));
         assert_eq!(run(&mut ends()), (false, vec![3600]));
         std::thread::sleep(std::time::Duration::from_millis(1100));
 
@@ -421,7 +423,7 @@ fn a_renewed_ticket_ends_with_its_session_though_other_handshakes_come_between()
         let made = std::mem::take(&mut *ticketer.lifetimes.lock().unwrap());
 
         let stranger = Arc::new(wanted.client());
-        let mut other = Ends::new(Arc::clone(&server), stranger);
+        let mut other = Ends::new(&lcore, Arc::clone(&server), stranger);
         assert_eq!(run(&mut other), (false, vec![3600]), "{version:?}");
 
         let _ = resumed.server.handshake().unwrap();
@@ -434,13 +436,13 @@ fn a_renewed_ticket_ends_with_its_session_though_other_handshakes_come_between()
 
 #[test]
 fn garbage_and_truncation_are_errors_with_an_alert() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let hello = |version| {
         let mut client = Wanted {
             version,
             ..Wanted::default()
         }
-        .ends()
+        .ends(&lcore)
         .client;
         let mut bytes = Vec::new();
         while bytes.is_empty() {
@@ -533,12 +535,12 @@ fn a_hello_that_never_ends_is_bounded() {
 
 #[test]
 fn a_bound_that_is_set_while_paused_counts() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let wanted = Wanted {
         version: &TLS12,
         ..Wanted::default()
     };
-    let mut server = greeted(&wanted).server;
+    let mut server = greeted(&lcore, &wanted).server;
     assert_eq!(server.handshake().unwrap(), Progress::Paused);
     server.set_max_input(0);
     // A key exchange message of 60 000 bytes in records of a hundred.
@@ -559,8 +561,8 @@ fn a_bound_that_is_set_while_paused_counts() {
 
 #[test]
 fn a_record_longer_than_tls_allows_is_refused() {
-    let (lcore, _entered) = lcore(64);
-    let mut ends = Wanted::default().ends();
+    let lcore = lcore(64);
+    let mut ends = Wanted::default().ends(&lcore);
     ends.establish(&lcore).unwrap();
     ends.server.push_input(&[23, 3, 3, 0x50, 0]);
     let error = ends.server.read(&mut [0; 10]).unwrap_err();
@@ -572,13 +574,13 @@ fn a_record_longer_than_tls_allows_is_refused() {
 
 #[test]
 fn a_record_that_was_tampered_with_is_refused() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         let mut ends = Wanted {
             version,
             ..Wanted::default()
         }
-        .ends();
+        .ends(&lcore);
         ends.establish(&lcore).unwrap();
         let mut to = [0; 200];
         let (_, filled) = ends.client.write_into(b"text", &mut to).unwrap();
@@ -594,9 +596,9 @@ fn a_record_that_was_tampered_with_is_refused() {
 
 #[test]
 fn without_jobs_a_handshake_waits() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     spinlane_job::init_thread(1, 1).unwrap();
-    let (mut one, mut two) = (greeted_without_jobs(), greeted_without_jobs());
+    let (mut one, mut two) = (greeted_without_jobs(&lcore), greeted_without_jobs(&lcore));
     assert_eq!(one.handshake().unwrap(), Progress::Paused);
     assert_eq!(two.handshake().unwrap(), Progress::NoJobs);
     drop(one);
@@ -608,13 +610,13 @@ fn without_jobs_a_handshake_waits() {
     spinlane_job::cleanup_thread();
 }
 
-fn greeted_without_jobs() -> Connection {
-    greeted(&Wanted::default()).server
+fn greeted_without_jobs(lcore: &Lcore) -> Connection {
+    greeted(lcore, &Wanted::default()).server
 }
 
 #[test]
 fn a_connection_called_from_a_job_says_so() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let config = Arc::new(Wanted::default().server());
     let job = spinlane_job::start(None, move || {
         let mut server = Connection::server(config).unwrap();

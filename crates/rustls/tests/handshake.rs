@@ -29,7 +29,7 @@ fn kx_ops(version: &SupportedProtocolVersion) -> u64 {
 
 #[test]
 fn every_key_serves_both_versions_and_is_offloaded_if_devices_know_it() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for (key, is_offloaded) in KEYS {
         let loaded = load_private_key(&identity(key).key()).unwrap();
         assert_eq!(
@@ -43,7 +43,7 @@ fn every_key_serves_both_versions_and_is_offloaded_if_devices_know_it() {
                 version,
                 ..Wanted::default()
             }
-            .ends();
+            .ends(&lcore);
             let before = ops(&lcore);
             ends.establish(&lcore)
                 .unwrap_or_else(|error| panic!("{key} {version:?}: {error}"));
@@ -58,7 +58,7 @@ fn every_key_serves_both_versions_and_is_offloaded_if_devices_know_it() {
 
 #[test]
 fn every_group_serves() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let groups: [(&'static dyn SupportedKxGroup, u64); 4] = [
         (&OffloadedX25519, 3),
         (&X25519Mlkem768WithOffloadedX25519, 3),
@@ -70,7 +70,7 @@ fn every_group_serves() {
             group: Some(group),
             ..Wanted::default()
         }
-        .ends();
+        .ends(&lcore);
         let before = ops(&lcore);
         ends.establish(&lcore).unwrap();
         assert_eq!(ends.server.group(), Some(group.name()));
@@ -92,7 +92,7 @@ fn handshakes_leave_room_on_the_smallest_stack() {
 
 #[test]
 fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     let server = Wanted {
         group: Some(&OffloadedX25519),
         ..Wanted::default()
@@ -106,7 +106,7 @@ fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
         .with_root_certificates(identity("p256").roots())
         .with_no_client_auth();
     client.enable_secret_extraction = true;
-    let mut ends = Ends::new(server.into(), client.into());
+    let mut ends = Ends::new(&lcore, server.into(), client.into());
     ends.establish(&lcore).unwrap();
     assert_eq!(ends.client.group(), Some(OffloadedX25519.name()));
     ends.exchange(b"text");
@@ -114,7 +114,7 @@ fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
 
 #[test]
 fn client_certificates_are_offloaded_too() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         for (client_key, is_offloaded) in KEYS {
             // Ed25519 signs the whole handshake in TLS 1.2, which no op has room for.
@@ -124,7 +124,7 @@ fn client_certificates_are_offloaded_too() {
                 client_key: Some(client_key),
                 ..Wanted::default()
             };
-            let mut ends = wanted.ends();
+            let mut ends = wanted.ends(&lcore);
             let before = ops(&lcore);
             ends.establish(&lcore).unwrap();
             ends.exchange(b"text");
@@ -146,7 +146,7 @@ fn without_an_lcore_everything_runs_on_the_spot() {
             version,
             ..Wanted::default()
         }
-        .ends();
+        .unattached();
         for _ in 0..10 {
             for end in [&mut ends.client, &mut ends.server] {
                 let progress = end.handshake().unwrap();
@@ -165,7 +165,7 @@ fn without_an_lcore_everything_runs_on_the_spot() {
 
 #[test]
 fn the_stock_provider_talks_to_ours() {
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     for version in [&TLS12, &TLS13] {
         let stock = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         for suite in &stock.cipher_suites {
@@ -187,7 +187,7 @@ fn the_stock_provider_talks_to_ours() {
                     ..Wanted::default()
                 }
                 .server();
-                let mut ends = Ends::new(server.into(), client.into());
+                let mut ends = Ends::new(&lcore, server.into(), client.into());
                 // A suite of TLS 1.2 fits one kind of key.
                 let Ok(()) = ends.establish(&lcore) else {
                     assert!(version == &TLS12);

@@ -127,7 +127,7 @@ impl Part {
         }
     }
 
-    fn ours(&self) -> Connection {
+    fn ours(&self, lcore: &Lcore) -> Connection {
         let suites = spinlane_rustls::provider().cipher_suites.into_iter();
         let mut suites = suites.filter(|suite| suite.suite() == self.suite.suite());
         let wanted = Wanted {
@@ -141,7 +141,7 @@ impl Part {
         } else {
             Connection::client(Arc::new(wanted.client()), name())
         };
-        conn.attach(SERVER);
+        conn.attach(lcore, SERVER);
         conn
     }
 }
@@ -160,7 +160,7 @@ fn child() {
     let part = Part::given(&given);
     let connect = || TcpStream::connect(("127.0.0.1", part.port)).unwrap();
     let mut control = connect();
-    let (lcore, _entered) = lcore(64);
+    let lcore = lcore(64);
     // As under load, when jobs' stacks wait to be wiped.
     let busy_until_ns = lcore.now_ns() + 50_000_000;
     while lcore.now_ns() < busy_until_ns {
@@ -169,7 +169,7 @@ fn child() {
     }
     let mut stream = connect();
     if part.is_ours {
-        let mut conn = part.ours();
+        let mut conn = part.ours(&lcore);
         let _ = echo(&mut conn, &mut stream, &lcore);
         drop(conn);
         // Until a poll has nothing to do.

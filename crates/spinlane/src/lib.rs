@@ -18,7 +18,7 @@ pub use spinlane_openssl as openssl;
 pub use spinlane_ring as ring;
 pub use spinlane_rustls as rustls;
 
-pub use spinlane_lcore::{Config, Conn, Lcore, Polled, launch};
+pub use spinlane_lcore::{Config, Conn, Lcore, Notify, Polled, Progress, launch};
 pub use spinlane_openssl::{Ssl, SslCtx};
 
 /// Compiles the README's example.

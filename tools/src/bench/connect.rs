@@ -219,7 +219,13 @@ impl<'a> Load<'a> {
     fn turn(&mut self, slot: usize, now: Instant) -> Result<bool> {
         let client = match &mut self.clients[slot] {
             Some(client) => client,
-            place => place.insert(Client::new(self.args.server, self.config, slot, now)?),
+            place => place.insert(Client::new(
+                self.args.server,
+                self.config,
+                self.lcore,
+                slot,
+                now,
+            )?),
         };
         let turn = match client.turn() {
             Ok(Turn::Quiet) if now - client.moved > PATIENCE => Err(ErrorKind::TimedOut.into()),
@@ -249,6 +255,7 @@ impl Client {
     fn new(
         server: SocketAddr,
         config: &Arc<ClientConfig>,
+        lcore: &Lcore,
         slot: usize,
         now: Instant,
     ) -> Result<Self> {
@@ -263,7 +270,7 @@ impl Client {
         }
         let name = ServerName::try_from("localhost")?;
         let mut tls = Connection::client(Arc::clone(config), name);
-        tls.attach(Conn(slot as u64));
+        tls.attach(lcore, Conn(slot as u64));
         Ok(Self {
             socket: socket.into(),
             tls,

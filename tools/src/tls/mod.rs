@@ -19,8 +19,7 @@ pub enum Library {
     Openssl,
 }
 
-/// How far a call got; see [`openssl::Progress`].
-pub use spinlane::rustls::Progress;
+pub use spinlane::Progress;
 
 /// A connection.
 pub enum Tls {
@@ -62,26 +61,13 @@ impl From<spinlane::rustls::Error> for TlsError {
     }
 }
 
-/// The same in the words of one library.
-fn same(progress: openssl::Progress) -> Progress {
-    match progress {
-        openssl::Progress::Done(count) => Progress::Done(count),
-        openssl::Progress::WantInput => Progress::WantInput,
-        openssl::Progress::WantOutput => Progress::WantOutput,
-        openssl::Progress::Paused => Progress::Paused,
-        openssl::Progress::Refused => Progress::Refused,
-        openssl::Progress::NoJobs => Progress::NoJobs,
-        openssl::Progress::Closed => Progress::Closed,
-    }
-}
-
 /// Each does what the method of this name does in [`Ssl`] and [`Connection`].
 impl Tls {
-    /// The connection is called `conn` on `lcore`, the thread's current one.
+    /// The connection is called `conn` on `lcore`.
     pub fn attach(&mut self, lcore: &Lcore, conn: Conn) {
         match self {
             Self::Openssl(ssl) => ssl.attach(lcore, conn),
-            Self::Rustls(tls) => tls.attach(conn),
+            Self::Rustls(tls) => tls.attach(lcore, conn),
         }
     }
 
@@ -91,7 +77,7 @@ impl Tls {
     /// The output may hold an alert.
     pub fn handshake(&mut self) -> Result<Progress, TlsError> {
         Ok(match self {
-            Self::Openssl(ssl) => same(ssl.handshake()?),
+            Self::Openssl(ssl) => ssl.handshake()?,
             Self::Rustls(tls) => tls.handshake()?,
         })
     }
@@ -102,7 +88,7 @@ impl Tls {
     /// As for [`Tls::handshake`].
     pub fn read(&mut self, to: &mut [u8]) -> Result<Progress, TlsError> {
         Ok(match self {
-            Self::Openssl(ssl) => same(ssl.read(to)?),
+            Self::Openssl(ssl) => ssl.read(to)?,
             Self::Rustls(tls) => tls.read(to)?,
         })
     }
@@ -113,7 +99,7 @@ impl Tls {
     /// As for [`Tls::handshake`].
     pub fn write(&mut self, from: &[u8]) -> Result<Progress, TlsError> {
         Ok(match self {
-            Self::Openssl(ssl) => same(ssl.write(from)?),
+            Self::Openssl(ssl) => ssl.write(from)?,
             Self::Rustls(tls) => tls.write(from)?,
         })
     }

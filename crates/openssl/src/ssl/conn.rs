@@ -17,37 +17,14 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::rc::Rc;
 
-use spinlane_job::{self as job, Status};
-use spinlane_lcore::{Conn, Lcore};
+use spinlane_job::{self as job, Notify, Status};
+use spinlane_lcore::{Lcore, Progress};
 
 use super::bio::{self, Buffers};
 use super::ctx::SslCtx;
 use super::raw::close;
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, SSL};
-
-/// `SSL_async_callback_fn`.
-pub type AsyncCallback = ffi::SslAsyncCallbackFn;
-
-/// How far a call got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Done; for reads and writes, this many bytes.
-    Done(usize),
-    /// More of the peer's bytes are needed: [`Ssl::read_input`], then call again.
-    WantInput,
-    /// The output buffer is full: [`Ssl::write_output`], then call again.
-    WantOutput,
-    /// An op is with a device (status OK). The callback says when to call again.
-    Paused,
-    /// The queue pair was full (status EAGAIN). If attached to an lcore, the connection is in its
-    /// retry queue and comes out of [`Lcore::next_ready`] in its turn.
-    Refused,
-    /// The thread's jobs are all in use (ASYNC_NO_JOBS); call again later.
-    NoJobs,
-    /// The peer has closed the connection properly.
-    Closed,
-}
 
 /// A connection. Stays on the thread that made it.
 pub struct Ssl {
@@ -59,14 +36,14 @@ pub struct Ssl {
     established: bool,
     /// close_notify waits for room in the output.
     closing: bool,
-    _ctx: SslCtx,
+    ctx: SslCtx,
     _not_send: PhantomData<*mut ()>,
 }
 
 /// Whom the callback tells.
 struct Attached {
     lcore: Lcore,
-    conn: Conn,
+    notify: Notify,
 }
 
 impl Ssl {
@@ -93,7 +70,7 @@ impl Ssl {
     }
 
     fn new(ctx: &SslCtx) -> Result<Self, SslError> {
-        // SAFETY: a live context, which `_ctx` keeps.
+        // SAFETY: a live context, which `ctx` keeps.
         let ssl = unsafe { ffi::SSL_new(ctx.as_ptr()) };
         if ssl.is_null() {
             return Err(SslError::call("SSL_new"));
@@ -105,7 +82,7 @@ impl Ssl {
             paused: false,
             established: false,
             closing: false,
-            _ctx: ctx.clone(),
+            ctx: ctx.clone(),
             _not_send: PhantomData,
         };
         // SAFETY: the buffers are shared by count and outlive the BIO, which goes with the SSL in
@@ -116,31 +93,39 @@ impl Ssl {
         Ok(this)
     }
 
-    /// From now on the connection is called `conn` on `lcore`: its callback puts it into the
-    /// ready queue, a refusal into the retry queue. Do it before the first handshake call, since
-    /// libssl copies the callback then.
-    pub fn attach(&mut self, lcore: &Lcore, conn: Conn) {
+    /// Has `lcore`'s devices compute the handshake's ops from now on, and whoever `notify` names told when the
+    /// handshake can go on: a [`Conn`](spinlane_lcore::Conn) comes out of [`Lcore::next_ready`], a
+    /// [`Waker`](std::task::Waker) is woken. Calls on the connection run under that lcore by themselves. Do it
+    /// before the first handshake call, since libssl copies the callback then; a later one may change whom to
+    /// notify.
+    ///
+    /// A connection that is attached to none computes its ops in place.
+    pub fn attach(&mut self, lcore: &Lcore, notify: impl Into<Notify>) {
         let attached = self.attached.insert(Box::new(Attached {
             lcore: lcore.clone(),
-            conn,
+            notify: notify.into(),
         }));
         let arg = ptr::from_mut::<Attached>(attached).cast();
-        self.set_async_callback(Some(make_ready));
-        self.set_async_callback_arg(arg);
+        // SAFETY: a live connection; `go_on` is called with what it expects, for as long as the connection lives.
+        unsafe {
+            ffi::SSL_set_async_callback(self.ssl, Some(go_on));
+            ffi::SSL_set_async_callback_arg(self.ssl, arg);
+            if self.ctx.offloads() {
+                ffi::SSL_ctrl(
+                    self.ssl,
+                    ffi::SSL_CTRL_MODE,
+                    ffi::SSL_MODE_ASYNC,
+                    ptr::null_mut(),
+                );
+            }
+        }
     }
 
-    /// SSL_set_async_callback(3). Replaces what [`Ssl::attach`] set. Called by
-    /// `Lcore::poll` when an op of this connection is done, and on a refusal.
-    pub fn set_async_callback(&mut self, callback: Option<AsyncCallback>) {
-        // SAFETY: a live connection; whoever wrote the callback vouches for its argument.
-        unsafe { ffi::SSL_set_async_callback(self.ssl, callback) };
-    }
-
-    /// SSL_set_async_callback_arg(3).
-    #[allow(clippy::not_unsafe_ptr_arg_deref)] // handed on, never followed
-    pub fn set_async_callback_arg(&mut self, arg: *mut c_void) {
-        // SAFETY: a live connection; the argument is only handed on.
-        unsafe { ffi::SSL_set_async_callback_arg(self.ssl, arg) };
+    /// Whether devices compute its ops: its context offloads, and it is attached to an lcore of this process
+    /// that has one.
+    pub fn is_offloaded(&self) -> bool {
+        let attached = self.attached.as_ref();
+        self.ctx.offloads() && attached.is_some_and(|attached| attached.lcore.is_served())
     }
 
     /// SSL_get_async_status(3): how the last submission went.
@@ -153,8 +138,16 @@ impl Ssl {
     /// # Errors
     /// [`SslError::Tls`]; the output may hold an alert to be sent before closing.
     pub fn handshake(&mut self) -> Result<Progress, SslError> {
+        let lcore = self
+            .attached
+            .as_ref()
+            .map(|attached| attached.lcore.clone());
         // SAFETY: a live connection, on its thread.
-        let result = self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) })?;
+        let mut shake = || self.call(|ssl, _| unsafe { ffi::SSL_do_handshake(ssl) });
+        let result = match lcore {
+            Some(lcore) => lcore.run(shake),
+            None => shake(),
+        }?;
         if let (Progress::Done(_), false) = (result, self.established) {
             self.established = true;
             // What follows never pauses, so it need not be a job.
@@ -394,12 +387,14 @@ fn status_of(ssl: *mut SSL) -> Status {
 }
 
 /// The callback of an attached connection: made within a poll, or on the job that was refused.
-extern "C" fn make_ready(ssl: *mut SSL, arg: *mut c_void) -> c_int {
+extern "C" fn go_on(ssl: *mut SSL, arg: *mut c_void) -> c_int {
     // SAFETY: set by `attach`; boxed, and freed only after the connection.
-    let Attached { lcore, conn } = unsafe { &*arg.cast::<Attached>() };
+    let Attached { lcore, notify } = unsafe { &*arg.cast::<Attached>() };
     match job::current() {
-        Some(job) if status_of(ssl) == Status::EAGAIN => lcore.retry(*conn, &job),
-        _ => lcore.make_ready(*conn),
+        Some(job) if status_of(ssl) == Status::EAGAIN => {
+            lcore.notify_of_refusal(notify.clone(), &job);
+        }
+        _ => lcore.notify(notify.clone()),
     }
     1
 }

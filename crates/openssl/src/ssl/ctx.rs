@@ -42,7 +42,7 @@ pub struct ServerConfig {
     pub certificate_chain: Pem,
     /// The certificate's private key, without pass phrase.
     pub private_key: Pem,
-    /// Whether private-key operations and X25519 go to the current lcore's devices. `false` is stock
+    /// Whether private-key operations and X25519 go to the devices of a connection's lcore. `false` is stock
     /// OpenSSL, synchronous.
     pub offload: bool,
     /// Lowest version accepted.
@@ -137,6 +137,8 @@ pub struct SslCtx {
 
 struct Inner {
     ctx: Owned<SSL_CTX>,
+    /// Ops of its connections may go to devices.
+    offloads: bool,
     key_offload: KeyOffload,
     key_op: Option<OpKind>,
     /// ALPN names in wire format, referred to by the selection callback.
@@ -199,17 +201,9 @@ impl SslCtx {
         self.inner.key_op
     }
 
-    /// SSL_CTX_set_async_callback(3): the callback of every connection made from here on.
-    pub fn set_async_callback(&self, callback: Option<super::AsyncCallback>) {
-        // SAFETY: a live context; the callback may be called with any argument set by its user.
-        unsafe { ffi::SSL_CTX_set_async_callback(self.as_ptr(), callback) };
-    }
-
-    /// SSL_CTX_set_async_callback_arg(3): the callback's argument.
-    #[allow(clippy::not_unsafe_ptr_arg_deref)] // handed on, never followed
-    pub fn set_async_callback_arg(&self, arg: *mut c_void) {
-        // SAFETY: a live context; the argument is only handed on.
-        unsafe { ffi::SSL_CTX_set_async_callback_arg(self.as_ptr(), arg) };
+    /// Whether its connections' ops may go to devices.
+    pub(super) fn offloads(&self) -> bool {
+        self.inner.offloads
     }
 
     pub(super) fn as_ptr(&self) -> *mut SSL_CTX {
@@ -297,12 +291,10 @@ impl Setup {
             )
         };
         let ctx = ctx.ok_or_else(|| SslError::call("SSL_CTX_new_ex"))?;
-        let mut modes =
-            ffi::SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | ffi::SSL_MODE_ENABLE_PARTIAL_WRITE;
-        modes |= ffi::SSL_MODE_RELEASE_BUFFERS;
-        if offload {
-            modes |= ffi::SSL_MODE_ASYNC;
-        }
+        // SSL_MODE_ASYNC is for connections that are attached to an lcore.
+        let modes = ffi::SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+            | ffi::SSL_MODE_ENABLE_PARTIAL_WRITE
+            | ffi::SSL_MODE_RELEASE_BUFFERS;
         // SAFETY: a live context.
         unsafe {
             ffi::SSL_CTX_ctrl(ctx.as_ptr(), ffi::SSL_CTRL_MODE, modes, ptr::null_mut());
@@ -498,6 +490,7 @@ impl Setup {
     fn done(self) -> SslCtx {
         let Self {
             ctx,
+            offload,
             key_offload,
             key_op,
             alpn,
@@ -506,6 +499,7 @@ impl Setup {
         SslCtx {
             inner: Arc::new(Inner {
                 ctx,
+                offloads: offload,
                 key_offload,
                 key_op,
                 _alpn: alpn,

@@ -9,7 +9,7 @@ mod pem;
 pub mod raw;
 mod ticket;
 
-pub use conn::{AsyncCallback, Progress, Ssl};
+pub use conn::Ssl;
 pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};
 pub use fault::{PemFault, Wanted};
 pub use pem::{Pem, read_file};

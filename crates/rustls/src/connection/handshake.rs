@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use spinlane_job::{self as job, Conn, Job, Notify, Status, WaitCtx};
+use spinlane_job::{self as job, Job, Notify, Status, WaitCtx};
+use spinlane_lcore::Progress;
 
-use super::Progress;
 use super::buffer::Buffer;
 use super::established::Established;
 use super::machine::{Machine, Step};
@@ -62,12 +62,8 @@ impl Handshake {
         }
     }
 
-    pub(super) fn attach(&mut self, conn: Conn) {
-        self.wait_ctx.set_notify(Some(conn.into()));
-    }
-
-    pub(super) fn set_notify(&mut self, notify: Option<Notify>) {
-        self.wait_ctx.set_notify(notify);
+    pub(super) fn set_notify(&mut self, notify: Notify) {
+        self.wait_ctx.set_notify(Some(notify));
     }
 
     pub(super) fn status(&self) -> Status {
@@ -78,14 +74,15 @@ impl Handshake {
         self.job.is_some()
     }
 
-    /// Goes on as far as that goes. At most `limit` bytes of input may be held.
-    pub(super) fn drive(&mut self, limit: usize) -> Result<Outcome, Error> {
+    /// Goes on as far as that goes. At most `limit` bytes of input may be held. `offloads`: ops go to the current
+    /// lcore rather than being computed in place.
+    pub(super) fn drive(&mut self, limit: usize, offloads: bool) -> Result<Outcome, Error> {
         self.shared.limit.set(limit);
         let (mut store, mut session) = (std::mem::take(&mut self.store), self.session);
         let progress = store.enter(|| {
             session.run(|| match &self.job {
                 Some(job) => job.resume(),
-                None => self.start(),
+                None => self.start(offloads),
             })
         });
         (self.store, self.session) = (store, session);
@@ -97,10 +94,13 @@ impl Handshake {
     }
 
     /// Starts a job that takes the state along and puts it back at its end.
-    fn start(&mut self) -> Result<job::Progress, job::ResumeError> {
+    fn start(&mut self, offloads: bool) -> Result<job::Progress, job::ResumeError> {
         let shared = Rc::clone(&self.shared);
         let (progress, job) = job::start(Some(&self.wait_ctx), move || {
             job::wipe_stack_at_end();
+            if !offloads {
+                job::block_pause();
+            }
             shared.run();
             0
         })?;

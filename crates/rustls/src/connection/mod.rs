@@ -31,7 +31,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use spinlane_job::{Notify, Status};
-use spinlane_lcore::Conn;
+use spinlane_lcore::{Lcore, Progress};
 
 use self::buffer::LARGE;
 use self::established::Established;
@@ -47,29 +47,11 @@ const LEAST_MAX_INPUT: usize = LARGE;
 /// Unsent output above this stops the processing of input that may cause more of it.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// How far a call got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Done; for reads and writes, this many bytes.
-    Done(usize),
-    /// More of the peer's bytes are needed: [`Connection::read_input`], then call again.
-    WantInput,
-    /// The output has no room: [`Connection::write_output`], then call again.
-    WantOutput,
-    /// An op is with a device (status OK). The callback says when to call again.
-    Paused,
-    /// The queue pair was full (status EAGAIN). If attached to an lcore, the connection is in its
-    /// retry queue and comes out of [`Lcore::next_ready`](spinlane_lcore::Lcore::next_ready) in its turn.
-    Refused,
-    /// The thread's jobs are all in use (ASYNC_NO_JOBS); call again later.
-    NoJobs,
-    /// The peer has closed the connection properly; of a write: so have we.
-    Closed,
-}
-
 /// A connection. Stays on the thread that made it.
 pub struct Connection {
     stage: Stage,
+    /// Who serves its ops; `None`: they are computed in place.
+    lcore: Option<Lcore>,
     limit: usize,
     /// Of the last op.
     status: Status,
@@ -107,28 +89,29 @@ impl Connection {
         let machine = Machine::new(side, max_record);
         Self {
             stage: Stage::Handshake(Handshake::new(machine)),
+            lcore: None,
             limit: DEFAULT_MAX_INPUT,
             status: Status::UNSUPPORTED,
             error: None,
         }
     }
 
-    /// From now on the connection is called `conn`: its callback puts it into the ready queue of the
-    /// thread's current lcore, a refusal into the retry queue. Do it before the first handshake
-    /// call.
-    pub fn attach(&mut self, conn: Conn) {
+    /// Has `lcore`'s devices compute the handshake's ops from now on, and whoever `notify` names told when the
+    /// handshake can go on: a [`Conn`](spinlane_lcore::Conn) comes out of
+    /// [`Lcore::next_ready`], a [`Waker`](std::task::Waker) is woken. Calls on the connection run under that
+    /// lcore by themselves. Do it before the first handshake call; a later one may change whom to notify.
+    ///
+    /// A connection that is attached to none computes its ops in place.
+    pub fn attach(&mut self, lcore: &Lcore, notify: impl Into<Notify>) {
+        self.lcore = Some(lcore.clone());
         if let Stage::Handshake(handshake) = &mut self.stage {
-            handshake.attach(conn);
+            handshake.set_notify(notify.into());
         }
     }
 
-    /// As SSL_set_async_callback(3) and SSL_set_async_callback_arg(3). Replaces what
-    /// [`Connection::attach`] set. Called by [`Lcore::poll`](spinlane_lcore::Lcore::poll) when an op of
-    /// this connection is done, and on a refusal.
-    pub fn set_notify(&mut self, notify: Option<Notify>) {
-        if let Stage::Handshake(handshake) = &mut self.stage {
-            handshake.set_notify(notify);
-        }
+    /// Whether devices compute its ops: it is attached to an lcore of this process that has one.
+    pub fn is_offloaded(&self) -> bool {
+        self.lcore.as_ref().is_some_and(Lcore::is_served)
     }
 
     /// As SSL_get_async_status(3): how the last submission went.
@@ -157,7 +140,11 @@ impl Connection {
         let Stage::Handshake(handshake) = &mut self.stage else {
             return Ok(Progress::Done(0));
         };
-        match handshake.drive(self.limit) {
+        let progress = match &self.lcore {
+            Some(lcore) => lcore.run(|| handshake.drive(self.limit, true)),
+            None => handshake.drive(self.limit, false),
+        };
+        match progress {
             Ok(Outcome::Progress(progress)) => Ok(progress),
             Ok(Outcome::Established(conn)) => {
                 self.status = handshake.status();

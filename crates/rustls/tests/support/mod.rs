@@ -18,7 +18,7 @@ use rustls::{
 };
 use spinlane_cryptodev::{Device, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
-use spinlane_lcore::{Config, Conn, Entered, HealthConfig, Lcore};
+use spinlane_lcore::{Config, Conn, HealthConfig, Lcore};
 use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
 
 pub mod scan;
@@ -181,14 +181,23 @@ impl Wanted {
         config
     }
 
+    /// Both ends, attached to no lcore.
+    pub fn unattached(&self) -> Ends {
+        let name = ServerName::try_from("localhost").unwrap();
+        Ends {
+            client: Connection::client(Arc::new(self.client()), name),
+            server: Connection::server(Arc::new(self.server())).unwrap(),
+        }
+    }
+
     /// Both ends.
-    pub fn ends(&self) -> Ends {
-        Ends::new(Arc::new(self.server()), Arc::new(self.client()))
+    pub fn ends(&self, lcore: &Lcore) -> Ends {
+        Ends::new(lcore, Arc::new(self.server()), Arc::new(self.client()))
     }
 }
 
-/// An lcore on device soft that is current, with room for `capacity` ops.
-pub fn lcore(capacity: usize) -> (Lcore, Entered) {
+/// An lcore on device soft with room for `capacity` ops.
+pub fn lcore(capacity: usize) -> Lcore {
     // No op of a busy machine is too late.
     let health = HealthConfig {
         op_deadline_ns: 3_600_000_000_000,
@@ -203,8 +212,7 @@ pub fn lcore(capacity: usize) -> (Lcore, Entered) {
         ..QueuePairConfig::default()
     };
     lcore.add_queue_pair(SoftDevice::new().queue_pair(config).unwrap());
-    let entered = lcore.enter();
-    (lcore, entered)
+    lcore
 }
 
 /// Two ends.
@@ -217,14 +225,14 @@ pub const CLIENT: Conn = Conn(1);
 pub const SERVER: Conn = Conn(2);
 
 impl Ends {
-    pub fn new(server: Arc<ServerConfig>, client: Arc<ClientConfig>) -> Self {
+    pub fn new(lcore: &Lcore, server: Arc<ServerConfig>, client: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").unwrap();
         let mut ends = Self {
             client: Connection::client(client, name),
             server: Connection::server(server).unwrap(),
         };
-        ends.client.attach(CLIENT);
-        ends.server.attach(SERVER);
+        ends.client.attach(lcore, CLIENT);
+        ends.server.attach(lcore, SERVER);
         ends
     }
 

@@ -102,7 +102,6 @@ struct Sides<'a> {
 fn on_this_core(args: &Args, identity: &Identity, core: usize) -> Result<Report> {
     let clock = ServerClock::default();
     let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
-    let _entered = lcore.enter();
     let device = open(&args.handshake.device, &lcore)?;
     let offloaded = ServerCtx::ours(args.handshake.tls, &args.handshake, identity)?;
     let stock = ServerCtx::stock_openssl(&args.handshake, identity)?;
