@@ -49,6 +49,11 @@ impl RetryQueue {
         self.waiting.is_empty()
     }
 
+    /// How many slots whoever is first needs; 0 if nobody waits.
+    pub(crate) fn first_needs(&self) -> usize {
+        self.waiting.front().map_or(0, |refused| refused.ops)
+    }
+
     /// Whether `ops` ops may be submitted while so many slots are free, by whoever has this `refusal` (0: a
     /// first attempt). A first attempt stands behind all who wait. So does an early one behind those before
     /// it. For one whose turn has come slots are kept.

@@ -72,6 +72,12 @@ impl Lcore {
             .then(|| channel.enqueue(request, Owner::Ticket(&notify), now_ns));
         let token = token.flatten();
         channel.tried(place_in_queue, iter::once(kind), token.is_some());
+        // It may wait with an older notification, and at another queue pair than that which it was sent to now.
+        if let Some(before) = channels.all.get_mut(slot_index(Token(refusal)))
+            && refusal != 0
+        {
+            before.forget_refusal(refusal);
+        }
         let lcore = self.clone();
         if let Some(token) = token {
             let place = Place {
@@ -81,9 +87,7 @@ impl Lcore {
             return Ok(Submitted::Accepted(Ticket { lcore, kind, place }));
         }
         let number = refusal_by(index, refusal);
-        // It may be there already, with an older notification.
-        channel.forget_refusal(number);
-        channel.retry(Refused {
+        channels.all[index].retry(Refused {
             number,
             ops: 1,
             job: None,

@@ -318,3 +318,44 @@ fn a_set_of_nothing_and_one_outside_a_job_need_no_device() {
     assert_ne!(output, [0; 32]);
     assert_eq!(bench.lcore.stats().inline_ops, 1);
 }
+
+#[test]
+fn a_device_that_keeps_an_op_is_reset_for_a_set_that_would_wait_for_ever() {
+    let health = HealthConfig::default();
+    let bench = Bench::with_fallback(4, health);
+    let [kept, other] = [0, 2].map(|id| {
+        let session = Session::new(&bench.lcore, id);
+        session.start_true(OpKind::X25519Keygen, [0; 32]);
+        session
+    });
+    // It answers one and keeps one. Past the deadline software answers that, but its slot is the device's.
+    bench.device.reverse();
+    bench.device.release(1);
+    bench.clock.advance(3 * health.op_deadline_ns);
+    bench.poll();
+    kept.resume();
+    other.resume();
+    let session = Session::new(&bench.lcore, 1);
+    let (_, job) = job::start(Some(&session.ctx), || {
+        let request = Request::x25519_keygen(&[1; 32]);
+        let mut outputs = [[0; 32]; 4];
+        let mut set = outputs.each_mut().map(|output| (&request, &mut output[..]));
+        i32::from(offload_all(&mut set).is_ok())
+    })
+    .unwrap();
+    assert_eq!(
+        (session.callbacks(), bench.device.resets()),
+        (vec![Status::EAGAIN], 0)
+    );
+    let job = job.unwrap();
+    bench.lcore.retry(Conn(1), &job);
+    for _ in 0..8 {
+        bench.clock.advance(health.op_deadline_ns);
+        bench.poll();
+        if bench.lcore.next_ready() == Some(Conn(1)) && job.is_paused() {
+            let _ = job.resume();
+        }
+    }
+    assert!(bench.device.resets() > 0);
+    assert!(!job.is_paused(), "it had its turn");
+}

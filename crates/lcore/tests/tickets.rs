@@ -121,6 +121,39 @@ fn dropped_nobody_is_told_and_nothing_is_lost() {
 }
 
 #[test]
+fn refused_by_one_queue_pair_and_then_by_another_it_waits_at_one() {
+    let clock = TestClock::default();
+    let first = Handle::new(1, Capabilities::ALL, &clock);
+    let bench = Bench::with(without_fallback(), first, clock.clone());
+    let second = Handle::new(1, Capabilities::ALL, &clock);
+    bench.lcore.add_queue_pair(second.queue_pair());
+    let sessions = [bench.in_flight(0), bench.in_flight(1)];
+    let mut refusal = refused(&bench, 7);
+    let waiting = || {
+        let channels = bench.lcore.stats().channels;
+        channels
+            .iter()
+            .map(|channel| channel.retry_queue)
+            .sum::<usize>()
+    };
+    let request = Request::x25519_keygen(&[7; 32]);
+    for device in [&bench.device, &second] {
+        // The other one has less to do, but its slot is taken until its job has read the result.
+        device.release(1);
+        bench.poll();
+        let again = refusal.retry(&request, Conn(7)).unwrap();
+        let Submitted::Refused(again) = again else {
+            panic!("there is no room");
+        };
+        refusal = again;
+        assert_eq!(waiting(), 1);
+    }
+    drop(refusal);
+    assert_eq!(waiting(), 0);
+    sessions.iter().for_each(|session| session.resume());
+}
+
+#[test]
 fn past_its_deadline_software_answers() {
     let health = HealthConfig::default();
     let bench = Bench::with_fallback(4, health);

@@ -107,10 +107,17 @@ impl<O: Class> Channel<O> {
         }
     }
 
-    /// Does something about a device that has kept more than half of what it may have: resets it or, if it does
-    /// not let go, never gives it another op.
+    /// Whether the device keeps more than half of what it may have, or so much that whoever waits first would
+    /// never have room.
+    fn keeps_too_many(&self) -> bool {
+        let slots = self.slots.len();
+        self.held != 0 && (self.held > slots / 2 || self.held + self.retry.first_needs() > slots)
+    }
+
+    /// Does something about a device that keeps too many ops: resets it or, if it does not let go, never gives it
+    /// another op.
     fn bear(&mut self, now_ns: u64, told: &mut O::Told) {
-        if self.held <= self.slots.len() / 2 || self.held == 0 {
+        if !self.keeps_too_many() {
             return;
         }
         if self.health.is_healthy() {
@@ -118,7 +125,7 @@ impl<O: Class> Channel<O> {
         } else {
             self.reset();
         }
-        if self.held > self.slots.len() / 2 {
+        if self.keeps_too_many() {
             tracing::error!(
                 device = self.queue_pair.name(),
                 held = self.held,

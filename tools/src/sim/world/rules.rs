@@ -4,7 +4,7 @@ use spinlane::job::{self, Status};
 use spinlane::lcore::{ChannelStats, Clock, Conn, OffloadError};
 
 use super::{Alone, State, World};
-use crate::sim::question::{Answers, Set};
+use crate::sim::question::{Answers, MAX_SET, Set};
 use crate::sim::tally::Breach;
 
 /// What is known of a queue pair.
@@ -83,7 +83,9 @@ impl World {
                     && now.turns == was.turns
                     && other.healthy
                     && other.turns == other_was.turns;
-                if others_turn && now.enqueued - was.enqueued > now.probes - was.probes {
+                // A set goes as a whole where a probe is due.
+                let most = if self.plan.sets { MAX_SET as u64 } else { 1 };
+                if others_turn && now.enqueued - was.enqueued > most * (now.probes - was.probes) {
                     let text = "an unhealthy device got ops that a healthy one serves".to_owned();
                     self.violate(Breach::Routing, text);
                 }
