@@ -65,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spinlane-cryptodev",
             "spinlane-crypto",
             "spinlane-rsa52",
+            "spinlane-mlkem",
             "crypto-mb-sys",
         ],
     ),

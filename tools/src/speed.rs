@@ -1,4 +1,4 @@
-//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls or
+//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls, AWS-LC or
 //! crypto_mb's RSA.
 
 mod aead;
@@ -128,6 +128,9 @@ struct Report {
     scalar: u64,
     failed: u64,
     peer: String,
+    /// Not the one that was asked for, which does not have the algorithm.
+    #[serde(skip)]
+    is_stand_in: bool,
     peer_ops_per_s: f64,
     peer_latency_us_p50: f64,
     peer_latency_us_p99: f64,
@@ -272,13 +275,16 @@ fn measure_op(
 ) -> Result<Report> {
     let key = keys.of(kind)?;
     let mut point = Point::new(device, kind, burst, key)?;
-    let mut peer = Peer::new(args.peer, kind, key)?;
+    let whom = args.peer.of(kind);
+    let mut peer = Peer::new(whom, kind, key)?;
     point.warm_up()?;
     let report = Report {
         device: device.name().to_owned(),
         algorithm: kind.name(),
         burst,
         core,
+        peer: whom.name().to_owned(),
+        is_stand_in: whom != args.peer,
         ..by_turns(args, &mut point, &mut peer)?
     };
     Ok(report.with_stats(point.stats()))
@@ -366,7 +372,7 @@ impl Report {
 
     fn print(&self) {
         println!(
-            "{:<10} {:<17} {:>5} {:>5} {:>10.0} {:>10.2} {:>10.2} {:>5} {:>10.0}  {:.2} ({:.2} to {:.2}){}",
+            "{:<10} {:<17} {:>5} {:>5} {:>10.0} {:>10.2} {:>10.2} {:>5} {:>10.0}  {:.2} ({:.2} to {:.2}){}{}",
             self.device,
             self.algorithm,
             self.size.map_or("-".to_owned(), |size| size.to_string()),
@@ -380,6 +386,11 @@ impl Report {
             self.ratio_median,
             self.ratio_min,
             self.ratio_max,
+            if self.is_stand_in {
+                format!(", to {}", self.peer)
+            } else {
+                String::new()
+            },
             if self.preempted {
                 ", every round preempted"
             } else {

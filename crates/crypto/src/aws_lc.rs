@@ -9,6 +9,7 @@ mod aead;
 mod ec;
 mod ed25519;
 mod fork;
+mod mlkem;
 mod rsa;
 mod sha;
 
@@ -23,6 +24,7 @@ pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
 pub(crate) use ed25519::{Ed25519, ed25519_verify};
 pub(crate) use fork::WipedPage;
 pub use fork::fork_generation;
+pub(crate) use mlkem::{mlkem_decapsulate, mlkem_encapsulate, mlkem_generate};
 pub(crate) use rsa::{Rsa, RsaFault};
 pub(crate) use sha::{sha256_compress, sha512_compress};
 

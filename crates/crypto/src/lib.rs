@@ -1,7 +1,7 @@
 //! Cryptography on the CPU: what the devices are measured against, and what stands in for them.
 //!
-//! Keys ([`RsaKey`], [`EcKey`], [`Ed25519Key`]), key agreement ([`curve`], [`x25519`]) and authenticated
-//! encryption ([`aead`]) are computed by AWS-LC. Hashes, HMAC, paddings, ECDSA nonces and random numbers are
+//! Keys ([`RsaKey`], [`EcKey`], [`Ed25519Key`]), key agreement ([`curve`], [`x25519`], [`mlkem`]) and
+//! authenticated encryption ([`aead`]) are computed by AWS-LC. Hashes, HMAC, paddings, ECDSA nonces and random numbers are
 //! what TLS needs besides.
 //!
 //! # Invariants
@@ -20,6 +20,7 @@ mod aws_lc;
 pub mod curve;
 pub mod digest;
 mod key;
+pub mod mlkem;
 pub mod nonce;
 pub mod padding;
 mod public;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::aead::{self, Direction};
 use crate::key::KeyHandle;
 use crate::op::{Op, OpStatus};
-use crate::ops::MAX_OUTPUT;
+use crate::ops::LONGEST_OUTPUT;
 
 /// Runs `op`: sets its status, and its result if that is [`OpStatus::Success`]; otherwise the
 /// result is zero, so that nothing half-computed leaves. An op whose key is a device's own ends with
@@ -54,7 +54,7 @@ pub fn result_is_right(op: &Op) -> bool {
     if let (Some(check), Some(key)) = (spec.check, key) {
         return check(key, op.input(), op.output());
     }
-    let mut again = Zeroizing::new([0; MAX_OUTPUT]);
+    let mut again = Zeroizing::new([0; LONGEST_OUTPUT]);
     let again = &mut again[..spec.output_len];
     (spec.compute)(key, op.input(), again) == OpStatus::Success
         && constant_time_eq(again, op.output())

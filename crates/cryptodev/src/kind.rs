@@ -6,7 +6,7 @@ use std::hash::Hash;
 use spinlane_crypto::Key;
 
 use crate::op::OpStatus;
-use crate::ops::{ecdh, ecdsa, ed25519, rsa, x25519};
+use crate::ops::{ecdh, ecdsa, ed25519, mlkem, rsa, x25519};
 
 /// What tells the ops of a class apart: devices offer, batch and count them by kind.
 pub trait Kind: Copy + Eq + Hash + fmt::Debug + fmt::Display + Send + Sync + 'static {
@@ -118,6 +118,15 @@ kinds! {
     /// The same on P-384: private scalar and peer's point (145 bytes) in, point and secret (145
     /// bytes) out.
     EcdhP384Exchange = ecdh::P384_EXCHANGE,
+    /// ML-KEM-768 key pair (FIPS 203): a seed (d, z; 64 bytes) in, encapsulation key (1184 bytes) and expanded
+    /// decapsulation key (2400 bytes) out.
+    MlKem768Keygen = mlkem::KEYGEN_768,
+    /// ML-KEM-768 encapsulation: encapsulation key and a random message (1216 bytes) in, ciphertext (1088 bytes)
+    /// and secret (32 bytes) out. A key that is not canonical is [`OpStatus::Invalid`].
+    MlKem768Encap = mlkem::ENCAP_768,
+    /// ML-KEM-768 decapsulation: expanded decapsulation key and ciphertext (3488 bytes) in, 32 bytes out. A key
+    /// that does not contain its own hash is [`OpStatus::Invalid`].
+    MlKem768Decap = mlkem::DECAP_768,
 }
 
 impl OpKind {

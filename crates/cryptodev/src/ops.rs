@@ -4,13 +4,25 @@
 pub(crate) mod ecdh;
 pub(crate) mod ecdsa;
 pub(crate) mod ed25519;
+pub(crate) mod mlkem;
 pub(crate) mod rsa;
 pub(crate) mod x25519;
 
+use crate::kind::OpKind;
 use crate::op::OpStatus;
 
-/// Longest output of an op without a check of its own, and of all kinds there are.
+/// Longest output of an op that has a key.
 pub const MAX_OUTPUT: usize = 512;
+/// Longest output of an op without a check of its own, and of all kinds there are.
+pub(crate) const LONGEST_OUTPUT: usize = {
+    let (mut longest, mut index) = (0, 0);
+    while index < OpKind::COUNT {
+        let len = OpKind::ALL[index].output_len();
+        longest = if len > longest { len } else { longest };
+        index += 1;
+    }
+    longest
+};
 
 /// Success, or `otherwise`.
 fn by(ok: bool, otherwise: OpStatus) -> OpStatus {

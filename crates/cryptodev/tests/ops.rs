@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use proptest::prelude::*;
-use spinlane_crypto::Key;
 use spinlane_crypto::digest::Digest;
 use spinlane_crypto::test_keys::der;
+use spinlane_crypto::{Key, mlkem};
 use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{KeyHandle, Op, OpKind, OpStatus, Request, RequestError, Token, cpu};
 
@@ -310,8 +310,78 @@ fn one_of_each() -> Vec<Box<Op>> {
         Request::ecdh_p384_exchange(&[6; 48], &peer384),
     ];
     ops.extend(exchanges.map(|request| run(&request.expect("in range"))));
+    let (public, private) = mlkem_pair();
+    let ciphertext = run(&Request::ml_kem_768_encap(&public, &[8; 32]));
+    let (ciphertext, _) = ciphertext.output().split_first_chunk().expect("1120 bytes");
+    ops.push(run(&Request::ml_kem_768_keygen(&[7; 64])));
+    ops.push(run(&Request::ml_kem_768_encap(&public, &[8; 32])));
+    ops.push(run(&Request::ml_kem_768_decap(&private, ciphertext)));
     assert_eq!(ops.len(), OpKind::COUNT);
     ops
+}
+
+fn mlkem_pair() -> ([u8; 1184], [u8; 2400]) {
+    let op = run(&Request::ml_kem_768_keygen(&[7; 64]));
+    assert_eq!(op.status, OpStatus::Success);
+    let (public, private) = op.output().split_first_chunk().expect("3584 bytes");
+    (*public, private.try_into().expect("2400 bytes"))
+}
+
+#[test]
+fn both_sides_of_ml_kem_have_the_secret_unless_the_ciphertext_was_changed() {
+    let (public, private) = mlkem_pair();
+    let (mut expected_public, mut expected_private) = ([0; 1184], [0; 2400]);
+    assert!(mlkem::generate(
+        &[7; 64],
+        &mut expected_public,
+        &mut expected_private
+    ));
+    assert_eq!((public, private), (expected_public, expected_private));
+
+    let op = run(&Request::ml_kem_768_encap(&public, &[8; 32]));
+    let (mut ciphertext, mut secret) = ([0; 1088], [0; 32]);
+    assert!(mlkem::encapsulate(
+        &public,
+        &[8; 32],
+        &mut ciphertext,
+        &mut secret
+    ));
+    assert_eq!(op.output(), [&ciphertext[..], &secret].concat());
+
+    let op = run(&Request::ml_kem_768_decap(&private, &ciphertext));
+    assert_eq!((op.status, op.output()), (OpStatus::Success, &secret[..]));
+    ciphertext[1000] ^= 1;
+    let op = run(&Request::ml_kem_768_decap(&private, &ciphertext));
+    assert_eq!(
+        op.status,
+        OpStatus::Success,
+        "of a secret that nobody knows"
+    );
+    assert_ne!(op.output(), secret);
+}
+
+/// Every place that a coefficient has, at the lowest value that is not canonical and at the highest.
+#[test]
+fn an_ml_kem_key_that_is_not_canonical_is_invalid_and_leaves_nothing() {
+    let (public, mut private) = mlkem_pair();
+    for coefficient in 0..768 {
+        for value in [3329u16, 4095] {
+            let mut key = public;
+            // Two coefficients of twelve bits in three bytes (FIPS 203, algorithm 5).
+            let pair = &mut key[coefficient / 2 * 3..][..3];
+            let [low, high] = value.to_le_bytes();
+            match coefficient % 2 {
+                0 => (pair[0], pair[1]) = (low, pair[1] & 0xf0 | high),
+                _ => (pair[1], pair[2]) = (pair[1] & 0x0f | low << 4, low >> 4 | high << 4),
+            }
+            let op = run(&Request::ml_kem_768_encap(&key, &[8; 32]));
+            assert_eq!(op.status, OpStatus::Invalid, "{coefficient}: {value}");
+            assert!(op.output().iter().all(|byte| *byte == 0));
+        }
+    }
+    private[2336] ^= 1; // its hash
+    let op = run(&Request::ml_kem_768_decap(&private, &[3; 1088]));
+    assert_eq!((op.status, op.output()), (OpStatus::Invalid, &[0; 32][..]));
 }
 
 /// And only if both are successful.

@@ -1,7 +1,7 @@
 //! OpenSSL's EVP calls, one private-key op at a time. All that outlives an op is made once, as `openssl speed` does:
 //! contexts, the peer's key and its validation.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use openssl::derive::Deriver;
 use openssl::md_ctx::MdCtx;
 use openssl::nid::Nid;
@@ -58,6 +58,9 @@ impl Evp {
             }
             OpKind::X25519Exchange | OpKind::EcdhP256Exchange | OpKind::EcdhP384Exchange => {
                 Self::Exchange(keygen(kind)?, key.clone())
+            }
+            OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap => {
+                bail!("OpenSSL before 3.5 has no ML-KEM; give --peer aws-lc")
             }
         })
     }

@@ -181,6 +181,9 @@ impl Question {
             Algorithm::Op(
                 OpKind::X25519Exchange | OpKind::EcdhP256Exchange | OpKind::EcdhP384Exchange,
             ) => bail!("`openssl speed` has the parts alone: keygen and derive"),
+            Algorithm::Op(
+                OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap,
+            ) => bail!("AWS-LC is the peer of ML-KEM"),
             Algorithm::Aead(Aead::ChaCha20Poly1305) => {
                 bail!("`openssl speed` seals all as one record, even with -aead")
             }

@@ -1,8 +1,10 @@
-//! The peers: OpenSSL's own EVP call for the same op, one at a time, and crypto_mb's RSA.
+//! The peers: OpenSSL's own EVP call for the same op, one at a time, AWS-LC's, and crypto_mb's RSA.
 
-use anyhow::Result;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
-use spinlane::cryptodev::OpKind;
+use spinlane::cryptodev::{KeyHandle, OpKind, OpStatus};
 
 use super::Side;
 #[cfg(target_arch = "x86_64")]
@@ -14,8 +16,10 @@ use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
 /// Whom to measure against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Whom {
-    /// OpenSSL's EVP calls, one op at a time
+    /// OpenSSL's EVP calls, one op at a time; for ML-KEM, which it has from 3.5 on, AWS-LC
     Openssl,
+    /// AWS-LC, one op at a time, without a device
+    AwsLc,
     /// crypto_mb's RSA, eight lanes, unchecked, at the stack alignment where each size is fastest
     #[value(name = "crypto_mb")]
     CryptoMb,
@@ -29,15 +33,53 @@ impl Whom {
     pub fn name(self) -> &'static str {
         match self {
             Self::Openssl => openssl::version::version(),
+            Self::AwsLc => "AWS-LC",
             Self::CryptoMb => "crypto_mb, unchecked, best stack alignment",
             Self::CryptoMbAnyStack => "crypto_mb, unchecked, any stack alignment",
         }
+    }
+
+    /// Who is asked for `kind`.
+    pub fn of(self, kind: OpKind) -> Self {
+        match kind {
+            OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap
+                if self == Self::Openssl =>
+            {
+                Self::AwsLc
+            }
+            _ => self,
+        }
+    }
+}
+
+/// The CPU reference, which computes by AWS-LC.
+struct Reference {
+    kind: OpKind,
+    key: Option<Arc<KeyHandle>>,
+    output: Vec<u8>,
+}
+
+impl Reference {
+    fn new(kind: OpKind, key: &KeyPair) -> Self {
+        Self {
+            kind,
+            key: key.ours.clone(),
+            output: vec![0; kind.output_len()],
+        }
+    }
+
+    fn run(&mut self, input: &[u8]) -> Result<()> {
+        let key = self.key.as_ref().and_then(|key| key.as_local());
+        let status = (self.kind.spec().compute)(key, input, &mut self.output);
+        ensure!(status == OpStatus::Success, "AWS-LC failed: {status:?}");
+        Ok(())
     }
 }
 
 /// How a peer is called.
 enum Call {
     Openssl(Evp),
+    AwsLc(Reference),
     #[cfg(target_arch = "x86_64")]
     CryptoMb(Box<crypto_mb::Batch>),
 }
@@ -46,11 +88,19 @@ impl Call {
     /// # Errors
     /// This machine or `kind` does not have it.
     fn new(whom: Whom, kind: OpKind, key: &KeyPair) -> Result<Self> {
+        let evp = || {
+            let key = key.theirs.as_ref();
+            Evp::new(
+                kind,
+                key.with_context(|| format!("OpenSSL has no key for {kind}"))?,
+            )
+        };
         #[cfg(target_arch = "x86_64")]
         {
             use spinlane_driver_mb::peer::Stack;
             let stack = match whom {
-                Whom::Openssl => return Ok(Self::Openssl(Evp::new(kind, &key.theirs)?)),
+                Whom::Openssl => return Ok(Self::Openssl(evp()?)),
+                Whom::AwsLc => return Ok(Self::AwsLc(Reference::new(kind, key))),
                 Whom::CryptoMb => Stack::Best,
                 Whom::CryptoMbAnyStack => Stack::Any,
             };
@@ -59,7 +109,8 @@ impl Call {
         }
         #[cfg(not(target_arch = "x86_64"))]
         match whom {
-            Whom::Openssl => Ok(Self::Openssl(Evp::new(kind, &key.theirs)?)),
+            Whom::Openssl => Ok(Self::Openssl(evp()?)),
+            Whom::AwsLc => Ok(Self::AwsLc(Reference::new(kind, key))),
             _ => anyhow::bail!("--peer {}: runs on x86-64 alone", whom.name()),
         }
     }
@@ -67,7 +118,7 @@ impl Call {
     /// Ops per call.
     fn ops(&self) -> u32 {
         match self {
-            Self::Openssl(_) => 1,
+            Self::Openssl(_) | Self::AwsLc(_) => 1,
             #[cfg(target_arch = "x86_64")]
             Self::CryptoMb(_) => crypto_mb::LANES as u32,
         }
@@ -106,6 +157,7 @@ impl Side for Peer {
             for _ in 0..8 / self.call.ops() {
                 let (done, latency_ns) = match &mut self.call {
                     Call::Openssl(evp) => self.watch.time(|| evp.run(&self.input)),
+                    Call::AwsLc(reference) => self.watch.time(|| reference.run(&self.input)),
                     #[cfg(target_arch = "x86_64")]
                     Call::CryptoMb(batch) => self.watch.time(|| batch.run(&self.input)),
                 };

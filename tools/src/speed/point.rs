@@ -9,7 +9,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use spinlane::crypto::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey};
+use spinlane::crypto::{EcP256Key, EcP384Key, Ed25519Key, Key, RsaComponents, RsaKey, mlkem};
 use spinlane::cryptodev::{
     Burst, Device, DeviceStats, KeyHandle, Op, OpKind, OpStatus, QueuePair, QueuePairConfig,
     Request, Token,
@@ -24,7 +24,8 @@ const MAX_EMPTY_POLLS: u32 = 10_000_000;
 /// A key as the device wants it and as the peer does.
 pub struct KeyPair {
     pub ours: Option<Arc<KeyHandle>>,
-    pub theirs: PKey<Private>,
+    /// `None` where OpenSSL is no peer.
+    pub theirs: Option<PKey<Private>>,
 }
 
 /// One key pair per kind, made when it is needed: RSA keys take their time.
@@ -70,12 +71,16 @@ impl KeyPair {
                 let ours = Ed25519Key::from_seed(seed.first_chunk().context("seed")?);
                 Ok(Self {
                     ours: Some(KeyHandle::local(Key::Ed25519(ours))),
-                    theirs,
+                    theirs: Some(theirs),
                 })
             }
             OpKind::X25519Keygen | OpKind::X25519Derive | OpKind::X25519Exchange => Ok(Self {
                 ours: None,
-                theirs: PKey::generate_x25519()?,
+                theirs: Some(PKey::generate_x25519()?),
+            }),
+            OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap => Ok(Self {
+                ours: None,
+                theirs: None,
             }),
         }
     }
@@ -84,7 +89,7 @@ impl KeyPair {
         let key = EcKey::generate(&*EcGroup::from_curve_name(curve)?)?;
         Ok(Self {
             ours: Some(KeyHandle::local(ours(&key.private_key().to_vec())?)),
-            theirs: PKey::from_ec_key(key)?,
+            theirs: Some(PKey::from_ec_key(key)?),
         })
     }
 
@@ -103,13 +108,14 @@ impl KeyPair {
         })?;
         Ok(Self {
             ours: Some(KeyHandle::local(Key::Rsa(ours))),
-            theirs: PKey::from_rsa(key)?,
+            theirs: Some(PKey::from_rsa(key)?),
         })
     }
 }
 
 /// An input of `kind`: a block below any modulus, a digest or message, a scalar, or a scalar and a point,
-/// which is the key's own: an ordinary one, as devices may treat the base point apart.
+/// which is the key's own: an ordinary one, as devices may treat the base point apart. Of ML-KEM a seed, or a key and what
+/// goes with it.
 ///
 /// # Errors
 /// OpenSSL does not give out the point.
@@ -120,7 +126,8 @@ pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
     match kind {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => input[0] = 0,
         OpKind::X25519Derive | OpKind::X25519Exchange => {
-            input[32..].copy_from_slice(&key.theirs.raw_public_key()?);
+            let theirs = key.theirs.as_ref().context("the op needs a peer")?;
+            input[32..].copy_from_slice(&theirs.raw_public_key()?);
         }
         OpKind::EcdhP256Derive
         | OpKind::EcdhP384Derive
@@ -134,13 +141,30 @@ pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
             let private = input.len() - point.len();
             input[private..].copy_from_slice(&point);
         }
+        OpKind::MlKem768Encap | OpKind::MlKem768Decap => {
+            let (mut public, mut private) = ([0; 1184], [0; 2400]);
+            ensure!(
+                mlkem::generate(&[7; 64], &mut public, &mut private),
+                "no key pair"
+            );
+            if kind == OpKind::MlKem768Encap {
+                input[..public.len()].copy_from_slice(&public);
+            } else {
+                let (key, ciphertext) = input.split_at_mut(private.len());
+                key.copy_from_slice(&private);
+                let ciphertext = ciphertext.try_into()?;
+                let made = mlkem::encapsulate(&public, &[9; 32], ciphertext, &mut [0; 32]);
+                ensure!(made, "no ciphertext");
+            }
+        }
         // Of the length that TLS 1.3 signs (RFC 8446, section 4.4.3).
         OpKind::Ed25519 => input.truncate(64 + 34 + 48),
         OpKind::EcdsaP256
         | OpKind::EcdsaP384
         | OpKind::X25519Keygen
         | OpKind::EcdhP256Keygen
-        | OpKind::EcdhP384Keygen => {}
+        | OpKind::EcdhP384Keygen
+        | OpKind::MlKem768Keygen => {}
     }
     Ok(input)
 }
@@ -301,5 +325,14 @@ fn request<'a>(kind: OpKind, key: &'a KeyPair, input: &'a [u8]) -> Result<Reques
             input.first_chunk().context("scalar")?,
             input.last_chunk().context("point")?,
         )?,
+        OpKind::MlKem768Keygen => Request::ml_kem_768_keygen(input.try_into()?),
+        OpKind::MlKem768Encap => Request::ml_kem_768_encap(
+            input.first_chunk().context("key")?,
+            input.last_chunk().context("message")?,
+        ),
+        OpKind::MlKem768Decap => Request::ml_kem_768_decap(
+            input.first_chunk().context("key")?,
+            input.last_chunk().context("ciphertext")?,
+        ),
     })
 }

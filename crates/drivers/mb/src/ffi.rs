@@ -15,9 +15,9 @@ use crypto_mb_sys as sys;
 pub(crate) use crypto_mb_sys::LANES;
 pub(crate) use ec::LaneCurve;
 
-/// Stands for a processor that crypto_mb's AVX-512 code and the RSA kernels run on.
+/// Stands for a processor that crypto_mb's AVX-512 code, the RSA kernels and those of ML-KEM run on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpu(spinlane_rsa52::Cpu);
+pub(crate) struct Cpu(spinlane_rsa52::Cpu, spinlane_mlkem::Cpu);
 
 impl Cpu {
     /// Looks at the processor.
@@ -42,12 +42,20 @@ impl Cpu {
         if let Some((missing, _)) = features.into_iter().find(|(_, present)| !present) {
             return Err(missing);
         }
-        spinlane_rsa52::Cpu::detect().map(Self)
+        Ok(Self(
+            spinlane_rsa52::Cpu::detect()?,
+            spinlane_mlkem::Cpu::detect()?,
+        ))
     }
 
     /// What the RSA kernels ask for.
     pub(crate) fn for_rsa(self) -> spinlane_rsa52::Cpu {
         self.0
+    }
+
+    /// What the ML-KEM kernels ask for.
+    pub(crate) fn for_mlkem(self) -> spinlane_mlkem::Cpu {
+        self.1
     }
 
     /// X25519 shared secrets of eight private scalars and peers' public keys, 32 bytes each.

@@ -5,11 +5,13 @@
 //!   op 1 ─ lane 1 ─▶ op 1's output      } which reads inputs and keys where they are
 //!   op 0 ─ lane 2 ─▶ spare 2           /  and costs the same for any fill
 //! ```
-//! A lane without an op computes lane 0's once more, into a spare place.
+//! A lane without an op computes lane 0's once more, into a spare place. (ML-KEM's
+//! lanes need none, and cost less for fewer ops.)
 
 mod ecdh;
 mod ecdsa;
 mod ed25519;
+mod mlkem;
 mod rsa;
 mod x25519;
 
@@ -17,6 +19,7 @@ use spinlane_crypto::curve::{P256, P384};
 use spinlane_crypto::nonce::NonceMaker;
 use spinlane_crypto::{EcP256Key, EcP384Key, Key};
 use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Op, OpKind, OpStatus};
+use spinlane_mlkem::MlKem768;
 use spinlane_rsa52::RsaLanes;
 use zeroize::Zeroize;
 
@@ -31,6 +34,7 @@ pub(crate) struct Lanes {
     cpu: Cpu,
     rsa: RsaLanes,
     x25519_base: Base,
+    mlkem: MlKem768,
     /// Outputs of lanes without an op.
     spare: Box<Rooms>,
     nonces_p256: NonceMaker<P256>,
@@ -46,6 +50,7 @@ impl Lanes {
             cpu,
             rsa: RsaLanes::new(cpu.for_rsa()),
             x25519_base: Base::new(cpu),
+            mlkem: MlKem768::new(cpu.for_mlkem()),
             spare: Box::new([[0; MAX_OUTPUT]; LANES]),
             nonces_p256: NonceMaker::new(),
             nonces_p384: NonceMaker::new(),
@@ -90,17 +95,23 @@ impl Lanes {
             OpKind::X25519Exchange => self.x25519_exchange(ops),
             OpKind::EcdhP256Exchange => self.ecdh_exchange::<P256>(kind, ops),
             OpKind::EcdhP384Exchange => self.ecdh_exchange::<P384>(kind, ops),
+            OpKind::MlKem768Keygen => self.mlkem_keygen(ops),
+            OpKind::MlKem768Encap => self.mlkem_encap(ops),
+            OpKind::MlKem768Decap => self.mlkem_decap(ops),
         }
         if ops.len() < LANES {
+            let used = kind.output_len().min(MAX_OUTPUT);
             self.spare
                 .iter_mut()
-                .for_each(|lane| lane[..kind.output_len()].zeroize());
+                .for_each(|lane| lane[..used].zeroize());
         }
     }
 
     #[cfg(test)]
     pub(crate) fn holds_no_secret(&mut self) -> bool {
-        self.rsa.is_wiped() && self.spare.iter().flatten().all(|byte| *byte == 0)
+        self.rsa.is_wiped()
+            && self.mlkem.is_wiped()
+            && self.spare.iter().flatten().all(|byte| *byte == 0)
     }
 }
 
@@ -126,6 +137,7 @@ pub(crate) fn serves(op: &Op) -> bool {
         | OpKind::EcdhP384Derive
         | OpKind::EcdhP256Exchange
         | OpKind::EcdhP384Exchange => true,
+        OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap => mlkem::takes(op),
         OpKind::X25519Derive | OpKind::X25519Exchange => x25519::takes(op.input()),
     }
 }

@@ -1,5 +1,6 @@
 //! Crypto device that runs eight ops at a time in AVX-512 IFMA lanes: RSA by the kernels of
-//! `spinlane-rsa52`, X25519 public keys by those of `base25519`, all else by Intel's crypto_mb.
+//! `spinlane-rsa52`, ML-KEM by those of `spinlane-mlkem`, X25519 public keys by those of `base25519`, all else by
+//! Intel's crypto_mb.
 //!
 //! A batch costs the same for one op as for eight. So it runs when it is full, when its oldest
 //! op has waited long enough, or when the poll core has nothing better to do; and where too few

@@ -171,7 +171,10 @@ impl QueuePair for MbQueuePair {
             OpKind::X25519Keygen.index(),
             OpKind::EcdhP256Keygen.index(),
             OpKind::X25519Derive.index(),
+            OpKind::MlKem768Keygen.index(),
+            OpKind::MlKem768Encap.index(),
             OpKind::EcdsaP256.index(),
+            OpKind::MlKem768Decap.index(),
             OpKind::X25519Exchange.index(),
             OpKind::Ed25519.index(),
             OpKind::EcdhP256Derive.index(),
@@ -218,6 +221,9 @@ const fn is_cheap(kind: OpKind) -> bool {
             | OpKind::EcdhP256Derive
             | OpKind::X25519Exchange
             | OpKind::EcdhP256Exchange
+            | OpKind::MlKem768Keygen
+            | OpKind::MlKem768Encap
+            | OpKind::MlKem768Decap
     )
 }
 
@@ -253,5 +259,6 @@ const fn min_fill(kind: OpKind) -> usize {
         // Both of their parts together.
         OpKind::X25519Exchange => 2,
         OpKind::EcdhP256Exchange | OpKind::EcdhP384Exchange => 3,
+        OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap => 2,
     }
 }

@@ -1,7 +1,7 @@
 //! What the soft device promises as a device.
 
-use spinlane_crypto::Key;
 use spinlane_crypto::test_keys::der;
+use spinlane_crypto::{Key, mlkem};
 use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{
     Burst, Capabilities, Device, DeviceError, Op, OpKind, OpStatus, QueuePair, QueuePairConfig,
@@ -33,7 +33,7 @@ fn drain(queue: &mut dyn QueuePair) -> Burst {
 
 #[test]
 fn serves_every_kind() {
-    let mut queue = open(16);
+    let mut queue = open(OpKind::COUNT);
     assert_eq!(queue.capabilities(), Capabilities::ALL);
     let rsa_keys = [rsa(der::RSA_2048), rsa(der::RSA_3072), rsa(der::RSA_4096)];
     let ec = p256(1);
@@ -83,6 +83,11 @@ fn serves_every_kind() {
             .zip(requests)
             .map(|(token, request)| op(token, &request.expect("in range"))),
     );
+    let (mut public, mut private) = ([0; 1184], [0; 2400]);
+    assert!(mlkem::generate(&[1; 64], &mut public, &mut private));
+    ops.push(op(15, &Request::ml_kem_768_keygen(&[1; 64])));
+    ops.push(op(16, &Request::ml_kem_768_encap(&public, &[2; 32])));
+    ops.push(op(17, &Request::ml_kem_768_decap(&private, &[3; 1088])));
     assert_eq!(queue.enqueue_burst(&mut ops), OpKind::COUNT);
 
     let done = drain(&mut *queue);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use spinlane_crypto::curve::{self, P256, P384};
 use spinlane_crypto::test_keys::der;
-use spinlane_crypto::{EcP256Key, EcP384Key, Key};
+use spinlane_crypto::{EcP256Key, EcP384Key, Key, mlkem};
 use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{KeyHandle, Request, Token};
 
@@ -98,6 +98,28 @@ fn ecdh_p384_op(kind: OpKind, token: u64, private: &[u8; 48]) -> Box<Op> {
     op(token, 0, &request.expect("in range"))
 }
 
+/// With a key pair and a message of its own. Odd tokens decapsulate what no encapsulation made.
+fn mlkem_op(kind: OpKind, token: u64) -> Box<Op> {
+    let (seed, message) = ([token as u8 + 1; 64], [token as u8 + 3; 32]);
+    let (mut public, mut private) = ([0; 1184], [0; 2400]);
+    assert!(mlkem::generate(&seed, &mut public, &mut private));
+    let mut ciphertext = [token as u8; 1088];
+    if token.is_multiple_of(2) {
+        assert!(mlkem::encapsulate(
+            &public,
+            &message,
+            &mut ciphertext,
+            &mut [0; 32]
+        ));
+    }
+    let request = match kind {
+        OpKind::MlKem768Keygen => Request::ml_kem_768_keygen(&seed),
+        OpKind::MlKem768Encap => Request::ml_kem_768_encap(&public, &message),
+        _ => Request::ml_kem_768_decap(&private, &ciphertext),
+    };
+    op(token, 0, &request)
+}
+
 /// Ops of `kind` with the tokens 0 to `count`, alternating between two keys where there are.
 fn ops_of(kind: OpKind, count: u64) -> Burst {
     let rsa_keys = |one: &[u8], other: &[u8]| [rsa(one), rsa(other)];
@@ -139,6 +161,9 @@ fn ops_of(kind: OpKind, count: u64) -> Burst {
         }
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => {
             rsa_op(token, &keys[token as usize % 2])
+        }
+        OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap => {
+            mlkem_op(kind, token)
         }
     };
     (0..count).map(make).collect()
@@ -209,6 +234,20 @@ fn assert_right(done: &Op) {
                     let (private, peer) = input.split_first_chunk().expect("64 bytes");
                     let peer = peer.try_into().expect("32 bytes");
                     op(0, 0, &Request::x25519_derive(private, peer))
+                }
+                OpKind::MlKem768Keygen => {
+                    let request = Request::ml_kem_768_keygen(input.try_into().expect("64 bytes"));
+                    op(0, 0, &request)
+                }
+                OpKind::MlKem768Encap => {
+                    let (key, message) = input.split_first_chunk().expect("1216 bytes");
+                    let message = message.try_into().expect("32 bytes");
+                    op(0, 0, &Request::ml_kem_768_encap(key, message))
+                }
+                OpKind::MlKem768Decap => {
+                    let (key, ciphertext) = input.split_first_chunk().expect("3488 bytes");
+                    let ciphertext = ciphertext.try_into().expect("1088 bytes");
+                    op(0, 0, &Request::ml_kem_768_decap(key, ciphertext))
                 }
                 _ => op(
                     0,
@@ -576,6 +615,8 @@ fn a_bad_peer_spoils_no_neighbour() {
         OpKind::EcdhP256Exchange,
         OpKind::EcdhP384Exchange,
         OpKind::X25519Exchange,
+        OpKind::MlKem768Encap,
+        OpKind::MlKem768Decap,
     ] {
         for place in [0, 5] {
             let mut ops = ops_of(kind, 8);
@@ -585,6 +626,9 @@ fn a_bad_peer_spoils_no_neighbour() {
                 OpKind::EcdhP256Exchange => Request::ecdh_p256_exchange(&[9; 32], &off256),
                 OpKind::EcdhP384Exchange => Request::ecdh_p384_exchange(&[9; 48], &off384),
                 OpKind::X25519Exchange => Ok(Request::x25519_exchange(&[9; 32], &ORDER_8)),
+                // Coefficients of 4095, and a key without its hash.
+                OpKind::MlKem768Encap => Ok(Request::ml_kem_768_encap(&[0xff; 1184], &[9; 32])),
+                OpKind::MlKem768Decap => Ok(Request::ml_kem_768_decap(&[9; 2400], &[9; 1088])),
                 _ => Request::ecdh_p384_derive(&[9; 48], &off384),
             };
             ops[place] = op(place as u64, 0, &request.expect("in range"));
