@@ -7,10 +7,9 @@
 //!
 //! # Offloaded
 //! Signatures with RSA (2048, 3072 and 4096 bits), ECDSA on P-256 and P-384, and Ed25519; key exchange
-//! by ECDH on both curves and by X25519, alone or as the classical half of X25519MLKEM768. The types'
-//! names say so ([`OffloadedX25519`], …). All else is aws-lc, on the CPU: record
-//! protection, verification, ML-KEM, other keys. [`KeyOffload`] tells which of the two a private
-//! key is.
+//! by ECDH on both curves, by X25519, and by X25519MLKEM768 and SecP256r1MLKEM768, both of whose halves
+//! wait in one pause. The types' names say so ([`OffloadedX25519`], …). All else is aws-lc, on the CPU: record
+//! protection, verification, other keys. [`KeyOffload`] tells which of the two a private key is.
 //!
 //! # Records
 //! rustls does the handshake; then a [`Connection`] takes the traffic secrets over and seals and opens
@@ -66,7 +65,8 @@ mod tls13;
 pub use crate::connection::{Connection, DEFAULT_MAX_INPUT};
 pub use crate::error::{Error, KeyError};
 pub use crate::kx::{
-    OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
+    OffloadedEcdhP256, OffloadedEcdhP384, OffloadedSecp256r1Mlkem768, OffloadedX25519,
+    OffloadedX25519Mlkem768,
 };
 pub use crate::provider::{BufferedRandom, provider};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, load_private_key};

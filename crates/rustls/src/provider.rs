@@ -4,14 +4,16 @@ use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom, SupportedKxG
 use spinlane_crypto::random;
 
 use crate::kx::{
-    OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, X25519Mlkem768WithOffloadedX25519,
+    OffloadedEcdhP256, OffloadedEcdhP384, OffloadedSecp256r1Mlkem768, OffloadedX25519,
+    OffloadedX25519Mlkem768,
 };
 use crate::sign::OffloadingKeyProvider;
 use crate::tls13;
 
 /// aws-lc-rs' provider with these parts replaced:
 /// - private keys by [`OffloadingKeyProvider`];
-/// - groups by those that offload all but ML-KEM. Their order is aws-lc-rs' own;
+/// - groups by those that offload. Their order is aws-lc-rs' own, which leaves SecP256r1MLKEM768 out
+///   ([`OffloadedSecp256r1Mlkem768`] may be added);
 /// - hashes and key schedule of the TLS 1.3 suites by ones that neither hash an HMAC key twice nor
 ///   allocate per use;
 /// - random numbers by [`BufferedRandom`].
@@ -21,9 +23,10 @@ pub fn provider() -> CryptoProvider {
         *suite = tls13::faster(*suite);
     }
     for group in &mut provider.kx_groups {
-        let ours: [&'static dyn SupportedKxGroup; 4] = [
+        let ours: [&'static dyn SupportedKxGroup; 5] = [
             &OffloadedX25519,
-            &X25519Mlkem768WithOffloadedX25519,
+            &OffloadedX25519Mlkem768,
+            &OffloadedSecp256r1Mlkem768,
             &OffloadedEcdhP256,
             &OffloadedEcdhP384,
         ];

@@ -2,15 +2,19 @@
 
 mod support;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
+use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::cipher::Iv;
 use rustls::crypto::tls13::OkmBlock;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CipherSuite, ConnectionTrafficSecrets, KeyLog};
 use spinlane_lcore::Lcore;
-use spinlane_rustls::{Connection, Error, Progress};
+use spinlane_rustls::{
+    Connection, Error, OffloadedSecp256r1Mlkem768, OffloadedX25519Mlkem768, Progress,
+};
 
 use support::stock::{BOTH, Ours, Raw, output, suites};
 use support::{Ends, Wanted, lcore, rustls};
@@ -45,7 +49,7 @@ fn hello(version: u16, schemes: &[u16], shares: &[u8]) -> Vec<u8> {
     };
     let extensions = [
         extension(43, &[&[2][..], &version.to_be_bytes()].concat()),
-        extension(10, &list(&[0x1d])),
+        extension(10, &list(&[0x1d, 0x11eb, 0x11ec])),
         extension(11, &[1, 0]),
         extension(13, &list(schemes)),
         extension(51, &sized(shares)),
@@ -193,6 +197,112 @@ fn a_hello_without_shares_is_asked_for_one() {
     server.push_input(&record(HANDSHAKE, &hello(0x0304, &[0x0403], &[])));
     assert_eq!(drive(&lcore, &mut server), Ok(Progress::WantInput));
     assert_eq!(output(&mut server)[0], HANDSHAKE);
+}
+
+/// Where the classical part of a share stands, given the length of ML-KEM's.
+type Classical = fn(usize) -> Range<usize>;
+
+const HYBRIDS: [(&dyn SupportedKxGroup, Classical); 2] = [
+    (&OffloadedX25519Mlkem768, |mlkem| mlkem..mlkem + 32),
+    (&OffloadedSecp256r1Mlkem768, |_| 0..65),
+];
+
+/// `share` with a length that it must not have, and with a classical part that is no point of high order.
+fn spoilt(share: &[u8], classical: Range<usize>) -> Vec<Vec<u8>> {
+    let mut no_point = share.to_vec();
+    match classical.len() {
+        32 => no_point[classical.clone()].fill(0),
+        _ => no_point[classical.end - 1] ^= 1,
+    }
+    vec![
+        share[1..].to_vec(),
+        share[..share.len() - 1].to_vec(),
+        [share, &[0]].concat(),
+        share[classical].to_vec(),
+        no_point,
+    ]
+}
+
+#[test]
+fn a_bad_hybrid_share_ends_its_own_handshake_with_illegal_parameter() {
+    let lcore = lcore(64);
+    for (group, classical) in HYBRIDS {
+        let wanted = Wanted {
+            group: Some(group),
+            ..Wanted::default()
+        };
+        let share = group.start().unwrap().pub_key().to_vec();
+        let mut shares = spoilt(&share, classical(1184));
+        // A coefficient of 4095, the first and the last.
+        let mlkem = if classical(1184).start == 0 { 65 } else { 0 };
+        for at in [mlkem, mlkem + 1150] {
+            let mut share = share.clone();
+            share[at..at + 2].fill(0xff);
+            shares.push(share);
+        }
+        for share in shares {
+            let mut neighbour = wanted.ends(&lcore);
+            drive(&lcore, &mut neighbour.client).unwrap();
+            neighbour.carry();
+            assert_eq!(neighbour.server.handshake(), Ok(Progress::Paused));
+
+            let mut server = fresh(&lcore, Ours::Server, &wanted);
+            let name = u16::from(group.name()).to_be_bytes();
+            let shares = [&name[..], &sized(&share)].concat();
+            let bytes = record(HANDSHAKE, &hello(0x0304, &[0x0403], &shares));
+            let (error, said) = says(&lcore, &mut server, &bytes);
+            assert_eq!(
+                said,
+                u8::from(AlertDescription::IllegalParameter),
+                "{group:?} {}: {error:?}",
+                share.len()
+            );
+            neighbour.establish(&lcore).unwrap();
+            neighbour.exchange(b"text");
+        }
+    }
+}
+
+#[test]
+fn a_servers_bad_hybrid_share_is_an_illegal_parameter() {
+    let lcore = lcore(64);
+    for (group, classical) in HYBRIDS {
+        let wanted = Wanted {
+            group: Some(group),
+            ..Wanted::default()
+        };
+        let share = group.start().unwrap().pub_key().to_vec();
+        let good = group.start_and_complete(&share).unwrap().pub_key;
+        for share in spoilt(&good, classical(1088)) {
+            let mut client = wanted.ends(&lcore).client;
+            drive(&lcore, &mut client).unwrap();
+            let hello = output(&mut client);
+            // Behind the headers of record and message, version and random.
+            let session_id = &hello[43..][..1 + usize::from(hello[43])];
+            let name = u16::from(group.name()).to_be_bytes();
+            let extensions = [
+                extension(43, &[3, 4]),
+                extension(51, &[&name[..], &sized(&share)].concat()),
+            ]
+            .concat();
+            let body = [
+                &[3, 3][..],
+                &[7; 32],
+                session_id,
+                &[0x13, 1, 0],
+                &sized(&extensions),
+            ]
+            .concat();
+            let answer = record(HANDSHAKE, &[&[2, 0][..], &sized(&body)].concat());
+            let (error, said) = says(&lcore, &mut client, &answer);
+            assert_eq!(
+                said,
+                u8::from(AlertDescription::IllegalParameter),
+                "{group:?} {}: {error:?}",
+                share.len()
+            );
+        }
+    }
 }
 
 /// Secrets by their names in a key log.

@@ -4,12 +4,13 @@ mod support;
 
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::version::{TLS12, TLS13};
 use spinlane_job::Status;
 use spinlane_lcore::Lcore;
 use spinlane_rustls::{
-    KeyOffload, OffloadedEcdhP256, OffloadedEcdhP384, OffloadedX25519, Progress,
-    X25519Mlkem768WithOffloadedX25519, load_private_key,
+    KeyOffload, OffloadedEcdhP256, OffloadedEcdhP384, OffloadedSecp256r1Mlkem768, OffloadedX25519,
+    OffloadedX25519Mlkem768, Progress, load_private_key,
 };
 
 use support::{Ends, KEYS, Wanted, identity, lcore, rustls};
@@ -59,9 +60,11 @@ fn every_key_serves_both_versions_and_is_offloaded_if_devices_know_it() {
 #[test]
 fn every_group_serves() {
     let lcore = lcore(64);
-    let groups: [(&'static dyn SupportedKxGroup, u64); 4] = [
+    let groups: [(&'static dyn SupportedKxGroup, u64); 5] = [
         (&OffloadedX25519, 3),
-        (&X25519Mlkem768WithOffloadedX25519, 3),
+        // Of each half as many.
+        (&OffloadedX25519Mlkem768, 6),
+        (&OffloadedSecp256r1Mlkem768, 6),
         (&OffloadedEcdhP256, 3),
         (&OffloadedEcdhP384, 3),
     ];
@@ -93,23 +96,29 @@ fn handshakes_leave_room_on_the_smallest_stack() {
 #[test]
 fn a_hybrid_share_serves_a_server_that_knows_its_classical_half_alone() {
     let lcore = lcore(64);
-    let server = Wanted {
-        group: Some(&OffloadedX25519),
-        ..Wanted::default()
+    let groups: [[&'static dyn SupportedKxGroup; 2]; 2] = [
+        [&OffloadedX25519Mlkem768, &OffloadedX25519],
+        [&OffloadedSecp256r1Mlkem768, &OffloadedEcdhP256],
+    ];
+    for [hybrid, classical] in groups {
+        let server = Wanted {
+            group: Some(classical),
+            ..Wanted::default()
+        }
+        .server();
+        let mut provider = spinlane_rustls::provider();
+        provider.kx_groups = vec![hybrid, classical];
+        let mut client = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(identity("p256").roots())
+            .with_no_client_auth();
+        client.enable_secret_extraction = true;
+        let mut ends = Ends::new(&lcore, server.into(), client.into());
+        ends.establish(&lcore).unwrap();
+        assert_eq!(ends.client.group(), Some(classical.name()));
+        ends.exchange(b"text");
     }
-    .server();
-    let mut provider = spinlane_rustls::provider();
-    provider.kx_groups = vec![&X25519Mlkem768WithOffloadedX25519, &OffloadedX25519];
-    let mut client = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(identity("p256").roots())
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    let mut ends = Ends::new(&lcore, server.into(), client.into());
-    ends.establish(&lcore).unwrap();
-    assert_eq!(ends.client.group(), Some(OffloadedX25519.name()));
-    ends.exchange(b"text");
 }
 
 #[test]
@@ -160,6 +169,62 @@ fn without_an_lcore_everything_runs_on_the_spot() {
         assert!(ends.client.is_established() && ends.server.is_established());
         assert_eq!(ends.server.async_status(), Status::UNSUPPORTED);
         ends.exchange(b"text");
+    }
+}
+
+/// On either side, one for the certificate besides.
+#[test]
+fn both_halves_of_a_hybrid_wait_in_one_pause() {
+    let lcore = lcore(64);
+    let groups: [&'static dyn SupportedKxGroup; 2] =
+        [&OffloadedX25519Mlkem768, &OffloadedSecp256r1Mlkem768];
+    for group in groups {
+        let Ends {
+            mut client,
+            mut server,
+        } = Wanted {
+            group: Some(group),
+            ..Wanted::default()
+        }
+        .ends(&lcore);
+        let (mut pauses, mut rounds) = ([0; 2], 0);
+        while !(client.is_established() && server.is_established()) {
+            rounds += 1;
+            assert!(rounds < 100, "stuck");
+            for (end, pauses) in [&mut client, &mut server].into_iter().zip(&mut pauses) {
+                while end.handshake().unwrap() == Progress::Paused {
+                    *pauses += 1;
+                    while lcore.next_ready().is_none() {
+                        lcore.poll().unwrap();
+                    }
+                }
+            }
+            support::carry(&mut client, &mut server);
+            support::carry(&mut server, &mut client);
+        }
+        assert_eq!(pauses, [2, 2], "{group:?}");
+    }
+}
+
+#[test]
+fn hybrids_agree_with_the_stock_ones() {
+    let lcore = lcore(64);
+    let groups: [(&'static dyn SupportedKxGroup, _); 2] = [
+        (&OffloadedX25519Mlkem768, kx_group::X25519MLKEM768),
+        (&OffloadedSecp256r1Mlkem768, kx_group::SECP256R1MLKEM768),
+    ];
+    for (ours, stock) in groups {
+        for [client, server] in [[ours, stock], [stock, ours]] {
+            let wanted = |group| Wanted {
+                group: Some(group),
+                ..Wanted::default()
+            };
+            let (client, server) = (wanted(client).client(), wanted(server).server());
+            let mut ends = Ends::new(&lcore, server.into(), client.into());
+            ends.establish(&lcore).unwrap();
+            assert_eq!(ends.server.group(), Some(stock.name()));
+            ends.exchange(b"text");
+        }
     }
 }
 

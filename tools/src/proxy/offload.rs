@@ -33,6 +33,9 @@ pub fn signers(keys: &[ServedKey], device: Capabilities) -> Vec<String> {
     signers.collect()
 }
 
+/// OpenSSL 3.0 does not have it.
+const HYBRID: &str = "X25519MLKEM768";
+
 /// Who exchanges keys, per group.
 pub fn key_exchanges(library: Library, device: Capabilities) -> String {
     use OpKind as K;
@@ -52,7 +55,12 @@ pub fn key_exchanges(library: Library, device: Capabilities) -> String {
             K::EcdhP384Exchange,
             [K::EcdhP384Keygen, K::EcdhP384Derive],
         ),
+        // A server generates no ML-KEM keys.
+        (HYBRID, K::X25519Exchange, [K::MlKem768Encap; 2]),
     ];
+    let groups = groups
+        .into_iter()
+        .filter(|(group, ..)| library == Library::Rustls || *group != HYBRID);
     let (mut offloaded, mut in_place) = (Vec::new(), Vec::new());
     for (group, at_once, halves) in groups {
         let has_halves = halves.into_iter().all(|half| device.has(half));
@@ -113,9 +121,9 @@ mod tests {
         let told = |library, device| key_exchanges(library, device);
         let openssl = "offloaded: X25519; computed in place: P-256, P-384";
         assert_eq!(told(Library::Openssl, halves), openssl);
-        let rustls = "computed in place: X25519, P-256, P-384";
+        let rustls = "computed in place: X25519, P-256, P-384, X25519MLKEM768";
         assert_eq!(told(Library::Rustls, halves), rustls);
-        let all = "offloaded: X25519, P-256, P-384";
+        let all = "offloaded: X25519, P-256, P-384, X25519MLKEM768";
         assert_eq!(told(Library::Rustls, Capabilities::ALL), all);
     }
 }

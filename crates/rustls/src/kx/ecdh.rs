@@ -191,6 +191,6 @@ impl SupportedKxGroup for OffloadedEcdhP384 {
     }
 }
 
-fn general(error: RequestError) -> Error {
+pub(super) fn general(error: RequestError) -> Error {
     Error::General(error.to_string())
 }

@@ -5,7 +5,7 @@ mod hybrid;
 mod x25519;
 
 pub use ecdh::{OffloadedEcdhP256, OffloadedEcdhP384};
-pub use hybrid::X25519Mlkem768WithOffloadedX25519;
+pub use hybrid::{OffloadedSecp256r1Mlkem768, OffloadedX25519Mlkem768};
 pub use x25519::OffloadedX25519;
 
 use rustls::{Error, PeerMisbehaved};
