@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use spinlane::cryptodev::{Device, QueuePair};
 use spinlane::lcore::{Lcore, OffloadError};
 
-use crate::error::{Failure, remember};
+use crate::error::{Failure, failure, remember};
 use crate::lcore::ThreadLcore;
 
 static DEVICE: RwLock<Option<String>> = RwLock::new(None);
@@ -23,10 +23,12 @@ pub(crate) fn set_device(spec: String) {
     *DEVICE.write().unwrap_or_else(PoisonError::into_inner) = Some(spec);
 }
 
-/// The device of a process's lcores. Some have threads: one such device for each process.
+/// The devices of a process's lcores. Some have threads: one such device for each spec and process, which serves
+/// all threads.
 struct Opened {
     process: u32,
-    device: Mutex<Option<Box<dyn Device>>>,
+    /// By spec.
+    devices: Mutex<Vec<(String, Box<dyn Device>)>>,
 }
 
 impl Opened {
@@ -44,7 +46,7 @@ impl Opened {
             }
             let own = Box::into_raw(Box::new(Self {
                 process,
-                device: Mutex::new(None),
+                devices: Mutex::default(),
             }));
             let swapped = CURRENT.compare_exchange(found, own, Ordering::AcqRel, Ordering::Relaxed);
             if swapped.is_err() {
@@ -56,11 +58,12 @@ impl Opened {
 
     /// A queue pair of the device that `spec` names, which the first call opens.
     fn queue_pair(&self, spec: &str) -> Result<Box<dyn QueuePair>, Failure> {
-        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = match &mut *device {
-            Some(device) => device,
-            none => none.insert(spinlane::device::open(spec)?),
-        };
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        if devices.iter().all(|(other, _)| other != spec) {
+            devices.push((spec.to_owned(), spinlane::device::open(spec)?));
+        }
+        let found = devices.iter().find(|(other, _)| other == spec);
+        let (_, device) = found.ok_or_else(|| failure("the device is not there"))?;
         Ok(device.queue_pair(Default::default())?)
     }
 }
@@ -111,4 +114,29 @@ pub(crate) fn made_for_thread() -> *mut ThreadLcore {
             .map_or(ptr::null_mut(), ptr::from_mut)
     })
     .unwrap_or(ptr::null_mut())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_spec_has_one_device() {
+        let opened = Opened {
+            process: 0,
+            devices: Mutex::default(),
+        };
+        for (spec, name) in [
+            ("soft", "soft"),
+            ("sim:7:soft", "sim:soft"),
+            ("soft", "soft"),
+        ] {
+            let queue_pair = opened.queue_pair(spec).ok();
+            assert_eq!(
+                queue_pair.map(|pair| pair.name().to_owned()).as_deref(),
+                Some(name)
+            );
+        }
+        assert_eq!(opened.devices.lock().unwrap().len(), 2);
+    }
 }

@@ -103,7 +103,7 @@ fn fresh(lcore: &Lcore, ours: Ours, wanted: &Wanted) -> Connection {
     let Ends {
         mut client,
         mut server,
-    } = wanted.ends(&lcore);
+    } = wanted.ends(lcore);
     match ours {
         Ours::Client => {
             assert_eq!(drive(lcore, &mut client), Ok(Progress::WantInput));
@@ -351,7 +351,7 @@ fn server_half_way(lcore: &Lcore) -> (Connection, Raw) {
     };
     let (secrets, mut config) = (Arc::new(Secrets::default()), wanted.server());
     config.key_log = Arc::clone(&secrets) as Arc<dyn KeyLog>;
-    let mut ends = Ends::new(&lcore, Arc::new(config), Arc::new(wanted.client()));
+    let mut ends = Ends::new(lcore, Arc::new(config), Arc::new(wanted.client()));
     drive(lcore, &mut ends.client).unwrap();
     ends.carry();
     assert_eq!(drive(lcore, &mut ends.server), Ok(Progress::WantInput));
