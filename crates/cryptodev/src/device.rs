@@ -247,6 +247,12 @@ pub trait QueuePair<O: Operation = Op> {
         false
     }
 
+    /// After how many nanoseconds an op that is not back counts as lost; `None`: as the poll core is set. For drivers
+    /// whose devices take far longer, or less, than others.
+    fn op_deadline_ns(&self) -> Option<u64> {
+        None
+    }
+
     /// The poll core has given up on every op in flight: the queue pair lets go of them, as far
     /// as it can, and starts afresh. What comes back later all the same is dropped by its token.
     /// Returns whether it has let go: gives none of those ops back any more, and nobody writes into them. If not, their

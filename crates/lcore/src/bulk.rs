@@ -59,7 +59,11 @@ impl Lcore {
             let others = ops[1..].iter();
             let same =
                 others.take_while(|op| is_prepared(op) && channel.capabilities().takes(&***op));
-            let count = 1 + same.count();
+            // An unhealthy one gets no more than what its probe is made from.
+            let count = match channel.is_healthy() {
+                true => 1 + same.count(),
+                false => 1,
+            };
             let accepted = records.all[index].enqueue_burst(ops, count, now_ns);
             taken += accepted;
             if accepted < count {

@@ -35,6 +35,7 @@ use crate::health::{Health, HealthConfig};
 use crate::latency::Latencies;
 use crate::retry::RetryQueue;
 use crate::stats::{ChannelStats, KindStats, OpCounts};
+use crate::submit::Place;
 
 pub(crate) use self::jobs::{Owner, Told};
 pub(crate) use self::records::Ended;
@@ -87,6 +88,10 @@ enum State {
     Done,
     /// Nothing but that the device still has the op.
     Quarantined,
+    /// The device failed the op, whose key is no matter of software's: another queue pair is looked for.
+    Moving,
+    /// Another queue pair has taken the op over, where its result will be.
+    Moved(Place),
 }
 
 /// Its parts are set one by one: a state that owned them would be put together in memory
@@ -97,6 +102,8 @@ struct Slot<O: Class> {
     state: State,
     /// The op was taken away from the device, which has not given it back.
     is_held: bool,
+    /// Another queue pair's device has failed the op before.
+    is_adopted: bool,
     waiter: O::Waiter,
     /// The op, once it is done.
     op: Option<Box<O>>,
@@ -109,6 +116,7 @@ impl<O: Class> Slot<O> {
         token: NO_OP,
         state: State::Free,
         is_held: false,
+        is_adopted: false,
         waiter: O::NOBODY,
         op: None,
         copy: None,
@@ -152,6 +160,8 @@ pub(crate) struct Channel<O: Class> {
     incoming: Burst<O>,
     /// Ops to be computed here, in the device's place.
     software: VecDeque<Box<O>>,
+    /// Ops that another queue pair may take over.
+    homeless: Vec<Box<O>>,
     /// Ops of sets that were accepted, until the device has room for them.
     overflow: VecDeque<Box<O>>,
     health: Health,
@@ -169,7 +179,8 @@ pub(crate) struct Channel<O: Class> {
 }
 
 impl<O: Class> Channel<O> {
-    pub(crate) fn new(queue_pair: Box<dyn QueuePair<O>>, config: HealthConfig) -> Self {
+    pub(crate) fn new(queue_pair: Box<dyn QueuePair<O>>, mut config: HealthConfig) -> Self {
+        config.op_deadline_ns = queue_pair.op_deadline_ns().unwrap_or(config.op_deadline_ns);
         let capacity = queue_pair.capacity().min(MAX_SLOTS);
         let capabilities = queue_pair.capabilities();
         let kinds = O::Kind::ALL.iter();
@@ -190,6 +201,7 @@ impl<O: Class> Channel<O> {
             outgoing: Burst::with_capacity(BURST),
             incoming: Burst::with_capacity(BURST),
             software: VecDeque::with_capacity(capacity),
+            homeless: Vec::new(),
             overflow: VecDeque::new(),
             health: Health::new(config),
             check_at_ns: 0,
@@ -213,6 +225,10 @@ impl<O: Class> Channel<O> {
 
     pub(crate) fn capabilities(&self) -> &Capabilities<O::Kind> {
         &self.capabilities
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.health.is_healthy()
     }
 
     /// How far back it stands among those that could take an op: by its health, by whether it has room, by how
@@ -260,6 +276,10 @@ impl<O: Class> Channel<O> {
         self.waiting += 1;
         self.in_flight_peak = self.in_flight_peak.max(self.waiting);
         let goes_out = self.health.is_healthy() || self.asks_again(&op);
+        if goes_out && self.health.wants_probe(now_ns) {
+            // Nothing else could tell whether the device serves such keys again.
+            self.health.probe_sent(token, now_ns);
+        }
         let copy = (goes_out && !self.is_inline).then(|| {
             let mut copy = self.pool.take(op.memory().len());
             copy.copy_from(&op);
@@ -437,7 +457,9 @@ impl<O: Class> Channel<O> {
                 self.swept = 0;
             }
             let slot = &self.slots[self.swept];
-            if slot.state == State::Done && !slot.is_wanted() {
+            if matches!(slot.state, State::Moved(_)) && !slot.is_wanted() {
+                self.forget_moved(slot.token);
+            } else if slot.state == State::Done && !slot.is_wanted() {
                 let kind = self.finish(slot.token, Operation::kind);
                 if let Some(kind) = kind {
                     self.counts[kind.index()].orphaned += 1;
@@ -446,10 +468,19 @@ impl<O: Class> Channel<O> {
         }
     }
 
+    /// The op called `token`, which was taken over by another queue pair, has been read there, or nobody wants it.
+    pub(crate) fn forget_moved(&mut self, token: Token) {
+        if let Some(index) = slot_of(token, &self.slots) {
+            self.unread -= 1;
+            self.release(index);
+        }
+    }
+
     /// A slot has no op any more. It is free, unless the device still has the op.
     fn release(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.waiter = O::NOBODY;
+        slot.is_adopted = false;
         if let Some(copy) = slot.copy.take() {
             self.pool.put(copy);
         }

@@ -329,11 +329,7 @@ impl Lcore {
 
     /// Gives a finished op's memory to `read` and its slot back; `None` if it is not there.
     pub(crate) fn finish<T>(&self, place: Place, read: impl FnOnce(&Op) -> T) -> Option<T> {
-        let mut channels = self.inner.channels.borrow_mut();
-        channels
-            .all
-            .get_mut(place.channel)?
-            .finish(place.token, read)
+        self.inner.channels.borrow_mut().finish(place, read)
     }
 
     pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
@@ -350,7 +346,10 @@ impl Inner {
         let (mut count, mut callbacks) = (0, 0);
         let channels = self.channels.borrow().all.len();
         for index in 0..channels {
-            count += self.channels.borrow_mut().all[index].collect(&*self.clock, now_ns, &mut told);
+            count += self
+                .channels
+                .borrow_mut()
+                .collect(index, &*self.clock, now_ns, &mut told);
             for job in told.jobs.drain(..) {
                 callbacks += u64::from(self.call_back(&job));
             }

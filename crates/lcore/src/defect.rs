@@ -25,11 +25,13 @@ pub enum Defect {
     EarlyReuse,
     /// Of several queue pairs the one with least to do gets an op, healthy or not.
     BlindRouting,
+    /// An op that another queue pair is to take over is forgotten.
+    LostInMove,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Generation,
         Self::Orphan,
         Self::RetryOrder,
@@ -40,6 +42,7 @@ impl Defect {
         Self::FirstOfSet,
         Self::EarlyReuse,
         Self::BlindRouting,
+        Self::LostInMove,
     ];
 }
 

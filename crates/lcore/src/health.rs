@@ -26,7 +26,8 @@ pub struct HealthConfig {
     pub fallback: bool,
     /// An op that is not back by then is given up; a device that gives nothing back for so long
     /// while it has ops, or takes none, is unhealthy. Noticed at most a quarter later.
-    /// Nanoseconds; default 1 s, several times what a full queue pair of RSA-4096 takes.
+    /// Nanoseconds; default 1 s, several times what a full queue pair of RSA-4096 takes. A queue pair may have one of its own
+    /// ([`QueuePair::op_deadline_ns`](spinlane_cryptodev::QueuePair::op_deadline_ns)).
     pub op_deadline_ns: u64,
     /// Errors in a row that make a device unhealthy; an op past its deadline is one. Default 8.
     pub max_errors: u32,

@@ -1,8 +1,10 @@
 //! Which queue pair an op goes to: by its key, by its kind, and by how much each has to do.
 
-use spinlane_cryptodev::{Kind, Op, Request, aead};
+use spinlane_cryptodev::{Burst, Kind, Op, Request, aead};
 
-use crate::channel::{Channel, Class};
+use crate::channel::{Channel, Class, Told};
+use crate::clock::Clock;
+use crate::submit::Place;
 
 /// The queue pairs for one class, and which of them serve each kind.
 pub(crate) struct Channels<O: Class> {
@@ -56,6 +58,65 @@ impl Channels<Op> {
         let kind = request.kind();
         let takes = |channel: &Channel<Op>| channel.takes(request);
         self.pick(kind, takes, now_ns)
+    }
+}
+
+impl Channels<Op> {
+    /// Finds other queue pairs for what the device of the one at `index` has failed and software may not compute.
+    #[cold]
+    fn move_away(&mut self, index: usize, homeless: Burst, now_ns: u64, told: &mut Told) {
+        for op in homeless {
+            let (token, kind) = (op.token, op.kind());
+            let takes = |channel: &Channel<Op>| {
+                !std::ptr::eq(channel, &self.all[index]) && channel.takes_over(&op)
+            };
+            let other = self.pick(kind, takes, now_ns);
+            match (other, self.all[index].waiter_of(token)) {
+                (Some(channel), Some(waiter)) => {
+                    let token_there = self.all[channel].adopt(op, waiter, now_ns);
+                    let place = Place {
+                        channel,
+                        token: token_there,
+                    };
+                    self.all[index].moved_to(token, kind, place);
+                }
+                _ => self.all[index].stay(op, now_ns, told),
+            }
+        }
+    }
+
+    /// [`Channel::collect`] of the queue pair at `index`, and what follows for the others.
+    pub(crate) fn collect(
+        &mut self,
+        index: usize,
+        clock: &dyn Clock,
+        now_ns: &mut u64,
+        told: &mut Told,
+    ) -> usize {
+        let channel = &mut self.all[index];
+        let count = channel.collect(clock, now_ns, told);
+        if channel.has_homeless() {
+            let homeless = channel.take_homeless();
+            self.move_away(index, homeless, *now_ns, told);
+        }
+        count
+    }
+
+    /// Where an op is that was submitted to `place`: another queue pair may have taken it over.
+    pub(crate) fn locate(&self, place: Place) -> Place {
+        let channel = self.all.get(place.channel);
+        let moved = channel.and_then(|channel| channel.moved(place.token));
+        moved.unwrap_or(place)
+    }
+
+    /// Gives a finished op's memory to `read` and its slot back; `None` if it is not there.
+    pub(crate) fn finish<T>(&mut self, place: Place, read: impl FnOnce(&Op) -> T) -> Option<T> {
+        let there = self.locate(place);
+        if there != place {
+            self.all[place.channel].forget_moved(place.token);
+        }
+        let channel = self.all.get_mut(there.channel)?;
+        channel.finish(there.token, read)
     }
 }
 

@@ -65,6 +65,8 @@ pub struct OpCounts {
     pub errors: u64,
     /// Ops that the device did not give back by their deadline.
     pub timed_out: u64,
+    /// Ops that the device failed and another queue pair took over, which counts them from then on.
+    pub moved: u64,
 }
 
 impl std::ops::AddAssign for OpCounts {
@@ -81,6 +83,7 @@ impl std::ops::AddAssign for OpCounts {
         self.retried += other.retried;
         self.errors += other.errors;
         self.timed_out += other.timed_out;
+        self.moved += other.moved;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::offload::OffloadError;
 pub type Item<'a> = (&'a Request<'a>, &'a mut [u8]);
 
 /// Where an op is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) channel: usize,
     pub(crate) token: Token,

@@ -132,8 +132,9 @@ impl Ticket {
     /// Whether the op has ended.
     pub fn is_done(&self) -> bool {
         let channels = self.lcore.inner.channels.borrow();
-        let channel = channels.all.get(self.place.channel);
-        channel.is_none_or(|channel| channel.has_ended(self.place.token))
+        let place = channels.locate(self.place);
+        let channel = channels.all.get(place.channel);
+        channel.is_none_or(|channel| channel.has_ended(place.token))
     }
 
     /// Writes the op's result to `output`, its kind's `output_len()` bytes long. Gives the ticket back if
@@ -159,8 +160,10 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut channels = self.lcore.inner.channels.borrow_mut();
-        if let Some(channel) = channels.all.get_mut(self.place.channel) {
-            channel.drop_ticket(self.place.token);
+        for place in [self.place, channels.locate(self.place)] {
+            if let Some(channel) = channels.all.get_mut(place.channel) {
+                channel.drop_ticket(place.token);
+            }
         }
     }
 }

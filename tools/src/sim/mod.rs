@@ -11,6 +11,7 @@ mod plan;
 mod question;
 mod report;
 mod tally;
+mod vault;
 mod world;
 
 use std::ops::{AddAssign, Range};

@@ -25,6 +25,10 @@ pub struct Plan {
     pub sets: bool,
     /// Ops that no job waits for.
     pub alone: u64,
+    /// ECDSA ops have a key of the device's own.
+    pub remote: bool,
+    /// Queue pairs for records; 0 = none are sealed.
+    pub record_pairs: u64,
     /// RSA and ECDSA ops besides X25519's, which are cheaper.
     pub signs: bool,
     /// Faults; none for a device that computes inline.
@@ -57,6 +61,8 @@ impl Plan {
             shared: pairs == 1,
             sets: rng.below(2) == 0,
             alone: rng.below(3) * rng.below(40),
+            remote: rng.below(3) == 0,
+            record_pairs: rng.below(5).saturating_sub(2),
             signs: rng.below(16) == 0,
             faults: simulated.then(|| faults(rng, &health)),
             health,

@@ -7,6 +7,7 @@ use spinlane::cryptodev::{KeyHandle, MAX_OUTPUT, Op, OpKind, OpStatus, Request, 
 use spinlane::lcore::{OffloadError, offload, offload_all};
 use spinlane_driver_sim::Rng;
 
+use super::vault;
 use crate::speed::point::Keys;
 
 /// Private scalars in use.
@@ -23,6 +24,8 @@ pub enum Question {
     Derive(u8, u8),
     /// A P-256 signature of this digest.
     Ecdsa(u8),
+    /// The same by a key that only the device has.
+    Remote(u8),
     /// An RSA-2048 signature of this block.
     Rsa(u8),
 }
@@ -42,8 +45,8 @@ pub struct Set {
 
 impl Set {
     /// One question, or several of X25519's.
-    pub fn draw(rng: &mut Rng, signs: bool, several: bool) -> Self {
-        let first = Question::draw(rng, signs);
+    pub fn draw(rng: &mut Rng, signs: bool, remote: bool, several: bool) -> Self {
+        let first = Question::draw(rng, signs, remote);
         let mut set = Self {
             questions: [first; MAX_SET],
             len: 1,
@@ -51,7 +54,7 @@ impl Set {
         if several && first.x25519().is_some() && rng.below(3) == 0 {
             set.len = rng.between(2, MAX_SET as u64) as usize;
             for question in &mut set.questions[1..] {
-                *question = Question::draw(rng, false);
+                *question = Question::draw(rng, false, false);
             }
         }
         set
@@ -63,6 +66,11 @@ impl Set {
             questions: [question; MAX_SET],
             len: 1,
         }
+    }
+
+    /// Whether only devices can answer.
+    pub fn is_remote(&self) -> bool {
+        self.questions().iter().any(|question| question.is_remote())
     }
 
     /// What is asked.
@@ -161,11 +169,12 @@ fn compute(request: &Request<'_>) -> Option<[u8; 32]> {
 
 impl Question {
     /// One of them; signatures only if asked for.
-    pub fn draw(rng: &mut Rng, signs: bool) -> Self {
+    pub fn draw(rng: &mut Rng, signs: bool, remote: bool) -> Self {
         let scalar = rng.below(SCALARS as u64) as u8;
         match rng.below(20) {
             0 | 1 if signs => Self::Rsa(scalar),
             2 | 3 if signs => Self::Ecdsa(scalar),
+            2 | 3 if remote => Self::Remote(scalar),
             4 => Self::Derive(scalar, 0),
             5..=7 => Self::Derive(scalar, 1 + rng.below(PEERS as u64 - 1) as u8),
             _ => Self::Keygen(scalar),
@@ -177,9 +186,14 @@ impl Question {
         match self {
             Self::Keygen(_) => OpKind::X25519Keygen,
             Self::Derive(..) => OpKind::X25519Derive,
-            Self::Ecdsa(_) => OpKind::EcdsaP256,
+            Self::Ecdsa(_) | Self::Remote(_) => OpKind::EcdsaP256,
             Self::Rsa(_) => OpKind::Rsa2048,
         }
+    }
+
+    /// Whether only devices can answer.
+    pub fn is_remote(self) -> bool {
+        matches!(self, Self::Remote(_))
     }
 
     /// Whether the input is at fault.
@@ -197,7 +211,7 @@ impl Question {
                 let peer = &known.peers[usize::from(peer)];
                 Some(Request::x25519_derive(scalar(private), peer))
             }
-            Self::Ecdsa(_) | Self::Rsa(_) => None,
+            Self::Ecdsa(_) | Self::Remote(_) | Self::Rsa(_) => None,
         }
     }
 
@@ -219,6 +233,10 @@ impl Question {
                 let digest = [digest; 32];
                 ask(&Request::ecdsa_p256(&known.ecdsa, &digest).expect("32 bytes"))
             }
+            Self::Remote(digest) => {
+                let digest = [digest; 32];
+                ask(&Request::ecdsa_p256(vault::key(), &digest).expect("32 bytes"))
+            }
             Self::Rsa(block) => {
                 let block = block_of(block);
                 ask(&Request::rsa_private(&known.rsa, &block).expect("below the modulus"))
@@ -239,6 +257,10 @@ impl Question {
                 (Some(Key::EcP256(key)), Ok(signature)) => key.verify(&[digest; 32], signature),
                 _ => false,
             },
+            Self::Remote(digest) => {
+                let public = vault::key().as_remote();
+                public.is_some_and(|public| public.verify(&[digest; 32], answer))
+            }
             Self::Rsa(block) => match known.rsa.as_local() {
                 Some(Key::Rsa(key)) => key.verify_raw(answer, &block_of(block)),
                 _ => false,

@@ -121,9 +121,15 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "  ops       {} completed, {} fallback, {} cancelled; {} past their deadline, \
+            "  records   {}\n  ops       {} completed, {} fallback, {} cancelled; {} past their deadline, \
              {} errors, {} strays dropped",
-            self.completed, self.fallback, self.cancelled, self.timed_out, self.errors, self.stray
+            self.records,
+            self.completed,
+            self.fallback,
+            self.cancelled,
+            self.timed_out,
+            self.errors,
+            self.stray
         )?;
         writeln!(
             f,

@@ -94,6 +94,8 @@ pub struct Tally {
     pub closed: u64,
     /// Connections freed under a paused job.
     pub abandoned: u64,
+    /// Records taken.
+    pub records: u64,
     /// Ops that ended by the device.
     pub completed: u64,
     /// Ops that ended by software.
@@ -149,6 +151,7 @@ impl std::ops::AddAssign<&Self> for Tally {
         self.callbacks += other.callbacks;
         self.closed += other.closed;
         self.abandoned += other.abandoned;
+        self.records += other.records;
         self.completed += other.completed;
         self.fallback += other.fallback;
         self.cancelled += other.cancelled;

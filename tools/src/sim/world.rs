@@ -14,6 +14,7 @@
 
 mod alone;
 mod connection;
+mod records;
 mod rules;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +32,8 @@ use super::only::Only;
 use super::plan::Plan;
 use super::question::Set;
 use super::tally::{Breach, Tally, Violation};
+use super::vault::Vault;
+use records::Records;
 use rules::Seen;
 
 /// Ops of a job at most.
@@ -125,7 +128,8 @@ pub struct World {
     /// The connection that is being resumed.
     resuming: Cell<Option<usize>>,
     /// What was known of the queue pairs after the last turn.
-    seen: RefCell<Vec<Seen>>,
+    seen: RefCell<[Vec<Seen>; 2]>,
+    records: RefCell<Records>,
     tally: RefCell<Tally>,
     violation: RefCell<Option<Violation>>,
     hash: Cell<u64>,
@@ -169,7 +173,10 @@ impl World {
             ..Config::default()
         };
         let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
-        let soft: Box<dyn Device> = Box::new(SoftDevice::new());
+        let soft: Box<dyn Device> = match plan.remote {
+            true => Box::new(Vault::new()),
+            false => Box::new(SoftDevice::new()),
+        };
         let device = match plan.faults {
             Some(faults) => Box::new(SimDevice::new(soft, faults)),
             None => soft,
@@ -181,6 +188,9 @@ impl World {
         for kinds in kinds(&plan) {
             let inner = device.queue_pair(queue_config)?;
             lcore.add_queue_pair(Box::new(Only { inner, kinds }));
+        }
+        for _ in 0..plan.record_pairs {
+            lcore.add_record_queue_pair(device.record_queue_pair(queue_config)?);
         }
         Ok(Rc::new(Self {
             plan,
@@ -199,6 +209,7 @@ impl World {
             held: RefCell::default(),
             resuming: Cell::new(None),
             seen: RefCell::default(),
+            records: RefCell::default(),
             tally: RefCell::default(),
             violation: RefCell::default(),
             hash: Cell::new(0xcbf2_9ce4_8422_2325),
@@ -264,7 +275,12 @@ impl World {
                 0..=19 => self.start_some(),
                 20..=22 => self.submit_alone(),
                 23..=24 => self.touch_alone(),
-                25..=64 => self.turn(),
+                25..=64 => {
+                    if self.plan.record_pairs > 0 && self.below(2) == 0 {
+                        self.enqueue_records();
+                    }
+                    self.turn();
+                }
                 65..=84 => self.advance(),
                 85..=89 => self.with_any(Self::resume),
                 90..=93 => self.with_any(Self::close),
@@ -348,8 +364,12 @@ impl World {
             };
             self.resume(id);
         }
-        self.check_capacity();
-        self.check_devices();
+        self.dequeue_records();
+        // The counters take longer to read than a turn.
+        if self.tally.borrow().polls % 4 == 0 {
+            self.check_capacity();
+            self.check_devices();
+        }
     }
 
     /// The lcore calls a connection.
@@ -436,7 +456,7 @@ impl World {
 fn kinds(plan: &Plan) -> Vec<Capabilities> {
     let keygen = Capabilities::NONE.with(OpKind::X25519Keygen);
     let mut others = Capabilities::NONE.with(OpKind::X25519Derive);
-    if plan.signs {
+    if plan.signs || plan.remote {
         others = others.with(OpKind::EcdsaP256).with(OpKind::Rsa2048);
     }
     let all = others.with(OpKind::X25519Keygen);

@@ -7,7 +7,8 @@
 //! ```
 //! Every client has a pair of rings to every crypto core, so that no two threads ever push to, or
 //! pop from, the same ring. Ops travel by value. A batch is filled across clients. A client's poll
-//! costs what two rings cost, whatever is computed meanwhile.
+//! costs what two rings cost, whatever is computed meanwhile. Records have queue pairs, and rings, of their own; one
+//! thread per core serves both classes.
 //!
 //! ```
 //! use spinlane_cryptodev::{Device, Op, Burst, OpStatus, QueuePairConfig, Request, Token};

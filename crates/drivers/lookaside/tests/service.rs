@@ -4,13 +4,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
+use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_crypto::test_keys::der;
+use spinlane_cryptodev::aead::{self, Direction, Key, Op as Record};
 use spinlane_cryptodev::test_keys::rsa;
 use spinlane_cryptodev::{
-    Burst, Device, DeviceError, Op, OpKind, OpStatus, QueuePairConfig, Request, Token, cpu,
+    Buffer, Burst, Device, DeviceError, Op, OpKind, OpStatus, QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_lookaside::{LookasideDevice, Settings, StartError};
 use spinlane_driver_mb::MbDevice;
@@ -254,4 +257,54 @@ fn a_capacity_out_of_range_is_named() {
             .into_iter()
             .all(|kind| device.capabilities().has(kind))
     );
+}
+
+#[test]
+fn records_are_sealed_by_crypto_cores_too() {
+    let inner = Box::new(SoftDevice::new());
+    let device = LookasideDevice::new(inner, &cores()[..1], settings()).expect("a core");
+    let mut queue_pair = device
+        .record_queue_pair(QueuePairConfig::default())
+        .expect("soft seals");
+    let key = Arc::new(Key::new(Algorithm::Aes128Gcm, &[7; 16]).expect("16 bytes"));
+    let record = |token: u64| {
+        let mut record = Record::new(Buffer::heap(100 + TAG_LEN).expect("short"));
+        record.buffer_mut()[..100].fill(token as u8);
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&token.to_be_bytes());
+        let request = aead::Request {
+            direction: Direction::Seal,
+            key: &key,
+            nonce: &nonce,
+            aad: b"header",
+            data: 0..100,
+        };
+        record.prepare(Token(token), &request).expect("it fits");
+        record
+    };
+    let mut ops: Burst<Record> = (0..20).map(record).collect();
+    let mut done = Burst::new();
+    assert_eq!(queue_pair.enqueue_burst(&mut ops), 20);
+    wait_until("records", || {
+        queue_pair.dequeue_burst(&mut done, 64, 0);
+        done.len() == 20
+    });
+    for (token, sealed) in (0..).zip(&done) {
+        let mut wanted = record(token);
+        cpu::run_aead(&mut wanted);
+        assert_eq!(
+            (sealed.token, sealed.status),
+            (Token(token), OpStatus::Success)
+        );
+        assert_eq!(sealed.buffer()[..], wanted.buffer()[..]);
+    }
+}
+
+#[test]
+fn a_device_that_seals_nothing_says_so() {
+    let (device, _) = on_strings(SoftDevice::new(), settings());
+    assert!(device.record_capabilities().is_empty());
+    let error = device.record_queue_pair(QueuePairConfig::default()).err();
+    let said = error.expect("none").to_string();
+    assert!(said.contains("serves no records"), "{said}");
 }

@@ -260,6 +260,10 @@ impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
         self.inner.capabilities()
     }
 
+    fn op_deadline_ns(&self) -> Option<u64> {
+        self.inner.op_deadline_ns()
+    }
+
     fn holds(&self, key: &KeyHandle) -> bool {
         self.inner.holds(key)
     }

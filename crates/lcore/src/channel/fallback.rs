@@ -155,9 +155,33 @@ impl<O: Class> Channel<O> {
                 self.slots[index].state = State::Software { doubted: false };
                 self.software.push_back(copy);
             }
+        } else if self.may_move(index, &copy) {
+            self.set_out(index, copy);
         } else {
             copy.fail(OpStatus::Error);
             self.end(index, copy, EndedBy::Device, now_ns, told);
+        }
+    }
+
+    /// Whether another queue pair may take `op` over, which the device failed: once, and if software may not.
+    fn may_move(&self, index: usize, op: &O) -> bool {
+        let at_fault = matches!(op.status, OpStatus::Error | OpStatus::NotProcessed);
+        at_fault && !op.is_local() && !self.slots[index].is_adopted
+    }
+
+    fn set_out(&mut self, index: usize, mut op: Box<O>) {
+        op.status = OpStatus::NotProcessed;
+        self.slots[index].state = State::Moving;
+        if !has(Defect::LostInMove) {
+            self.homeless.push(op);
+        }
+    }
+
+    /// No other queue pair takes `op` over.
+    pub(crate) fn stay(&mut self, mut op: Box<O>, now_ns: u64, told: &mut O::Told) {
+        op.fail(OpStatus::Error);
+        if let Some(index) = slot_of(op.token, &self.slots) {
+            self.end(index, op, EndedBy::Device, now_ns, told);
         }
     }
 
@@ -175,13 +199,22 @@ impl<O: Class> Channel<O> {
             OpStatus::Invalid => {}
             OpStatus::Error | OpStatus::NotProcessed => self.count_error(op.kind()),
         }
+        if self.health.is_probe(op.token) && op.status != OpStatus::Success {
+            self.probe_failed(now_ns);
+        }
         if !self.slots[index].is_wanted() {
             self.cancelled(index, op);
         } else if self.is_to_be_redone(index, &op) {
             self.redo(index, op);
+        } else if self.may_move(index, &op) {
+            let op = self.slots[index].copy.take().unwrap_or(op);
+            self.set_out(index, op);
         } else {
-            if op.status == OpStatus::NotProcessed {
-                op.fail(OpStatus::Error);
+            // Whatever the device has left in the result: what did not succeed shows nothing.
+            match op.status {
+                OpStatus::Success => {}
+                OpStatus::NotProcessed => op.fail(OpStatus::Error),
+                status => op.fail(status),
             }
             self.end(index, op, EndedBy::Device, now_ns, told);
         }

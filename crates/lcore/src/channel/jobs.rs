@@ -4,14 +4,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use spinlane_cryptodev::{KeyHandle, Limits, Op, OpKind, OpStatus, Request, Token};
+use spinlane_cryptodev::{Burst, KeyHandle, Limits, Op, OpKind, OpStatus, Request, Token};
 use spinlane_job::{Conn, Job, Notify, Status};
 
-use super::{Channel, Class, NO_OP, State, slot_of};
+use super::{Channel, Class, NO_OP, State, slot_index, slot_of};
 use crate::defect::{Defect, has};
 use crate::retry::Refused;
+use crate::submit::Place;
 
 /// Who waits for a private-key op.
+#[derive(Clone)]
 pub(crate) struct Waiter {
     /// Whose op it is; `None`: that of whoever has the ticket.
     job: Option<Rc<Job>>,
@@ -167,6 +169,58 @@ impl Channel<Op> {
             job.await_token(token.0, ops as u32);
         }
         Some(token)
+    }
+
+    pub(crate) fn has_homeless(&self) -> bool {
+        !self.homeless.is_empty()
+    }
+
+    /// Ops that the device failed and another queue pair may take over.
+    pub(crate) fn take_homeless(&mut self) -> Burst {
+        std::mem::take(&mut self.homeless)
+    }
+
+    /// Whether it can take `op` over now.
+    pub(crate) fn takes_over(&self, op: &Op) -> bool {
+        let holds = |key: &Arc<KeyHandle>| self.queue_pair.holds(key);
+        let has_room = !self.free.is_empty() && self.overflow.is_empty();
+        let serves = self.capabilities.takes(op) && op.key().is_none_or(holds);
+        self.health.is_healthy() && has_room && serves
+    }
+
+    /// Takes over `op`, whose slot at another queue pair this waiter is of. There is room. Returns its new token.
+    pub(crate) fn adopt(&mut self, op: Box<Op>, waiter: Waiter, now_ns: u64) -> Token {
+        let token = self.admit(op, |_| waiter, now_ns);
+        self.slots[slot_index(token)].is_adopted = true;
+        self.send(now_ns);
+        self.overflow.extend(self.outgoing.pop());
+        token
+    }
+
+    /// Who waits for the op called `token`, which is about to be taken over.
+    pub(crate) fn waiter_of(&self, token: Token) -> Option<Waiter> {
+        let index = slot_of(token, &self.slots)?;
+        Some(self.slots[index].waiter.clone())
+    }
+
+    /// The op called `token` was taken over: it is at `place` now.
+    pub(crate) fn moved_to(&mut self, token: Token, kind: OpKind, place: Place) {
+        if let Some(index) = slot_of(token, &self.slots) {
+            self.slots[index].state = State::Moved(place);
+            let counts = &mut self.counts[kind.index()];
+            counts.enqueued -= 1;
+            counts.moved += 1;
+            self.waiting -= 1;
+            self.unread += 1;
+        }
+    }
+
+    /// Where the op called `token` is, if another queue pair has taken it over.
+    pub(crate) fn moved(&self, token: Token) -> Option<Place> {
+        match self.slots[slot_of(token, &self.slots)?].state {
+            State::Moved(place) => Some(place),
+            _ => None,
+        }
     }
 
     pub(crate) fn retry(&mut self, refused: Refused) {

@@ -55,6 +55,8 @@ struct Inner {
     /// Whether a flush is of any use.
     batches: Cell<bool>,
     resets: Cell<usize>,
+    /// Its own deadline.
+    deadline_ns: Cell<Option<u64>>,
     /// It lets go of nothing when it is reset.
     clings: Cell<bool>,
     /// The first thousand.
@@ -92,6 +94,7 @@ impl Handle {
             inline: Cell::new(false),
             batches: Cell::new(true),
             resets: Cell::new(0),
+            deadline_ns: Cell::new(None),
             clings: Cell::new(false),
             tokens: RefCell::new(Vec::with_capacity(1000)),
             clock: clock.clone(),
@@ -158,6 +161,11 @@ impl Handle {
     pub fn give_back(&self, ops: VecDeque<Box<Op>>) {
         self.release(ops.len());
         *self.0.held.borrow_mut() = ops;
+    }
+
+    /// It has a deadline of its own.
+    pub fn set_deadline_ns(&self, deadline_ns: u64) {
+        self.0.deadline_ns.set(Some(deadline_ns));
     }
 
     /// From now on a reset does not make it let go.
@@ -275,6 +283,10 @@ impl QueuePair for TestPair {
 
     fn batches(&self) -> bool {
         self.0.batches.get()
+    }
+
+    fn op_deadline_ns(&self) -> Option<u64> {
+        self.0.deadline_ns.get()
     }
 
     fn reset(&mut self) -> bool {

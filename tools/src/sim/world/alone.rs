@@ -54,7 +54,7 @@ impl World {
         if id as u64 == self.plan.alone {
             return;
         }
-        let question = Question::draw(&mut self.rng.borrow_mut(), self.plan.signs);
+        let question = Question::draw(&mut self.rng.borrow_mut(), self.plan.signs, false);
         self.alone.borrow_mut().push(Alone {
             question,
             submitted: None,

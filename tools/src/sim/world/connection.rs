@@ -17,8 +17,8 @@ impl World {
         let id = self.connections.borrow().len();
         let mut sets = [None; MAX_OPS];
         for set in &mut sets[..=self.below(MAX_OPS as u64 - 1) as usize] {
-            let rng = &mut self.rng.borrow_mut();
-            *set = Some(Set::draw(rng, self.plan.signs, self.plan.sets));
+            let (rng, plan) = (&mut self.rng.borrow_mut(), &self.plan);
+            *set = Some(Set::draw(rng, plan.signs, plan.remote, plan.sets));
         }
         let ctx = WaitCtx::new();
         let notify = Foreign::new(callback, ptr::null(), ptr::without_provenance_mut(id));

@@ -1,5 +1,6 @@
 //! The rules, checked as things happen and when all is over.
 
+use spinlane::cryptodev::Kind;
 use spinlane::job::{self, Status};
 use spinlane::lcore::{ChannelStats, Clock, Conn, OffloadError};
 
@@ -18,12 +19,20 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn of(channel: &ChannelStats) -> Self {
+    /// Whether a queue pair that was unhealthy since it `was` seen last got ops for probes alone, at `most` so many each, if the
+    /// `other` was healthy all the time.
+    fn gets_no_more_than(&self, was: &Self, (other, other_was): (&Self, &Self), most: u64) -> bool {
+        let same = self.turns == was.turns && other.turns == other_was.turns;
+        let applies = same && !self.healthy && other.healthy;
+        !applies || self.enqueued - was.enqueued <= most * (self.probes - was.probes)
+    }
+
+    fn of<K: Kind>(channel: &ChannelStats<K>) -> Self {
         let health = channel.health;
         Self {
             healthy: health.healthy,
             turns: health.failures + health.recoveries,
-            enqueued: channel.counts.enqueued,
+            enqueued: channel.counts.enqueued + channel.counts.moved,
             probes: health.probes,
         }
     }
@@ -43,7 +52,9 @@ impl World {
             used[self.channel(kind)] += 1;
         }
         let channels = 1 + usize::from(self.plan.two_devices || self.plan.shared);
-        let in_flight = self.lcore.in_flight();
+        let stats = self.lcore.stats();
+        let in_flight = stats.channels.iter().map(|channel| channel.in_flight);
+        let in_flight: usize = in_flight.sum();
         if self.plan.shared {
             // Which of the two an op is with, only the lcore knows.
             used = [used.iter().sum::<usize>().div_ceil(2); 2];
@@ -62,8 +73,21 @@ impl World {
     /// No slot is used again whose op the device still has, and of two queue pairs that share their kinds the
     /// healthy one gets the ops.
     pub(super) fn check_devices(&self) {
-        let channels = self.lcore.stats().channels;
-        for channel in &channels {
+        let stats = self.lcore.stats();
+        let [was, records_were] = self.seen.take();
+        let now = self.check_class(&stats.channels, &was, self.plan.shared);
+        let records = self.check_class(&stats.records, &records_were, true);
+        self.seen.replace([now, records]);
+    }
+
+    /// `share`: two queue pairs of this class serve the same kinds.
+    fn check_class<K: Kind>(
+        &self,
+        channels: &[ChannelStats<K>],
+        was: &[Seen],
+        share: bool,
+    ) -> Vec<Seen> {
+        for channel in channels {
             let (free, capacity) = (channel.free_slots as u64, channel.capacity as u64);
             let held = channel.xstats.iter().find(|(name, _)| *name == "held");
             let held = held.map_or(0, |(_, held)| *held);
@@ -74,23 +98,17 @@ impl World {
             }
         }
         let now: Vec<_> = channels.iter().map(Seen::of).collect();
-        let before = self.seen.replace(now.clone());
-        if let ([one, other], [was, other_was], true) = (&now[..], &before[..], self.plan.shared) {
-            for (now, was, other, other_was) in
-                [(one, was, other, other_was), (other, other_was, one, was)]
-            {
-                let others_turn = !now.healthy
-                    && now.turns == was.turns
-                    && other.healthy
-                    && other.turns == other_was.turns;
-                // A set goes as a whole where a probe is due.
-                let most = if self.plan.sets { MAX_SET as u64 } else { 1 };
-                if others_turn && now.enqueued - was.enqueued > most * (now.probes - was.probes) {
-                    let text = "an unhealthy device got ops that a healthy one serves".to_owned();
-                    self.violate(Breach::Routing, text);
-                }
+        if let ([one, other], [one_was, other_was], true) = (&now[..], was, share) {
+            // A set goes as a whole where a probe is due.
+            let most = if self.plan.sets { MAX_SET as u64 } else { 1 };
+            let gets_its_own = one.gets_no_more_than(one_was, (other, other_was), most)
+                && other.gets_no_more_than(other_was, (one, one_was), most);
+            if !gets_its_own {
+                let text = "an unhealthy device got ops that a healthy one serves".to_owned();
+                self.violate(Breach::Routing, text);
             }
         }
+        now
     }
 
     pub(super) fn report_lost(&self) {
@@ -157,8 +175,10 @@ impl World {
         let right = match result {
             Ok(()) => !is_closed && set.is_answered_by(answers),
             Err(OffloadError::Cancelled) => is_closed,
-            Err(OffloadError::Invalid) => !is_closed && (set.is_invalid() || !fallback),
-            Err(OffloadError::Device) => !is_closed && !fallback,
+            Err(OffloadError::Invalid) => {
+                !is_closed && (set.is_invalid() || !fallback || set.is_remote())
+            }
+            Err(OffloadError::Device) => !is_closed && (!fallback || set.is_remote()),
             Err(OffloadError::SetTooLarge { .. }) => self.exceeds_capacity(set),
             // Of another lcore, or of none, or of what cannot be submitted at all.
             Err(_) => false,
@@ -196,6 +216,7 @@ impl World {
         if stacks != 0 {
             self.violate(Breach::LeakedStack, format!("{stacks} stacks are not back"));
         }
+        self.take_stock_of_records();
         let stats = self.lcore.stats();
         let mut tally = self.tally.borrow_mut();
         let mut enqueued = 0;
