@@ -54,11 +54,11 @@ test-debian13: ## Run every test on Debian 13, in a root that debootstrap makes 
 	tools/debian13.sh
 
 # Afterwards, inputs that add nothing are thrown away.
-fuzz: setup ## Fuzz the C entry points, FUZZ_SECONDS each (needs a nightly toolchain).
+fuzz: setup ## Fuzz the C entry points and PKCS#11 URIs, FUZZ_SECONDS each (needs a nightly toolchain).
 	$(FUZZ) cargo +nightly build --release --manifest-path crates/capi/fuzz/Cargo.toml \
 		--target $(NIGHTLY_TARGET) --target-dir target/fuzz
 	crates/capi/fuzz/seed.sh target/fuzz/corpus
-	cd target/fuzz && for target in calls keys params; do \
+	cd target/fuzz && for target in calls keys params uri; do \
 		run=$(NIGHTLY_TARGET)/release/$$target all=corpus/$$target few=corpus/$$target.few; \
 		$$run -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 $$all && \
 			rm -rf $$few && mkdir $$few && $$run -merge=1 $$few $$all && rm -rf $$all && mv $$few $$all || exit 1; \

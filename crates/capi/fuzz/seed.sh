@@ -3,7 +3,7 @@
 # belong into a repository, and a few parameters.
 set -euo pipefail
 corpus=$1
-mkdir -p "$corpus"/{calls,keys,params}
+mkdir -p "$corpus"/{calls,keys,params,uri}
 
 seed() { # KIND NAME OPTION...
     local name=$2 kind=$1
@@ -29,3 +29,8 @@ seed X25519 x25519
 printf '\0\1\11\4\204\12\5\4abcd\13\2\4\1\2\3\4' >"$corpus/params/ec"
 printf '\1\0\17\4\202\15\4\200' >"$corpus/params/pss"
 printf '\7\0yes\0explicit\0soft' >"$corpus/params/settings"
+
+# Every attribute of a PKCS#11 URI.
+printf 'pkcs11:token=a%%20b;manufacturer=c;serial=;model=1.0;library-manufacturer=d;library-version=3;library-description=e;object=f;type=private;id=%%01%%FF;slot-manufacturer=g;slot-description=h;slot-id=327?pin-source=file:/etc/pin&module-name=m&module-path=/m.so' >"$corpus/uri/all"
+printf 'pkcs11:object=f?pin-source=env:PIN' >"$corpus/uri/env"
+printf 'pkcs11:?pin-value=1' >"$corpus/uri/pin"

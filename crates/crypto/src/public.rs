@@ -1,5 +1,7 @@
 //! Public keys: what is known of a key whose secret is elsewhere, and what its signatures are checked with.
 
+mod spki;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -46,6 +48,18 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Its SubjectPublicKeyInfo in DER, as a certificate has it.
+    pub fn to_spki(&self) -> Vec<u8> {
+        spki::encode(self)
+    }
+
+    /// The key of a SubjectPublicKeyInfo in DER. `None` if it is of another type, or none.
+    pub fn from_spki(der: &[u8]) -> Option<Self> {
+        spki::decode(der)
+    }
+}
+
 impl fmt::Debug for PublicKey {
     /// The type alone: numbers say nothing to a reader.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +70,7 @@ impl fmt::Debug for PublicKey {
 /// An RSA public key of 2048, 3072 or 4096 bits.
 pub struct RsaPublicKey {
     modulus: Box<[u8]>,
+    exponent: Box<[u8]>,
     cpu: Rsa,
 }
 
@@ -70,15 +85,22 @@ impl RsaPublicKey {
         if ![2048, 3072, 4096].contains(&bits) {
             return Err(KeyError::RsaSize { bits });
         }
+        let exponent = strip_zeros(e);
         Ok(Self {
-            cpu: Rsa::from_public(modulus, strip_zeros(e)).ok_or(KeyError::RsaExponent)?,
+            cpu: Rsa::from_public(modulus, exponent).ok_or(KeyError::RsaExponent)?,
             modulus: modulus.into(),
+            exponent: exponent.into(),
         })
     }
 
     /// The modulus, big-endian: as many bytes as a block and a signature have.
     pub fn modulus(&self) -> &[u8] {
         &self.modulus
+    }
+
+    /// The public exponent, big-endian, without leading zeros.
+    pub fn public_exponent(&self) -> &[u8] {
+        &self.exponent
     }
 
     /// Raises `signature` to the public exponent, into `block`; both have the length of the modulus. Returns

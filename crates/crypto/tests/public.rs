@@ -1,5 +1,8 @@
 //! Public keys check what their private halves signed, and nothing else.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use spinlane_crypto::digest::Digest;
 use spinlane_crypto::padding::{is_pss, pkcs1_v15, pkcs1_v15_message, pss, pss_with_salt};
 use spinlane_crypto::test_keys::{der, ed25519, p256, p384, rsa};
@@ -118,5 +121,44 @@ fn paddings_are_recognised_as_they_were_made() {
     for short in 0..=33 {
         assert!(!is_pss(Digest::Sha256, &[1; 32], 0, &block[..short]));
         assert_eq!(pkcs1_v15_message(&block[..short]), None);
+    }
+}
+
+/// What the program openssl makes of it, read and written.
+fn openssl(der: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("openssl")
+        .args([
+            "pkey", "-pubin", "-inform", "DER", "-outform", "DER", "-pubout",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(der).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+#[test]
+fn subject_public_key_info_is_what_others_write_and_read() {
+    for (public, message, signature) in signed() {
+        let der = public.to_spki();
+        // Its key is what an independent reader of DER takes it for.
+        assert_eq!(openssl(&der), der, "{public:?}");
+        let read = PublicKey::from_spki(&der).unwrap();
+        assert_eq!(read.to_spki(), der);
+        assert!(read.verify(&message, &signature), "{read:?}");
+        for len in 0..der.len() {
+            assert!(PublicKey::from_spki(&der[..len]).is_none(), "{len}");
+        }
+        let longer = [&der[..], &[0]].concat();
+        assert!(PublicKey::from_spki(&longer).is_none());
+        for at in 0..24.min(der.len()) {
+            let mut other = der.clone();
+            other[at] ^= 0x20;
+            // Whatever it is, it is read without a panic, and never as another encoding of the same.
+            if let Some(read) = PublicKey::from_spki(&other) {
+                assert_eq!(read.to_spki(), other);
+            }
+        }
     }
 }
