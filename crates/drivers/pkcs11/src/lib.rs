@@ -57,6 +57,7 @@ mod pool;
 mod queue;
 mod queue_pair;
 mod settings;
+mod spec;
 mod token;
 pub mod uri;
 
@@ -68,6 +69,7 @@ pub use operation::Operation;
 pub use pin::{PinError, PinSource};
 pub use queue::{MAX_INPUT, MAX_OUTPUT, TokenOp, TokenOpBurst, TokenQueue};
 pub use settings::Settings;
+pub use spec::{Spec, SpecError};
 
 /// Its name in a device spec.
 pub const NAME: &str = "pkcs11";

@@ -203,6 +203,17 @@ impl Uri {
         self.text(SlotId)?.parse().ok()
     }
 
+    /// What it says of the token, the module and the PIN: two keys whose URIs have this in common are on one
+    /// token.
+    #[must_use]
+    pub fn token(&self) -> Self {
+        let mut token = self.clone();
+        for attribute in [Object, Type, Id] {
+            token.0[attribute as usize] = None;
+        }
+        token
+    }
+
     /// This URI with what `other` says besides: an attribute that both have keeps the value it has here.
     #[must_use]
     pub fn or(mut self, other: &Self) -> Self {

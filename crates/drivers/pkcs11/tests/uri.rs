@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use spinlane_driver_pkcs11::uri::{Attribute, MAX_LEN, Uri, UriError};
-use spinlane_driver_pkcs11::{Error, PinSource, Settings, TokenDevice};
+use spinlane_driver_pkcs11::{Error, PinSource, Settings, Spec, TokenDevice};
 
 fn parse(text: &str) -> Result<Uri, UriError> {
     text.parse()
@@ -134,6 +134,44 @@ fn what_one_uri_leaves_open_another_may_say() {
     let spec = parse("pkcs11:token=u?module-name=m").unwrap();
     let both = key.or(&spec);
     assert_eq!(both.to_string(), "pkcs11:token=t;object=a?module-name=m");
+}
+
+#[test]
+fn keys_of_one_token_have_its_uri_in_common() {
+    let one = parse("pkcs11:object=a;token=t;type=private?module-name=m").unwrap();
+    let other = parse("pkcs11:id=%01;token=t?module-name=m").unwrap();
+    assert_eq!(one.token(), other.token());
+    assert_eq!(one.token().to_string(), "pkcs11:token=t?module-name=m");
+}
+
+#[test]
+fn specs_name_a_token_and_its_sessions() {
+    let spec: Spec = "/m.so,token=a b,serial=1,slot-id=7,sessions=3,pin-file=/p,verify=off"
+        .parse()
+        .unwrap();
+    assert_eq!(
+        spec.uri.to_string(),
+        "pkcs11:token=a%20b;serial=1;slot-id=7?pin-source=file:/p&module-path=/m.so"
+    );
+    assert_eq!((spec.settings.sessions, spec.settings.verify), (3, false));
+    let spec: Spec = "softhsm2,pin-env=PIN".parse().unwrap();
+    assert_eq!(
+        spec.uri.to_string(),
+        "pkcs11:?pin-source=env:PIN&module-name=softhsm2"
+    );
+    for (text, named) in [
+        ("", "no module"),
+        ("m,tokn=a", "\"tokn=a\" is no option"),
+        ("m,sessions=x", "sessions is \"x\""),
+        ("m,verify=maybe", "verify is \"maybe\""),
+        ("m,slot-id=x", "slot-id is \"x\""),
+        ("m,pin=4711", "is no option"),
+        ("m,pin-file=p", "must be file:/PATH"),
+    ] {
+        let error = text.parse::<Spec>().expect_err(text).to_string();
+        assert!(error.contains(named), "{text}: {error}");
+        assert!(!error.contains("4711"), "{error}");
+    }
 }
 
 fn open(uri: &str) -> String {
