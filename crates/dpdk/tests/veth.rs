@@ -6,6 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};
 
 use spinlane_dpdk::{Port, PortConfig, PortError, QueuePair};
@@ -13,7 +14,7 @@ use spinlane_net::{Config, FlowId, Instant, Interface, ListenerId, Mac, Reason, 
 use support::{Cable, eal};
 
 /// Longer than anything here takes, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A responder on our stack: whatever the question, an answer of so many bytes, and then the end.
 struct Responder {
@@ -44,13 +45,17 @@ impl Responder {
         };
         let spec = format!("net_af_packet{},iface={}", cable.number, cable.ours);
         let (port, mut pairs) = Port::open(eal(), &spec, &config).unwrap();
+        Self::on(pairs.remove(0), port.mac())
+    }
+
+    fn on(pair: QueuePair, mac: Mac) -> Self {
         let interface = |address: &str, prefix| Interface {
             address: address.parse().unwrap(),
             prefix,
         };
-        let mut config = Config::new(port.mac(), interface("10.77.0.2", 24), [9; 48]);
+        let mut config = Config::new(mac, interface("10.77.0.2", 24), [9; 48]);
         config.interfaces.push(interface("fd77::2", 64));
-        let mut stack = Stack::new(config, pairs.remove(0)).unwrap();
+        let mut stack = Stack::new(config, pair).unwrap();
         let listener = stack.listen("[::]:80".parse().unwrap()).unwrap();
         Self {
             stack,
@@ -137,7 +142,7 @@ impl Answer {
 fn curl(cable: &Cable, address: &str, len: usize) -> Child {
     let url = format!("http://{address}/{len}");
     let mut command = cable.command("curl");
-    command.args(["-sS", "-g", "--http1.0", "--max-time", "50", &url]);
+    command.args(["-sS", "-g", "--http1.0", "--max-time", "200", &url]);
     command.stdout(Stdio::piped()).spawn().unwrap()
 }
 
@@ -298,4 +303,61 @@ fn mistakes_are_named_with_their_remedy() {
     assert!(matches!(error(&spec, 1), PortError::InUse { .. }));
     drop(pairs);
     assert_eq!(open(&spec, 1), Ok("net_af_packet3".to_owned()));
+}
+
+/// Two cores, each with a queue pair and a stack of its own, share the address: a connection stays where the port has put its first
+/// frame (`PACKET_FANOUT_HASH`; on a card receive-side scaling).
+#[test]
+fn two_queues_serve_an_address_together() {
+    let Some(cable) = Cable::new("two_queues_serve_an_address_together", 4) else {
+        return;
+    };
+    let spec = format!("net_af_packet4,iface={},qpairs=2", cable.ours);
+    let config = PortConfig {
+        queues: 2,
+        ..PortConfig::default()
+    };
+    let (port, pairs) = Port::open(eal(), &spec, &config).unwrap();
+    let stop = AtomicBool::new(false);
+    let counts = std::thread::scope(|scope| {
+        let cores: Vec<_> = pairs
+            .into_iter()
+            .map(|pair| {
+                let (mac, stop) = (port.mac(), &stop);
+                scope.spawn(move || {
+                    let mut responder = Responder::on(pair, mac);
+                    while !stop.load(Ordering::Relaxed) {
+                        responder.turn();
+                    }
+                    let counters = responder.stack.counters();
+                    (counters.accepted, counters.dropped(Reason::NoConnection))
+                })
+            })
+            .collect();
+        for number in 0..24 {
+            let address = if number % 2 == 0 {
+                "10.77.0.2"
+            } else {
+                "[fd77::2]"
+            };
+            let output = curl(&cable, address, 20_000).wait_with_output().unwrap();
+            assert!(
+                output.status.success() && output.stdout == body(20_000),
+                "{number}"
+            );
+        }
+        stop.store(true, Ordering::Relaxed);
+        cores
+            .into_iter()
+            .map(|core| core.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let served: u64 = counts.iter().map(|(served, _)| served).sum();
+    assert!(
+        served == 24
+            && counts
+                .iter()
+                .all(|(served, strays)| *served > 0 && *strays == 0),
+        "{counts:?}"
+    );
 }
