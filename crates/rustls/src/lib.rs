@@ -69,7 +69,7 @@ pub use crate::kx::{
     OffloadedX25519Mlkem768,
 };
 pub use crate::provider::{BufferedRandom, provider};
-pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, load_private_key};
+pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, device_key, load_private_key};
 pub use crate::ticket::{ChainTicketer, SCOPE_LEN, TicketSeed};
 pub use spinlane_lcore::Progress;
 

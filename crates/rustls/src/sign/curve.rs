@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
-use spinlane_crypto::Key;
 use spinlane_crypto::digest::Digest;
 use spinlane_cryptodev::{KeyHandle, OpKind, Request};
 use spinlane_lcore::offload;
@@ -18,28 +17,30 @@ use crate::error::offload_error;
 pub(super) struct OffloadedCurveKey {
     key: Arc<KeyHandle>,
     scheme: SignatureScheme,
-    /// The same key in aws-lc-rs: knows the public part, and signs what is too long for an op.
-    stock: Arc<dyn SigningKey>,
+    spki: Option<SubjectPublicKeyInfoDer<'static>>,
+    /// The same key in aws-lc-rs, for what is too long for an op; `None` if its secret is a device's own.
+    stock: Option<Arc<dyn SigningKey>>,
 }
 
 #[derive(Debug)]
 struct OffloadedCurveSigner {
     key: Arc<KeyHandle>,
     scheme: SignatureScheme,
-    stock: Arc<dyn SigningKey>,
+    stock: Option<Arc<dyn SigningKey>>,
 }
 
 impl OffloadedCurveKey {
-    /// `stock`: the same key in aws-lc-rs.
-    pub(super) fn new(key: Key, stock: Arc<dyn SigningKey>) -> Self {
-        let scheme = match &key {
-            Key::EcP384(_) => SignatureScheme::ECDSA_NISTP384_SHA384,
-            Key::Ed25519(_) => SignatureScheme::ED25519,
-            _ => SignatureScheme::ECDSA_NISTP256_SHA256,
-        };
+    /// A key that signs by `scheme`. `stock`: the same key in aws-lc-rs.
+    pub(super) fn new(
+        key: Arc<KeyHandle>,
+        scheme: SignatureScheme,
+        spki: Option<SubjectPublicKeyInfoDer<'static>>,
+        stock: Option<Arc<dyn SigningKey>>,
+    ) -> Self {
         Self {
-            key: KeyHandle::local(key),
+            key,
             scheme,
+            spki,
             stock,
         }
     }
@@ -51,13 +52,13 @@ impl SigningKey for OffloadedCurveKey {
             Box::new(OffloadedCurveSigner {
                 key: Arc::clone(&self.key),
                 scheme: self.scheme,
-                stock: Arc::clone(&self.stock),
+                stock: self.stock.clone(),
             }) as Box<dyn Signer>
         })
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
-        self.stock.public_key()
+        self.spki.clone()
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -107,11 +108,14 @@ impl OffloadedCurveSigner {
     /// Ed25519 signs messages, not hashes; a client of TLS 1.2 signs the whole handshake so far,
     /// which no op has room for (RFC 8422, section 5.8).
     fn sign_here(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        tracing::debug!(
-            len = message.len(),
-            "too long to be offloaded; signed on the CPU"
-        );
-        let signer = self.stock.choose_scheme(&[self.scheme]);
+        let len = message.len();
+        let Some(stock) = &self.stock else {
+            return Err(Error::General(format!(
+                "a message of {len} bytes is too long for a device to sign by Ed25519; use a key of another type"
+            )));
+        };
+        tracing::debug!(len, "too long to be offloaded; signed on the CPU");
+        let signer = stock.choose_scheme(&[self.scheme]);
         signer
             .ok_or_else(|| Error::General("aws-lc-rs has no Ed25519".to_owned()))?
             .sign(message)

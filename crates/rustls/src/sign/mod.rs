@@ -8,12 +8,12 @@ mod rsa;
 
 use std::sync::Arc;
 
-use rustls::Error;
 use rustls::crypto::{KeyProvider, aws_lc_rs};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::SigningKey;
-use spinlane_crypto::Key;
-use spinlane_cryptodev::OpKind;
+use rustls::{Error, SignatureScheme};
+use spinlane_crypto::{Key, PublicKey};
+use spinlane_cryptodev::{KeyHandle, OpKind};
 
 use self::curve::OffloadedCurveKey;
 use self::rsa::OffloadedRsaKey;
@@ -71,7 +71,11 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
         let key = device_key.map_err(|_| explain::explain(der))?;
         return Ok(LoadedKey {
             op: Some(op(&key)),
-            key: Arc::new(OffloadedRsaKey::new(key, pss.schemes, Some(pss.spki))),
+            key: Arc::new(OffloadedRsaKey::new(
+                KeyHandle::local(key),
+                pss.schemes,
+                Some(pss.spki),
+            )),
             offload: KeyOffload::Offloaded,
         });
     }
@@ -80,12 +84,9 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
     Ok(match device_key {
         Ok(key) => LoadedKey {
             op: Some(op(&key)),
-            key: match &key {
-                Key::Rsa(_) => {
-                    let spki = stock.public_key().map(|spki| spki.into_owned());
-                    Arc::new(OffloadedRsaKey::new(key, rsa::SCHEMES.to_vec(), spki))
-                }
-                _ => Arc::new(OffloadedCurveKey::new(key, stock)),
+            key: {
+                let spki = stock.public_key().map(|spki| spki.into_owned());
+                signing_key(op(&key), KeyHandle::local(key), spki, Some(stock))
             },
             offload: KeyOffload::Offloaded,
         },
@@ -95,6 +96,40 @@ pub fn load_private_key(der: &PrivateKeyDer<'_>) -> Result<LoadedKey, KeyError> 
             op: None,
         },
     })
+}
+
+/// A key whose secret is a device's own: it signs by that device, or not at all. `None` if its secret is in memory,
+/// for which there is [`load_private_key`].
+pub fn device_key(key: &Arc<KeyHandle>) -> Option<LoadedKey> {
+    let public = key.as_remote()?;
+    let op = match public {
+        PublicKey::Rsa(key) => OpKind::of_modulus(key.modulus()),
+        PublicKey::EcP256(_) => OpKind::EcdsaP256,
+        PublicKey::EcP384(_) => OpKind::EcdsaP384,
+        PublicKey::Ed25519(_) => OpKind::Ed25519,
+    };
+    let spki = SubjectPublicKeyInfoDer::from(public.to_spki());
+    Some(LoadedKey {
+        key: signing_key(op, Arc::clone(key), Some(spki), None),
+        offload: KeyOffload::Offloaded,
+        op: Some(op),
+    })
+}
+
+/// A key that signs by `op`. `stock`: the same key in aws-lc-rs.
+fn signing_key(
+    op: OpKind,
+    key: Arc<KeyHandle>,
+    spki: Option<SubjectPublicKeyInfoDer<'static>>,
+    stock: Option<Arc<dyn SigningKey>>,
+) -> Arc<dyn SigningKey> {
+    let scheme = match op {
+        OpKind::EcdsaP256 => SignatureScheme::ECDSA_NISTP256_SHA256,
+        OpKind::EcdsaP384 => SignatureScheme::ECDSA_NISTP384_SHA384,
+        OpKind::Ed25519 => SignatureScheme::ED25519,
+        _ => return Arc::new(OffloadedRsaKey::new(key, rsa::SCHEMES.to_vec(), spki)),
+    };
+    Arc::new(OffloadedCurveKey::new(key, scheme, spki, stock))
 }
 
 fn op(key: &Key) -> OpKind {

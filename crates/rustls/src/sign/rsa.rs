@@ -6,7 +6,7 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
-use spinlane_crypto::{Key, padding};
+use spinlane_crypto::padding;
 use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Request};
 use spinlane_lcore::offload;
 
@@ -42,15 +42,11 @@ struct OffloadedRsaSigner {
 impl OffloadedRsaKey {
     /// `schemes`: what it may sign by, most preferred first. `spki`: the public key.
     pub(super) fn new(
-        key: Key,
+        key: Arc<KeyHandle>,
         schemes: Vec<SignatureScheme>,
         spki: Option<SubjectPublicKeyInfoDer<'static>>,
     ) -> Self {
-        Self {
-            key: KeyHandle::local(key),
-            schemes,
-            spki,
-        }
+        Self { key, schemes, spki }
     }
 }
 
