@@ -35,6 +35,7 @@ const LIBRARIES: &[&str] = &[
     "spinlane-driver-mb",
     "spinlane-driver-lookaside",
     "spinlane-driver-dpdk",
+    "spinlane-driver-pkcs11",
     "spinlane-driver-sim",
     "spinlane-lcore",
     "spinlane-openssl",

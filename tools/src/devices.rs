@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use spinlane::cryptodev::Device;
-use spinlane::device::{DPDK, SPECS, WRAPPERS, open};
+use spinlane::device::{DPDK, PKCS11, SPECS, WRAPPERS, open};
 
 /// The one of DPDK's devices that needs no card.
 const DPDK_EXAMPLE: &str = "dpdk:crypto_openssl";
@@ -31,6 +31,7 @@ pub fn run() -> Result<()> {
         }
     }
     println!("others of DPDK's:\n{DPDK}");
+    println!("keys that stay on a token:\n{PKCS11}");
     println!("around others:");
     for wrapper in WRAPPERS {
         println!("{wrapper}");

@@ -4,6 +4,7 @@
 //! ```text
 //! SPEC = auto | mb | mb:blinding=on | soft
 //!      | dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]    (feature `dpdk`)
+//!      | pkcs11:MODULE[,token=LABEL][,serial=TEXT][,slot-id=N][,sessions=N][,pin-file=PATH|,pin-env=NAME][,verify=off]
 //!      | lookaside:SPEC@CORE[+CORE…][,sleep_us=N]
 //!      | sim:SEED[,FAULT=VALUE…]:SPEC
 //! ```
@@ -13,6 +14,7 @@ use std::time::Duration;
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig};
 use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings, StartError};
 use spinlane_driver_mb::{MbDevice, Options};
+use spinlane_driver_pkcs11::TokenDevice;
 use spinlane_driver_sim::{SimConfig, SimConfigError, SimDevice};
 use spinlane_driver_soft::SoftDevice;
 use thiserror::Error;
@@ -21,6 +23,8 @@ use thiserror::Error;
 pub const SPECS: [&str; 3] = ["auto", "mb", "soft"];
 /// A device of DPDK's, and what it wants to be told: such as `dpdk:crypto_openssl`.
 pub const DPDK: &str = "dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]";
+/// Keys that stay on a PKCS#11 token, and what it wants to be told.
+pub const PKCS11: &str = "pkcs11:MODULE[,token=LABEL][,sessions=N][,pin-file=PATH]";
 /// Those around others, and what they want to be told.
 pub const WRAPPERS: [&str; 2] = [
     "lookaside:SPEC@CORE[+CORE...][,sleep_us=N]",
@@ -32,7 +36,7 @@ pub const WRAPPERS: [&str; 2] = [
 pub enum OpenError {
     /// The spec names no device.
     #[error(
-        "unknown device {spec:?}; there are: {}, {DPDK}, {}",
+        "unknown device {spec:?}; there are: {}, {DPDK}, {PKCS11}, {}",
         SPECS.join(", "),
         WRAPPERS.join(", ")
     )]
@@ -61,6 +65,12 @@ pub enum OpenError {
     #[cfg(feature = "dpdk")]
     #[error(transparent)]
     Dpdk(#[from] spinlane_driver_dpdk::OpenError),
+    /// The token's spec means nothing.
+    #[error(transparent)]
+    Pkcs11Spec(#[from] spinlane_driver_pkcs11::SpecError),
+    /// The token cannot be had.
+    #[error("device pkcs11: {0}")]
+    Pkcs11(#[from] spinlane_driver_pkcs11::Error),
     /// The faults are none.
     #[error(transparent)]
     Sim(#[from] SimConfigError),
@@ -115,6 +125,7 @@ enum Parsed {
     Mb(Options),
     #[cfg(feature = "dpdk")]
     Dpdk(spinlane_driver_dpdk::Spec),
+    Pkcs11(Box<spinlane_driver_pkcs11::Spec>),
     Lookaside(Box<Self>, Vec<usize>, Settings),
     Sim(Box<Self>, SimConfig),
 }
@@ -125,6 +136,7 @@ impl Parsed {
             Some(("lookaside", inner)) => Self::lookaside(spec, inner),
             Some(("sim", rest)) => Self::sim(spec, rest),
             Some(("dpdk", rest)) => Self::dpdk(rest),
+            Some(("pkcs11", rest)) => Ok(Self::Pkcs11(Box::new(rest.parse()?))),
             Some(("mb", options)) => Ok(Self::Mb(options.parse()?)),
             Some(_) => Err(unknown(spec)),
             None => match spec {
@@ -204,6 +216,8 @@ impl Parsed {
             Self::Mb(_) => Ok(MbDevice::new().map(drop)?),
             #[cfg(feature = "dpdk")]
             Self::Dpdk(_) => Ok(()),
+            // What is there shows when the module is asked.
+            Self::Pkcs11(_) => Ok(()),
             Self::Lookaside(inner, cores, settings) => {
                 inner.check()?;
                 Ok(spinlane_driver_lookaside::check(cores, settings)?)
@@ -225,6 +239,7 @@ impl Parsed {
             },
             #[cfg(feature = "dpdk")]
             Self::Dpdk(spec) => open_dpdk(&spec)?,
+            Self::Pkcs11(spec) => Box::new(TokenDevice::open(&spec.uri, spec.settings)?),
             Self::Lookaside(inner, cores, settings) => {
                 Box::new(LookasideDevice::new(inner.open()?, &cores, settings)?)
             }

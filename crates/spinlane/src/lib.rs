@@ -11,6 +11,7 @@ pub mod device;
 
 pub use spinlane_crypto as crypto;
 pub use spinlane_cryptodev as cryptodev;
+pub use spinlane_driver_pkcs11 as pkcs11;
 pub use spinlane_fiber as fiber;
 pub use spinlane_job as job;
 pub use spinlane_lcore as lcore;
