@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use spinlane::lcore::{Config, HealthConfig};
 use spinlane::openssl::Protocol;
+use spinlane::pkcs11::uri::{Uri, UriError};
 
 use super::address::resolve_one;
 use super::backend::Directory;
@@ -34,9 +35,15 @@ pub struct Args {
     /// it, a throw-away one is made in memory. SIGHUP has the files read again.
     #[arg(long, value_name = "PEM", requires = "key")]
     pub cert: Vec<PathBuf>,
-    /// The certificate's private key, without pass phrase.
-    #[arg(long, value_name = "PEM", requires = "cert")]
-    pub key: Vec<PathBuf>,
+    /// The certificate's private key: a file, without pass phrase, or the URI of a key that stays on a PKCS#11
+    /// token (RFC 7512; --tls rustls), such as
+    /// `pkcs11:token=web;object=site?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/pin`.
+    /// SIGHUP has refused PINs tried again.
+    #[arg(long, value_name = "PEM|pkcs11:URI", requires = "cert", value_parser = KeySource::parse)]
+    pub key: Vec<KeySource>,
+    /// Sessions with each PKCS#11 token: as many signatures as it makes at a time.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub token_sessions: u16,
     /// Key of the throw-away certificate.
     #[arg(
         long,
@@ -110,6 +117,24 @@ pub struct Args {
     /// After SIGTERM or SIGINT, connections have that long to finish; a second signal does not wait.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub drain_timeout: Duration,
+}
+
+/// Where a private key is.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file.
+    File(PathBuf),
+    /// On a token.
+    Token(Uri),
+}
+
+impl KeySource {
+    fn parse(text: &str) -> Result<Self, UriError> {
+        match text.starts_with("pkcs11:") {
+            true => text.parse().map(Self::Token),
+            false => Ok(Self::File(text.into())),
+        }
+    }
 }
 
 fn protocol(version: &str) -> Result<Protocol, String> {

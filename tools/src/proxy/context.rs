@@ -2,7 +2,7 @@
 
 mod sni;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,8 +13,9 @@ use spinlane::openssl::{self, Pem, Protocol, SslCtx, read_file};
 use spinlane::rustls::{ChainTicketer, Connection, SCOPE_LEN, TicketSeed, provider};
 use spinlane::{Conn, Lcore, Ssl};
 
-use super::args::Args;
+use super::args::{Args, KeySource};
 use super::offload::ServedKey;
+use super::tokens::Tokens;
 use crate::tls::{Identity, Library, Tls, certificates};
 use sni::{CertificatesByName, chain_digest};
 
@@ -44,13 +45,15 @@ pub struct Lasting {
     tickets: TicketSeed,
     /// Made once, where no files are given.
     throw_away: Option<Identity>,
+    /// Open as long as the program runs.
+    tokens: Tokens,
 }
 
 impl Lasting {
     /// For the life of the program.
     ///
     /// # Errors
-    /// A throw-away certificate cannot be made.
+    /// A throw-away certificate cannot be made, or a token cannot be opened.
     pub fn new(args: &Args) -> Result<Self> {
         let throw_away = if args.cert.is_empty() {
             let made = Identity::self_signed(args.self_signed);
@@ -61,7 +64,13 @@ impl Lasting {
         Ok(Self {
             tickets: TicketSeed::new(args.ticket_rotation),
             throw_away,
+            tokens: Tokens::open(args)?,
         })
+    }
+
+    /// The tokens that keys are on.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Overwrites ticket keys whose time is over.
@@ -78,7 +87,7 @@ impl Context {
     pub fn new(args: &Args, lasting: &Lasting) -> Result<Self> {
         let identities = match &lasting.throw_away {
             Some(identity) => vec![identity.clone()],
-            None => read_identities(args)?,
+            None => read_identities(args, &lasting.tokens)?,
         };
         for name in &args.alpn {
             ensure!(
@@ -96,6 +105,11 @@ impl Context {
         let [identity] = identities else {
             anyhow::bail!("several --cert need --tls rustls; with --tls openssl give one");
         };
+        ensure!(
+            !identity.is_on_token(),
+            "{}: a key on a token needs --tls rustls",
+            identity.key_name()
+        );
         let (certificate, key) = identity.openssl();
         let mut config = openssl::ServerConfig::new(certificate, key);
         config.min_protocol = args.min_protocol;
@@ -117,7 +131,11 @@ impl Context {
         let name = identity.key_name().to_owned();
         Ok(Self {
             settings: Settings::Openssl(ctx),
-            keys: vec![ServedKey { name, op }],
+            keys: vec![ServedKey {
+                name,
+                op,
+                is_on_token: false,
+            }],
         })
     }
 
@@ -215,7 +233,7 @@ impl Context {
     }
 }
 
-fn read_identities(args: &Args) -> Result<Vec<Identity>> {
+fn read_identities(args: &Args, tokens: &Tokens) -> Result<Vec<Identity>> {
     ensure!(
         args.cert.len() == args.key.len(),
         "{} --cert and {} --key were given; give one --key for each --cert, in their order",
@@ -223,7 +241,11 @@ fn read_identities(args: &Args) -> Result<Vec<Identity>> {
         args.key.len()
     );
     let pairs = args.cert.iter().zip(&args.key);
-    pairs.map(|(cert, key)| Identity::read(cert, key)).collect()
+    let read = |(cert, key): (&PathBuf, &KeySource)| match key {
+        KeySource::File(key) => Identity::read(cert, key),
+        KeySource::Token(uri) => Identity::on_token(cert, uri, tokens.key(uri)?),
+    };
+    pairs.map(read).collect()
 }
 
 fn read_client_ca(path: &Path) -> Result<(String, Vec<u8>)> {

@@ -23,6 +23,7 @@ mod reload;
 mod report;
 mod respond;
 mod signals;
+mod tokens;
 mod unfinished;
 mod worker;
 
@@ -59,6 +60,7 @@ const START: Duration = Duration::from_secs(30);
 struct Start {
     site: Site,
     device: Box<dyn Device>,
+    lasting: Arc<Lasting>,
     /// One per core, in their order.
     listeners: Mutex<Vec<(usize, TcpListener)>>,
     /// Jobs of each core at most.
@@ -86,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
              give them a core each"
         );
     }
-    let lasting = Lasting::new(args)?;
+    let lasting = Arc::new(Lasting::new(args)?);
     let context = TlsContext::new(args, &lasting)?;
     let (address, listeners) = listener::bind(address, cores.len())?;
     raise_file_limit(&limits, cores.len());
@@ -114,6 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
             metrics: metrics.as_ref().map(Metrics::probe),
         },
         device,
+        lasting: Arc::clone(&lasting),
         listeners: Mutex::new(cores.iter().copied().zip(listeners).collect()),
         max_jobs,
     });
@@ -168,6 +171,9 @@ fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> R
     lcore.add_queue_pair(
         queue_pair.with_context(|| format!("opening a queue pair on core {core}"))?,
     );
+    for queue_pair in start.lasting.tokens().queue_pairs()? {
+        lcore.add_queue_pair(queue_pair);
+    }
     spinlane::job::init_thread(start.max_jobs, 0).context("jobs")?;
     // The receiver lives until all cores have left.
     let _ = events.send(Event::Ready);
@@ -210,6 +216,7 @@ fn say(text: &str) {
 
 /// Reads certificates and keys again. If they are unusable, what there is stays.
 fn reload(args: &Args, lasting: &Lasting, current: &Current, device: Capabilities) {
+    lasting.tokens().retry_pins();
     match TlsContext::new(args, lasting) {
         Ok(context) => {
             let keys = offload::signers(context.keys(), device).join("; ");

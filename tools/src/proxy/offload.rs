@@ -11,12 +11,15 @@ pub struct ServedKey {
     pub name: String,
     /// The op that it signs by; or why there is none, so that the TLS library signs.
     pub op: Result<OpKind, String>,
+    /// Its secret is on a PKCS#11 token, which signs.
+    pub is_on_token: bool,
 }
 
 impl ServedKey {
     /// Who signs by it.
     fn signer(&self, device: Capabilities) -> String {
         match &self.op {
+            Ok(op) if self.is_on_token => format!("stays on its token, {}", op.name()),
             Ok(op) if device.has(*op) => format!("offloaded, {}", op.name()),
             Ok(op) => format!("computed in place: the device has no {}", op.name()),
             Err(why) => format!("computed in place: {why}"),
@@ -88,7 +91,11 @@ mod tests {
 
     fn key(name: &str, op: Result<OpKind, String>) -> ServedKey {
         let name = name.to_owned();
-        ServedKey { name, op }
+        ServedKey {
+            name,
+            op,
+            is_on_token: false,
+        }
     }
 
     #[test]

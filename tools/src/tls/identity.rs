@@ -9,9 +9,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
-use spinlane::cryptodev::OpKind;
+use spinlane::cryptodev::{KeyHandle, OpKind};
 use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted, read_file};
-use spinlane::rustls::{KeyOffload, load_private_key};
+use spinlane::pkcs11::uri::Uri;
+use spinlane::rustls::{KeyOffload, device_key, load_private_key};
 use zeroize::Zeroizing;
 
 /// Key of a throw-away certificate.
@@ -33,6 +34,8 @@ pub struct Identity {
     /// What errors call the key.
     key_name: String,
     key: Zeroizing<Vec<u8>>,
+    /// The key where it stays on a token; there is no PEM text then.
+    token_key: Option<Arc<KeyHandle>>,
 }
 
 impl Identity {
@@ -51,7 +54,29 @@ impl Identity {
             key: read(&key_name, key)?,
             name,
             key_name,
+            token_key: None,
         })
+    }
+
+    /// Reads the certificate of a key that stays on a token. Errors will call it `--cert PATH`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn on_token(certificate: &Path, uri: &Uri, key: Arc<KeyHandle>) -> Result<Self> {
+        let name = format!("--cert {}", certificate.display());
+        let read = read_file(certificate).with_context(|| format!("{name}: cannot be read"))?;
+        Ok(Self {
+            certificate: read.to_vec(),
+            key: Zeroizing::default(),
+            name,
+            key_name: format!("--key {uri}"),
+            token_key: Some(key),
+        })
+    }
+
+    /// Whether its key stays on a token.
+    pub fn is_on_token(&self) -> bool {
+        self.token_key.is_some()
     }
 
     /// A certificate for this machine's loopback names that nobody trusts, and its key.
@@ -73,6 +98,7 @@ impl Identity {
             certificate: certificate.pem().into_bytes(),
             key_name: "its key".to_owned(),
             key: Zeroizing::new(key.serialize_pem().into_bytes()),
+            token_key: None,
         })
     }
 
@@ -108,8 +134,11 @@ impl Identity {
     /// # Errors
     /// There is no certificate or no key, or they do not belong together.
     pub fn rustls(&self) -> Result<(Arc<CertifiedKey>, Result<OpKind, String>)> {
-        let loaded = load_private_key(&self.private_key()?)
-            .map_err(|error| anyhow!("{}: {error}{}", self.key_name, self.elsewhere()))?;
+        let loaded = match self.token_key.as_ref().and_then(device_key) {
+            Some(loaded) => loaded,
+            None => load_private_key(&self.private_key()?)
+                .map_err(|error| anyhow!("{}: {error}{}", self.key_name, self.elsewhere()))?,
+        };
         let certified = CertifiedKey::new(self.certificates()?, loaded.key);
         let op = match (loaded.op, loaded.offload) {
             (Some(op), _) => Ok(op),

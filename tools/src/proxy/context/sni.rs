@@ -45,7 +45,12 @@ impl CertificatesByName {
         for (index, identity) in identities.iter().enumerate() {
             let (key, op) = identity.rustls()?;
             let name = identity.key_name().to_owned();
-            keys.push(ServedKey { name, op });
+            let is_on_token = identity.is_on_token();
+            keys.push(ServedKey {
+                name,
+                op,
+                is_on_token,
+            });
             if identities.len() > 1 {
                 for name in names(&key).with_context(|| identity.name().to_owned())? {
                     positions.entry(name).or_default().push(index);
