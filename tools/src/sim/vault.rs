@@ -118,14 +118,14 @@ impl QueuePair for VaultQueuePair {
     fn dequeue_burst(&mut self, done: &mut Burst, max: usize, now_ns: u64) -> usize {
         let first = done.len();
         let count = self.inner.dequeue_burst(done, max, now_ns);
-        for place in first..done.len() {
-            let is_twin = |op: &Box<Op>| op.token == done[place].token;
-            if self.originals.front().is_some_and(is_twin)
-                && let Some(mut op) = self.originals.pop_front()
+        for op in &mut done[first..] {
+            let awaited = self.originals.front().map(|original| original.token);
+            if awaited == Some(op.token)
+                && let Some(mut original) = self.originals.pop_front()
             {
-                op.buffers().1.copy_from_slice(done[place].output());
-                op.status = OpStatus::Success;
-                done[place] = op;
+                original.buffers().1.copy_from_slice(op.output());
+                original.status = OpStatus::Success;
+                *op = original;
             }
         }
         count

@@ -366,7 +366,7 @@ impl World {
         }
         self.dequeue_records();
         // The counters take longer to read than a turn.
-        if self.tally.borrow().polls % 4 == 0 {
+        if self.tally.borrow().polls.is_multiple_of(4) {
             self.check_capacity();
             self.check_devices();
         }
