@@ -1,8 +1,8 @@
 //! Which queue pair an op goes to: by its key, by its kind, and by how much each has to do.
 
-use spinlane_cryptodev::{Burst, Kind, Op, Request, aead};
+use spinlane_cryptodev::{Burst, Kind, Op, Request, Token, aead};
 
-use crate::channel::{Channel, Class, Told};
+use crate::channel::{Channel, Class, Told, slot_index};
 use crate::clock::Clock;
 use crate::submit::Place;
 
@@ -59,9 +59,29 @@ impl Channels<Op> {
         let takes = |channel: &Channel<Op>| channel.takes(request);
         self.pick(kind, takes, now_ns)
     }
-}
 
-impl Channels<Op> {
+    /// As [`Channels::route`], for whoever has this `refusal` (0: none). It goes to the queue pair that refused it,
+    /// where slots are kept for it, unless that has become unhealthy and another has not: two who each went
+    /// where slots are kept for the other would refuse each other for ever.
+    pub(crate) fn route_again(
+        &self,
+        request: &Request<'_>,
+        refusal: u64,
+        now_ns: u64,
+    ) -> Option<usize> {
+        let route = self.route(request, now_ns)?;
+        let refused_by = slot_index(Token(refusal));
+        let stays = |channel: &Channel<Op>| {
+            channel.takes(request) && (channel.is_healthy() || !self.all[route].is_healthy())
+        };
+        let channel = self.all.get(refused_by).filter(|_| refusal != 0);
+        Some(if channel.is_some_and(stays) {
+            refused_by
+        } else {
+            route
+        })
+    }
+
     /// Finds other queue pairs for what the device of the one at `index` has failed and software may not compute.
     #[cold]
     fn move_away(&mut self, index: usize, homeless: Burst, now_ns: u64, told: &mut Told) {

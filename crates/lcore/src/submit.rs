@@ -51,17 +51,20 @@ impl Lcore {
         inner.worked.set(true);
         let now_ns = inner.clock.now_ns();
         let channels = &mut *inner.channels.borrow_mut();
-        // Decided once: by what each has in flight before any of these.
-        let mut ops = 0;
+        let refusal = job.refusal();
+        // Decided once: by what each has in flight before any of these. As many as were refused go where they were.
+        let (mut ops, mut refused) = (0, job.refused_ops());
         for ((request, _), place) in set.iter().zip(&mut *places) {
-            let route = channels.route(request, now_ns);
+            let again = if refused == 0 { 0 } else { refusal };
+            let route = channels.route_again(request, again, now_ns);
+            refused -= usize::from(again != 0 && route == Some(slot_index(Token(refusal))));
             ops += usize::from(route.is_some());
             *place = Place {
                 channel: route.unwrap_or(usize::MAX),
                 token: NO_OP,
             };
         }
-        let (channels, refusal) = (&mut channels.all[..], job.refusal());
+        let channels = &mut channels.all[..];
         if set.len() > 1 {
             check_sizes(set, places, channels)?;
         }

@@ -62,7 +62,7 @@ impl Lcore {
         let kind = request.kind();
         let now_ns = inner.clock.now_ns();
         let mut channels = inner.channels.borrow_mut();
-        let route = channels.route(request, now_ns);
+        let route = channels.route_again(request, refusal, now_ns);
         let index = route.ok_or_else(|| OffloadError::unserved(request))?;
         inner.worked.set(true);
         let channel = &mut channels.all[index];

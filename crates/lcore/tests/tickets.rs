@@ -121,7 +121,7 @@ fn dropped_nobody_is_told_and_nothing_is_lost() {
 }
 
 #[test]
-fn refused_by_one_queue_pair_and_then_by_another_it_waits_at_one() {
+fn refused_again_it_waits_at_one_queue_pair() {
     let clock = TestClock::default();
     let first = Handle::new(1, Capabilities::ALL, &clock);
     let bench = Bench::with(without_fallback(), first, clock.clone());
@@ -138,7 +138,7 @@ fn refused_by_one_queue_pair_and_then_by_another_it_waits_at_one() {
     };
     let request = Request::x25519_keygen(&[7; 32]);
     for device in [&bench.device, &second] {
-        // The other one has less to do, but its slot is taken until its job has read the result.
+        // The slot is taken until its job has read the result.
         device.release(1);
         bench.poll();
         let again = refusal.retry(&request, Conn(7)).unwrap();
@@ -151,6 +151,29 @@ fn refused_by_one_queue_pair_and_then_by_another_it_waits_at_one() {
     drop(refusal);
     assert_eq!(waiting(), 0);
     sessions.iter().for_each(|session| session.resume());
+}
+
+#[test]
+fn whoever_waited_for_a_queue_pair_gets_the_slot_that_it_kept() {
+    let clock = TestClock::default();
+    let first = Handle::new(1, Capabilities::ALL, &clock);
+    let bench = Bench::with(without_fallback(), first, clock.clone());
+    let second = Handle::new(1, Capabilities::ALL, &clock);
+    bench.lcore.add_queue_pair(second.queue_pair());
+    let sessions = [bench.in_flight(0), bench.in_flight(1)];
+    let [at_first, at_second] = [refused(&bench, 7), refused(&bench, 8)];
+    for device in [&bench.device, &second] {
+        device.release(1);
+    }
+    bench.poll();
+    sessions.iter().for_each(|session| session.resume());
+    bench.poll();
+    // Both are free, and each slot is promised.
+    let request = Request::x25519_keygen(&[7; 32]);
+    for refusal in [at_second, at_first] {
+        let again = refusal.retry(&request, Conn(9)).unwrap();
+        assert!(matches!(again, Submitted::Accepted(_)), "{again:?}");
+    }
 }
 
 #[test]
