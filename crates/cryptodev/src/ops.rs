@@ -8,7 +8,7 @@ pub(crate) mod mlkem;
 pub(crate) mod rsa;
 pub(crate) mod x25519;
 
-use crate::kind::OpKind;
+use crate::kind::{Compute, OpKind, OpSpec};
 use crate::op::OpStatus;
 
 /// Longest output of an op that has a key.
@@ -23,6 +23,26 @@ pub(crate) const LONGEST_OUTPUT: usize = {
     }
     longest
 };
+
+/// The entry of a kind that needs no key: its operands come with the request, and some are secret.
+const fn without_key(
+    name: &'static str,
+    input_len: usize,
+    output_len: usize,
+    compute: Compute,
+) -> OpSpec {
+    OpSpec {
+        name,
+        key: None,
+        input_len,
+        input_varies: false,
+        output_len,
+        compute,
+        check: None,
+        is_secret: true,
+        leaks_when_wrong: false,
+    }
+}
 
 /// Success, or `otherwise`.
 fn by(ok: bool, otherwise: OpStatus) -> OpStatus {

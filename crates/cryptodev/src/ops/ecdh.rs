@@ -4,33 +4,21 @@ use spinlane_crypto::Key;
 use spinlane_crypto::curve::{self, Array, Curve, P256, P384};
 use zeroize::Zeroizing;
 
-use super::by;
-use crate::kind::{Compute, OpKind, OpSpec};
+use super::{by, without_key};
+use crate::kind::{OpKind, OpSpec};
 use crate::op::OpStatus;
 use crate::request::{Request, RequestError};
 
-pub(crate) static P256_KEYGEN: OpSpec = spec("ecdh-p256-keygen", 32, 65, keygen::<P256>);
-pub(crate) static P256_DERIVE: OpSpec = spec("ecdh-p256-derive", 32 + 65, 32, derive::<P256>);
+pub(crate) static P256_KEYGEN: OpSpec = without_key("ecdh-p256-keygen", 32, 65, keygen::<P256>);
+pub(crate) static P256_DERIVE: OpSpec =
+    without_key("ecdh-p256-derive", 32 + 65, 32, derive::<P256>);
 pub(crate) static P256_EXCHANGE: OpSpec =
-    spec("ecdh-p256-exchange", 32 + 65, 65 + 32, exchange::<P256>);
-pub(crate) static P384_KEYGEN: OpSpec = spec("ecdh-p384-keygen", 48, 97, keygen::<P384>);
-pub(crate) static P384_DERIVE: OpSpec = spec("ecdh-p384-derive", 48 + 97, 48, derive::<P384>);
+    without_key("ecdh-p256-exchange", 32 + 65, 65 + 32, exchange::<P256>);
+pub(crate) static P384_KEYGEN: OpSpec = without_key("ecdh-p384-keygen", 48, 97, keygen::<P384>);
+pub(crate) static P384_DERIVE: OpSpec =
+    without_key("ecdh-p384-derive", 48 + 97, 48, derive::<P384>);
 pub(crate) static P384_EXCHANGE: OpSpec =
-    spec("ecdh-p384-exchange", 48 + 97, 97 + 48, exchange::<P384>);
-
-const fn spec(name: &'static str, input_len: usize, output_len: usize, compute: Compute) -> OpSpec {
-    OpSpec {
-        name,
-        key: None,
-        input_len,
-        input_varies: false,
-        output_len,
-        compute,
-        check: None,
-        is_secret: true,
-        leaks_when_wrong: false,
-    }
-}
+    without_key("ecdh-p384-exchange", 48 + 97, 97 + 48, exchange::<P384>);
 
 /// AWS-LC allocates points.
 fn keygen<C: Curve>(_: Option<&Key>, private: &[u8], public: &mut [u8]) -> OpStatus {

@@ -2,43 +2,29 @@
 
 use spinlane_crypto::{Key, mlkem};
 
-use super::by;
-use crate::kind::{Compute, OpKind, OpSpec};
+use super::{by, without_key};
+use crate::kind::{OpKind, OpSpec};
 use crate::op::OpStatus;
 use crate::request::Request;
 
-pub(crate) static KEYGEN_768: OpSpec = spec(
+pub(crate) static KEYGEN_768: OpSpec = without_key(
     "ml-kem-768-keygen",
     mlkem::SEED,
     mlkem::ENCAPSULATION_KEY + mlkem::DECAPSULATION_KEY,
     keygen,
 );
-pub(crate) static ENCAP_768: OpSpec = spec(
+pub(crate) static ENCAP_768: OpSpec = without_key(
     "ml-kem-768-encap",
     mlkem::ENCAPSULATION_KEY + mlkem::MESSAGE,
     mlkem::CIPHERTEXT + mlkem::SHARED_SECRET,
     encap,
 );
-pub(crate) static DECAP_768: OpSpec = spec(
+pub(crate) static DECAP_768: OpSpec = without_key(
     "ml-kem-768-decap",
     mlkem::DECAPSULATION_KEY + mlkem::CIPHERTEXT,
     mlkem::SHARED_SECRET,
     decap,
 );
-
-const fn spec(name: &'static str, input_len: usize, output_len: usize, compute: Compute) -> OpSpec {
-    OpSpec {
-        name,
-        key: None,
-        input_len,
-        input_varies: false,
-        output_len,
-        compute,
-        check: None,
-        is_secret: true,
-        leaks_when_wrong: false,
-    }
-}
 
 /// Two arrays that follow each other; `None` if the lengths are not theirs.
 fn halves<const A: usize, const B: usize>(bytes: &[u8]) -> Option<(&[u8; A], &[u8; B])> {

@@ -2,28 +2,14 @@
 
 use spinlane_crypto::{Key, x25519};
 
-use super::by;
-use crate::kind::{Compute, OpKind, OpSpec};
+use super::{by, without_key};
+use crate::kind::{OpKind, OpSpec};
 use crate::op::OpStatus;
 use crate::request::Request;
 
-pub(crate) static KEYGEN: OpSpec = spec("x25519-keygen", 32, 32, keygen);
-pub(crate) static DERIVE: OpSpec = spec("x25519-derive", 64, 32, derive);
-pub(crate) static EXCHANGE: OpSpec = spec("x25519-exchange", 64, 64, exchange);
-
-const fn spec(name: &'static str, input_len: usize, output_len: usize, compute: Compute) -> OpSpec {
-    OpSpec {
-        name,
-        key: None,
-        input_len,
-        input_varies: false,
-        output_len,
-        compute,
-        check: None,
-        is_secret: true,
-        leaks_when_wrong: false,
-    }
-}
+pub(crate) static KEYGEN: OpSpec = without_key("x25519-keygen", 32, 32, keygen);
+pub(crate) static DERIVE: OpSpec = without_key("x25519-derive", 64, 32, derive);
+pub(crate) static EXCHANGE: OpSpec = without_key("x25519-exchange", 64, 64, exchange);
 
 fn keygen(_: Option<&Key>, private: &[u8], public: &mut [u8]) -> OpStatus {
     let (Ok(private), Ok(public)) = (private.try_into(), public.try_into()) else {
