@@ -429,14 +429,24 @@ impl Core {
         }
         let isn = after.unwrap_or_else(|| self.isn.at(self.now, &tuple.bytes()));
         let tcb = Tcb::accept(self.tcp(tuple), self.now, isn, segment);
-        let about = (*tuple, *mac, Owner::HalfOpen(listener));
-        let index = self
-            .flows
-            .insert(about, self.now, tcb)
-            .ok_or(Reason::NoRoom)?;
-        self.half_open += 1;
+        let index = self.half_open(listener, *tuple, *mac, tcb)?;
         self.touch(index);
         Ok(())
+    }
+
+    /// A flow whose handshake is not done.
+    fn half_open(
+        &mut self,
+        listener: u16,
+        tuple: Tuple,
+        mac: Mac,
+        tcb: Tcb,
+    ) -> Result<u32, Reason> {
+        let about = (tuple, mac, Owner::HalfOpen(listener));
+        let index = self.flows.insert(about, self.now, tcb);
+        let index = index.ok_or(Reason::NoRoom)?;
+        self.half_open += 1;
+        Ok(index)
     }
 
     fn has_room(&self, listener: u16) -> Result<(), Reason> {
@@ -463,12 +473,7 @@ impl Core {
         let (syn, isn) = taken.ok_or(Reason::BadCookie)?;
         self.has_room(listener)?;
         let tcb = Tcb::accept_answered(self.tcp(tuple), self.now, isn, &syn);
-        let about = (*tuple, *mac, Owner::HalfOpen(listener));
-        let index = self
-            .flows
-            .insert(about, self.now, tcb)
-            .ok_or(Reason::NoRoom)?;
-        self.half_open += 1;
+        let index = self.half_open(listener, *tuple, *mac, tcb)?;
         self.counters.cookies_taken += 1;
         self.flow_segment(index, arrival, deliver)
     }
