@@ -123,10 +123,18 @@ impl<C: Ecdh> KeyPair<C> {
     }
 }
 
-/// A peer's share: uncompressed points alone (RFC 8446, section 4.2.8.2).
+/// `share`, if it is an uncompressed point: TLS takes no other (RFC 8446, section 4.2.8.2).
+pub(super) fn uncompressed(share: &[u8]) -> Result<&[u8], Error> {
+    match share.first() {
+        Some(4) => Ok(share),
+        _ => Err(INVALID_KEY_SHARE),
+    }
+}
+
+/// A peer's share.
 fn point<C: Ecdh>(share: &[u8]) -> Result<C::Point, Error> {
-    let mut peer = C::Point::ZERO;
-    if share.len() != peer.as_ref().len() || share[0] != 4 {
+    let (share, mut peer) = (uncompressed(share)?, C::Point::ZERO);
+    if share.len() != peer.as_ref().len() {
         return Err(INVALID_KEY_SHARE);
     }
     peer.as_mut().copy_from_slice(share);

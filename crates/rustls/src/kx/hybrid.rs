@@ -18,7 +18,7 @@ use spinlane_crypto::{Wiped, random};
 use spinlane_cryptodev::Request;
 use spinlane_lcore::{offload, offload_all};
 
-use super::ecdh::general;
+use super::ecdh::{general, uncompressed};
 use super::{INVALID_KEY_SHARE, derive_error};
 use crate::error::offload_error;
 
@@ -115,21 +115,19 @@ impl Hybrid for OffloadedSecp256r1Mlkem768 {
     }
 
     fn derive<'a>(private: &'a [u8; SCALAR], peer: &'a [u8]) -> Result<Request<'a>, Error> {
-        Request::ecdh_p256_derive(private, uncompressed(peer)?).map_err(general)
+        Request::ecdh_p256_derive(private, point(peer)?).map_err(general)
     }
 
     fn exchange<'a>(private: &'a [u8; SCALAR], peer: &'a [u8]) -> Result<Request<'a>, Error> {
-        Request::ecdh_p256_exchange(private, uncompressed(peer)?).map_err(general)
+        Request::ecdh_p256_exchange(private, point(peer)?).map_err(general)
     }
 }
 
-/// Uncompressed points alone (RFC 8446, section 4.2.8.2).
-fn uncompressed(point: &[u8]) -> Result<&[u8; 65], Error> {
-    let point: &[u8; 65] = point.try_into().map_err(|_| INVALID_KEY_SHARE)?;
-    match point[0] {
-        4 => Ok(point),
-        _ => Err(INVALID_KEY_SHARE),
-    }
+/// A point of P-256.
+fn point(share: &[u8]) -> Result<&[u8; 65], Error> {
+    uncompressed(share)?
+        .try_into()
+        .map_err(|_| INVALID_KEY_SHARE)
 }
 
 /// A server's part: encapsulation, key pair and secret at once.
