@@ -222,6 +222,29 @@ unsafe extern "C" fn decrypt_init(
     })
 }
 
+/// Runs `call`, which writes its result to `result`; if that is null, it only asks how long the result will be.
+///
+/// # Safety
+/// `result` is null, or points to what a buffer of the caller's begins with.
+unsafe fn run(
+    session: CK_SESSION_HANDLE,
+    result: *mut CK_BYTE,
+    call: impl FnOnce(&State) -> CK_RV,
+) -> CK_RV {
+    if result.is_null() {
+        return with_token(CKR_DEVICE_REMOVED, call);
+    }
+    guard(|state| {
+        state.operation(
+            session,
+            || call(state),
+            // SAFETY: not null, and long enough for what CKR_OK says was written. A plain text without
+            // bytes leaves a byte of the caller's buffer to flip.
+            || unsafe { result.as_mut() },
+        )
+    })
+}
+
 unsafe extern "C" fn sign(
     session: CK_SESSION_HANDLE,
     data: *mut CK_BYTE,
@@ -229,28 +252,14 @@ unsafe extern "C" fn sign(
     signature: *mut CK_BYTE,
     signature_len: *mut CK_ULONG,
 ) -> CK_RV {
-    if signature.is_null() {
-        // How long will it be: no signature yet.
-        return with_token(CKR_DEVICE_REMOVED, |state| {
-            forward!(
-                state,
-                C_Sign(session, data, data_len, signature, signature_len)
-            )
-        });
-    }
-    guard(|state| {
-        state.operation(
-            session,
-            || {
-                forward!(
-                    state,
-                    C_Sign(session, data, data_len, signature, signature_len)
-                )
-            },
-            // SAFETY: not null, and CKR_OK says that a signature was written, which has bytes.
-            || unsafe { signature.as_mut() },
+    let call = |state: &State| {
+        forward!(
+            state,
+            C_Sign(session, data, data_len, signature, signature_len)
         )
-    })
+    };
+    // SAFETY: PKCS #11 says so of a signature's buffer.
+    unsafe { run(session, signature, call) }
 }
 
 unsafe extern "C" fn decrypt(
@@ -260,26 +269,12 @@ unsafe extern "C" fn decrypt(
     plain: *mut CK_BYTE,
     plain_len: *mut CK_ULONG,
 ) -> CK_RV {
-    if plain.is_null() {
-        return with_token(CKR_DEVICE_REMOVED, |state| {
-            forward!(
-                state,
-                C_Decrypt(session, cipher, cipher_len, plain, plain_len)
-            )
-        });
-    }
-    guard(|state| {
-        state.operation(
-            session,
-            || {
-                forward!(
-                    state,
-                    C_Decrypt(session, cipher, cipher_len, plain, plain_len)
-                )
-            },
-            // SAFETY: not null, and long enough for the plain text that CKR_OK says was written. One
-            // without bytes leaves a byte of the caller's buffer to flip.
-            || unsafe { plain.as_mut() },
+    let call = |state: &State| {
+        forward!(
+            state,
+            C_Decrypt(session, cipher, cipher_len, plain, plain_len)
         )
-    })
+    };
+    // SAFETY: PKCS #11 says so of a plain text's buffer.
+    unsafe { run(session, plain, call) }
 }

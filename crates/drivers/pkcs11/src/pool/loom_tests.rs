@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use loom::thread;
-use spinlane_ring::ring;
+use spinlane_ring::{Consumer, Producer, ring};
 
 use super::Job;
 use super::slot::{Next, Port, Slot};
@@ -24,21 +24,34 @@ impl Job for Number {
     }
 }
 
+type Attached = (
+    Arc<Slot<Number>>,
+    Producer<Number>,
+    Consumer<Number>,
+    Arc<AtomicU64>,
+);
+
+/// A worker's slot with one client, that client's ends of the two rings, and its bell.
+fn attached() -> Attached {
+    let slot = Arc::new(Slot::new());
+    let (submissions, theirs) = ring(2).unwrap();
+    let (their_completions, completions) = ring(2).unwrap();
+    let bell = Arc::new(AtomicU64::new(0));
+    assert!(slot.attach(Port {
+        client: 0,
+        submissions: theirs,
+        completions: their_completions,
+        bell: Arc::clone(&bell),
+    }));
+    (slot, submissions, completions, bell)
+}
+
 /// Two ops are sent while the worker may be falling asleep: it is woken, or has seen them. A sleeper that
 /// nobody wakes is a deadlock, which loom reports.
 #[test]
 fn an_op_sent_while_the_worker_falls_asleep() {
     loom::model(|| {
-        let slot = Arc::new(Slot::<Number>::new());
-        let (mut submissions, theirs) = ring(2).unwrap();
-        let (their_completions, mut completions) = ring(2).unwrap();
-        let bell = Arc::new(AtomicU64::new(0));
-        assert!(slot.attach(Port {
-            client: 0,
-            submissions: theirs,
-            completions: their_completions,
-            bell: Arc::clone(&bell),
-        }));
+        let (slot, mut submissions, mut completions, bell) = attached();
         let worker = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {
@@ -72,15 +85,7 @@ fn an_op_sent_while_the_worker_falls_asleep() {
 #[test]
 fn an_op_given_up_while_its_worker_comes_back() {
     loom::model(|| {
-        let slot = Arc::new(Slot::<Number>::new());
-        let (mut submissions, theirs) = ring(2).unwrap();
-        let (their_completions, mut completions) = ring(2).unwrap();
-        assert!(slot.attach(Port {
-            client: 0,
-            submissions: theirs,
-            completions: their_completions,
-            bell: Arc::new(AtomicU64::new(0)),
-        }));
+        let (slot, mut submissions, mut completions, _) = attached();
         slot.load.fetch_add(1, Ordering::Relaxed);
         assert!(submissions.push(Number(Ok(1))).is_ok());
         let worker = {
@@ -114,15 +119,7 @@ fn an_op_sent_while_all_ends() {
     let mut bounded = loom::model::Builder::new();
     bounded.preemption_bound = Some(2);
     bounded.check(|| {
-        let slot = Arc::new(Slot::<Number>::new());
-        let (mut submissions, theirs) = ring(2).unwrap();
-        let (their_completions, mut completions) = ring(2).unwrap();
-        assert!(slot.attach(Port {
-            client: 0,
-            submissions: theirs,
-            completions: their_completions,
-            bell: Arc::new(AtomicU64::new(0)),
-        }));
+        let (slot, mut submissions, mut completions, _) = attached();
         let worker = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {
