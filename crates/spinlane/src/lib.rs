@@ -22,7 +22,13 @@ pub use spinlane_rustls as rustls;
 pub use spinlane_lcore::{Config, Conn, Lcore, Notify, Polled, Progress, launch};
 pub use spinlane_openssl::{Ssl, SslCtx};
 
-/// Compiles the README's example.
+/// Compiles the examples of README and guides.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod examples {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/rust-pipeline.md")]
+    struct Pipeline;
+    #[doc = include_str!("../../../docs/rust-application.md")]
+    struct Application;
+}
