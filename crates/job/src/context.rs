@@ -11,25 +11,25 @@ use std::sync::OnceLock;
 pub struct Context {
     /// The word in force on this thread.
     pub get: fn() -> usize,
-    /// Puts another in force.
+    /// Puts another word in force.
     pub set: fn(usize),
 }
 
 static CONTEXT: OnceLock<Context> = OnceLock::new();
 
-/// From now on all jobs of the process keep `context`'s word apart from their callers'. The first
-/// call counts; later ones do nothing.
+/// Makes all jobs of the process keep `context`'s word apart from their callers'. The first call
+/// counts; later ones do nothing.
 pub fn keep_apart(context: Context) {
     CONTEXT.get_or_init(|| context);
 }
 
-/// The word in force; 0 where nothing is kept apart.
+/// The word in force; 0 if nothing is kept apart.
 #[inline]
 pub(crate) fn current() -> usize {
     CONTEXT.get().map_or(0, |context| (context.get)())
 }
 
-/// Puts `theirs` in force; returns what was.
+/// Puts `theirs` in force. Returns the word that was in force before.
 #[inline]
 pub(crate) fn exchange(theirs: usize) -> usize {
     let Some(context) = CONTEXT.get() else {

@@ -25,7 +25,8 @@ use crate::pool;
 use crate::status::Status;
 use crate::wait_ctx::WaitCtx;
 
-/// Bytes that a job's function may capture: with room to spare on the smallest stack, one page.
+/// Bytes that a job's function may capture. The smallest stack, one page, has room to spare for
+/// them.
 const MAX_CAPTURES: usize = 1024;
 
 thread_local! {
@@ -58,7 +59,7 @@ enum State {
 mod detour {
     /// Not all ops that the job wants are done.
     pub(super) const WAITING: u8 = 1;
-    /// Descriptors of its wait context changed since its last resume.
+    /// Descriptors of the job's wait context changed since the job's last resume.
     pub(super) const CHANGES: u8 = 2;
 }
 
@@ -69,44 +70,44 @@ pub struct Job {
     /// Where other threads leave what they freed under this job.
     letters: Arc<Letters>,
     state: Cell<State>,
-    /// How many times it was started: handles of an earlier start are stale.
+    /// Number of starts so far. A handle of an earlier start is stale.
     starts: Cell<u64>,
     /// Bits of [`detour`].
     detour: Cell<u8>,
-    /// While it is not idle.
+    /// The fiber; `None` while the job is idle.
     fiber: RefCell<Option<Fiber>>,
     /// The fiber's record.
     record: Cell<*const ()>,
     wait_ctx: RefCell<Option<Rc<WaitCtx>>>,
-    /// Itself, while it is not idle.
+    /// A reference to the job itself, which keeps it alive; `None` while the job is idle.
     alive: RefCell<Option<Rc<Self>>>,
-    /// What its function returned.
+    /// The return value of the job's function.
     result: Cell<i32>,
-    /// Token of the ops whose results it wants; 0 = none.
+    /// Token of the ops whose results the job wants; 0 if it wants no result.
     awaited: Cell<u64>,
-    /// How many of them are not done.
+    /// Number of these ops that are not done.
     unfinished: Cell<u32>,
-    /// One of the others failed.
+    /// Whether one of these ops has failed.
     failed: Cell<bool>,
-    /// Number of the refusal of its last submission; 0 = that was not refused.
+    /// Number of the last submission's refusal; 0 if the submission was not refused.
     refusal: Cell<u64>,
-    /// How many ops that submission was of.
+    /// Number of ops in the last submission.
     refused_ops: Cell<usize>,
     cancelled: Cell<bool>,
-    /// Its stack is to be wiped at its end.
+    /// Whether the stack is to be wiped at the job's end.
     handles_secrets: Cell<bool>,
-    /// To be called at its end.
+    /// The function to call at the job's end.
     at_end: Cell<Option<fn(usize)>>,
-    /// While it is paused, its [context](crate::context) word.
+    /// The job's [context](crate::context) word, while the job is paused.
     own_context: Cell<usize>,
-    /// While it runs, that of whoever started or resumed it.
+    /// The context word of the job's resumer, while the job runs.
     callers_context: Cell<usize>,
 }
 
 /// How a start or a resume ended.
 #[derive(Debug)]
 pub enum Progress {
-    /// The function returned this; the job is idle again.
+    /// The function returned this value. The job is idle again.
     Finished(i32),
     /// The function paused, or is still paused because what it awaits is not done.
     Paused,
@@ -143,8 +144,8 @@ impl std::fmt::Display for ResumeError {
 
 impl std::error::Error for ResumeError {}
 
-/// Starts `body` as a job under `wait_ctx`, running it until it returns or pauses. The second
-/// value is the job, where there is one to resume.
+/// Starts `body` as a job under `wait_ctx`, and runs it until it returns or pauses. The second
+/// value is the job; `None` if there is no job to resume.
 ///
 /// # Errors
 /// [`ResumeError::Nested`] when called from within a job.
@@ -176,8 +177,9 @@ pub fn start<F: FnOnce() -> i32 + 'static>(
     Ok((progress, paused))
 }
 
-/// ASYNC_pause_job(3): gives control back to whoever started or resumed the current job;
-/// returns when it is resumed. Does nothing where [`can_pause`] says so; returns whether it paused.
+/// Gives control back to whoever started or resumed the current job, as ASYNC_pause_job(3) does.
+/// Comes back when the job is resumed. Returns `false`, and does nothing, if [`can_pause`] returns
+/// `false`.
 #[inline(always)]
 pub fn pause() -> bool {
     if !can_pause() {
@@ -188,52 +190,54 @@ pub fn pause() -> bool {
     fiber::suspend().is_ok()
 }
 
-/// Whether [`pause`] would: in a job, on the job's own fiber, with pauses not blocked.
+/// Returns `true` if [`pause`] would pause: in a job, on the job's own fiber, with pauses not
+/// blocked.
 #[inline(always)]
 pub fn can_pause() -> bool {
     let on_its_fiber = |job: &Job| fiber::current_record() == job.record.get();
     !pause_blocked() && with_current(on_its_fiber) == Some(true)
 }
 
-/// ASYNC_get_current_job(3): the job that runs on this thread.
+/// Returns the job that runs on this thread, as ASYNC_get_current_job(3) does.
 #[inline]
 pub fn current() -> Option<Rc<Job>> {
     with_current(|job| job.alive.borrow().clone()).flatten()
 }
 
-/// Whether a job runs on this thread.
+/// Returns `true` if a job runs on this thread.
 #[inline]
 pub fn on_job() -> bool {
     word(CURRENT).get() != 0
 }
 
-/// ASYNC_block_pause(3): pauses of this thread's jobs do nothing until unblocked. Nests; does
-/// nothing outside a job.
+/// Makes pauses of this thread's jobs do nothing until unblocked, as ASYNC_block_pause(3) does.
+/// Calls nest. Outside a job a call does nothing.
 pub fn block_pause() {
     if on_job() {
         word(BLOCKED).set(word(BLOCKED).get() + 1);
     }
 }
 
-/// ASYNC_unblock_pause(3): takes one [`block_pause`] back.
+/// Takes one [`block_pause`] back, as ASYNC_unblock_pause(3) does.
 pub fn unblock_pause() {
     if on_job() {
         word(BLOCKED).set(word(BLOCKED).get().saturating_sub(1));
     }
 }
 
-/// Has the current job's stack wiped when the job ends or is abandoned: at once, or within
-/// milliseconds where somebody promised to ([`defer_wipes`](crate::defer_wipes)). Whoever handles a secret
-/// on a job says so, as often as it likes; a job on which nobody does costs nothing at its end.
-/// Does nothing outside a job.
+/// Has the current job's stack wiped when the job ends or is abandoned. The wipe comes at once, or
+/// within milliseconds if the thread has promised one ([`defer_wipes`](crate::defer_wipes)).
+///
+/// Code that handles a secret on a job calls this, as often as it likes. A job on which nobody
+/// called it pays nothing at its end. Outside a job a call does nothing.
 #[inline]
 pub fn wipe_stack_at_end() {
     with_current(|job| job.handles_secrets.set(true));
 }
 
-/// Has `forget` called when the current job ends or is abandoned, with the number that is returned: no other
-/// job has it until then. For whoever keeps something for a job; the last one to say so is called.
-/// Returns `None`, and does nothing, outside a job.
+/// Has `forget` called when the current job ends or is abandoned. The argument is the number that
+/// is returned here, which no other job has until then. For code that keeps something for a job. Of
+/// several calls the last one counts. Returns `None`, and does nothing, outside a job.
 #[inline]
 pub fn at_end(forget: fn(usize)) -> Option<usize> {
     with_current(|job| {
@@ -242,14 +246,14 @@ pub fn at_end(forget: fn(usize)) -> Option<usize> {
     })
 }
 
-/// Whether pausing is blocked.
+/// Returns `true` if pausing is blocked.
 #[inline(always)]
 pub fn pause_blocked() -> bool {
     word(BLOCKED).get() != 0
 }
 
-/// Runs `call`; the first paused job that it resumes is [cancelled](Job::cancel) before, so that
-/// it unwinds. For a layer that keeps the job to itself, as libssl does.
+/// Runs `call`. The first paused job that `call` resumes is [cancelled](Job::cancel) first, so that
+/// the job unwinds. For layers that keep the job to themselves, as libssl does.
 pub fn cancelling<T>(call: impl FnOnce() -> T) -> T {
     word(CANCELLING).set(1);
     let value = call();
@@ -257,8 +261,8 @@ pub fn cancelling<T>(call: impl FnOnce() -> T) -> T {
     value
 }
 
-/// What this thread calls, on the caller's stack, when a job is resumed before the op that it
-/// awaits is done. A poll core polls its devices there.
+/// Sets what this thread calls when a job is resumed before its op is done. The call is made on the
+/// resumer's stack. A poll core polls its devices in it.
 pub fn set_restart_poll(poll: Option<fn()>) {
     RESTART_POLL.set(poll);
 }
@@ -277,16 +281,17 @@ fn with_current<T>(visit: impl FnOnce(&Job) -> T) -> Option<T> {
 #[allow(unsafe_code)]
 pub(crate) fn end_left() {
     let end = |job: &Job| {
-        // SAFETY: nothing else uses the place now: of the frames that may have borrowed it, the resumer's and
-        // the body's, the former were jumped over with the latter if the fiber was left.
+        // SAFETY: nothing else uses the place now: of the frames that may have borrowed it, the
+        // resumer's and the body's, the former were jumped over with the latter if the fiber was
+        // left.
         let fiber = unsafe { &mut *job.fiber.as_ptr() };
         let Some(fiber) = fiber.take_if(|fiber| fiber.was_left()) else {
             return;
         };
         job.leave();
         word(BLOCKED).set(0);
-        // SAFETY: the thread is ending on its own stack, so that nobody goes back to those frames; what
-        // they owned is leaked, as it is where OpenSSL's own jobs end so.
+        // SAFETY: the thread is ending on its own stack, so that nobody goes back to those frames;
+        // what they owned is leaked, as it is where OpenSSL's own jobs end so.
         if let Ok(stack) = unsafe { fiber.abandon_left() } {
             job.end(stack);
         }
@@ -322,8 +327,8 @@ impl Job {
         })
     }
 
-    /// Resumes a paused job until its function returns or pauses again. Where it awaits an op
-    /// that is not done, polls the devices on the caller's stack instead and stays paused.
+    /// Resumes a paused job until its function returns or pauses again. If the job awaits an op
+    /// that is not done, polls the devices on the caller's stack instead, and the job stays paused.
     ///
     /// # Errors
     /// See [`ResumeError`].
@@ -347,8 +352,8 @@ impl Job {
         Ok(self.switch())
     }
 
-    /// Whether a resume would switch to the fiber now. Where the job awaits an op that is not
-    /// done, polls the devices first.
+    /// Returns `true` if a resume would switch to the fiber now. If the job awaits an op that is
+    /// not done, polls the devices first.
     ///
     /// # Errors
     /// See [`ResumeError`].
@@ -369,8 +374,8 @@ impl Job {
         self.poll_for()
     }
 
-    /// [`Job::can_run`] of a job that waits. A callback of the poll may resume or abandon this very job,
-    /// start another in its place, or free it with its pool.
+    /// [`Job::can_run`] of a job that waits. A callback of the poll may resume or abandon this very
+    /// job, start another in its place, or free it with its pool.
     #[cold]
     fn poll_for(&self) -> Result<bool, ResumeError> {
         let (alive, starts) = (self.alive.borrow().clone(), self.starts.get());
@@ -383,17 +388,17 @@ impl Job {
         Ok(!this.is_waiting())
     }
 
-    /// The session it runs under.
+    /// The session that the job runs under.
     pub fn wait_ctx(&self) -> Option<Rc<WaitCtx>> {
         self.wait_ctx.borrow().clone()
     }
 
-    /// Where its session is, or null. Counts nothing, so that an engine's thread may ask for a job that
-    /// is paused on another.
+    /// The address of the job's session; null if the job has no session. Changes no reference
+    /// count: an engine's thread may ask for a job that is paused on another thread.
     #[allow(unsafe_code)]
     pub fn wait_ctx_address(&self) -> *const WaitCtx {
-        // SAFETY: no reference to the place outlives the functions of this module that make one, and
-        // none of those calls out.
+        // SAFETY: no reference to the place outlives the functions of this module that make one,
+        // and none of those calls out.
         let wait_ctx = unsafe { &*self.wait_ctx.as_ptr() };
         wait_ctx.as_ref().map_or(ptr::null(), Rc::as_ptr)
     }
@@ -406,20 +411,21 @@ impl Job {
         self.thread
     }
 
-    /// Sets the status of the session it runs under.
+    /// Sets the status of the session that the job runs under.
     pub fn set_status(&self, status: Status) {
         if let Some(wait_ctx) = &*self.wait_ctx.borrow() {
             wait_ctx.set_status(status);
         }
     }
 
-    /// Whom the session it runs under notifies.
+    /// Whom the job's session notifies.
     pub fn notify(&self) -> Option<Notify> {
         self.wait_ctx.borrow().as_ref()?.notify()
     }
 
-    /// From now on the job wants the results of `ops` ops (at least 1), called `token` (not 0) together: it
-    /// stays paused until [`Job::complete`] was called as often, or until [`Job::cancel`].
+    /// Makes the job want the results of `ops` ops (at least 1), which have one `token` (not 0)
+    /// together. The job stays paused until [`Job::complete`] was called `ops` times, or until
+    /// [`Job::cancel`].
     pub fn await_token(&self, token: u64, ops: u32) {
         self.awaited.set(token);
         self.refusal.set(0);
@@ -428,14 +434,14 @@ impl Job {
         self.detour.set(self.detour.get() | detour::WAITING);
     }
 
-    /// The ops whose results it wants; 0 = none. An op whose token is not this one is nobody's:
-    /// its connection was closed while it was in flight.
+    /// The token of the ops whose results the job wants; 0 if it wants no result. An op with
+    /// another token is nobody's: its connection was closed while the op was in flight.
     pub fn awaited(&self) -> u64 {
         self.awaited.get()
     }
 
-    /// One of the ops that it waits for is done, `ok` or not. When all are, returns the status that the
-    /// session is to have; the next resume runs the job.
+    /// Notes that one of the awaited ops is done, `ok` or not. When all are done, returns the
+    /// status that the session is to have, and the next resume runs the job.
     pub fn complete(&self, ok: bool) -> Option<Status> {
         let unfinished = self.unfinished.get().saturating_sub(1);
         self.unfinished.set(unfinished);
@@ -448,62 +454,61 @@ impl Job {
         Some(if failed { Status::ERR } else { Status::OK })
     }
 
-    /// Remembers that its last submission, of `ops` ops, was refused, under the poll core's `number` for
-    /// that (not 0).
+    /// Remembers that the job's last submission was refused. The submission had `ops` ops; `number`
+    /// (not 0) is the poll core's for the refusal.
     pub fn set_refusal(&self, number: u64, ops: usize) {
         self.refusal.set(number);
         self.refused_ops.set(ops);
     }
 
-    /// How many ops that submission was of.
+    /// Number of ops in the submission that was refused.
     pub fn refused_ops(&self) -> usize {
         self.refused_ops.get()
     }
 
-    /// The number of its last submission's refusal; 0 = it was not refused, or the job is no longer
-    /// interested.
+    /// The number of the last submission's refusal; 0 if the submission was not refused, or if the
+    /// job no longer wants its results.
     pub fn refusal(&self) -> u64 {
         self.refusal.get()
     }
 
-    /// Whether all ops it wants are done.
+    /// Returns `true` if all awaited ops are done.
     pub fn is_complete(&self) -> bool {
         !self.is_waiting()
     }
 
-    /// It has the results, or wants them no more, and does not try again.
+    /// Notes that the job has its results, or wants them no more, and does not try again.
     pub fn stop_awaiting(&self) {
         self.awaited.set(0);
         self.refusal.set(0);
         self.end_wait();
     }
 
-    /// Ends every wait of this job at once, so that its function unwinds by its own error path
-    /// when it is resumed next.
+    /// Ends every wait of this job at once. When the job is resumed next, its function unwinds by
+    /// its own error path.
     pub fn cancel(&self) {
         self.cancelled.set(true);
         self.stop_awaiting();
     }
 
-    /// Whether it was cancelled.
+    /// Returns `true` if the job was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.get()
     }
 
-    /// Whether it is paused.
+    /// Returns `true` if the job is paused.
     pub fn is_paused(&self) -> bool {
         self.state.get() == State::Paused
     }
 
-    /// Whether the calling thread is the one it belongs to.
+    /// Returns `true` if the job belongs to the calling thread.
     #[inline(always)]
     pub fn is_of_this_thread(&self) -> bool {
         self.thread == thread::name()
     }
 
-    /// Ends a paused job without running it again: its frames are forgotten, its stack goes
-    /// back to the pool. What the frames owned on the heap is leaked. Does nothing to a job
-    /// that is not paused.
+    /// Ends a paused job without running it again. The stack goes back to the pool; what the job's
+    /// frames own on the heap is leaked. Does nothing to a job that is not paused.
     ///
     /// # Safety
     /// - The job is of the calling thread.
@@ -522,8 +527,8 @@ impl Job {
         }
     }
 
-    /// The function has returned after an entry point in assembly had resumed it: what it
-    /// returned. The job is idle again.
+    /// Takes the return value of a function that ended after an entry point in assembly had resumed
+    /// it. The job is idle again.
     pub fn finish(&self) -> i32 {
         if self.fiber.borrow().as_ref().is_some_and(Fiber::is_done) {
             return self.has_returned();
@@ -559,7 +564,7 @@ impl Job {
         self.detour.get() & detour::WAITING != 0
     }
 
-    /// Runs the fiber until it pauses or ends.
+    /// Runs the fiber until the fiber pauses or ends.
     #[inline(always)]
     fn switch(&self) -> Progress {
         self.enter();
@@ -573,7 +578,7 @@ impl Job {
         Progress::Finished(self.has_returned())
     }
 
-    /// The job has the thread from here on.
+    /// Gives the thread to the job.
     #[inline(always)]
     fn enter(&self) {
         self.callers_context
@@ -582,8 +587,8 @@ impl Job {
         word(CURRENT).set(ptr::from_ref(self).expose_provenance());
     }
 
-    /// Whoever started or resumed it has the thread from here on. Done by the side that leaves, so
-    /// that an entry point in assembly may resume and go straight back to its caller.
+    /// Gives the thread back to whoever started or resumed the job. The side that leaves does this,
+    /// so that an entry point in assembly may resume and go straight back to its caller.
     #[inline(always)]
     fn leave(&self) {
         self.own_context
@@ -592,8 +597,9 @@ impl Job {
         word(CURRENT).set(0);
     }
 
-    /// The fiber's body has returned or panicked: what it returned. Read before the end, at which
-    /// the pool frees a job that is one too many, and whoever came from C has no share of it.
+    /// Takes the return value of a body that has returned or panicked. The value is read before the
+    /// job ends: at the end the pool frees a job that is one too many, and a caller from C holds no
+    /// reference.
     #[inline(never)]
     fn has_returned(&self) -> i32 {
         self.leave();

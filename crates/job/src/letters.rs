@@ -1,8 +1,8 @@
 //! What other threads free under a thread's paused jobs.
 //!
-//! Freeing a wait context cannot fail (ASYNC_WAIT_CTX_free(3) returns nothing), yet a job is touched by its own
-//! thread alone. So another thread leaves the freed context here, and the owner ends the job under it when it
-//! starts its next one, and at its own end.
+//! Freeing a wait context cannot fail (ASYNC_WAIT_CTX_free(3) returns nothing), yet a job is
+//! touched by its own thread alone. So another thread leaves the freed context here, and the owner
+//! ends the job under it when it starts its next one, and at its own end.
 
 use std::mem;
 use std::rc::Rc;
@@ -13,20 +13,20 @@ use spinlane_fiber::valgrind;
 
 use crate::wait_ctx::WaitCtx;
 
-/// One thread's, shared with its jobs.
+/// The letters of one thread, shared with its jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
-    /// Whether there are any: all that is looked at per start.
+    /// Whether there are letters. A start of a job looks at nothing else.
     any: AtomicBool,
-    /// `None` once the thread has ended.
+    /// The freed contexts; `None` once the thread has ended.
     freed: Mutex<Option<Vec<Freed>>>,
 }
 
 #[derive(Debug)]
 struct Freed(Rc<WaitCtx>);
 
-// SAFETY: whoever posts it gives its reference away and touches the context no more (`post`); reference counts
-// and contents are the owner's again, in an order that the mutex sees to.
+// SAFETY: whoever posts it gives its reference away and touches the context no more (`post`);
+// reference counts and contents are the owner's again, in an order that the mutex sees to.
 #[allow(unsafe_code)]
 unsafe impl Send for Freed {}
 
@@ -38,10 +38,11 @@ impl Letters {
         }
     }
 
-    /// Leaves a context to its job's thread. If that has ended, the context is leaked, as its job is.
+    /// Leaves a context to its job's thread. If the thread has ended, context and job are leaked.
     ///
     /// # Safety
-    /// `context` is the caller's only reference, is not used again, and may be used up by the job's thread.
+    /// `context` is the caller's only reference, is not used again, and may be used up by the job's
+    /// thread.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn post(&self, context: Rc<WaitCtx>) {
         self.with(|freed| match freed {
@@ -54,13 +55,13 @@ impl Letters {
         });
     }
 
-    /// Whether there are some.
+    /// Returns `true` if there are letters.
     #[inline]
     pub(crate) fn are_any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// All that there are. On the owning thread.
+    /// Takes all letters. For the owning thread.
     #[cold]
     pub(crate) fn take(&self) -> Vec<Rc<WaitCtx>> {
         let all = self.with(|freed| {
@@ -70,7 +71,7 @@ impl Letters {
         all.into_iter().map(|Freed(context)| context).collect()
     }
 
-    /// The thread ends: what there is, and nothing from here on.
+    /// Takes all letters, and refuses further ones: the thread ends.
     pub(crate) fn close(&self) -> Vec<Rc<WaitCtx>> {
         let all = self.with(Option::take).unwrap_or_default();
         all.into_iter().map(|Freed(context)| context).collect()

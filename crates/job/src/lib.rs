@@ -22,7 +22,8 @@
 //! - After warm-up neither start, pause nor resume allocates, locks or makes a system call.
 //! - What other threads free under a job is left to its thread, which ends the job.
 //! - All of it works to the very end of a thread: where its pool is gone already (destructors of
-//!   thread-specific data, handlers of exit(3)), a job starts on a stack of its own and keeps nothing.
+//!   thread-specific data, handlers of exit(3)), a job starts on a stack of its own and keeps
+//!   nothing.
 //! - No unsafe code but in reading which job runs, in what threads leave to one another, and for
 //!   [`Job::abandon`], whose contract only its caller can keep.
 

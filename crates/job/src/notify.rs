@@ -17,8 +17,8 @@ pub enum Notify {
     Foreign(Foreign),
 }
 
-/// A notification of another language. The crate that speaks the language makes it and carries it out; for
-/// all others it is opaque.
+/// A notification of another language. The crate that speaks the language makes it and carries it
+/// out; for all others it is opaque.
 #[derive(Clone, Copy, Debug)]
 pub struct Foreign {
     call: fn(*const (), *mut ()),
@@ -27,7 +27,8 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// A notification that `call` carries out, which gets the other two. It must be small and must not block.
+    /// Makes a notification that `call` carries out. `call` gets the other two arguments; it must
+    /// be small and must not block.
     pub const fn new(call: fn(*const (), *mut ()), function: *const (), argument: *mut ()) -> Self {
         Self {
             call,
@@ -36,12 +37,12 @@ impl Foreign {
         }
     }
 
-    /// What is called.
+    /// The function that is called.
     pub fn function(self) -> *const () {
         self.function
     }
 
-    /// What that is called with.
+    /// The argument of that function.
     pub fn argument(self) -> *mut () {
         self.argument
     }

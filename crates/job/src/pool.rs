@@ -10,15 +10,16 @@ use crate::job::{self, Job};
 use crate::letters::Letters;
 use crate::wait_ctx::WaitCtx;
 
-/// Bytes of stack per job unless [`set_stack_size`] says otherwise. A handshake touches 8 KiB (libssl) to
-/// 33 KiB (ML-KEM by aws-lc); signal handlers and the application's callbacks come on top.
+/// Bytes of stack per job unless [`set_stack_size`] says otherwise. A handshake touches 8 KiB
+/// (libssl) to 33 KiB (ML-KEM by aws-lc); signal handlers and the application's callbacks come on
+/// top.
 const DEFAULT_STACK_SIZE: usize = 64 * 1024;
 
-/// Stacks that were in use at once within one to two times this are kept.
+/// Time in nanoseconds. Stacks that were in use at once within one to two times this are kept.
 const PERIOD_NS: u64 = 10_000_000_000;
-/// Idle stacks kept in any case: what now and then a job needs is not mapped each time.
+/// Idle stacks kept in any case, so that a job now and then needs no new mapping.
 const KEPT: usize = 16;
-/// Stacks given back at once, which takes some 5 µs each.
+/// Stacks given back in one call. Each takes some 5 µs.
 const GIVEN_BACK: usize = 8;
 /// Jobs whose stacks may wait for one call of [`wipe_stacks`], so that a promise which is not kept
 /// is not believed for long. Some hundred end within 10 ms.
@@ -26,11 +27,11 @@ const DEFERRED: usize = 4096;
 
 thread_local! {
     static POOL: Local = Local(RefCell::new(JobPool::new()));
-    /// What [`set_stack_size`] set; outlives the pool.
+    /// Size that [`set_stack_size`] set. Outlives the pool.
     static STACK_SIZE: Cell<usize> = const { Cell::new(DEFAULT_STACK_SIZE) };
 }
 
-/// The pool as its thread's own, which goes with it.
+/// The pool of a thread, which goes with the thread.
 struct Local(RefCell<JobPool>);
 
 impl Drop for Local {
@@ -78,7 +79,7 @@ pub struct PoolStats {
 }
 
 struct JobPool {
-    /// Jobs at most; 0 = no limit.
+    /// Jobs at most; 0 if there is no limit.
     max_size: usize,
     jobs: usize,
     idle: Vec<Rc<Job>>,
@@ -86,7 +87,7 @@ struct JobPool {
     /// Stacks kept in any case.
     reserved: usize,
     period_ends_ns: u64,
-    /// How many more stacks may wait for the next [`wipe_stacks`].
+    /// Number of stacks that may yet wait for the next [`wipe_stacks`].
     may_wait: usize,
     letters: Arc<Letters>,
 }
@@ -166,8 +167,8 @@ fn new_stack_pool(stack_size: usize) -> StackPool {
     })
 }
 
-/// ASYNC_init_thread(3): from here on this thread has at most `max_size` jobs (0 = no limit),
-/// `init_size` of which are made now.
+/// Limits this thread to `max_size` jobs (0: no limit) and makes `init_size` of them now, as
+/// ASYNC_init_thread(3) does.
 ///
 /// # Errors
 /// `init_size` is above `max_size`, which is an error even for a `max_size` of 0, as in OpenSSL.
@@ -195,7 +196,7 @@ pub fn init_thread(max_size: usize, init_size: usize) -> Result<(), PoolSizeErro
     Ok(())
 }
 
-/// ASYNC_cleanup_thread(3): frees this thread's idle jobs and stacks. Jobs still paused live on.
+/// Frees this thread's idle jobs and stacks, as ASYNC_cleanup_thread(3) does. Paused jobs live on.
 pub fn cleanup_thread() {
     with_pool(|pool| {
         pool.jobs -= pool.idle.len();
@@ -206,27 +207,27 @@ pub fn cleanup_thread() {
     });
 }
 
-/// Wipes this thread's idle stacks that wait for it. From here on the stacks of jobs that handled secrets are
-/// wiped at the jobs' ends, until [`defer_wipes`] is called again.
+/// Wipes the idle stacks of this thread that wait to be wiped. From here on stacks of jobs that
+/// handled secrets are wiped at the jobs' ends, until [`defer_wipes`] is called again.
 pub fn wipe_stacks() {
     // At thread exit the stacks are unmapped.
     let _ = POOL.try_with(|pool| pool.0.borrow_mut().wipe_stacks());
 }
 
-/// Promises that this thread calls [`wipe_stacks`] within milliseconds: until then the stacks of jobs that
-/// handled secrets may wait for it, those of some thousand jobs. So a stack that one job after the other has is
-/// wiped once for all of them.
+/// Promises that this thread calls [`wipe_stacks`] within milliseconds. Until then the stacks of
+/// some thousand jobs that handled secrets may wait. A stack that one job after the other uses is
+/// then wiped once for all of them.
 ///
-/// What waits lies on idle stacks, or below and between the frames of a job that has got such a stack
-/// since, as on any thread's stack the leavings of earlier calls do; then until that job has
-/// ended as well. A copy of the process (fork(2)) has what waits at that time.
+/// A secret that waits lies on an idle stack. If a new job has got that stack, the secret lies
+/// below and between the frames of the new job, and stays until the new job has ended as well. A
+/// copy of the process (fork(2)) has the secrets that wait at that time.
 pub fn defer_wipes() {
     let _ = POOL.try_with(|pool| pool.0.borrow_mut().may_wait = DEFERRED);
 }
 
-/// Does what an lcore's poll does every few milliseconds, with the time by any clock: [wipes](wipe_stacks), and
-/// gives some stacks back to the kernel that a burst has left idle. Keeps what was in use at once within
-/// the last ten seconds, what [`init_thread`] made, and a few.
+/// [Wipes](wipe_stacks) what waits, and gives some idle stacks back to the kernel. Keeps as many
+/// stacks as were in use at once within the last ten seconds, those that [`init_thread`] made, and
+/// a few. An lcore's poll calls this every few milliseconds; `now_ns` is the time by any clock.
 pub fn give_back(now_ns: u64) {
     // At thread exit the pool goes as a whole.
     let _ = POOL.try_with(|pool| {
@@ -276,26 +277,26 @@ pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
     with_pool(JobPool::take)
 }
 
-/// Ends the jobs under contexts that other threads freed.
+/// Ends the jobs under contexts that other threads have freed.
 #[cold]
 #[allow(unsafe_code)]
 fn end_all(freed: Vec<Rc<WaitCtx>>) {
     for job in freed.iter().filter_map(WaitCtx::free) {
-        // SAFETY: this thread's job, since its letters are; whoever freed the context vouched for the
-        // rest (`WaitCtx::free_elsewhere`).
+        // SAFETY: this thread's job, since its letters are; whoever freed the context vouched for
+        // the rest (`WaitCtx::free_elsewhere`).
         unsafe { job.abandon() };
     }
 }
 
-/// Runs `visit` with the thread's pool. At thread exit, when that is gone, with one that goes right
-/// after: it keeps nothing and limits nothing, but jobs still start.
+/// Runs `visit` with the thread's pool. At thread exit, when the pool is gone, runs `visit` with a
+/// pool of its own, which keeps nothing and limits nothing: jobs still start.
 #[inline]
 fn with_pool<T>(visit: impl Fn(&mut JobPool) -> T) -> T {
     POOL.try_with(|pool| visit(&mut pool.0.borrow_mut()))
         .unwrap_or_else(|_| visit(&mut JobPool::new()))
 }
 
-/// Gives both back. At thread exit, when the pool is gone, both are simply freed.
+/// Gives job and stack back to the pool. At thread exit, when the pool is gone, frees both.
 pub(crate) fn put(job: Rc<Job>, stack: Stack) {
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.0.borrow_mut();

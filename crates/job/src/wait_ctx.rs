@@ -41,15 +41,15 @@ struct WaitFd {
 /// `ASYNC_WAIT_CTX`. Shared by reference count: an op in flight may outlive the session it
 /// was submitted under, and must then find it [freed](WaitCtx::free) rather than gone.
 ///
-/// While no job runs under it, it may go from thread to thread, as an SSL does. From a job's start to its
-/// end it is that job's thread's: others may read it and set its status, as an engine's thread does, and free it
-/// ([`WaitCtx::free_elsewhere`]).
+/// While no job runs under it, it may go from thread to thread, as an SSL does. From a job's start
+/// to its end it is that job's thread's: others may read it and set its status, as an engine's
+/// thread does, and free it ([`WaitCtx::free_elsewhere`]).
 #[derive(Default)]
 pub struct WaitCtx {
-    /// [`Status`].
+    /// The [`Status`] of the last submission.
     status: AtomicI32,
     notify: RefCell<Option<Notify>>,
-    /// Oldest first.
+    /// Descriptors, oldest first.
     fds: RefCell<Vec<WaitFd>>,
     freed: AtomicBool,
     /// [Name](thread::name) of the thread whose job runs under this context, or 0.
@@ -68,7 +68,8 @@ impl std::fmt::Debug for WaitCtx {
 }
 
 impl WaitCtx {
-    /// ASYNC_WAIT_CTX_new(3): no descriptors, nobody to notify, [`Status::UNSUPPORTED`].
+    /// Makes a context as ASYNC_WAIT_CTX_new(3) does: no descriptors, nobody to notify,
+    /// [`Status::UNSUPPORTED`].
     pub fn new() -> Rc<Self> {
         Rc::default()
     }
@@ -80,27 +81,27 @@ impl WaitCtx {
         self.job.take()
     }
 
-    /// Whether a job of another thread runs under it.
+    /// Returns `true` if a job of another thread runs under this context.
     pub fn is_elsewhere(&self) -> bool {
         let owner = self.owner.load(Relaxed);
         owner != 0 && owner != thread::name()
     }
 
-    /// [`WaitCtx::free`] while it [is elsewhere](Self::is_elsewhere): the job under it is ended, as by
-    /// [`Job::abandon`], by its own thread, when that starts its next job or ends. A callback that this thread
-    /// is making just now goes on.
+    /// [`WaitCtx::free`] while it [is elsewhere](Self::is_elsewhere): the job under it is ended, as
+    /// by [`Job::abandon`], by its own thread, when that starts its next job or ends. A callback
+    /// that this thread is making just now goes on.
     ///
     /// # Safety
     /// As for [`Job::abandon`], the first point excepted; and this is the caller's only reference.
     #[allow(unsafe_code)]
     pub unsafe fn free_elsewhere(self: Rc<Self>) {
         self.free_fds();
-        // SAFETY: the job's thread changes this at the job's start and end, which do not come any more: a job
-        // is restarted through what is being freed. Nothing but this reads it.
+        // SAFETY: the job's thread changes this at the job's start and end, which do not come any
+        // more: a job is restarted through what is being freed. Nothing but this reads it.
         let job = unsafe { &*self.job.as_ptr() };
         match job.as_ref().map(|job| std::ptr::from_ref(job.letters())) {
-            // SAFETY: the letters live as long as the job, which keeps itself alive; the reference is given
-            // away, by the caller's promise the only one that is.
+            // SAFETY: the letters live as long as the job, which keeps itself alive; the reference
+            // is given away, by the caller's promise the only one that is.
             Some(letters) => unsafe { (*letters).post(self) },
             None => std::mem::forget(self),
         }
@@ -125,18 +126,18 @@ impl WaitCtx {
         self.status.store(status.0, Relaxed);
     }
 
-    /// Whom to notify when an op of this session has ended; `None` once it is freed.
+    /// Whom to notify when an op of this session has ended; `None` once the session is freed.
     pub fn notify(&self) -> Option<Notify> {
         let notify = self.notify.borrow().clone();
         notify.filter(|_| !self.freed.load(Relaxed))
     }
 
-    /// Sets whom to notify; `None` = nobody.
+    /// Sets whom to notify; with `None` nobody is notified.
     pub fn set_notify(&self, notify: Option<Notify>) {
         self.notify.replace(notify);
     }
 
-    /// Whether there is somebody to notify.
+    /// Returns `true` if there is somebody to notify.
     pub fn notifies(&self) -> bool {
         self.notify.borrow().is_some() && !self.freed.load(Relaxed)
     }
@@ -208,7 +209,7 @@ impl WaitCtx {
         true
     }
 
-    /// The job's pause returns: what changed before it is old news.
+    /// Forgets the changes that were reported: the job's pause returns.
     pub(crate) fn forget_changes(&self) {
         let mut fds = self.fds.borrow_mut();
         fds.retain(|entry| entry.change != Change::Deleted);
@@ -217,7 +218,7 @@ impl WaitCtx {
         }
     }
 
-    /// Its resume will have changes to forget.
+    /// Notes that the job's next resume has changes to forget.
     fn tell_job(&self) {
         if let Some(job) = &*self.job.borrow() {
             job.note_changes();
