@@ -1,4 +1,5 @@
-//! Authenticated encryption with associated data (RFC 5116): the algorithms, and a key of one for the CPU.
+//! Authenticated encryption with associated data (RFC 5116): the algorithms, and a key of one for
+//! the CPU.
 
 mod cipher;
 

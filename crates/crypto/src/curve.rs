@@ -21,10 +21,10 @@ impl<const N: usize> Array<u64> for [u64; N] {
     const ZERO: Self = [0; N];
 }
 
-/// One of the two curves. They have a prime order, so that every point but infinity generates
-/// them: there are no points of low order.
+/// One of the two curves. Both have a prime order: every point but infinity generates the curve,
+/// and there are no points of low order.
 pub trait Curve: sealed::Sealed + 'static {
-    /// Its name in FIPS 186-5.
+    /// The curve's name in FIPS 186-5.
     const NAME: &'static str;
     /// The order of the group, least significant limb first.
     const ORDER: Self::Limbs;
@@ -114,14 +114,15 @@ impl Curve for P384 {
     type Signature = [u8; 96];
 }
 
-/// The limbs of a big-endian number, which must fit. Takes the same time for all numbers.
+/// Reads a big-endian number, which must fit, into limbs. Takes the same time for all numbers.
 pub fn to_limbs<L: Array<u64>>(bytes: &[u8]) -> L {
     let mut limbs = L::ZERO;
     write_limbs(bytes, limbs.as_mut());
     limbs
 }
 
-/// The same into the caller's memory; limbs that `bytes` does not reach keep their value.
+/// Reads a big-endian number into the caller's limbs. Limbs that `bytes` does not reach keep their
+/// value.
 pub(crate) fn write_limbs(bytes: &[u8], limbs: &mut [u64]) {
     for (limb, chunk) in limbs.iter_mut().zip(bytes.rchunks(8)) {
         *limb = chunk
@@ -141,7 +142,7 @@ pub fn write_bytes(limbs: &[u64], bytes: &mut [u8]) {
     }
 }
 
-/// Whether 1 <= `scalar` < n, without a branch on it before the last.
+/// Returns `true` if 1 <= `scalar` < n. Branches on the result alone.
 pub fn in_range<C: Curve>(scalar: &C::Limbs) -> bool {
     let mut difference = *scalar;
     let below = subtract_order::<C>(&mut difference);
@@ -150,7 +151,7 @@ pub fn in_range<C: Curve>(scalar: &C::Limbs) -> bool {
     below & (any != 0)
 }
 
-/// `number` mod n, for any number of as many bits, which is below 2n. In constant time.
+/// Reduces `number` modulo n, in constant time. A number of as many bits as n is below 2n.
 pub fn reduce<C: Curve>(number: &mut C::Limbs) {
     let mut reduced = Zeroizing::new(*number);
     let below = subtract_order::<C>(&mut reduced);
@@ -160,7 +161,7 @@ pub fn reduce<C: Curve>(number: &mut C::Limbs) {
     }
 }
 
-/// Takes n away from `number`, modulo a power of two; whether the number was below n.
+/// Takes n away from `number`, modulo a power of two. Tells whether the number was below n.
 fn subtract_order<C: Curve>(number: &mut C::Limbs) -> bool {
     let mut borrow = false;
     for (limb, order) in number.as_mut().iter_mut().zip(C::ORDER.as_ref()) {
@@ -183,21 +184,21 @@ pub fn random_scalar<C: Curve>(scalar: &mut C::Scalar) {
     }
 }
 
-/// Whether `point` is an uncompressed point of the curve: what must be asked of a peer's public
-/// key (SP 800-56A, section 5.6.2.3.3; the order being prime, partial validation is full).
+/// Returns `true` if `point` is an uncompressed point of the curve, as a peer's public key must be
+/// (SP 800-56A, section 5.6.2.3.3; since the order is prime, partial validation is full).
 pub fn is_point<C: Curve>(point: &[u8]) -> bool {
     aws_lc::is_point(&C::GROUP, point)
 }
 
-/// Writes the public key of the scalar `private`, in bytes of [`Curve::Scalar`] and [`Curve::Point`]. Returns
-/// `false` if memory is out or a length is wrong.
+/// Writes the public key of the scalar `private`, in bytes of [`Curve::Scalar`] and
+/// [`Curve::Point`]. Returns `false` if memory is out or a length is wrong.
 #[must_use]
 pub fn public<C: Curve>(private: &[u8], public: &mut [u8]) -> bool {
     aws_lc::ec_public(&C::GROUP, private, public)
 }
 
-/// Writes the secret that `private` shares with the point `peer`: the x coordinate of their product. Returns
-/// `false` if `peer` is no point of the curve, memory is out or a length is wrong.
+/// Writes the secret that `private` shares with the point `peer`: the x coordinate of their
+/// product. Returns `false` if `peer` is no point of the curve, memory is out or a length is wrong.
 #[must_use]
 pub fn shared<C: Curve>(private: &[u8], peer: &[u8], secret: &mut [u8]) -> bool {
     aws_lc::ec_shared(&C::GROUP, private, peer, secret)

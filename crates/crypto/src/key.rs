@@ -35,13 +35,13 @@ pub struct RsaComponents<'a> {
 }
 
 impl fmt::Debug for RsaComponents<'_> {
-    /// They stay out.
+    /// Prints no number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RsaComponents").finish_non_exhaustive()
     }
 }
 
-/// A key that is none. The text names the culprit and the remedy, and no part of the key.
+/// Why bytes are no key. The text names the culprit and the remedy, and no part of the key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum KeyError {
     /// No device offers this size.
@@ -151,9 +151,9 @@ pub struct RsaKey {
 }
 
 impl RsaKey {
-    /// The key of these components: sizes, every relation between them (RSA_check_key of
-    /// aws-lc), and one trial operation, which fails if p or q is not prime. Takes as long
-    /// as two or three signatures.
+    /// Makes the key of these components. Checks their sizes, every relation between them
+    /// (RSA_check_key of aws-lc), and one trial operation, which fails if p or q is not prime.
+    /// Takes as long as two or three signatures.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -247,13 +247,13 @@ impl RsaKey {
         &self.public_exponent
     }
 
-    /// Makes the substitutes of [`crate::unpadding::pkcs1_v15`].
+    /// The key that makes the substitutes of [`crate::unpadding::pkcs1_v15`].
     pub(crate) fn rejection_key(&self) -> &HmacKey {
         &self.rejection
     }
 
-    /// Whether `signature` to the power of e is `block`; both have the length of the modulus.
-    /// False for any other length.
+    /// Returns `true` if `signature` to the power of e is `block`. Returns `false` if one of them
+    /// does not have the length of the modulus.
     pub fn verify_raw(&self, signature: &[u8], block: &[u8]) -> bool {
         let mut opened = [0; MAX_MODULUS_LEN];
         let opened = &mut opened[..self.modulus_len()];
@@ -262,9 +262,9 @@ impl RsaKey {
             && constant_time_eq(opened, block)
     }
 
-    /// Computes the private operation on `block`. AWS-LC blinds it and checks the result by the public exponent;
-    /// for that it takes the key's lock and allocates. Returns `false` if a length is not that of the modulus,
-    /// `block` is not below the modulus, or memory is out.
+    /// Computes the private operation on `block`. AWS-LC blinds it and checks the result by the
+    /// public exponent; for that it takes the key's lock and allocates. Returns `false` if a length
+    /// is not that of the modulus, `block` is not below the modulus, or memory is out.
     #[must_use]
     pub fn private_raw(&self, block: &[u8], out: &mut [u8]) -> bool {
         self.cpu.private(block, out)
@@ -317,14 +317,15 @@ pub type EcP384Key = EcKey<P384>;
 
 /// An ECDSA private key on one of the two curves.
 pub struct EcKey<C: Curve> {
-    /// Boxed, so that a move leaves none of it behind.
+    /// The scalar, boxed so that a move leaves no copy behind.
     scalar: Box<Zeroizing<C::Limbs>>,
     public: C::Point,
     cpu: Ec,
 }
 
 impl<C: Curve> EcKey<C> {
-    /// The key with this big-endian private scalar of at most as many bytes as the order has.
+    /// Makes the key of a big-endian private scalar. The scalar has at most as many bytes as the
+    /// order.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -374,8 +375,8 @@ impl<C: Curve> EcKey<C> {
         self.cpu.verify(digest, signature)
     }
 
-    /// Signs `digest`. The signature is computed once and not checked. Returns `false` if memory is out or a
-    /// length is wrong.
+    /// Signs `digest`. The signature is computed once and not checked. Returns `false` if memory is
+    /// out or a length is wrong.
     #[must_use]
     pub fn sign(&self, digest: &[u8], signature: &mut [u8]) -> bool {
         self.cpu.sign(digest, signature)
@@ -395,7 +396,7 @@ impl<C: Curve> fmt::Debug for EcKey<C> {
 pub struct Ed25519Key(Ed25519);
 
 impl Ed25519Key {
-    /// The key with this seed, which RFC 8032 calls the private key. Every seed is one.
+    /// Makes the key of a seed, which RFC 8032 calls the private key. Every seed is valid.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         wiping_stack(|| Self(Ed25519::new(seed)))
     }
@@ -415,7 +416,8 @@ impl Ed25519Key {
         self.0.verify(message, signature)
     }
 
-    /// Signs `message`. The signature is computed once and not checked. Returns `false` if memory is out.
+    /// Signs `message`. The signature is computed once and not checked. Returns `false` if memory
+    /// is out.
     #[must_use]
     pub fn sign(&self, message: &[u8], signature: &mut [u8; 64]) -> bool {
         self.0.sign(message, signature)
@@ -423,13 +425,14 @@ impl Ed25519Key {
 }
 
 impl fmt::Debug for Ed25519Key {
-    /// Nothing of it.
+    /// Prints nothing of the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ed25519Key").finish_non_exhaustive()
     }
 }
 
-/// The HMAC key of the hash of `d`, padded to `len` bytes (draft-irtf-cfrg-rsa-guidance, section 7.2).
+/// The HMAC key of the hash of `d`, padded to `len` bytes (draft-irtf-cfrg-rsa-guidance, section
+/// 7.2).
 fn rejection_key(d: &[u8], len: usize) -> HmacKey {
     let zeros = [0; MAX_MODULUS_LEN];
     let zeros = &zeros[..len.saturating_sub(d.len())];
@@ -438,7 +441,7 @@ fn rejection_key(d: &[u8], len: usize) -> HmacKey {
     HmacKey::new(Digest::Sha256, &*hash)
 }
 
-/// `bytes` without leading zeros. What it tells about a secret is how many it had.
+/// Returns `bytes` without leading zeros. The time tells how many there were, and no more.
 pub(crate) fn strip_zeros(bytes: &[u8]) -> &[u8] {
     &bytes[bytes
         .iter()

@@ -1,17 +1,17 @@
 //! Cryptography on the CPU: what the devices are measured against, and what stands in for them.
 //!
-//! Keys ([`RsaKey`], [`EcKey`], [`Ed25519Key`]), key agreement ([`curve`], [`x25519`], [`mlkem`]) and
-//! authenticated encryption ([`aead`]) are computed by AWS-LC. Hashes, HMAC, paddings, ECDSA nonces and random numbers are
-//! what TLS needs besides.
+//! Keys ([`RsaKey`], [`EcKey`], [`Ed25519Key`]), key agreement ([`curve`], [`x25519`], [`mlkem`])
+//! and authenticated encryption ([`aead`]) are computed by AWS-LC. Hashes, HMAC, paddings, ECDSA
+//! nonces and random numbers are what TLS needs besides.
 //!
 //! # Invariants
 //! - Knows no device, no op, no job and no TLS.
 //! - Depends on no other crate of this workspace.
-//! - Key material is zeroized on drop and never printed. Code that works on secrets takes a time that does
-//!   not depend on them.
+//! - Key material is zeroized on drop and never printed. Code that works on secrets takes a time
+//!   that does not depend on them.
 //! - Unsafe code lives in `aws_lc`, the one module that speaks C, in `sha512::kernel`, which calls
-//!   assembly of its own, in `sha256`, which uses instructions of its own, and where [`Erased`] drops
-//!   its value, and nowhere else.
+//!   assembly of its own, in `sha256`, which uses instructions of its own, and where [`Erased`]
+//!   drops its value, and nowhere else.
 
 #![deny(unsafe_code)]
 

@@ -15,7 +15,7 @@ pub const CIPHERTEXT: usize = 1088;
 /// Bytes of a shared secret.
 pub const SHARED_SECRET: usize = 32;
 
-/// Writes the key pair of `seed` (ML-KEM.KeyGen_internal). False: out of memory.
+/// Writes the key pair of `seed` (ML-KEM.KeyGen_internal). Returns `false` if memory is out.
 #[must_use]
 pub fn generate(
     seed: &[u8; SEED],
@@ -25,8 +25,9 @@ pub fn generate(
     aws_lc::mlkem_generate(seed, encapsulation_key, decapsulation_key)
 }
 
-/// Writes the ciphertext and the secret that `message` makes for the key (ML-KEM.Encaps_internal). False: a coefficient
-/// of the key is not below 3329 (section 7.2), or out of memory.
+/// Writes the ciphertext and the secret that `message` makes for the key (ML-KEM.Encaps_internal).
+/// Returns `false` if a coefficient of the key is not below 3329 (section 7.2), or if memory is
+/// out.
 #[must_use]
 pub fn encapsulate(
     encapsulation_key: &[u8; ENCAPSULATION_KEY],
@@ -38,7 +39,8 @@ pub fn encapsulate(
 }
 
 /// Writes the secret in `ciphertext`, or one that nobody knows if no encapsulation made that
-/// (ML-KEM.Decaps_internal). False: the key does not contain its own hash (section 7.3), or out of memory.
+/// (ML-KEM.Decaps_internal). Returns `false` if the key does not contain its own hash (section
+/// 7.3), or if memory is out.
 #[must_use]
 pub fn decapsulate(
     decapsulation_key: &[u8; DECAPSULATION_KEY],

@@ -22,7 +22,7 @@ pub struct NonceMaker<C> {
 }
 
 impl<C: Curve> NonceMaker<C> {
-    /// One, for any key. Hashes once, so keep it.
+    /// Makes a nonce maker, for any key. Hashes once, so keep it.
     #[allow(clippy::new_without_default)] // one way to make it
     pub fn new() -> Self {
         Self {
@@ -31,9 +31,9 @@ impl<C: Curve> NonceMaker<C> {
         }
     }
 
-    /// The nonces for `keys` (in 1..n) and `digests`, all side by side. Takes the same time for all
-    /// keys and digests, except that one candidate in 2^32 or more is rejected, which tells nothing
-    /// of the one taken.
+    /// Derives the nonces for `keys` (in 1..n) and `digests`, all side by side. Takes the same time
+    /// for all keys and digests, with one exception: one candidate in 2^32 or more is rejected. The
+    /// rejection tells nothing of the candidate that is taken.
     ///
     /// # Panics
     /// If a digest is not as long as the order, or additional input is longer than 48 bytes.

@@ -91,8 +91,8 @@ pub fn pss_max_salt_len(digest: Digest, block_len: usize) -> usize {
     block_len.saturating_sub(digest.len() + 2)
 }
 
-/// The DigestInfo in `block`, if that is padded as [`pkcs1_v15_raw`] does it. For signatures, in which nothing
-/// is secret: takes a time that depends on the block.
+/// The DigestInfo in `block`, if that is padded as [`pkcs1_v15_raw`] does it. For signatures, in
+/// which nothing is secret: takes a time that depends on the block.
 pub fn pkcs1_v15_message(block: &[u8]) -> Option<&[u8]> {
     let padded = block.strip_prefix(&[0x00, 0x01])?;
     let padding = padded.iter().take_while(|byte| **byte == 0xff).count();
@@ -100,8 +100,8 @@ pub fn pkcs1_v15_message(block: &[u8]) -> Option<&[u8]> {
     (padding >= 8).then_some(message)
 }
 
-/// Returns whether `block` is `hash` padded as [`pss`] does it with a salt of `salt_len` bytes (RFC 8017,
-/// section 9.1.2). For signatures, in which nothing is secret.
+/// Returns whether `block` is `hash` padded as [`pss`] does it with a salt of `salt_len` bytes (RFC
+/// 8017, section 9.1.2). For signatures, in which nothing is secret.
 pub fn is_pss(digest: Digest, hash: &[u8], salt_len: usize, block: &[u8]) -> bool {
     if check_hash(digest, hash).is_err() || salt_len > pss_max_salt_len(digest, block.len()) {
         return false;

@@ -1,4 +1,5 @@
-//! Public keys: what is known of a key whose secret is elsewhere, and what its signatures are checked with.
+//! Public keys: what is known of a key whose secret is elsewhere, and what its signatures are
+//! checked with.
 
 mod spki;
 
@@ -32,9 +33,9 @@ impl PublicKey {
         }
     }
 
-    /// Returns whether `signature` is this key's over `message`, which is a padded block for RSA, a digest for
-    /// ECDSA (whose signatures are `r || s`) and the message itself for Ed25519. Returns `false` if a length is
-    /// wrong.
+    /// Returns whether `signature` is this key's over `message`, which is a padded block for RSA, a
+    /// digest for ECDSA (whose signatures are `r || s`) and the message itself for Ed25519. Returns
+    /// `false` if a length is wrong.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
@@ -103,8 +104,8 @@ impl RsaPublicKey {
         &self.exponent
     }
 
-    /// Raises `signature` to the public exponent, into `block`; both have the length of the modulus. Returns
-    /// `false` if they have not, or if `signature` is not below the modulus.
+    /// Raises `signature` to the public exponent, into `block`; both have the length of the
+    /// modulus. Returns `false` if they have not, or if `signature` is not below the modulus.
     #[must_use]
     pub fn open(&self, signature: &[u8], block: &mut [u8]) -> bool {
         let len = self.modulus.len();

@@ -65,7 +65,7 @@ pub(crate) struct Sha2<W: Word<BLOCK>, const BLOCK: usize> {
 }
 
 impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
-    /// One that has taken in the `len` bytes, whole blocks, that led to `state`.
+    /// Makes a running hash that has taken in `len` bytes, whole blocks, which led to `state`.
     pub(crate) fn after(state: State<W>, len: u64) -> Self {
         Self {
             state,
@@ -124,8 +124,8 @@ pub(crate) fn write_state<W: Word<BLOCK>, const BLOCK: usize>(state: &State<W>, 
     }
 }
 
-/// Ends a message of one block before and the `filled` first bytes of `block` (section 5.1). False:
-/// they do not fit one.
+/// Pads a message of one block and the first `filled` bytes of `block` (section 5.1). Returns
+/// `false` if the padding does not fit `block`.
 pub(crate) fn end_message<const BLOCK: usize>(block: &mut [u8; BLOCK], filled: usize) -> bool {
     pad(block, filled, (BLOCK + filled) as u64)
 }
@@ -142,8 +142,9 @@ pub(crate) fn finish_block<W: Word<BLOCK>, const BLOCK: usize>(
     state.zeroize();
 }
 
-/// Writes as much of two hashes as `out` takes: those of `states` after messages of as many blocks,
-/// behind one block before. False: of more blocks one than the other, and nothing has been done.
+/// Hashes two messages side by side, each after one block that has led to its state. Writes as much
+/// of each hash as `out` takes. Returns `false`, and has done nothing, if the messages take
+/// different numbers of blocks.
 pub(crate) fn finish_two<W: Word<BLOCK>, const BLOCK: usize>(
     states: [&State<W>; 2],
     messages: [&[u8]; 2],
@@ -183,8 +184,8 @@ pub(crate) fn finish_two<W: Word<BLOCK>, const BLOCK: usize>(
     true
 }
 
-/// Pads a block of `filled` bytes, the last of a message of `len`. False: the length did not fit,
-/// and belongs into another block.
+/// Pads a block of `filled` bytes, the last of a message of `len`. Returns `false` if the length
+/// did not fit and belongs into another block.
 fn pad<const BLOCK: usize>(block: &mut [u8; BLOCK], filled: usize, len: u64) -> bool {
     let Some((end, rest)) = block[filled..].split_first_mut() else {
         return false;

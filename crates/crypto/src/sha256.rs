@@ -59,7 +59,8 @@ mod x86_64 {
 
     /// Words of both messages.
     type Words = [[__m128i; 2]; 4];
-    /// Of both states: the words a, b, e, f and c, d, g, h, in the order that the instructions want.
+    /// Of both states: the words a, b, e, f and c, d, g, h, in the order that the instructions
+    /// want.
     type Rows = [[__m128i; 2]; 2];
 
     #[target_feature(enable = "sha,sse4.1,ssse3")]

@@ -50,8 +50,8 @@ impl<const N: usize> fmt::Debug for Wiped<N> {
 }
 
 /// A value whose memory is wiped as a whole when it goes, behind its own drop: also what no field
-/// of it has. Where a value is moved to, the bytes between its fields come along, and of an `enum` those of the
-/// longest variant; on a stack that has seen secrets, secrets.
+/// of it has. Where a value is moved to, the bytes between its fields come along, and of an `enum`
+/// those of the longest variant; on a stack that has seen secrets, secrets.
 ///
 /// Where it is moved from, the value stays: keep it in a box.
 ///
@@ -96,8 +96,8 @@ impl<T> Drop for Erased<T> {
         // SAFETY: the value is dropped once, here, and nobody comes to it any more.
         unsafe { ManuallyDrop::drop(&mut self.0) };
         let memory = ptr::from_mut(&mut self.0).cast::<MaybeUninit<T>>();
-        // SAFETY: as large and as aligned as the value, whose memory is ours alone and holds none any more;
-        // a `MaybeUninit` may hold anything.
+        // SAFETY: as large and as aligned as the value, whose memory is ours alone and holds none
+        // any more; a `MaybeUninit` may hold anything.
         cleanse_memory(unsafe { &mut *memory });
     }
 }
@@ -109,8 +109,8 @@ impl<T> fmt::Debug for Erased<T> {
     }
 }
 
-/// Runs `action` and wipes the part of the stack that it used, down to `DEPTH` bytes. For what is done on a thread's
-/// own stack: a job's is wiped when the job has ended.
+/// Runs `action` and wipes the part of the stack that it used, down to `DEPTH` bytes. For what is
+/// done on a thread's own stack: a job's is wiped when the job has ended.
 pub fn wiping_stack<T>(action: impl FnOnce() -> T) -> T {
     /// More than deriving a secret and a key of it takes, with room to spare.
     const DEPTH: usize = 4 * 1024;

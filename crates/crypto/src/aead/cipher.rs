@@ -5,8 +5,8 @@ use std::fmt;
 use super::{Algorithm, KeyLengthError, NONCE_LEN, TAG_LEN};
 use crate::aws_lc::Aead;
 
-/// A key that seals and opens on the calling thread, where it lies and where it shall go. Expanded when it is
-/// made, immutable from then on, wiped when it is dropped.
+/// A key that seals and opens on the calling thread, where it lies and where it shall go. Expanded
+/// when it is made, immutable from then on, wiped when it is dropped.
 ///
 /// ```
 /// use spinlane_crypto::aead::{Algorithm, Cipher, TAG_LEN};
@@ -23,10 +23,10 @@ use crate::aws_lc::Aead;
 pub struct Cipher(Aead);
 
 impl Cipher {
-    /// The key with these bytes. Every value is one.
+    /// Makes the key of these bytes. Every value is a key.
     ///
     /// # Errors
-    /// [`KeyLengthError`] unless there are [`Algorithm::key_len`] of them.
+    /// [`KeyLengthError`] unless there are [`Algorithm::key_len`] bytes.
     pub fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyLengthError> {
         if secret.len() != algorithm.key_len() {
             return Err(KeyLengthError {
@@ -37,8 +37,8 @@ impl Cipher {
         Ok(Self(Aead::new(algorithm, secret)))
     }
 
-    /// Seals `data` in place and writes `tag`. Returns `false`, and leaves zeros, if a length is out of the
-    /// algorithm's range.
+    /// Seals `data` in place and writes `tag`. Returns `false`, and leaves zeros, if a length is
+    /// out of the algorithm's range.
     ///
     /// The caller must never use a nonce twice with one key.
     #[must_use]
@@ -52,8 +52,9 @@ impl Cipher {
         self.0.seal(nonce, aad, data, tag)
     }
 
-    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both, and the tag. Each byte is read
-    /// once and written once. False, and zeros, if a length is out of the algorithm's range.
+    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both, and the tag. Each
+    /// byte is read once and written once. Returns `false`, and leaves zeros, if a length is out of
+    /// the algorithm's range.
     ///
     /// The caller must never use a nonce twice with one key.
     ///
@@ -71,7 +72,7 @@ impl Cipher {
         self.0.seal_into(nonce, aad, plain, last, out)
     }
 
-    /// Opens `data` in place; false, and zeros, if `tag` is not its tag.
+    /// Opens `data` in place. Returns `false`, and leaves zeros, if `tag` is not its tag.
     #[must_use]
     pub fn open(
         &self,

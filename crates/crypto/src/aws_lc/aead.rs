@@ -12,8 +12,8 @@ pub(crate) struct Aead(NonNull<sys::EVP_AEAD_CTX>);
 
 // SAFETY: the context is never changed after `new`, and no thread owns it: it is plain memory.
 unsafe impl Send for Aead {}
-// SAFETY: openssl/aead.h, "Concurrency" at EVP_AEAD_CTX_seal: seals and opens by one context may run at
-// once, of the AEADs used here among others.
+// SAFETY: openssl/aead.h, "Concurrency" at EVP_AEAD_CTX_seal: seals and opens by one context may
+// run at once, of the AEADs used here among others.
 unsafe impl Sync for Aead {}
 
 impl Aead {
@@ -37,8 +37,8 @@ impl Aead {
         Self(NonNull::new(context).expect("memory for a key of the algorithm's length"))
     }
 
-    /// Seals `data` in place. False: a length is out of the algorithm's range; `data` and `tag` are zero
-    /// then.
+    /// Seals `data` in place. False: a length is out of the algorithm's range; `data` and `tag` are
+    /// zero then.
     #[must_use]
     pub(crate) fn seal(
         &self,
@@ -49,8 +49,8 @@ impl Aead {
     ) -> bool {
         let mut tag_len = 0;
         // SAFETY: the context is live; every pointer is valid for the length beside it. Input and
-        // output may be the same (openssl/aead.h), and `tag` is disjoint from them, both being borrowed
-        // mutably.
+        // output may be the same (openssl/aead.h), and `tag` is disjoint from them, both being
+        // borrowed mutably.
         let ok = unsafe {
             sys::EVP_AEAD_CTX_seal_scatter(
                 self.0.as_ptr(),
@@ -74,8 +74,8 @@ impl Aead {
         ok == 1 && tag_len == TAG_LEN
     }
 
-    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both and the tag. False: a length
-    /// is out of the algorithm's range; `out` is zero then.
+    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both and the tag. False:
+    /// a length is out of the algorithm's range; `out` is zero then.
     ///
     /// # Panics
     /// Unless `out` is as long as the three.
@@ -91,10 +91,11 @@ impl Aead {
         let (text, tail) = out.split_at_mut(plain.len());
         assert_eq!(tail.len(), last.len() + TAG_LEN, "length of the output");
         let mut tail_len = 0;
-        // SAFETY: the context is live; every pointer is valid for the length beside it, `text` for as many
-        // bytes as `plain` has. `text` and `tail` are borrowed mutably, so that they are disjoint
-        // from each other and from everything else. Each of these AEADs takes `extra_in` (their
-        // methods' seal_scatter_supports_extra_in) and encrypts it to the front of the tag's memory.
+        // SAFETY: the context is live; every pointer is valid for the length beside it, `text` for
+        // as many bytes as `plain` has. `text` and `tail` are borrowed mutably, so that they are
+        // disjoint from each other and from everything else. Each of these AEADs takes `extra_in`
+        // (their methods' seal_scatter_supports_extra_in) and encrypts it to the front of the tag's
+        // memory.
         let ok = unsafe {
             sys::EVP_AEAD_CTX_seal_scatter(
                 self.0.as_ptr(),
@@ -118,8 +119,8 @@ impl Aead {
         ok == 1 && tail_len == tail.len()
     }
 
-    /// Opens `data` in place. False: `tag` is not its tag; `data` is zero then (EVP_AEAD_CTX_open_gather
-    /// clears its output).
+    /// Opens `data` in place. False: `tag` is not its tag; `data` is zero then
+    /// (EVP_AEAD_CTX_open_gather clears its output).
     #[must_use]
     pub(crate) fn open(
         &self,

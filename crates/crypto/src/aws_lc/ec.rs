@@ -189,8 +189,8 @@ impl Ec {
         (ok == 1).then_some(key)
     }
 
-    /// A key that has its public part alone, uncompressed; [`Ec::sign`] of it fails. `None`: the point is not on
-    /// the curve, or out of memory.
+    /// A key that has its public part alone, uncompressed; [`Ec::sign`] of it fails. `None`: the
+    /// point is not on the curve, or out of memory.
     pub(crate) fn from_public(group: Group, point: &[u8]) -> Option<Self> {
         // SAFETY: a constructor without preconditions.
         let key = NonNull::new(unsafe { sys::EC_KEY_new_by_curve_name(group.nid) })?;

@@ -1,8 +1,9 @@
 //! Notices that a process is the copy of another, so that no random byte is used by both.
 //!
-//! glibc calls pthread_atfork(3)'s handlers in fork(3) alone: not in `_Fork`(3), not where a program makes
-//! the clone(2) system call itself. The kernel, which makes all copies, has MADV_WIPEONFORK (madvise(2), Linux
-//! 4.14): pages that are zeros in the child, whichever way it came to be.
+//! glibc calls pthread_atfork(3)'s handlers in fork(3) alone: not in `_Fork`(3), not where a
+//! program makes the clone(2) system call itself. The kernel, which makes all copies, has
+//! MADV_WIPEONFORK (madvise(2), Linux 4.14): pages that are zeros in the child, whichever way it
+//! came to be.
 
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -46,10 +47,11 @@ impl WipedPage {
         }
     }
 
-    /// Its first eight bytes. They are read and written as one, so that whoever looks twice notices the
-    /// kernel between.
+    /// Its first eight bytes. They are read and written as one, so that whoever looks twice notices
+    /// the kernel between.
     pub(crate) fn word(&self) -> &AtomicU64 {
-        // SAFETY: a live page, aligned, initialised by the kernel, of which `rest` leaves out these bytes.
+        // SAFETY: a live page, aligned, initialised by the kernel, of which `rest` leaves out these
+        // bytes.
         unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast()) }
     }
 
@@ -77,9 +79,9 @@ extern "C" fn in_child() {
     COPIES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A number that differs between a process and the copies that are made of it after the first call, whichever
-/// way: by fork(3), `_Fork`(3) or clone(2). On kernels before Linux 4.14 by fork(3) alone. A snapshot of the
-/// machine that is started twice escapes it.
+/// A number that differs between a process and the copies that are made of it after the first call,
+/// whichever way: by fork(3), `_Fork`(3) or clone(2). On kernels before Linux 4.14 by fork(3)
+/// alone. A snapshot of the machine that is started twice escapes it.
 ///
 /// # Panics
 /// If the first call is on such an old kernel, and the C library has no memory for a handler.

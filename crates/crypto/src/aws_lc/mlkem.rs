@@ -70,7 +70,8 @@ pub(crate) fn mlkem_generate(
         let context =
             Context::owned(unsafe { sys::EVP_PKEY_CTX_new_id(sys::EVP_PKEY_KEM, null_mut()) })?;
         let (mut key, mut seed_len) = (null_mut(), seed.len());
-        // SAFETY: a live context; the seed is valid for the length given with it; a key that is written is ours.
+        // SAFETY: a live context; the seed is valid for the length given with it; a key that is
+        // written is ours.
         let made = unsafe {
             sys::EVP_PKEY_CTX_kem_set_params(context.as_ptr(), sys::NID_MLKEM768) == 1
                 && sys::EVP_PKEY_keygen_init(context.as_ptr()) == 1

@@ -69,8 +69,8 @@ impl Rsa {
             })
     }
 
-    /// A key that has its public part alone; [`Rsa::private`] of it fails. `None`: `e` is even, 1 or above 33
-    /// bits, `n` is even, or out of memory.
+    /// A key that has its public part alone; [`Rsa::private`] of it fails. `None`: `e` is even, 1
+    /// or above 33 bits, `n` is even, or out of memory.
     pub(crate) fn from_public(n: &[u8], e: &[u8]) -> Option<Self> {
         let (n, e) = (BigNum::from_be(n)?, BigNum::from_be(e)?);
         // SAFETY: both are live BIGNUMs; the function copies them.

@@ -38,8 +38,8 @@ impl HmacKey {
         key
     }
 
-    /// The HMAC keys of up to four secrets, SHA-384's and SHA-512's side by side where the CPU
-    /// has lanes for it.
+    /// Makes the HMAC keys of up to four secrets. Those of SHA-384 and SHA-512 are computed side by
+    /// side if the CPU has lanes for it.
     pub fn each<const N: usize>(digest: Digest, keys: [&[u8]; N]) -> [Self; N] {
         const { assert!(2 * N <= LANES) };
         let start = match digest {
@@ -74,7 +74,7 @@ impl HmacKey {
         Self { digest, states }
     }
 
-    /// Its digest.
+    /// The key's digest.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -92,10 +92,12 @@ impl HmacKey {
         }
     }
 
-    /// HMACs of up to eight messages, each under its key and in the first [`Digest::len`] bytes
-    /// of its result, the rest zero. Those of SHA-384 and SHA-512 over at most 111 bytes are computed
-    /// side by side where the CPU has lanes for it, if all are such; those of SHA-256 two by two, if
-    /// both messages take as many blocks.
+    /// Computes the HMACs of up to eight messages, each under its own key. A result is in the first
+    /// [`Digest::len`] bytes, and the rest is zero.
+    ///
+    /// If all keys are of SHA-384 or SHA-512 and all messages have at most 111 bytes, they are
+    /// computed side by side where the CPU has lanes for it. HMACs of SHA-256 are computed two by
+    /// two if both messages take the same number of blocks.
     pub fn sign_each<const N: usize>(ops: [(&Self, &[u8]); N]) -> [Wiped<MAX_DIGEST_LEN>; N] {
         const { assert!(N <= LANES) };
         let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
@@ -117,7 +119,8 @@ impl HmacKey {
         tags
     }
 
-    /// Two of SHA-256 over messages of as many blocks. False: they are none such.
+    /// Computes two HMACs of SHA-256 side by side. Returns `false` if a key is of another digest,
+    /// or if the messages take different numbers of blocks.
     fn sign_two(
         (key, message): &(&Self, &[u8]),
         (other, other_message): &(&Self, &[u8]),
@@ -144,7 +147,8 @@ impl HmacKey {
         )
     }
 
-    /// False: one of them is not for lanes, and nothing has been done.
+    /// Computes all HMACs in lanes. Returns `false`, and has done nothing, if one of them is not
+    /// for lanes.
     fn sign_in_lanes(
         lanes: Lanes,
         ops: &[(&Self, &[u8])],
@@ -211,7 +215,7 @@ fn key_states<W: Word<BLOCK>, const BLOCK: usize>(
     states.into()
 }
 
-/// The HMAC of `parts`, by the states of its key.
+/// Computes the HMAC of `parts` from the states of its key.
 fn sign<W: Word<BLOCK>, const BLOCK: usize>(
     inner: &State<W>,
     outer: &State<W>,
@@ -231,8 +235,8 @@ fn sign<W: Word<BLOCK>, const BLOCK: usize>(
     finish_block(outer, &block, out);
 }
 
-/// Makes `block` the one that ends a message of one block before and `parts`. False: they do not
-/// fit one.
+/// Makes `block` the last block of a message: one block before it, then `parts`. Returns `false` if
+/// `parts` do not fit one block.
 fn last_block<const BLOCK: usize>(parts: &[&[u8]], block: &mut [u8; BLOCK]) -> bool {
     let mut filled = 0;
     for part in parts {
@@ -245,7 +249,7 @@ fn last_block<const BLOCK: usize>(parts: &[&[u8]], block: &mut [u8; BLOCK]) -> b
     end_message(block, filled)
 }
 
-/// Inner and outer state of each key, none of which is longer than a block.
+/// Computes the inner and the outer state of each key. No key is longer than a block.
 fn in_lanes<const N: usize>(lanes: Lanes, start: &[u64; 8], keys: [&[u8]; N]) -> [States; N] {
     let mut batch = Batch::new();
     let mut block = Wiped::<LONG_BLOCK>::ZEROS;

@@ -64,8 +64,8 @@ pub(super) fn compress(state: &mut State, blocks: &[[u8; BLOCK_LEN]]) {
 pub(super) fn compress_lanes(_cpu: Lanes, batch: &mut Batch) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a `Lanes` exists only where the CPU has AVX512F. The function reads and writes eight
-    // rows of states and reads sixteen of blocks, each 64 bytes long and aligned to 64, as a batch's
-    // are, and otherwise its own constants.
+    // rows of states and reads sixteen of blocks, each 64 bytes long and aligned to 64, as a
+    // batch's are, and otherwise its own constants.
     unsafe {
         assembly::spinlane_sha512_lanes(batch.states.as_mut_ptr(), batch.blocks.as_ptr());
     }
