@@ -41,7 +41,8 @@ pub(crate) fn x25519_public(private: &[u8; 32], public: &mut [u8; 32]) {
     unsafe { sys::X25519_public_from_private(public.as_mut_ptr(), private.as_ptr()) }
 }
 
-/// X25519 shared secret; false if it is all zero, which aws-lc tests in constant time.
+/// Writes the X25519 shared secret. Returns `false` if the secret is all zeros, which aws-lc tests
+/// in constant time.
 #[must_use]
 pub(crate) fn x25519(private: &[u8; 32], peer: &[u8; 32], secret: &mut [u8; 32]) -> bool {
     // SAFETY: the three arrays have the 32 bytes the function reads and writes.

@@ -152,8 +152,8 @@ mod on {
             }
         }
 
-        /// On a fiber, just before the switch to the stack of whoever resumed `outermost`; `this` is
-        /// told of the switch back.
+        /// On a fiber, just before the switch to the stack of whoever resumed `outermost`; `this`
+        /// is told of the switch back.
         pub(crate) unsafe fn leave_for(this: *mut Self, outermost: *const Self) {
             // SAFETY: the bounds are those entered_fiber stored.
             unsafe {

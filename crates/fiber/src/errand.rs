@@ -21,12 +21,12 @@ use crate::fiber::{Control, current};
 use crate::thread::thread;
 use crate::valgrind;
 
-/// Runs `call` on the stack of the thread itself, below the frames of whoever resumed the (outermost)
-/// fiber, and returns what it returns. For work that needs more stack than a fiber has, or that
-/// looks where its stack is. Outside a fiber it is an ordinary call.
+/// Runs `call` on the stack of the thread itself, below the frames of whoever resumed the
+/// (outermost) fiber, and returns what it returns. For work that needs more stack than a fiber has,
+/// or that looks where its stack is. Outside a fiber it is an ordinary call.
 ///
-/// To `call` no fiber runs: [`suspend`](crate::suspend) refuses, and fibers that it makes and resumes are
-/// resumed by the thread. Floating-point control words are those of the fiber.
+/// To `call` no fiber runs: [`suspend`](crate::suspend) refuses, and fibers that it makes and
+/// resumes are resumed by the thread. Floating-point control words are those of the fiber.
 ///
 /// # Panics
 /// A panic of `call` goes through.

@@ -53,7 +53,7 @@ pub(crate) struct Control {
     pub(crate) body: Body,
     owns_fp: bool,
     fp: FpControl,
-    /// While it is resumed from another fiber, that one.
+    /// The fiber that resumed this one; null if the thread did.
     pub(crate) outer: *mut Self,
     closure: *mut u8,
     drop_closure: unsafe fn(*mut u8),
@@ -114,15 +114,13 @@ impl Fiber {
         Self::build(stack, body, false)
     }
 
-    /// As [`new`](Self::new), with the floating-point control words (mxcsr
-    /// and the x87 control word) kept per side: the fiber starts with those
-    /// of the caller and finds its own again at every resume, the resumer
-    /// finds its own after it.
+    /// As [`new`](Self::new), with the floating-point control words (mxcsr and the x87 control
+    /// word) kept per side. The fiber starts with the caller's words. At every resume it finds its
+    /// own again; after the resume, so does the resumer.
     ///
-    /// For bodies that change them and suspend meanwhile. It makes a round
-    /// trip several times as long, for reading mxcsr stalls (4 ns on Zen 5,
-    /// twice). On aarch64 it is the same as `new`: FPCR is kept for every
-    /// fiber.
+    /// For bodies that change the words and suspend meanwhile. A round trip takes several times as
+    /// long, since reading mxcsr stalls: 4 ns on Zen 5, twice. On aarch64 this is the same as
+    /// `new`: FPCR is kept for every fiber.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -211,19 +209,19 @@ impl Fiber {
         }
     }
 
-    /// Its record, which [`layout`](crate::layout) describes: the same from
-    /// the fiber's making to its end.
+    /// The fiber's record, which [`layout`](crate::layout) describes. The address stays the same as
+    /// long as the fiber lives.
     pub fn record(&self) -> *const () {
         self.control.as_ptr().cast_const().cast()
     }
 
-    /// Whether the body has returned or panicked.
+    /// Returns `true` if the body has returned or panicked.
     pub fn is_done(&self) -> bool {
         self.body() == Body::Ended
     }
 
-    /// The stack, once no frame is on it: after the body returned or
-    /// panicked, and before the first resume (the closure is dropped then).
+    /// Takes the stack, if no frame is on it: before the first resume (the closure is dropped
+    /// then), or after the body has returned or panicked.
     ///
     /// # Errors
     /// The fiber itself, if it is suspended.
@@ -274,8 +272,8 @@ impl Fiber {
         self.body() == Body::Running && !(bottom..bottom + stack.usable_size()).contains(&here)
     }
 
-    /// Takes the stack from under a fiber [whose frames were jumped over](Self::was_left), and the thread
-    /// back from it. Gives `self` back if they were not.
+    /// Takes the stack from under a fiber [whose frames were jumped over](Self::was_left), and the
+    /// thread back from it. Gives `self` back if they were not.
     ///
     /// # Errors
     /// The fiber itself, if it was not left so.
@@ -324,7 +322,7 @@ impl fmt::Debug for Fiber {
 /// fiber is resumed.
 ///
 /// # Errors
-/// [`NotOnFiber`] if none is running.
+/// [`NotOnFiber`] if no fiber is running.
 #[inline(always)]
 pub fn suspend() -> Result<(), NotOnFiber> {
     let control = current();
@@ -352,7 +350,7 @@ pub fn current_record() -> *const () {
     current().cast_const().cast()
 }
 
-/// Whether the caller runs on a fiber, so that [`suspend`] would work.
+/// Returns `true` if the caller runs on a fiber, so that [`suspend`] would work.
 #[inline]
 pub fn on_fiber() -> bool {
     !current().is_null()
@@ -371,7 +369,7 @@ unsafe fn switch_to(control: *mut Control) {
     }
 }
 
-/// The rest of [`Fiber::resume`]'s cases: on a fiber, or to one with
+/// Switches in the rarer cases of [`Fiber::resume`]: from a fiber, or to a fiber with
 /// floating-point control words of its own.
 ///
 /// # Safety
@@ -399,8 +397,7 @@ unsafe fn resume_nested_or_fp(control: *mut Control) {
     thread().fiber.set(outer);
 }
 
-/// The stack of a fiber that is going away. A closure that has not started
-/// is dropped.
+/// Takes the stack of a fiber that is going away. Drops a closure that has not started.
 ///
 /// # Safety
 /// `control` is not used again, and the stack not reused while frames are on
@@ -419,7 +416,7 @@ unsafe fn take_stack(control: *mut Control) -> Stack {
     }
 }
 
-/// The body has ended: say so, or go on with its panic.
+/// Says that the body has ended, or goes on with its panic.
 ///
 /// # Safety
 /// `control` belongs to a fiber that has just switched back for good.

@@ -6,16 +6,16 @@
 //! where the switch wants them, and leaves by a jump.
 //!
 //! What such a function must do, beyond what the offsets say:
-//! - **Resume** a fiber whose [`BODY`] is [`SUSPENDED`] while the thread's [`THREAD_FIBER`] is null: set
-//!   it to the fiber's record, set the body to [`RUNNING`]; store the registers as its caller finds
-//!   them after the return (rsp above the return address, which is rip) in [`RESUMER`]; load those in
-//!   [`FIBER`] and go on at rip, with 1 in eax.
+//! - **Resume** a fiber whose [`BODY`] is [`SUSPENDED`] while the thread's [`THREAD_FIBER`] is
+//!   null: set it to the fiber's record, set the body to [`RUNNING`]; store the registers as its
+//!   caller finds them after the return (rsp above the return address, which is rip) in
+//!   [`RESUMER`]; load those in [`FIBER`] and go on at rip, with 1 in eax.
 //! - **Suspend** the fiber that is the thread's: set the thread's to null, the body to
-//!   [`SUSPENDED`]; store the registers in [`FIBER`] likewise; load those in [`RESUMER`] and go on at rip, with
-//!   2 in eax.
-//! - **Back**: a switch in Rust loads rbp, rsp and rbx alone and goes on at `back`, which is to do the rest:
-//!   rdi is the record, nothing is on the stack, eax is 1 in a fiber that is resumed; 2 in a resumer whose
-//!   fiber is suspended, and 3 where it has ended.
+//!   [`SUSPENDED`]; store the registers in [`FIBER`] likewise; load those in [`RESUMER`] and go on
+//!   at rip, with 2 in eax.
+//! - **Back**: a switch in Rust loads rbp, rsp and rbx alone and goes on at `back`, which is to do
+//!   the rest: rdi is the record, nothing is on the stack, eax is 1 in a fiber that is resumed; 2
+//!   in a resumer whose fiber is suspended, and 3 where it has ended.
 //!
 //! Not for a fiber made by [`Fiber::with_fp_control`](crate::Fiber::with_fp_control), and not under
 //! AddressSanitizer, which must be told of each switch.
@@ -32,7 +32,8 @@ pub const THREAD_FIBER: usize = offset_of!(Thread, fiber);
 pub const THREAD_WORDS: usize = offset_of!(Thread, words);
 /// In a [`Thread`]: its [name](crate::thread::name), or 0 as long as nobody has asked for that.
 pub const THREAD_NAME: usize = offset_of!(Thread, name);
-/// In a fiber's record: the resumer's rbp, rip, rsp, rbx, r12, r13, r14, r15, back, eight bytes each.
+/// In a fiber's record: the resumer's rbp, rip, rsp, rbx, r12, r13, r14, r15, back, eight bytes
+/// each.
 pub const RESUMER: usize = offset_of!(Control, pair) + Pair::RESUMER;
 /// In a fiber's record: the fiber's registers, in the same order.
 pub const FIBER: usize = offset_of!(Control, pair) + Pair::FIBER;

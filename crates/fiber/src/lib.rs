@@ -22,7 +22,7 @@
 //!
 //! # Invariants
 //!
-//! - It knows no job, no device and no TLS.
+//! - Knows no job, no device and no TLS.
 //! - No fiber leaves the thread that made it: nothing here is `Send`.
 //! - No heap allocation, system call or lock in making, resuming, suspending
 //!   or ending a fiber, in giving a stack back, nor in taking one that is idle.

@@ -11,11 +11,11 @@
 //!   | guard  |
 //!   +--------+  address given by mmap
 //! ```
-//! Stacks are cut off a larger mapping, one after the other, and given back one by one. Where the kernel
-//! has guards that are a property of pages (Linux 6.13), all of it is one mapping of the process; else a
-//! guard is a mapping of its own, and so is what lies above it. A process may have
-//! vm.max_map_count of them (65530), for all purposes: threads cannot be made either when they
-//! are used up. So stacks leave a part to others, whatever a pool's own maximum.
+//! Stacks are cut off a larger mapping, one after the other, and given back one by one. Where the
+//! kernel has guards that are a property of pages (Linux 6.13), all of it is one mapping of the
+//! process; else a guard is a mapping of its own, and so is what lies above it. A process may have
+//! vm.max_map_count of them (65530), for all purposes: threads cannot be made either when they are
+//! used up. So stacks leave a part to others, whatever a pool's own maximum.
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -37,8 +37,8 @@ const MADV_GUARD_INSTALL: libc::c_int = 102;
 /// What Linux has for vm.max_map_count unless told otherwise.
 const DEFAULT_MAX_MAP_COUNT: usize = 65530;
 
-/// Stacks that the process has, and mappings that they may take. (Stacks whose neighbours were unmapped
-/// take one each.)
+/// Stacks that the process has, and mappings that they may take. (Stacks whose neighbours were
+/// unmapped take one each.)
 static STACKS: AtomicUsize = AtomicUsize::new(0);
 static MAPPINGS: AtomicUsize = AtomicUsize::new(0);
 
@@ -50,19 +50,20 @@ pub(crate) enum MapError {
     Kernel(io::Error),
 }
 
-/// How many stacks the process can have at once: three quarters of vm.max_map_count, at one mapping each,
-/// or two where the kernel is older than 6.13.
+/// How many stacks the process can have at once: three quarters of vm.max_map_count, at one mapping
+/// each, or two where the kernel is older than 6.13.
 pub fn most_stacks() -> usize {
     most_mappings() / mappings_per_stack()
 }
 
-/// What vm.max_map_count would have to be for so many.
+/// The vm.max_map_count that so many stacks need.
 pub fn max_map_count_for(stacks: usize) -> usize {
     // most_mappings() of it is enough for them.
     (stacks * mappings_per_stack() * 4).div_ceil(3)
 }
 
-/// Part of vm.max_map_count as it was when the first stack was made.
+/// Mappings that stacks may take: a part of vm.max_map_count as it was when the first stack was
+/// made.
 fn most_mappings() -> usize {
     static MOST: OnceLock<usize> = OnceLock::new();
     *MOST.get_or_init(|| {
@@ -139,8 +140,9 @@ impl Cutter {
         }
         let start = self.start;
         let bottom = start.wrapping_add(GUARD_SIZE);
-        // Guards are installed while nothing can be accessed: memory that is locked, by mlockall(2),
-        // is not brought in for them. Access to them as well makes one mapping of it all.
+        // Guards are installed while nothing can be accessed: memory that is locked, by
+        // mlockall(2), is not brought in for them. Access to them as well makes one mapping of it
+        // all.
         let (from, len) = match install_guard(start, GUARD_SIZE) {
             true => (start, stride),
             false => (bottom, self.usable),
@@ -179,8 +181,8 @@ fn reserve(len: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-/// Makes a guard of pages that nobody has touched; returns whether the kernel could. (It cannot
-/// before Linux 6.13, nor before 6.15 in memory that is locked.)
+/// Makes a guard of pages that nobody has touched. Returns `false` if the kernel cannot: before
+/// Linux 6.13, and before 6.15 in locked memory.
 fn install_guard(start: *mut u8, len: usize) -> bool {
     // SAFETY: the pages are ours and unused.
     unsafe { libc::madvise(start.cast(), len, MADV_GUARD_INSTALL) == 0 }

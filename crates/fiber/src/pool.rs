@@ -99,9 +99,9 @@ struct Idle {
 
 /// One thread's stacks of one size, kept mapped between fibers.
 ///
-/// Grows on demand up to [`PoolConfig::max`]; gives memory back only when
-/// asked ([`trim`](Self::trim), [`trim_unneeded`](Self::trim_unneeded)) or dropped. The stack put back last is handed
-/// out first, for its top is still in the cache.
+/// Grows on demand up to [`PoolConfig::max`]; gives memory back only when asked
+/// ([`trim`](Self::trim), [`trim_unneeded`](Self::trim_unneeded)) or dropped. The stack put back
+/// last is handed out first, for its top is still in the cache.
 ///
 /// It stays on its thread:
 /// ```compile_fail,E0277
@@ -111,7 +111,7 @@ struct Idle {
 #[derive(Debug)]
 pub struct StackPool {
     idle: Vec<Idle>,
-    /// How many of the idle ones are soiled.
+    /// Number of idle stacks that are soiled.
     soiled: usize,
     cutter: Cutter,
     shared: Rc<Shared>,
@@ -119,9 +119,9 @@ pub struct StackPool {
 }
 
 impl StackPool {
-    /// An empty pool. A thread that has no alternate signal stack gets one
-    /// here, so that [`install_overflow_handler`](crate::install_overflow_handler)
-    /// works on threads that std did not start.
+    /// Makes an empty pool. A thread without alternate signal stack gets one here, so that
+    /// [`install_overflow_handler`](crate::install_overflow_handler) works on threads that std did
+    /// not start.
     pub fn new(config: PoolConfig) -> Self {
         overflow::ensure_alternate_stack();
         let stack_size = config
@@ -148,7 +148,7 @@ impl StackPool {
         }
     }
 
-    /// The stack put back last, or a new one.
+    /// Takes the stack that was put back last, or a new one.
     ///
     /// # Errors
     /// [`StackError::Exhausted`] at the maximum, [`StackError::Mappings`] at
@@ -246,8 +246,8 @@ impl StackPool {
         Ok(())
     }
 
-    /// Unmaps idle stacks until at most `keep` are left and returns how many
-    /// went, those unused for longest first.
+    /// Unmaps idle stacks until at most `keep` are left, those unused for longest first. Returns
+    /// how many were unmapped.
     pub fn trim(&mut self, keep: usize) -> usize {
         let excess = self.idle.len().saturating_sub(keep);
         for Idle { bottom, is_soiled } in self.idle.drain(..excess) {
@@ -258,8 +258,8 @@ impl StackPool {
         excess
     }
 
-    /// Ends a period, by whatever clock: what was needed at once in this one and the next is kept by
-    /// [`trim_unneeded`](Self::trim_unneeded) until the next one has ended.
+    /// Ends a period, by whatever clock: what was needed at once in this one and the next is kept
+    /// by [`trim_unneeded`](Self::trim_unneeded) until the next one has ended.
     pub fn end_period(&mut self) {
         let shared = &*self.shared;
         shared.early_peak.set(self.stats().peak);
@@ -267,9 +267,9 @@ impl StackPool {
         shared.last_peak.set(ended);
     }
 
-    /// Unmaps idle stacks that a burst has left: beyond `keep`, and beyond what was in use at once
-    /// in this period and the last. No more than `at_most` of them, so that
-    /// nobody waits for long. Returns how many went.
+    /// Unmaps idle stacks that a burst has left: more than `keep`, and more than were in use at
+    /// once in this period and the last. Unmaps at most `at_most`, so that nobody waits for long.
+    /// Returns how many were unmapped.
     pub fn trim_unneeded(&mut self, keep: usize, at_most: usize) -> usize {
         let needed = self.shared.peak_lately().max(keep);
         let there = self.shared.in_use.get() + self.idle.len();
@@ -277,7 +277,7 @@ impl StackPool {
         self.trim(self.idle.len().saturating_sub(excess))
     }
 
-    /// The counts as of now.
+    /// Returns the counts as of now.
     pub fn stats(&self) -> PoolStats {
         PoolStats {
             in_use: self.shared.in_use.get(),

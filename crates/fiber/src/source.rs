@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// An application's own functions for stacks, as ASYNC_set_mem_functions(3) takes them.
 #[derive(Clone, Copy, Debug)]
 pub struct StackFunctions {
-    /// Allocates at least as many bytes as its argument says, aligned to 16, and says there how
-    /// many. NULL = no memory.
+    /// Allocates at least as many bytes as its argument says, aligned to 16, and writes there how
+    /// many. Returns NULL if there is no memory.
     pub alloc: unsafe extern "C" fn(*mut usize) -> *mut c_void,
     /// Frees what `alloc` gave.
     pub free: unsafe extern "C" fn(*mut c_void),
@@ -25,8 +25,8 @@ static FUNCTIONS: RwLock<Option<StackFunctions>> = RwLock::new(None);
 /// The process has made a stack.
 static USED: AtomicBool = AtomicBool::new(false);
 
-/// Makes all stacks of this process come from `functions`. They have the guard that `alloc` gives
-/// them, which may be none.
+/// Makes all stacks of this process come from `functions`. A stack has a guard only if `alloc`
+/// gives it one.
 ///
 /// # Errors
 /// [`StacksExist`] after the first stack was made.
@@ -44,8 +44,8 @@ pub unsafe fn set_stack_functions(functions: StackFunctions) -> Result<(), Stack
     Ok(())
 }
 
-/// The functions set, or plain allocation without a guard to build one's own upon. (Stacks that
-/// nobody set functions for are mapped with a guard.)
+/// Returns the functions that were set; otherwise plain allocation without a guard, to build one's
+/// own upon. (Where no functions are set, stacks are mapped with a guard.)
 pub fn stack_functions() -> StackFunctions {
     own().unwrap_or(StackFunctions {
         alloc: plain_alloc,
@@ -59,7 +59,8 @@ fn own() -> Option<StackFunctions> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A stack of `usable` bytes by the application's functions; `None` if there are none.
+/// Makes a stack of `usable` bytes by the application's functions. Returns `None` if no functions
+/// are set.
 pub(crate) fn alloc(usable: usize) -> Option<io::Result<NonNull<u8>>> {
     // Set under the lock that `own` takes next, so that whoever sets functions sees it or is seen.
     let guard = FUNCTIONS
@@ -87,7 +88,8 @@ pub(crate) fn alloc(usable: usize) -> Option<io::Result<NonNull<u8>>> {
     Some(Ok(bottom))
 }
 
-/// Frees a stack by the application's functions; returns whether there are any.
+/// Frees a stack by the application's functions. Returns `false`, and frees nothing, if no
+/// functions are set.
 ///
 /// # Safety
 /// `bottom` came from [`alloc`] if functions are set, and nothing uses it any more.

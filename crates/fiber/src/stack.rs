@@ -88,7 +88,7 @@ pub(crate) unsafe fn high_water(bottom: NonNull<u8>, usable: usize) -> usize {
     0
 }
 
-/// Whether the page at `start` is in memory. When in doubt, yes.
+/// Returns `false` if the page at `start` is known not to be in memory.
 fn is_resident(start: *mut u8, page: usize) -> bool {
     let mut state = 1u8;
     // SAFETY: `start` is page-aligned and one page has one byte of state.
@@ -135,28 +135,29 @@ impl Stack {
         unsafe { high_water(self.bottom, self.usable_size()) }
     }
 
-    /// Overwrites what fibers left on it with zeros, at the cost of what they touched. For bodies that
-    /// handled secrets; to be done when the last one has ended or was abandoned, which
-    /// having the stack shows.
+    /// Overwrites what fibers left on the stack with zeros, at the cost of what they touched. For
+    /// bodies that handled secrets. Whoever has the stack knows that the last body has ended or was
+    /// abandoned.
     ///
-    /// How deep bodies go is learnt from the stacks of the pool that were wiped before. What lies deeper
-    /// than in all of those, below at least a page that was skipped, may be left until one of the next
-    /// 256 wipes of the pool looks at the whole of this stack.
+    /// How deep bodies go is learnt from the stacks of the pool that were wiped before. What lies
+    /// deeper than in all of those, below at least a page that was skipped, may be left until one
+    /// of the next 256 wipes of the pool looks at the whole of this stack.
     pub fn wipe(&mut self) {
         // SAFETY: mapped at this size; no fiber is on it, for that would own it.
         unsafe { self.shared.depth.wipe(self.bottom(), self.usable_size()) }
         self.is_soiled = false;
     }
 
-    /// Says that a body handled secrets on the stack, which are to be wiped later: by [`Stack::wipe`], or
-    /// in the pool by [`StackPool::wipe_soiled`](crate::StackPool::wipe_soiled). Remembered until then,
-    /// by the pool too, whoever has the stack meanwhile. To unmap a stack needs no wipe.
+    /// Says that a body handled secrets on the stack, which are to be wiped later: by
+    /// [`Stack::wipe`], or in the pool by
+    /// [`StackPool::wipe_soiled`](crate::StackPool::wipe_soiled). Remembered until then, by the
+    /// pool too, whoever has the stack meanwhile. To unmap a stack needs no wipe.
     #[inline]
     pub fn soil(&mut self) {
         self.is_soiled = true;
     }
 
-    /// Whether secrets on it are to be wiped yet.
+    /// Returns `true` if secrets on the stack are yet to be wiped.
     #[inline]
     pub fn is_soiled(&self) -> bool {
         self.is_soiled
@@ -172,7 +173,7 @@ impl Stack {
         &self.shared
     }
 
-    /// Stops counting it as in use; it stays mapped.
+    /// Stops counting the stack as in use. The stack stays mapped.
     #[inline]
     pub(crate) fn into_bottom(self) -> NonNull<u8> {
         let mut this = ManuallyDrop::new(self);
@@ -183,7 +184,7 @@ impl Stack {
         this.bottom
     }
 
-    /// Never unmaps it, and counts that.
+    /// Never unmaps the stack, and counts it as leaked.
     pub(crate) fn leak(self) {
         ManuallyDrop::new(self).shared.stack_leaked();
     }

@@ -1,13 +1,13 @@
 //! What this thread runs now: one record, found without a call.
 //!
-//! A `thread_local!` in a shared library is found by calling `__tls_get_addr`, several times
-//! per switch. On x86_64 the record is therefore declared in assembly and found by a TLS descriptor
-//! (Oliva and Araújo, "Speeding Up Thread-Local Storage Access in Dynamic Libraries"): in an executable
-//! the linker makes a constant of it; in a library that is there when the program starts (linked,
-//! preloaded) it is a call of three instructions; in one that is loaded later (dlopen) it finds the
-//! record wherever the dynamic linker put it. The initial-exec model, which has no call, would put all
-//! thread-local data of the library into the block that glibc lays out at start: dlopen then fails with
-//! "cannot allocate memory in static TLS block".
+//! A `thread_local!` in a shared library is found by calling `__tls_get_addr`, several times per
+//! switch. On x86_64 the record is therefore declared in assembly and found by a TLS descriptor
+//! (Oliva and Araújo, "Speeding Up Thread-Local Storage Access in Dynamic Libraries"): in an
+//! executable the linker makes a constant of it; in a library that is there when the program starts
+//! (linked, preloaded) it is a call of three instructions; in one that is loaded later (dlopen) it
+//! finds the record wherever the dynamic linker put it. The initial-exec model, which has no call,
+//! would put all thread-local data of the library into the block that glibc lays out at start:
+//! dlopen then fails with "cannot allocate memory in static TLS block".
 
 use core::cell::Cell;
 #[cfg(not(target_arch = "x86_64"))]
@@ -65,8 +65,9 @@ pub fn thread() -> &'static Thread {
     }
 }
 
-/// The calling thread's name, not 0, which no other thread of the process has or will have. So neither a thread's
-/// pointer nor its record's address: both are the next thread's when it has ended.
+/// The calling thread's name, not 0, which no other thread of the process has or will have. So
+/// neither a thread's pointer nor its record's address: both are the next thread's when it has
+/// ended.
 #[inline(always)]
 pub fn name() -> usize {
     match thread().name.get() {

@@ -21,14 +21,14 @@ mod requests {
     /// Stacks by their bottoms, and valgrind's numbers for them. Empty without valgrind.
     static STACKS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
-    /// Says that these bytes are ours to read and write. Memcheck forbids what lies below the stack pointer,
-    /// which is the whole of a stack that a fiber has left.
+    /// Says that these bytes are ours to read and write. Memcheck forbids what lies below the stack
+    /// pointer, which is the whole of a stack that a fiber has left.
     pub(crate) fn allow(bottom: *mut u8, size: usize) {
         request([MAKE_MEM_DEFINED, bottom.expose_provenance(), size]);
     }
 
-    /// Says that this is a stack: a jump of the stack pointer to it is a switch, and not the allocation or the
-    /// end of all between, thread-local data of a thread among them.
+    /// Says that this is a stack: a jump of the stack pointer to it is a switch, and not the
+    /// allocation or the end of all between, thread-local data of a thread among them.
     pub(crate) fn stack_mapped(bottom: *mut u8, size: usize) {
         if request([RUNNING_ON_VALGRIND, 0, 0]) != 0 {
             let highest = bottom.wrapping_add(size - 1);
@@ -66,8 +66,9 @@ mod requests {
     fn request([what, first, second]: [usize; 3]) -> usize {
         let request = [what, first, second, 0, 0, 0];
         let mut answer = 0;
-        // SAFETY: four rotations by 128 bits in all and an exchange of a register with itself, which
-        // valgrind takes as a request whose address is in rax and whose answer goes to rdx (valgrind.h).
+        // SAFETY: four rotations by 128 bits in all and an exchange of a register with itself,
+        // which valgrind takes as a request whose address is in rax and whose answer goes to rdx
+        // (valgrind.h).
         unsafe {
             core::arch::asm!(
                 "rol rdi, 3",

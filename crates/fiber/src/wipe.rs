@@ -1,8 +1,8 @@
 //! Overwriting what a fiber left on its stack.
 //!
-//! How deep a body went is not known: between two switches it may have called anything. But a
-//! stack comes from the kernel as zeros, and each wipe makes it so again, so that whatever is not
-//! zero was written since. Reading all of it each time would take longer than the wipe itself (and map
+//! How deep a body went is not known: between two switches it may have called anything. But a stack
+//! comes from the kernel as zeros, and each wipe makes it so again, so that whatever is not zero
+//! was written since. Reading all of it each time would take longer than the wipe itself (and map
 //! pages that nobody touched), so the pool remembers how deep its bodies went lately:
 //!
 //! ```text
@@ -13,8 +13,8 @@
 //!   +---------+  bottom
 //! ```
 //! A body may leave a gap of whole pages (a buffer that it never fills) right below that depth and
-//! write beyond it. So one wipe in [`PERIOD`], the first one included, looks at every page in memory,
-//! and from then on the pool's depth is what the last period found.
+//! write beyond it. So one wipe in [`PERIOD`], the first one included, looks at every page in
+//! memory, and from then on the pool's depth is what the last period found.
 
 use std::cell::Cell;
 
@@ -31,9 +31,9 @@ const ASKED: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Depth {
     wipes: Cell<u32>,
-    /// The deepest of the last period and of this one.
+    /// Depth of the deepest body of the last period and of this one.
     known: Cell<usize>,
-    /// The deepest of this period.
+    /// Depth of the deepest body of this period.
     recent: Cell<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Depth {
     /// Wipes the `size` bytes at `bottom`.
     ///
     /// # Safety
-    /// They are a stack in whole pages, with no frame that is needed.
+    /// The bytes are a stack in whole pages, with no frame that is needed.
     pub(crate) unsafe fn wipe(&self, bottom: *mut u8, size: usize) {
         asan::unpoison(bottom, size);
         valgrind::allow(bottom, size);
@@ -68,7 +68,7 @@ impl Depth {
     }
 }
 
-/// Wipes the upper `depth` bytes, or all if there are fewer; returns how deep the last page was
+/// Wipes the upper `depth` bytes, or all if there are fewer. Returns the depth of the lowest page
 /// that was not zero.
 ///
 /// # Safety
@@ -95,7 +95,8 @@ unsafe fn wipe_resident(bottom: *mut u8, size: usize) -> usize {
     for first in (0..size).step_by(ASKED * page) {
         let start = bottom.wrapping_add(first);
         let len = (size - first).min(ASKED * page);
-        // Where it does not answer (an application's own stack, which lies across pages): in memory.
+        // Where it does not answer (an application's own stack, which lies across pages): in
+        // memory.
         let mut resident = [1u8; ASKED];
         // SAFETY: there is a byte for each page; it touches nothing else.
         unsafe { libc::mincore(start.cast(), len, resident.as_mut_ptr()) };
@@ -110,16 +111,16 @@ unsafe fn wipe_resident(bottom: *mut u8, size: usize) -> usize {
     found
 }
 
-/// Makes a page zero; returns whether it was not. The C library looks and writes in the widest
-/// vectors that the CPU has.
+/// Makes a page zero. Returns `false` if the page was zero already. The C library looks and writes
+/// in the widest vectors that the CPU has.
 ///
 /// # Safety
 /// It is a page of a stack with no frame that is needed.
 unsafe fn wipe_page(page: *mut u8) -> bool {
     let size = page_size();
-    // SAFETY: mapped, initialised by the kernel, an allocator or frames that are gone, and nobody else's
-    // now. All bytes are zero if the first is and each equals the next. Unlike memset explicit_bzero is not
-    // left out because nobody reads what it wrote.
+    // SAFETY: mapped, initialised by the kernel, an allocator or frames that are gone, and nobody
+    // else's now. All bytes are zero if the first is and each equals the next. Unlike memset
+    // explicit_bzero is not left out because nobody reads what it wrote.
     unsafe {
         let is_zero =
             page.read() == 0 && libc::memcmp(page.cast(), page.add(1).cast(), size - 1) == 0;

@@ -242,9 +242,8 @@ pub fn give_back(now_ns: u64) {
     });
 }
 
-/// Sets the stack size, in bytes, of this thread's jobs. Returns whether it could: not while
-/// a job runs or is paused. TLS handshakes want 48 KiB at least; what runs on a job otherwise may
-/// do with less.
+/// Sets the stack size, in bytes, of this thread's jobs. Returns `false`, and changes nothing,
+/// while a job runs or is paused. TLS handshakes need 48 KiB at least; other work may need less.
 pub fn set_stack_size(bytes: usize) -> bool {
     with_pool(|pool| {
         let idle = pool.stacks.stats().in_use == 0;

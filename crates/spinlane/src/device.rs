@@ -90,8 +90,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
     spinlane_fiber::on_thread_stack(|| parsed.open())
 }
 
-/// Whether `spec` names a device that this machine and this build have, as far as that is seen without
-/// opening one: no thread is started, and DPDK is not asked.
+/// Whether `spec` names a device that this machine and this build have, as far as that is seen
+/// without opening one: no thread is started, and DPDK is not asked.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -99,8 +99,8 @@ pub fn check(spec: &str) -> Result<(), OpenError> {
     Parsed::new(spec)?.check()
 }
 
-/// Does what the device that `spec` names needs once per process, and what forked children inherit: the
-/// tables of its lanes. Starts no thread and asks no DPDK.
+/// Does what the device that `spec` names needs once per process, and what forked children inherit:
+/// the tables of its lanes. Starts no thread and asks no DPDK.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -163,7 +163,8 @@ impl Parsed {
         }))
     }
 
-    /// `rest` is what follows `lookaside:`. Its last `@` is its own, an earlier one the inner device's.
+    /// `rest` is what follows `lookaside:`. Its last `@` is its own, an earlier one the inner
+    /// device's.
     fn lookaside(spec: &str, rest: &str) -> Result<Self, OpenError> {
         let wrong = |problem: String| OpenError::Spec {
             spec: spec.to_owned(),

@@ -37,8 +37,8 @@ impl Aead {
         Self(NonNull::new(context).expect("memory for a key of the algorithm's length"))
     }
 
-    /// Seals `data` in place. False: a length is out of the algorithm's range; `data` and `tag` are
-    /// zero then.
+    /// Seals `data` in place. Returns `false`, and leaves `data` and `tag` zero, if a length is out
+    /// of the algorithm's range.
     #[must_use]
     pub(crate) fn seal(
         &self,
@@ -74,8 +74,8 @@ impl Aead {
         ok == 1 && tag_len == TAG_LEN
     }
 
-    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both and the tag. False:
-    /// a length is out of the algorithm's range; `out` is zero then.
+    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both and the tag. Returns
+    /// `false`, and leaves `out` zero, if a length is out of the algorithm's range.
     ///
     /// # Panics
     /// Unless `out` is as long as the three.
@@ -119,7 +119,7 @@ impl Aead {
         ok == 1 && tail_len == tail.len()
     }
 
-    /// Opens `data` in place. False: `tag` is not its tag; `data` is zero then
+    /// Opens `data` in place. Returns `false`, and leaves `data` zero, if `tag` is not its tag
     /// (EVP_AEAD_CTX_open_gather clears its output).
     #[must_use]
     pub(crate) fn open(

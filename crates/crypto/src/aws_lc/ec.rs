@@ -97,7 +97,8 @@ impl<'a> Point<'a> {
         (ok == 1).then_some(product)
     }
 
-    /// Writes the uncompressed encoding. False: it is infinity, or `out` has another length.
+    /// Writes the uncompressed encoding. Returns `false` if the point is infinity, or if `out` has
+    /// another length.
     fn write(&self, out: &mut [u8]) -> bool {
         // SAFETY: both live; `out` is valid for its length.
         let written = unsafe {
@@ -130,7 +131,7 @@ pub(crate) fn is_point(group: &Group, bytes: &[u8]) -> bool {
     Point::from_uncompressed(group, bytes).is_some()
 }
 
-/// The public key of `private`, which is in 1..n, uncompressed. False: out of memory.
+/// Writes the public key of `private` (in 1..n), uncompressed. Returns `false` if memory is out.
 #[must_use]
 pub(crate) fn ec_public(group: &Group, private: &[u8], public: &mut [u8]) -> bool {
     BigNum::from_be(private)
@@ -138,8 +139,8 @@ pub(crate) fn ec_public(group: &Group, private: &[u8], public: &mut [u8]) -> boo
         .is_some_and(|point| point.write(public))
 }
 
-/// The x coordinate of `private` times `peer` (SP 800-56A, section 5.7.1.2). False: `peer` is not
-/// on the curve.
+/// Writes the x coordinate of `private` times `peer` (SP 800-56A, section 5.7.1.2). Returns `false`
+/// if `peer` is not on the curve.
 #[must_use]
 pub(crate) fn ec_shared(group: &Group, private: &[u8], peer: &[u8], secret: &mut [u8]) -> bool {
     let mut uncompressed = zeroize::Zeroizing::new([0; 2 * 48 + 1]);
@@ -223,7 +224,8 @@ impl Ec {
     }
 
     /// Signs `digest`; `out` becomes `r || s`. aws-lc draws the nonce itself, with the key and
-    /// the digest as additional input to its generator. False: out of memory, or a wrong length.
+    /// the digest as additional input to its generator. Returns `false` if memory
+    /// is out, or if a length is wrong.
     #[must_use]
     pub(crate) fn sign(&self, digest: &[u8], out: &mut [u8]) -> bool {
         let len = self.group.len;

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 /// A private key.
 pub(crate) struct Ed25519 {
     public: [u8; 32],
-    /// As aws-lc wants it: seed and public key. Boxed, so that a move leaves none of it behind.
+    /// Seed and public key, as aws-lc wants them. Boxed, so that a move leaves no copy behind.
     pair: Box<Zeroizing<[u8; 64]>>,
 }
 
@@ -30,7 +30,7 @@ impl Ed25519 {
         &self.public
     }
 
-    /// Signs `message`. False: out of memory.
+    /// Signs `message`. Returns `false` if memory is out.
     #[must_use]
     pub(crate) fn sign(&self, message: &[u8], signature: &mut [u8; 64]) -> bool {
         // SAFETY: the message is valid for its length, the arrays have the 64 bytes each that

@@ -110,7 +110,8 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
 /// # Safety
 /// `pair` is that of a running fiber.
 pub(crate) unsafe fn below_resumer(pair: *const Pair) -> *mut u8 {
-    /// The ABI's red zone. A function that waits in a switch has none, but it costs nothing to be sure.
+    /// The ABI's red zone. A function that waits in a switch has none, but it costs nothing to be
+    /// sure.
     const RED_ZONE: usize = 128;
     // SAFETY: while the fiber runs the resumer's registers are in the pair.
     let rsp = unsafe { (*pair).resumer.rsp };

@@ -63,8 +63,8 @@ fn of_libssl(name: &CStr) -> *const c_void {
     if let Some(bound) = reference::of(base_of(ffi::SSL_do_handshake as *const c_void), name) {
         return bound;
     }
-    // SAFETY: a terminated name; RTLD_DEFAULT searches in the order that references of libssl's do which are
-    // not bound yet, unless the library was loaded late.
+    // SAFETY: a terminated name; RTLD_DEFAULT searches in the order that references of libssl's do
+    // which are not bound yet, unless the library was loaded late.
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast_const()
 }
 
@@ -77,7 +77,7 @@ fn info(address: *const c_void) -> Option<libc::Dl_info> {
     known.then_some(info)
 }
 
-/// Where that file is loaded; 0 if there is none.
+/// The address at which that file is loaded; 0 if it is not loaded.
 fn base_of(address: *const c_void) -> usize {
     info(address).map_or(0, |info| info.dli_fbase.addr())
 }

@@ -1,10 +1,10 @@
 //! The call of a job's function, and how pthread_exit(3) and pthread_cancel(3) leave it.
 //!
-//! Both unwind a thread by force, frame by frame, up to the stack's end, whence they jump to where the
-//! thread began. Rust's frames further out, those of a job and of its resumer, would abort the process.
-//! So such an unwinding is led from [`call`]'s frame to [`end_of_stack`], which nobody has called: there
-//! it finds the stack's end, as it does on OpenSSL's own jobs by makecontext(3). A backtrace goes on
-//! through [`call`] into the resumer.
+//! Both unwind a thread by force, frame by frame, up to the stack's end, whence they jump to where
+//! the thread began. Rust's frames further out, those of a job and of its resumer, would abort the
+//! process. So such an unwinding is led from [`call`]'s frame to [`end_of_stack`], which nobody has
+//! called: there it finds the stack's end, as it does on OpenSSL's own jobs by makecontext(3). A
+//! backtrace goes on through [`call`] into the resumer.
 
 use std::ffi::{c_int, c_void};
 
@@ -60,8 +60,8 @@ pub(super) unsafe extern "C" fn call(func: JobFn, args: *mut c_void) -> c_int {
     )
 }
 
-/// Where an unwinding by force goes on from [`call`]'s frame, on whose stack it runs, with the exception
-/// in register 0.
+/// Where an unwinding by force goes on from [`call`]'s frame, on whose stack it runs, with the
+/// exception in register 0.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn end_of_stack() {
@@ -92,9 +92,9 @@ unsafe extern "C" fn end_of_stack() {
     )
 }
 
-/// What an unwinder asks how to go on from a frame of [`call`] (Itanium C++ ABI: Exception Handling,
-/// 1.6). An exception has no business beyond it: it finds no handler, which C++ answers with
-/// std::terminate.
+/// What an unwinder asks how to go on from a frame of [`call`] (Itanium C++ ABI: Exception
+/// Handling, 1.6). An exception has no business beyond it: it finds no handler, which C++ answers
+/// with std::terminate.
 extern "C" fn personality(
     _version: c_int,
     actions: c_int,
@@ -109,7 +109,8 @@ extern "C" fn personality(
     if actions & FORCE_UNWIND == 0 {
         return FATAL_PHASE1_ERROR;
     }
-    // SAFETY: the unwinder's own context of this frame; both are called as a landing pad wants them.
+    // SAFETY: the unwinder's own context of this frame; both are called as a landing pad wants
+    // them.
     unsafe {
         _Unwind_SetGR(context, 0, exception.addr());
         _Unwind_SetIP(context, end_of_stack as *const () as usize);

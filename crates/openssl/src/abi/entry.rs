@@ -1,16 +1,16 @@
 //! `ASYNC_start_job` and `ASYNC_pause_job` as C calls them.
 //!
-//! A pause and a resume are two switches and little else, yet written as two functions that call the
-//! switch they take 26 ns, of which the switches themselves are 2. Registers are saved
-//! twice, by the function and by the switch. A `ret` after a switch is mispredicted, because the
-//! processor predicts it from a stack of its own, filled by `call`, which the switch puts out of
-//! step. And the job, its fiber and its stack pointer are found through each other, load after
-//! load. So on x86_64 the two functions are written here in assembly for the case in which there
-//! is nothing to do but to switch: they save each register once, where the fiber's own switch
-//! finds it, and go back by a jump, which is predicted by its own history.
-//! `spinlane_job::layout` says where things are and what each side owes the other. Whatever
-//! else may be the case (a start, a cancelled job, an op not done, descriptors that changed, another
-//! library context, a NULL) goes the long way, to the same functions in Rust.
+//! A pause and a resume are two switches and little else, yet written as two functions that call
+//! the switch they take 26 ns, of which the switches themselves are 2. Registers are saved twice,
+//! by the function and by the switch. A `ret` after a switch is mispredicted, because the processor
+//! predicts it from a stack of its own, filled by `call`, which the switch puts out of step. And
+//! the job, its fiber and its stack pointer are found through each other, load after load. So on
+//! x86_64 the two functions are written here in assembly for the case in which there is nothing to
+//! do but to switch: they save each register once, where the fiber's own switch finds it, and go
+//! back by a jump, which is predicted by its own history. `spinlane_job::layout` says where things
+//! are and what each side owes the other. Whatever else may be the case (a start, a cancelled job,
+//! an op not done, descriptors that changed, another library context, a NULL) goes the long way, to
+//! the same functions in Rust.
 //!
 //! ```text
 //!   application ─ call ▶ ASYNC_start_job ── to the fiber ──▶ after its ASYNC_pause_job
@@ -64,9 +64,9 @@ mod short_way {
     use super::super::libctx::DISTANCE;
     use super::*;
 
-    /// Stores the caller's registers in the record r11 at `MINE`, as the caller finds them after the
-    /// return, the return address being taken off the stack; loads the other side's at `THEIRS` and
-    /// goes on there, where eax is what its function returns. `back` is for a switch in Rust.
+    /// Stores the caller's registers in the record r11 at `MINE`, as the caller finds them after
+    /// the return, the return address being taken off the stack; loads the other side's at `THEIRS`
+    /// and goes on there, where eax is what its function returns. `back` is for a switch in Rust.
     macro_rules! switch {
         ($returns:literal) => {
             concat!(
@@ -102,8 +102,9 @@ mod short_way {
     #[unsafe(naked)]
     pub extern "C" fn ASYNC_pause_job() -> c_int {
         naked_asm!(
-            // rax the thread's record, rdx the job, r11 its fiber's record. The record is asked for by a
-            // call, which keeps all registers but rax that matter here and wants the stack aligned.
+            // rax the thread's record, rdx the job, r11 its fiber's record. The record is asked for
+            // by a call, which keeps all registers but rax that matter here and wants the stack
+            // aligned.
             "push rax",
             "lea rax, [rip + spinlane_thread@TLSDESC]",
             "call [rax + spinlane_thread@TLSCALL]",
@@ -154,8 +155,9 @@ mod short_way {
     ) -> c_int {
         naked_asm!(
             // rdi the place of the job and rdx that of its result, rax the job, r10 the thread's
-            // record, r11 the fiber's. The arguments stay as they are for the long way. The record is
-            // asked for, as in ASYNC_pause_job: a job may have outlived its thread, but the record has not.
+            // record, r11 the fiber's. The arguments stay as they are for the long way. The record
+            // is asked for, as in ASYNC_pause_job: a job may have outlived its thread, but the
+            // record has not.
             "test rdi, rdi",
             "jz 9f",
             "test rdx, rdx",
@@ -210,8 +212,8 @@ mod short_way {
         )
     }
 
-    /// A job that paused the short way is resumed the long way: rdi is its fiber's record, rbp, rsp and
-    /// rbx are as after the return from [`ASYNC_pause_job`].
+    /// A job that paused the short way is resumed the long way: rdi is its fiber's record, rbp, rsp
+    /// and rbx are as after the return from [`ASYNC_pause_job`].
     #[unsafe(naked)]
     extern "C" fn back_in_pause() {
         naked_asm!(
@@ -224,8 +226,9 @@ mod short_way {
         )
     }
 
-    /// The job that [`ASYNC_start_job`] resumed has paused the long way, or its function has returned:
-    /// rdi is its fiber's record, eax says which, rbp, rsp and rbx are as after the return.
+    /// The job that [`ASYNC_start_job`] resumed has paused the long way, or its function has
+    /// returned: rdi is its fiber's record, eax says which, rbp, rsp and rbx are as after the
+    /// return.
     #[unsafe(naked)]
     extern "C" fn back_in_start() {
         naked_asm!(

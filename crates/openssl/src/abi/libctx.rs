@@ -1,12 +1,12 @@
 //! The thread's default library context, kept apart for a job and its caller as OpenSSL does.
 //!
 //! OSSL_LIB_CTX_set0_default(3) costs about 10 ns, more than all the rest of a resume and a pause,
-//! and it would take two of them. But what it reads is a POSIX thread-specific datum of libcrypto's,
-//! and glibc on x86_64 keeps the first of those in the thread's control block, at a fixed distance
-//! from the thread pointer: one load. The distance is found once per process: a marker is
-//! set as the default, and looked for in the control block. As long as a job leaves the default
-//! alone, which nearly all do, nothing is called. Where the distance is not found (another C
-//! library, an OpenSSL that stores it otherwise), OSSL_LIB_CTX_set0_default is called each time.
+//! and it would take two of them. But what it reads is a POSIX thread-specific datum of
+//! libcrypto's, and glibc on x86_64 keeps the first of those in the thread's control block, at a
+//! fixed distance from the thread pointer: one load. The distance is found once per process: a
+//! marker is set as the default, and looked for in the control block. As long as a job leaves the
+//! default alone, which nearly all do, nothing is called. Where the distance is not found (another
+//! C library, an OpenSSL that stores it otherwise), OSSL_LIB_CTX_set0_default is called each time.
 //!
 //! A context is a word here: the datum where the distance is known (0 = the global default), the
 //! pointer otherwise.

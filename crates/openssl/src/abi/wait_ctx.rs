@@ -44,14 +44,15 @@ pub extern "C" fn ASYNC_WAIT_CTX_new() -> *mut WaitCtx {
 }
 
 /// ASYNC_WAIT_CTX_free(3): runs the cleanup routines and frees the context. A job still paused
-/// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's. If the job
-/// is another thread's, that does so when it starts its next job, or ends; no callback is made from here on. A
-/// context that was freed already and is among the last few is an entry in the error queue.
+/// under it is abandoned: its stack goes back to the pool, its op in flight becomes nobody's. If
+/// the job is another thread's, that does so when it starts its next job, or ends; no callback is
+/// made from here on. A context that was freed already and is among the last few is an entry in the
+/// error queue.
 ///
 /// # Safety
-/// `ctx` is NULL or a context not yet freed. If a job is paused under it, nothing points into
-/// that job's stack but what is being freed with it; if that is another thread's job, it makes no callback
-/// under `ctx` just now.
+/// `ctx` is NULL or a context not yet freed. If a job is paused under it, nothing points into that
+/// job's stack but what is being freed with it; if that is another thread's job, it makes no
+/// callback under `ctx` just now.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
     if ctx.is_null() {
@@ -71,8 +72,8 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
             "wait context freed on another thread than that of the job paused under it, which ends the job \
              when it starts its next; free a connection on the thread that uses it"
         );
-        // SAFETY: C's reference is the only one but the job's own, which is that thread's. The rest is the
-        // contract.
+        // SAFETY: C's reference is the only one but the job's own, which is that thread's. The rest
+        // is the contract.
         unsafe { ctx.free_elsewhere() };
         return;
     }
@@ -231,7 +232,8 @@ fn call_back(function: *const (), argument: *mut ()) {
     let _ = function(argument.cast());
 }
 
-/// ASYNC_WAIT_CTX_get_callback(3): the callback and its argument. Returns 1, or 0 if none is set.
+/// ASYNC_WAIT_CTX_get_callback(3): the callback and its argument. Returns 1,
+/// or 0 if no callback is set.
 ///
 /// # Safety
 /// `ctx` is NULL or a context not freed; the others are NULL or valid for writing.
@@ -249,7 +251,8 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_callback(
     let Some(foreign) = found else {
         return 0;
     };
-    // SAFETY: the only language that sets one on a context of C's is C, by `ASYNC_WAIT_CTX_set_callback`.
+    // SAFETY: the only language that sets one on a context of C's is C, by
+    // `ASYNC_WAIT_CTX_set_callback`.
     let function = unsafe { mem::transmute::<*const (), CallbackFn>(foreign.function()) };
     // SAFETY: NULL or valid for writing, by the contract.
     if let Some(callback) = unsafe { callback.as_mut() } {
@@ -287,8 +290,8 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_status(ctx: *mut WaitCtx) -> c_int {
     status.0
 }
 
-/// The context whose status `ask` asks for by [`ASYNC_WAIT_CTX_get_status`], or null. For whoever keeps a
-/// context to itself, as libssl does.
+/// The context whose status `ask` asks for by [`ASYNC_WAIT_CTX_get_status`], or null. For whoever
+/// keeps a context to itself, as libssl does.
 pub(crate) fn context_asked_for(ask: impl FnOnce()) -> *mut WaitCtx {
     ASKED.set(Some(ptr::null_mut()));
     ask();
@@ -330,8 +333,8 @@ unsafe fn with(ctx: *mut WaitCtx, visit: impl FnOnce(&WaitCtx)) -> c_int {
     1
 }
 
-/// [`with`], for what a job's thread reads as it polls: on another thread, while the job is paused, an
-/// entry in the error queue and 0.
+/// [`with`], for what a job's thread reads as it polls: on another thread, while the job is paused,
+/// an entry in the error queue and 0.
 ///
 /// # Safety
 /// As for that.

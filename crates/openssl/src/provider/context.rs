@@ -102,7 +102,8 @@ const _: () = {
     sync::<Context>();
 };
 
-/// Functions that hand out a list of parameters of [`Tables`]: `name(arguments before) = field.list;`.
+/// Functions that hand out a list of parameters of [`Tables`]: `name(arguments before) =
+/// field.list;`.
 macro_rules! param_lists {
     ($($name:ident($($before:ident)?) = $tables:ident.$list:ident;)*) => {$(
         unsafe extern "C" fn $name(

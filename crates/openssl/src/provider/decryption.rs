@@ -1,11 +1,11 @@
 //! The state of one RSA decryption: what we do ourselves, and when the default provider does it.
 //!
-//! Ours are the padding of TLS 1.2's RSA key exchange (RSA_PKCS1_WITH_TLS_PADDING) and PKCS#1
-//! v1.5. Both answer a badly padded ciphertext with a random message instead of an error
-//! ([`unpadding`]): the first as every OpenSSL does, the second as OpenSSL does from 3.2 on, whatever
-//! the version at hand. A caller of 3.0 and 3.1 that expects an error from PKCS#1 v1.5 gets a message
-//! that is none; that error is Bleichenbacher's oracle. Errors are left for what the peer knows
-//! anyhow: a ciphertext too long, or not below the modulus.
+//! Ours are the padding of TLS 1.2's RSA key exchange (RSA_PKCS1_WITH_TLS_PADDING) and PKCS#1 v1.5.
+//! Both answer a badly padded ciphertext with a random message instead of an error ([`unpadding`]):
+//! the first as every OpenSSL does, the second as OpenSSL does from 3.2 on, whatever the version at
+//! hand. A caller of 3.0 and 3.1 that expects an error from PKCS#1 v1.5 gets a message that is
+//! none; that error is Bleichenbacher's oracle. Errors are left for what the peer knows anyhow: a
+//! ciphertext too long, or not below the modulus.
 //!
 //! OAEP, no padding, and an explicit demand for that error are the default provider's.
 

@@ -152,9 +152,11 @@ mod tests {
             (ffi::OSSL_OP_KEYMGMT, "ED25519", 13 | 14) => true,
             // Parameters of the message's digest: those that sign have none.
             (ffi::OSSL_OP_SIGNATURE, "RSA" | "ECDSA", 22..=25) => true,
-            // OSSL_FUNC_keyexch_derive_skey, from 3.6 on: libcrypto derives bytes instead, and makes the key of them.
+            // OSSL_FUNC_keyexch_derive_skey, from 3.6 on: libcrypto derives bytes instead, and
+            // makes the key of them.
             (ffi::OSSL_OP_KEYEXCH, _, 11) => true,
-            // Parameters to be read of a generation and a derivation, from 3.4 on: only a FIPS provider has some.
+            // Parameters to be read of a generation and a derivation, from 3.4 on: only a FIPS
+            // provider has some.
             (ffi::OSSL_OP_KEYMGMT, "EC", 15 | 16) | (ffi::OSSL_OP_KEYEXCH, "X25519", 9 | 10) => {
                 true
             }

@@ -119,7 +119,8 @@ impl Native {
             return None;
         }
         let part = |bit, name| params.find(name).filter(|_| selection & bit != 0);
-        // As in the default provider, with the private part too: so a hybrid group of 3.5 gives the other side's point.
+        // As in the default provider, with the private part too: so a hybrid group of 3.5 gives the
+        // other side's point.
         let public = match part(ffi::OSSL_KEYMGMT_SELECT_KEYPAIR, names::PUB) {
             None => None,
             Some(param) => Some(curve.point(param.octets()?)?),

@@ -3,8 +3,9 @@
 //!
 //! Ours are plain Ed25519 signatures over messages that fit an op; libssl makes no others.
 //! Verification, longer messages, and the variants with a context or a hash that OpenSSL has from
-//! 3.2 on are the default provider's. So is what EVP_PKEY_sign_init begins, which OpenSSL has from 3.4 on
-//! and which signs a caller's hash; in an older one the default provider says that there is no such thing.
+//! 3.2 on are the default provider's. So is what EVP_PKEY_sign_init begins, which OpenSSL has from
+//! 3.4 on and which signs a caller's hash; in an older one the default provider says that there is
+//! no such thing.
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_void};
 use std::ptr;
@@ -123,7 +124,8 @@ impl Eddsa {
         self.delegate.as_ref().or(fresh.as_ref())
     }
 
-    /// Begins an operation with `key`, or with the last one. Answers 1, or as the default provider does, 0 or less.
+    /// Begins an operation with `key`, or with the last one. Answers 1, or as the default provider
+    /// does, 0 or less.
     fn start(
         &mut self,
         operation: Operation,
@@ -158,7 +160,8 @@ impl Eddsa {
         Ok(())
     }
 
-    /// Takes in parameters, none of which is ours; the TLS version says nothing about the signature.
+    /// Takes in parameters, none of which is ours; the TLS version says nothing about the
+    /// signature.
     fn set(&mut self, params: Params<'_>) -> bool {
         if params.iter().all(|param| param.key() == names::TLS_VERSION) {
             return true;

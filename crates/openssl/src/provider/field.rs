@@ -25,7 +25,7 @@ impl Default for InlineBytes {
 }
 
 impl Field {
-    /// Takes in the value of `param`; false with an error queued if it has no octets.
+    /// Takes in the value of `param`. Returns `false`, with an error queued, if it has no octets.
     pub fn set(&mut self, param: Param<'_>) -> bool {
         let Some(bytes) = param.octets() else {
             self.clear();

@@ -1,15 +1,16 @@
 //! Objects of ours that libcrypto holds: boxed, and known to it by a `void *`.
 //!
-//! Safety of all functions that get one: it is null, or [`give`] gave it out for a `T`, and it has not
-//! been freed. It stays so, and unchanged but by the one who borrows it mutably, while it is
-//! borrowed: libcrypto's callers are alone with a key while they change it, and with a context always.
+//! Safety of all functions that get one: it is null, or [`give`] gave it out for a `T`, and it has
+//! not been freed. It stays so, and unchanged but by the one who borrows it mutably, while it is
+//! borrowed: libcrypto's callers are alone with a key while they change it, and with a context
+//! always.
 
 use std::ffi::c_void;
 use std::ptr;
 
 use super::error::guard;
 
-/// Gives `object` out; null where there is none. [`free`] takes it back.
+/// Gives `object` out; null if it is `None`. [`free`] takes it back.
 pub(super) fn give<T>(object: Option<T>) -> *mut c_void {
     object.map_or(ptr::null_mut(), |object| {
         Box::into_raw(Box::new(object)).cast()

@@ -172,8 +172,8 @@ impl Key {
         Some(number)
     }
 
-    /// Its private part, if that is `N` bytes without structure. (EVP_PKEY_get_raw_private_key leaves a copy
-    /// in memory that is freed as it is.)
+    /// Its private part, if that is `N` bytes without structure. (EVP_PKEY_get_raw_private_key
+    /// leaves a copy in memory that is freed as it is.)
     pub fn raw_private<const N: usize>(&self) -> Option<Zeroizing<[u8; N]>> {
         let _quiet = Quiet::new();
         let (mut bytes, mut len) = (Zeroizing::new([0; N]), 0);
@@ -233,13 +233,13 @@ impl Key {
         }
     }
 
-    /// Bits of its modulus or field; 0 if it has none.
+    /// Bits of the modulus or field; 0 if the key has neither.
     pub fn bits(&self) -> usize {
         // SAFETY: live key.
         usize::try_from(unsafe { openssl_sys::EVP_PKEY_bits(self.as_ptr()) }).unwrap_or(0)
     }
 
-    /// Longest signature or ciphertext in bytes; 0 if it has none.
+    /// Longest signature or ciphertext in bytes; 0 if the key makes neither.
     pub fn size(&self) -> usize {
         // SAFETY: live key.
         usize::try_from(unsafe { openssl_sys::EVP_PKEY_size(self.as_ptr()) }).unwrap_or(0)
@@ -270,7 +270,8 @@ impl KeyCtx {
         })
     }
 
-    /// One that generates keys of the type called `name`, or, unless `pair`, parameters of such keys.
+    /// One that generates keys of the type called `name`, or, unless `pair`, parameters of such
+    /// keys.
     pub fn generator(inner: &Inner, name: &CStr, pair: bool) -> Option<Self> {
         // SAFETY: live library context, C string; the result is owned.
         let ctx = Self::own(unsafe {
@@ -328,7 +329,7 @@ impl KeyCtx {
         result == 1
     }
 
-    /// Hands on a caller's parameters; false if one has no value, or is refused.
+    /// Hands on a caller's parameters. Returns `false` if one has no value, or is refused.
     pub fn set(&self, params: Params<'_>) -> bool {
         // SAFETY: live context; the array is handed on as it came.
         params.is_null()

@@ -27,7 +27,8 @@ use super::keymgmt::{self, KeyData};
 use super::names;
 use super::params::Params;
 
-/// Finds the key for devices in a key of the default provider: none if no device does its kind.
+/// Finds the key for devices in a key of the default provider. Returns `None` if no device does its
+/// kind.
 pub(super) type DeviceKey = fn(&Key) -> Result<Option<crypto::Key>, KeyError>;
 
 /// A type of keys.

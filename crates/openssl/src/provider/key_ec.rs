@@ -56,8 +56,8 @@ pub(super) unsafe fn operand(key: *const c_void) -> Given {
     }
 }
 
-/// Safety of this and the functions below: libcrypto passes what our init function gave out, key data
-/// that this key manager gave out and that has not been freed, and parameter arrays as
+/// Safety of this and the functions below: libcrypto passes what our init function gave out, key
+/// data that this key manager gave out and that has not been freed, and parameter arrays as
 /// OSSL_PARAM(3) describes them.
 unsafe extern "C" fn new(provctx: *mut c_void) -> *mut c_void {
     guard(ptr::null_mut(), || {

@@ -1,8 +1,9 @@
 //! Key manager of X25519 keys: 32 bytes each part, nothing behind them.
 //!
-//! Such keys live for one handshake, as a rule; the first derivation of one that was generated here goes to the
-//! devices, and no other ([`X25519Key::serves_first`]). They may leave for other providers like any key: whoever
-//! asks for them by the property `spinlane.kex=yes` asks for the exchange by it too.
+//! Such keys live for one handshake, as a rule; the first derivation of one that was generated here
+//! goes to the devices, and no other ([`X25519Key::serves_first`]). They may leave for other
+//! providers like any key: whoever asks for them by the property `spinlane.kex=yes` asks for the
+//! exchange by it too.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -70,8 +71,8 @@ impl X25519Key {
         self.public.as_ref()
     }
 
-    /// Whether the private key may go to devices: at the first call, for one that was generated here. See
-    /// [`Request::x25519_derive`].
+    /// Whether the private key may go to devices: at the first call, for one that was generated
+    /// here. See [`Request::x25519_derive`].
     pub fn serves_first(&self) -> bool {
         // Relaxed: nothing else is published by it.
         self.fresh.swap(false, Ordering::Relaxed)
@@ -126,7 +127,8 @@ impl KeyData for X25519Key {
             || (self.public.is_some() && self.public == other.public)
     }
 
-    /// Every 32 bytes are a public key; low-order points show in the derivation (RFC 7748, section 6.1).
+    /// Every 32 bytes are a public key; low-order points show in the derivation (RFC 7748, section
+    /// 6.1).
     fn validate(&self, selection: c_int, _quick: bool) -> bool {
         let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
         self.has(selection)

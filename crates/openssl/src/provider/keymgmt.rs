@@ -1,4 +1,5 @@
-//! The functions that all key managers have alike: each hands libcrypto's question on to the key data.
+//! The functions that all key managers have alike: each hands libcrypto's question on to the key
+//! data.
 //!
 //! Safety of all of them: libcrypto passes key data that the same key manager gave out
 //! ([`held::give`](super::held::give)) and that has not been freed, alone with it where it is

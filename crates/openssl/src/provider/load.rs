@@ -221,8 +221,8 @@ unsafe fn bind_copy(
     }
 }
 
-/// Copies the key. libcrypto's exports leave what they export in memory that is freed as it is: so the
-/// private parts are asked for one by one, and all else is exported.
+/// Copies the key. libcrypto's exports leave what they export in memory that is freed as it is: so
+/// the private parts are asked for one by one, and all else is exported.
 ///
 /// # Safety
 /// `libctx` is a library context.

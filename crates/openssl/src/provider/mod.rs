@@ -17,13 +17,13 @@
 //! | TLS13-KDF | [`PROPERTY_QUERY`] | – (computed here, at once) | default provider |
 //! | random numbers | [`load`] | – (computed here, at once) | – |
 //!
-//! A key that [`bind`] made lives here: it refuses to give its private part to another provider,
-//! so its signatures can only be made here. A key that was not bound stays where it is, and
-//! libcrypto copies it here when an operation by the property query first needs it. A program may
-//! also make keys here without knowing: by the property query (EC and X25519), or because
-//! libcrypto 3.0 answers every fetch of RSA or Ed25519 keys with our key manager once it has
-//! fetched that for a signature. All of these keys do whatever they do in the default provider, export
-//! included. [`counters`] tells how many operations went which way.
+//! A key that [`bind`] made lives here: it refuses to give its private part to another provider, so
+//! its signatures can only be made here. A key that was not bound stays where it is, and libcrypto
+//! copies it here when an operation by the property query first needs it. A program may also make
+//! keys here without knowing: by the property query (EC and X25519), or because libcrypto 3.0
+//! answers every fetch of RSA or Ed25519 keys with our key manager once it has fetched that for a
+//! signature. All of these keys do whatever they do in the default provider, export included.
+//! [`counters`] tells how many operations went which way.
 //!
 //! What is computed at once is no private-key operation. It is here because, once those are gone,
 //! libssl spends a third of a handshake on what the default provider fetches and allocates for it.
@@ -262,8 +262,8 @@ unsafe extern "C" fn get_params(_provctx: *mut c_void, params: *mut OSSL_PARAM) 
     })
 }
 
-/// Advertises the TLS groups whose keys are ours. OpenSSL 3.0 drops a group whose advertiser is
-/// not the provider it finds the group's keys in, so X25519 and all EC groups would be missing. Later
+/// Advertises the TLS groups whose keys are ours. OpenSSL 3.0 drops a group whose advertiser is not
+/// the provider it finds the group's keys in, so X25519 and all EC groups would be missing. Later
 /// versions do not care and list them twice, which is harmless: they look groups up by number.
 unsafe extern "C" fn get_capabilities(
     provctx: *mut c_void,

@@ -1,4 +1,5 @@
-//! Functions of libcrypto that the oldest OpenSSL we run on lacks, found by name in the libcrypto that is loaded.
+//! Functions of libcrypto that the oldest OpenSSL we run on lacks, found by name in the libcrypto
+//! that is loaded.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
@@ -55,11 +56,12 @@ unsafe fn message_init(
     }
 }
 
-/// The symbol of the libcrypto that our own calls go to; null if it has none. (A search of the whole process
-/// misses a libcrypto that was loaded late and for one library alone.)
+/// The symbol of the libcrypto that our own calls go to; null if it has none. (A search of the
+/// whole process misses a libcrypto that was loaded late and for one library alone.)
 fn find(name: &CStr) -> *mut c_void {
-    // SAFETY: all fields are pointers, for which zero is valid; dladdr(3) takes any address, and leaves the path
-    // of a loaded file, which dlopen(3) is asked not to load. The handle keeps libcrypto loaded, which is needed.
+    // SAFETY: all fields are pointers, for which zero is valid; dladdr(3) takes any address, and
+    // leaves the path of a loaded file, which dlopen(3) is asked not to load. The handle keeps
+    // libcrypto loaded, which is needed.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
         if libc::dladdr(ffi::EVP_PKEY_sign_init_ex as *const c_void, &raw mut info) == 0 {

@@ -17,8 +17,8 @@ pub(super) fn offload(request: &Request<'_>, output: &mut [u8]) -> bool {
     succeeded(request, spinlane_lcore::offload(request, output))
 }
 
-/// Runs `request` in software, without a pause, and writes its result to `output`. On failure an error is
-/// queued.
+/// Runs `request` in software, without a pause, and writes its result to `output`. On failure an
+/// error is queued.
 pub(super) fn compute(request: &Request<'_>, output: &mut [u8]) -> bool {
     succeeded(request, spinlane_lcore::compute(request, output))
 }

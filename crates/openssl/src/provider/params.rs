@@ -7,7 +7,7 @@ use std::ptr;
 use super::error::raise;
 use super::ffi::{self, OSSL_PARAM, PARAM_UNMODIFIED};
 
-/// A caller's parameters; none if the caller passed null.
+/// A caller's parameters; empty if the caller passed null.
 #[derive(Clone, Copy)]
 pub(super) struct Params<'a> {
     first: *const OSSL_PARAM,
@@ -120,7 +120,8 @@ impl<'a> Param<'a> {
             .then_some(value)
     }
 
-    /// Writes its value, big-endian, to `out`; false if it is no unsigned number of that length.
+    /// Writes the value, big-endian, to `out`. Returns `false` if the value is no unsigned number
+    /// of that length.
     pub fn unsigned(self, out: &mut [u8]) -> bool {
         let Ok(len) = c_int::try_from(out.len()) else {
             return false;

@@ -4,9 +4,9 @@
 //! a process check and a run of AES-CTR. This one has no state of its own, so nothing to
 //! instantiate, to seed or to lock.
 //!
-//! What a caller adds (EVP_RAND_reseed(3), RAND_add(3)) is mixed into all that is given out from then on, in
-//! the whole process: by exclusive or with a stream that is keyed by all that was ever added. So it
-//! can only add to what [`random`] gives.
+//! What a caller adds (EVP_RAND_reseed(3), RAND_add(3)) is mixed into all that is given out from
+//! then on, in the whole process: by exclusive or with a stream that is keyed by all that was ever
+//! added. So it can only add to what [`random`] gives.
 
 use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ptr;

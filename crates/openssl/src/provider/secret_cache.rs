@@ -1,10 +1,10 @@
 //! HMAC keys of the secrets in use, for TLS13-KDF.
 //!
-//! libssl derives several values from each secret of a handshake, and hashing the secret into
-//! an HMAC key is half of each derivation. So a thread keeps the keys of the secrets that its jobs used
-//! last. A key leaves, and is wiped, with the last use that a handshake makes of it, which its
-//! label tells, and with the end of its job, however that comes. Outside a job nothing is kept: nothing
-//! would tell when to wipe it.
+//! libssl derives several values from each secret of a handshake, and hashing the secret into an
+//! HMAC key is half of each derivation. So a thread keeps the keys of the secrets that its jobs
+//! used last. A key leaves, and is wiped, with the last use that a handshake makes of it, which its
+//! label tells, and with the end of its job, however that comes. Outside a job nothing is kept:
+//! nothing would tell when to wipe it.
 
 use std::cell::RefCell;
 

@@ -56,7 +56,8 @@ impl Settings {
     /// A value is not understood; an entry in the error queue says so too.
     ///
     /// # Safety
-    /// `handle` and `upcalls` came from libcrypto as arguments of OSSL_provider_init(7), or are null.
+    /// `handle` and `upcalls` came from libcrypto as arguments of OSSL_provider_init(7), or are
+    /// null.
     pub unsafe fn read(
         handle: *const OSSL_CORE_HANDLE,
         upcalls: *const OSSL_DISPATCH,
@@ -127,7 +128,8 @@ unsafe fn values(
             params::text_ptr(names::DEVICE, device),
             params::end(),
         ];
-        // SAFETY: libcrypto's own function and handle, and a parameter array that outlives the call.
+        // SAFETY: libcrypto's own function and handle, and a parameter array that outlives the
+        // call.
         unsafe { get_params(handle, array.as_mut_ptr()) };
     }
     texts.map(|text| {

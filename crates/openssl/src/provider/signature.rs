@@ -67,8 +67,8 @@ const fn table(own: [OSSL_DISPATCH; 6]) -> [OSSL_DISPATCH; 22] {
     ]
 }
 
-/// Safety of this and the functions below: libcrypto passes contexts that were given out here
-/// and have not been freed, one call at a time, key data of the algorithm's key manager or null, and
+/// Safety of this and the functions below: libcrypto passes contexts that were given out here and
+/// have not been freed, one call at a time, key data of the algorithm's key manager or null, and
 /// buffers and parameter arrays of the lengths it says.
 fn new(algorithm: Algorithm) -> *mut c_void {
     guard(ptr::null_mut(), || held::give(Some(Signer::new(algorithm))))

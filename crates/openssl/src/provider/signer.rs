@@ -433,7 +433,8 @@ impl Signer {
 }
 
 impl Settings {
-    /// Pads `hash` to the whole of `block`; false if that is the default provider's to judge.
+    /// Pads `hash` to the whole of `block`. Returns `false` if the default provider is to judge the
+    /// case.
     fn pad(&self, hash: &[u8], block: &mut [u8]) -> bool {
         let Some(digest) = self.digest else {
             // Whatever it is, the caller has encoded it.

@@ -93,11 +93,11 @@ impl Ssl {
         Ok(this)
     }
 
-    /// Has `lcore`'s devices compute the handshake's ops from now on, and whoever `notify` names told when the
-    /// handshake can go on: a [`Conn`](spinlane_lcore::Conn) comes out of [`Lcore::next_ready`], a
-    /// [`Waker`](std::task::Waker) is woken. Calls on the connection run under that lcore by themselves. Do it
-    /// before the first handshake call, since libssl copies the callback then; a later one may change whom to
-    /// notify.
+    /// Has `lcore`'s devices compute the handshake's ops from now on, and whoever `notify` names
+    /// told when the handshake can go on: a [`Conn`](spinlane_lcore::Conn) comes out of
+    /// [`Lcore::next_ready`], a [`Waker`](std::task::Waker) is woken. Calls on the connection run
+    /// under that lcore by themselves. Do it before the first handshake call, since libssl copies
+    /// the callback then; a later one may change whom to notify.
     ///
     /// A connection that is attached to none computes its ops in place.
     pub fn attach(&mut self, lcore: &Lcore, notify: impl Into<Notify>) {
@@ -106,7 +106,8 @@ impl Ssl {
             notify: notify.into(),
         }));
         let arg = ptr::from_mut::<Attached>(attached).cast();
-        // SAFETY: a live connection; `go_on` is called with what it expects, for as long as the connection lives.
+        // SAFETY: a live connection; `go_on` is called with what it expects, for as long as the
+        // connection lives.
         unsafe {
             ffi::SSL_set_async_callback(self.ssl, Some(go_on));
             ffi::SSL_set_async_callback_arg(self.ssl, arg);
@@ -121,8 +122,8 @@ impl Ssl {
         }
     }
 
-    /// Whether devices compute its ops: its context offloads, and it is attached to an lcore of this process
-    /// that has one.
+    /// Whether devices compute its ops: its context offloads, and it is attached to an lcore of
+    /// this process that has one.
     pub fn is_offloaded(&self) -> bool {
         let attached = self.attached.as_ref();
         self.ctx.offloads() && attached.is_some_and(|attached| attached.lcore.is_served())
@@ -189,8 +190,9 @@ impl Ssl {
         })
     }
 
-    /// Says to the peer that no more will be written (close_notify). Reading goes on. A write that came to
-    /// [`Progress::WantOutput`] is to be made again before: libssl holds a part of its record.
+    /// Says to the peer that no more will be written (close_notify). Reading goes on. A write that
+    /// came to [`Progress::WantOutput`] is to be made again before: libssl holds a part of its
+    /// record.
     pub fn shutdown(&mut self) {
         if self.paused || !self.established {
             return;

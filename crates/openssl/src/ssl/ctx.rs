@@ -42,8 +42,8 @@ pub struct ServerConfig {
     pub certificate_chain: Pem,
     /// The certificate's private key, without pass phrase.
     pub private_key: Pem,
-    /// Whether private-key operations and X25519 go to the devices of a connection's lcore. `false` is stock
-    /// OpenSSL, synchronous.
+    /// Whether private-key operations and X25519 go to the devices of a connection's lcore. `false`
+    /// is stock OpenSSL, synchronous.
     pub offload: bool,
     /// Lowest version accepted.
     pub min_protocol: Protocol,
@@ -66,7 +66,8 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// TLS 1.2 and 1.3, offloaded, two tickets, sessions of two hours, everything else as libssl has it.
+    /// TLS 1.2 and 1.3, offloaded, two tickets, sessions of two hours, everything else as libssl
+    /// has it.
     pub fn new(certificate_chain: Pem, private_key: Pem) -> Self {
         Self {
             certificate_chain,
@@ -256,7 +257,8 @@ fn offload_hybrid_groups(context: *mut OSSL_LIB_CTX) -> Result<(), SslError> {
     Ok(())
 }
 
-/// ALPN names in wire format, where the selection callback finds them: boxed, so that they stay put.
+/// ALPN names in wire format, where the selection callback finds them: boxed, so that they stay
+/// put.
 struct AlpnNames(Vec<u8>);
 
 /// A context being set up.

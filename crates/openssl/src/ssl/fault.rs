@@ -1,5 +1,5 @@
-//! What is wrong with a PEM text (RFC 7468), as its lines show it. Parsers tell no more than that they
-//! found nothing.
+//! What is wrong with a PEM text (RFC 7468), as its lines show it. Parsers tell no more than that
+//! they found nothing.
 
 use thiserror::Error;
 
@@ -91,7 +91,8 @@ fn label<'a>(line: &'a str, which: &str) -> Option<&'a str> {
     label.strip_prefix(' ')?.strip_suffix("-----")
 }
 
-/// Looks for what is wrong with the sections of `text` that are `wanted`, of which there must be one.
+/// Looks for what is wrong with the sections of `text` that are `wanted`, of which there must be
+/// one.
 ///
 /// # Errors
 /// What is wrong.

@@ -68,8 +68,8 @@ pub unsafe fn use_private_key_pem(ctx: *mut SSL_CTX, pem: &Pem) -> Result<KeyOff
     unsafe { use_private_key(ctx, key.as_ptr()) }
 }
 
-/// The job of the call on `ssl` that is paused or, from within a callback, refused just now; `None` if there
-/// is no such call, or libssl's jobs are not ours.
+/// The job of the call on `ssl` that is paused or, from within a callback, refused just now; `None`
+/// if there is no such call, or libssl's jobs are not ours.
 ///
 /// # Safety
 /// `ssl` is live and of this thread.
@@ -97,14 +97,16 @@ pub unsafe fn close(ssl: *mut SSL) {
     }
 }
 
-/// Unwinds a call that is paused on a job: resumes it once more, cancelled, so that libssl goes back
-/// by its own error path and frees what it holds; the op in flight becomes nobody's. No callback is
-/// made for the connection from here on. Does nothing to a connection that is not paused.
+/// Unwinds a call that is paused on a job: resumes it once more, cancelled, so that libssl goes
+/// back by its own error path and frees what it holds; the op in flight becomes nobody's. No
+/// callback is made for the connection from here on. Does nothing to a connection that is not
+/// paused.
 ///
 /// # Safety
 /// `ssl` is live and of this thread.
 pub unsafe fn cancel(ssl: *mut SSL) {
-    // SAFETY: live; NULL takes the callback away from jobs yet to come. The paused one is cancelled.
+    // SAFETY: live; NULL takes the callback away from jobs yet to come. The paused one is
+    // cancelled.
     unsafe { ffi::SSL_set_async_callback(ssl, None) };
     for _ in 0..UNWIND_STEPS {
         // SAFETY: live; for all of this.

@@ -1,9 +1,10 @@
 //! Sessions that end a time after their full handshake.
 //!
-//! libssl counts a session's life from its last ticket, and in TLS 1.3 every resumption brings a new one: a
-//! client could go on for ever by the certificate that it once showed. So a session carries its end with it,
-//! in its ticket's application data; the certificates that the client was verified by end it too.
-//! Ticket keys are those of the context, random, and die with it: no other context opens its tickets.
+//! libssl counts a session's life from its last ticket, and in TLS 1.3 every resumption brings a
+//! new one: a client could go on for ever by the certificate that it once showed. So a session
+//! carries its end with it, in its ticket's application data; the certificates that the client was
+//! verified by end it too. Ticket keys are those of the context, random, and die with it: no other
+//! context opens its tickets.
 
 use std::ffi::{c_int, c_long, c_uchar, c_void};
 use std::ptr;
@@ -34,8 +35,8 @@ pub(super) unsafe fn limit_sessions(ctx: *mut SSL_CTX, lifetime: c_long) -> Resu
 
 /// SSL_CTX_generate_session_ticket_fn: a ticket is about to be made. 0 ends the handshake.
 unsafe extern "C" fn note_end(ssl: *mut SSL, _: *mut c_void) -> c_int {
-    // SAFETY: libssl passes the connection, whose session is the one to be sealed; what is said of the
-    // session holds for each call.
+    // SAFETY: libssl passes the connection, whose session is the one to be sealed; what is said of
+    // the session holds for each call.
     unsafe {
         let session = ffi::SSL_get_session(ssl);
         let now = now();
@@ -94,8 +95,8 @@ unsafe fn end_of(session: *mut SSL_SESSION) -> Option<u64> {
     Some(u64::from_be_bytes(unsafe { *data.cast::<End>() }))
 }
 
-/// When the first of the certificates ends by which the client was verified; `u64::MAX` if it was not,
-/// `now` if that cannot be read.
+/// When the first of the certificates ends by which the client was verified; `u64::MAX` if it was
+/// not, `now` if that cannot be read.
 ///
 /// # Safety
 /// `ssl` is a live connection.

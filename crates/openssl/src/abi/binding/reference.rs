@@ -1,7 +1,7 @@
 //! What a reference in another object is bound to, as that object's own relocation tables have it.
 //!
-//! dlsym(3) cannot say: it searches as a reference of the caller's would, and an object that was loaded late, with
-//! RTLD_LOCAL, finds itself before others find it.
+//! dlsym(3) cannot say: it searches as a reference of the caller's would, and an object that was
+//! loaded late, with RTLD_LOCAL, finds itself before others find it.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -32,7 +32,8 @@ const DT_RELA: i64 = 7;
 const DT_RELASZ: i64 = 8;
 const DT_JMPREL: i64 = 23;
 
-/// Types of relocations whose place holds the address of a symbol: R_..._GLOB_DAT and R_..._JUMP_SLOT.
+/// Types of relocations whose place holds the address of a symbol: R_..._GLOB_DAT and
+/// R_..._JUMP_SLOT.
 #[cfg(target_arch = "x86_64")]
 const ADDRESSES: [u32; 2] = [6, 7];
 #[cfg(target_arch = "aarch64")]
@@ -44,8 +45,8 @@ struct Search<'a> {
     found: Option<*const c_void>,
 }
 
-/// What the object loaded at `base` has for `name`. `None` if it does not refer to it, and if it has not been bound
-/// yet.
+/// What the object loaded at `base` has for `name`. `None` if it does not refer to it, and if it
+/// has not been bound yet.
 pub(super) fn of(base: usize, name: &CStr) -> Option<*const c_void> {
     let mut search = Search {
         base,
@@ -107,7 +108,8 @@ unsafe fn look(base: usize, dynamic: usize, name: &CStr) -> Option<*const c_void
     for (table, size) in tables {
         let table = std::ptr::with_exposed_provenance::<Rela>(table);
         for index in 0..size / size_of::<Rela>() {
-            // SAFETY: the table has that size, and a relocation's symbol and its name are in their tables.
+            // SAFETY: the table has that size, and a relocation's symbol and its name are in their
+            // tables.
             let (relocation, its) = unsafe {
                 let relocation = table.add(index).read();
                 let symbol = &*symbols.add((relocation.info >> 32) as usize);
