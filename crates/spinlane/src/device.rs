@@ -21,11 +21,11 @@ use thiserror::Error;
 
 /// The devices that [`open`] understands by their name alone.
 pub const SPECS: [&str; 3] = ["auto", "mb", "soft"];
-/// A device of DPDK's, and what it wants to be told: such as `dpdk:crypto_openssl`.
+/// The form of a spec for a device of DPDK's, such as `dpdk:crypto_openssl`.
 pub const DPDK: &str = "dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]";
-/// Keys that stay on a PKCS#11 token, and what it wants to be told.
+/// The form of a spec for a PKCS#11 token, on which keys stay.
 pub const PKCS11: &str = "pkcs11:MODULE[,token=LABEL][,sessions=N][,pin-file=PATH]";
-/// Those around others, and what they want to be told.
+/// The forms of specs for devices around others.
 pub const WRAPPERS: [&str; 2] = [
     "lookaside:SPEC@CORE[+CORE...][,sleep_us=N]",
     "sim:SEED[,FAULT=VALUE...]:SPEC",
@@ -57,7 +57,7 @@ pub enum OpenError {
     /// The machine lacks what the device needs.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// DPDK does not run.
+    /// DPDK could not be started.
     #[cfg(feature = "dpdk")]
     #[error("device dpdk: {0}")]
     Eal(#[from] spinlane_driver_dpdk::EalError),
@@ -68,13 +68,13 @@ pub enum OpenError {
     /// The token's spec means nothing.
     #[error(transparent)]
     Pkcs11Spec(#[from] spinlane_driver_pkcs11::SpecError),
-    /// The token cannot be had.
+    /// The token cannot be opened.
     #[error("device pkcs11: {0}")]
     Pkcs11(#[from] spinlane_driver_pkcs11::Error),
-    /// The faults are none.
+    /// The list of faults means nothing.
     #[error(transparent)]
     Sim(#[from] SimConfigError),
-    /// There are no crypto cores.
+    /// The crypto cores could not be started.
     #[error(transparent)]
     Lookaside(#[from] StartError),
 }
@@ -90,8 +90,8 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
     spinlane_fiber::on_thread_stack(|| parsed.open())
 }
 
-/// Whether `spec` names a device that this machine and this build have, as far as that is seen
-/// without opening one: no thread is started, and DPDK is not asked.
+/// Checks that `spec` names a device that this machine and this build have, as far as that shows
+/// without opening a device. Starts no thread and does not ask DPDK.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -99,8 +99,8 @@ pub fn check(spec: &str) -> Result<(), OpenError> {
     Parsed::new(spec)?.check()
 }
 
-/// Does what the device that `spec` names needs once per process, and what forked children inherit:
-/// the tables of its lanes. Starts no thread and asks no DPDK.
+/// Computes what a device needs once per process and forked children inherit: the tables of its
+/// lanes. Starts no thread and does not ask DPDK.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -148,7 +148,7 @@ impl Parsed {
         }
     }
 
-    /// `rest` is what follows `dpdk:`.
+    /// Reads `rest`, which follows `dpdk:`.
     #[cfg(feature = "dpdk")]
     fn dpdk(rest: &str) -> Result<Self, OpenError> {
         Ok(Self::Dpdk(rest.parse()?))
@@ -163,8 +163,8 @@ impl Parsed {
         }))
     }
 
-    /// `rest` is what follows `lookaside:`. Its last `@` is its own, an earlier one the inner
-    /// device's.
+    /// Reads `rest`, which follows `lookaside:`. The last `@` belongs to this spec, an earlier one
+    /// to the inner device's.
     fn lookaside(spec: &str, rest: &str) -> Result<Self, OpenError> {
         let wrong = |problem: String| OpenError::Spec {
             spec: spec.to_owned(),
@@ -198,7 +198,7 @@ impl Parsed {
         ))
     }
 
-    /// `rest` is what follows `sim:`.
+    /// Reads `rest`, which follows `sim:`.
     fn sim(spec: &str, rest: &str) -> Result<Self, OpenError> {
         let Some((faults, inner)) = SimConfig::split_spec(rest) else {
             return Err(OpenError::Spec {
@@ -217,7 +217,7 @@ impl Parsed {
             Self::Mb(_) => Ok(MbDevice::new().map(drop)?),
             #[cfg(feature = "dpdk")]
             Self::Dpdk(_) => Ok(()),
-            // What is there shows when the module is asked.
+            // Only the module knows what is there.
             Self::Pkcs11(_) => Ok(()),
             Self::Lookaside(inner, cores, settings) => {
                 inner.check()?;
@@ -249,7 +249,7 @@ impl Parsed {
     }
 }
 
-/// The first such device starts EAL, which the others share.
+/// Opens a device of DPDK's. The first one starts EAL, which the others share.
 #[cfg(feature = "dpdk")]
 fn open_dpdk(spec: &spinlane_driver_dpdk::Spec) -> Result<Box<dyn Device>, OpenError> {
     use spinlane_driver_dpdk::{DpdkDevice, Eal, EalConfig};
