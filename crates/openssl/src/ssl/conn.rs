@@ -31,10 +31,10 @@ pub struct Ssl {
     ssl: *mut SSL,
     buffers: Rc<RefCell<Buffers>>,
     attached: Option<Box<Attached>>,
-    /// A call is paused on a job.
+    /// Whether a call is paused on a job.
     paused: bool,
     established: bool,
-    /// close_notify waits for room in the output.
+    /// Whether close_notify waits for room in the output.
     closing: bool,
     ctx: SslCtx,
     _not_send: PhantomData<*mut ()>,
@@ -47,7 +47,7 @@ struct Attached {
 }
 
 impl Ssl {
-    /// The server's side of a connection.
+    /// Makes the server's side of a connection.
     ///
     /// # Errors
     /// libssl is out of memory.
@@ -58,7 +58,7 @@ impl Ssl {
         Ok(ssl)
     }
 
-    /// The client's side of a connection.
+    /// Makes the client's side of a connection.
     ///
     /// # Errors
     /// libssl is out of memory.
@@ -93,13 +93,14 @@ impl Ssl {
         Ok(this)
     }
 
-    /// Has `lcore`'s devices compute the handshake's ops from now on, and whoever `notify` names
-    /// told when the handshake can go on: a [`Conn`](spinlane_lcore::Conn) comes out of
-    /// [`Lcore::next_ready`], a [`Waker`](std::task::Waker) is woken. Calls on the connection run
-    /// under that lcore by themselves. Do it before the first handshake call, since libssl copies
-    /// the callback then; a later one may change whom to notify.
+    /// Attaches the connection to `lcore`, whose devices compute the handshake's ops from now on.
+    /// Calls on the connection run under that lcore by themselves.
     ///
-    /// A connection that is attached to none computes its ops in place.
+    /// When the handshake can go on, `notify` tells: a [`Conn`](spinlane_lcore::Conn) comes out of
+    /// [`Lcore::next_ready`], a [`Waker`](std::task::Waker) is woken. Call this before the first
+    /// handshake call, in which libssl copies the callback. A later call may change whom to notify.
+    ///
+    /// A connection that is attached to no lcore computes its ops in place.
     pub fn attach(&mut self, lcore: &Lcore, notify: impl Into<Notify>) {
         let attached = self.attached.insert(Box::new(Attached {
             lcore: lcore.clone(),
@@ -122,14 +123,14 @@ impl Ssl {
         }
     }
 
-    /// Whether devices compute its ops: its context offloads, and it is attached to an lcore of
-    /// this process that has one.
+    /// Returns `true` if devices compute the connection's ops: its context offloads, and it is
+    /// attached to an lcore of this process that has a device.
     pub fn is_offloaded(&self) -> bool {
         let attached = self.attached.as_ref();
         self.ctx.offloads() && attached.is_some_and(|attached| attached.lcore.is_served())
     }
 
-    /// SSL_get_async_status(3): how the last submission went.
+    /// Returns how the last submission went, as SSL_get_async_status(3) does.
     pub fn async_status(&self) -> Status {
         status_of(self.ssl)
     }
@@ -176,7 +177,7 @@ impl Ssl {
         })
     }
 
-    /// Writes plain text, once the handshake is done; may take a part only.
+    /// Writes plain text, once the handshake is done. May take a part of it only.
     ///
     /// # Errors
     /// As for [`Ssl::handshake`].
@@ -190,9 +191,8 @@ impl Ssl {
         })
     }
 
-    /// Says to the peer that no more will be written (close_notify). Reading goes on. A write that
-    /// came to [`Progress::WantOutput`] is to be made again before: libssl holds a part of its
-    /// record.
+    /// Tells the peer that no more will be written (close_notify). Reading goes on. Make a write
+    /// that came to [`Progress::WantOutput`] again before: libssl holds a part of its record.
     pub fn shutdown(&mut self) {
         if self.paused || !self.established {
             return;
@@ -208,7 +208,8 @@ impl Ssl {
         drop(ErrorStack::take());
     }
 
-    /// Makes the call after the handshake; until then returns what that comes to.
+    /// Drives the handshake, if it is not done, and then makes `call`. Returns the handshake's
+    /// progress if it is still not done.
     fn once_established(
         &mut self,
         call: impl FnOnce(*mut SSL, *mut usize) -> c_int,
@@ -222,7 +223,7 @@ impl Ssl {
         self.call(call)
     }
 
-    /// One call of libssl and what came of it.
+    /// Calls libssl once, and tells what came of it.
     fn call(
         &mut self,
         call: impl FnOnce(*mut SSL, *mut usize) -> c_int,
@@ -275,23 +276,24 @@ impl Ssl {
         result
     }
 
-    /// Whether [`Ssl::read_input`] has room.
+    /// Returns `true` if [`Ssl::read_input`] has room.
     pub fn has_input_room(&self) -> bool {
         self.buffers.borrow().input.len() < super::buffer::CAPACITY
     }
 
-    /// Takes as many of `bytes`, which the peer sent, as there is room for; returns how many.
+    /// Takes as many of `bytes`, which the peer sent, as there is room for. Returns how many were
+    /// taken.
     pub fn push_input(&mut self, bytes: &[u8]) -> usize {
         self.buffers.borrow_mut().input.push(bytes)
     }
 
-    /// The peer will send no more.
+    /// Notes that the peer will send no more.
     pub fn end_input(&mut self) {
         self.buffers.borrow_mut().input_ended = true;
     }
 
-    /// Hands what is to be sent to `write`, which returns how much it took. Returns that, 0 if
-    /// there is nothing to send.
+    /// Hands the bytes to be sent to `write`, which returns how many it took. Returns that number;
+    /// 0 if there is nothing to send.
     ///
     /// # Errors
     /// What `write` fails with.
@@ -317,17 +319,17 @@ impl Ssl {
         self.buffers.borrow().output.len()
     }
 
-    /// Bytes of the peer's not yet processed.
+    /// Number of the peer's bytes that are not processed yet.
     pub fn input_len(&self) -> usize {
         self.buffers.borrow().input.len()
     }
 
-    /// Whether a call is paused on a job.
+    /// Returns `true` if a call is paused on a job.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Whether the handshake is done.
+    /// Returns `true` if the handshake is done.
     pub fn is_established(&self) -> bool {
         self.established
     }
@@ -346,7 +348,7 @@ impl Ssl {
             .unwrap_or("unknown")
     }
 
-    /// Whether the handshake resumed a session.
+    /// Returns `true` if the handshake resumed a session.
     pub fn session_reused(&self) -> bool {
         // SAFETY: a live connection.
         unsafe { ffi::SSL_session_reused(self.ssl) == 1 }
@@ -357,7 +359,7 @@ impl Ssl {
         self.ssl
     }
 
-    /// Offers the session of `other` for resumption. Returns whether there was one.
+    /// Offers the session of `other` for resumption. Returns `false` if `other` has no session.
     pub fn resume_session_of(&mut self, other: &Self) -> bool {
         // SAFETY: both live; the session is referenced by SSL_get1_session and given back.
         unsafe {
@@ -373,8 +375,8 @@ impl Ssl {
 }
 
 impl Drop for Ssl {
-    /// A paused call is resumed once more, cancelled, so that libssl unwinds by its own error
-    /// path; the op in flight becomes nobody's.
+    /// Resumes a paused call once more, cancelled, so that libssl unwinds by its own error path.
+    /// The op in flight becomes nobody's.
     fn drop(&mut self) {
         // SAFETY: a live connection, on its thread; owned, and used no more.
         unsafe { close(self.ssl) };

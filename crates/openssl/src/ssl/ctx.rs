@@ -55,9 +55,10 @@ pub struct ServerConfig {
     /// (RFC 8446, section 4.6.1). It ends with the client's certificate in any case.
     pub session_lifetime: Duration,
     /// Key exchange groups in order of preference, as SSL_CTX_set1_groups_list(3) takes them;
-    /// `None` = libssl's own list.
+    /// libssl's own list if `None`.
     pub groups: Option<String>,
-    /// TLS 1.2 cipher suites, as SSL_CTX_set_cipher_list(3) takes them; `None` = libssl's own list.
+    /// TLS 1.2 cipher suites, as SSL_CTX_set_cipher_list(3) takes them; libssl's own list if
+    /// `None`.
     pub ciphers: Option<String>,
     /// Issuers of client certificates; if set, a client must present one.
     pub client_roots: Option<Pem>,
@@ -98,9 +99,9 @@ pub struct ClientConfig {
     pub min_protocol: Protocol,
     /// Highest version offered.
     pub max_protocol: Protocol,
-    /// Key exchange groups; `None` = libssl's own list.
+    /// Key exchange groups; libssl's own list if `None`.
     pub groups: Option<String>,
-    /// TLS 1.2 cipher suites; `None` = libssl's own list.
+    /// TLS 1.2 cipher suites; libssl's own list if `None`.
     pub ciphers: Option<String>,
 }
 
@@ -122,11 +123,11 @@ impl Default for ClientConfig {
 /// What became of the private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyOffload {
-    /// Its operations go to the devices.
+    /// The key's operations go to the devices.
     Offloaded,
-    /// They stay in OpenSSL, because that was asked for or there is no key.
+    /// The key's operations stay in OpenSSL, since that was asked for or there is no key.
     Off,
-    /// They stay in OpenSSL, because the provider has no op for this key.
+    /// The key's operations stay in OpenSSL, since the provider has no op for this key.
     Unsupported(String),
 }
 
@@ -138,7 +139,7 @@ pub struct SslCtx {
 
 struct Inner {
     ctx: Owned<SSL_CTX>,
-    /// Ops of its connections may go to devices.
+    /// Whether ops of the context's connections may go to devices.
     offloads: bool,
     key_offload: KeyOffload,
     key_op: Option<OpKind>,
@@ -152,7 +153,7 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl SslCtx {
-    /// A context for servers.
+    /// Makes a context for servers.
     ///
     /// # Errors
     /// A PEM text, a setting or the key is at fault, or the process's `ASYNC_*` functions are not
@@ -174,7 +175,7 @@ impl SslCtx {
         Ok(setup.done())
     }
 
-    /// A context for clients.
+    /// Makes a context for clients.
     ///
     /// # Errors
     /// As for [`SslCtx::server`].
@@ -192,7 +193,7 @@ impl SslCtx {
         Ok(setup.done())
     }
 
-    /// Whether the private key's operations are offloaded, and if not, why.
+    /// Tells whether the private key's operations are offloaded, and if not, why.
     pub fn key_offload(&self) -> &KeyOffload {
         &self.inner.key_offload
     }
@@ -202,7 +203,7 @@ impl SslCtx {
         self.inner.key_op
     }
 
-    /// Whether its connections' ops may go to devices.
+    /// Returns `true` if ops of the context's connections may go to devices.
     pub(super) fn offloads(&self) -> bool {
         self.inner.offloads
     }
@@ -425,7 +426,7 @@ impl Setup {
         })
     }
 
-    /// The key in our provider; or, said aloud, as it is.
+    /// Binds the key to our provider; otherwise leaves it as it is, and logs that.
     fn bind(&mut self, stock: Owned<EVP_PKEY>) -> Owned<EVP_PKEY> {
         if !self.offload {
             return stock;
@@ -518,7 +519,8 @@ fn setting(setting: &'static str, value: &str) -> SslError {
     }
 }
 
-/// SSL_CTX_set_alpn_select_cb(3): the first of our names that the client offers; none = no ALPN.
+/// Selects the first of our names that the client offers; without one there is no ALPN
+/// (SSL_CTX_set_alpn_select_cb(3)).
 unsafe extern "C" fn select_alpn(
     _: *mut ffi::SSL,
     out: *mut *const c_uchar,

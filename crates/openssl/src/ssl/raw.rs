@@ -55,10 +55,10 @@ pub unsafe fn use_private_key(
     }
 }
 
-/// [`use_private_key`] with the first private key of `pem`.
+/// Does what [`use_private_key`] does, with the first private key of `pem`.
 ///
 /// # Errors
-/// As for that, and if there is none.
+/// As for [`use_private_key`], and if `pem` has no private key.
 ///
 /// # Safety
 /// `ctx` is live, in [`library_context`].
@@ -68,8 +68,8 @@ pub unsafe fn use_private_key_pem(ctx: *mut SSL_CTX, pem: &Pem) -> Result<KeyOff
     unsafe { use_private_key(ctx, key.as_ptr()) }
 }
 
-/// The job of the call on `ssl` that is paused or, from within a callback, refused just now; `None`
-/// if there is no such call, or libssl's jobs are not ours.
+/// Returns the job of the call on `ssl` that is paused or, from within a callback, refused just
+/// now. Returns `None` if there is no such call, or if libssl's jobs are not ours.
 ///
 /// # Safety
 /// `ssl` is live and of this thread.
@@ -84,7 +84,7 @@ pub unsafe fn job_of(ssl: *mut SSL) -> Option<Rc<Job>> {
     unsafe { abi::job_of(ctx) }
 }
 
-/// SSL_free(3), after [`cancel`].
+/// Calls [`cancel`], then SSL_free(3).
 ///
 /// # Safety
 /// `ssl` is live, of this thread, and the caller gives a reference to it back.
@@ -97,9 +97,9 @@ pub unsafe fn close(ssl: *mut SSL) {
     }
 }
 
-/// Unwinds a call that is paused on a job: resumes it once more, cancelled, so that libssl goes
-/// back by its own error path and frees what it holds; the op in flight becomes nobody's. No
-/// callback is made for the connection from here on. Does nothing to a connection that is not
+/// Unwinds a call that is paused on a job. Resumes the call once more, cancelled, so that libssl
+/// goes back by its own error path and frees what it holds. The op in flight becomes nobody's, and
+/// no callback is made for the connection from here on. Does nothing to a connection that is not
 /// paused.
 ///
 /// # Safety
