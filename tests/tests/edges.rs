@@ -100,6 +100,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-openssl", FRONT_END),
     ("spinlane-rustls", FRONT_END),
     ("spinlane", LIBRARIES),
+    ("spinlane-proxy", &["spinlane"]),
 ];
 
 /// May depend on the facade and all that it gathers; nothing may depend on these, tests
@@ -252,7 +253,7 @@ fn bad_edges(packages: &[Package]) -> Vec<String> {
 /// What a package may depend on; `None` if it is not listed.
 fn allowed(name: &str) -> Option<Vec<&'static str>> {
     if ON_TOP.contains(&name) {
-        return Some([LIBRARIES, SIMULATED, &["spinlane"]].concat());
+        return Some([LIBRARIES, SIMULATED, &["spinlane", "spinlane-proxy"]].concat());
     }
     let entry = ALLOWED.iter().find(|(package, _)| *package == name);
     entry.map(|(_, allowed)| allowed.to_vec())

@@ -3,18 +3,16 @@
 #![deny(unsafe_code)]
 
 mod bench;
-mod cores;
 mod devices;
 mod measure;
-mod proxy;
 mod sim;
 mod speed;
-mod tls;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use spinlane_proxy as proxy;
 
 /// Poll-mode TLS crypto offload.
 #[derive(Parser)]

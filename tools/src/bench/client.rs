@@ -14,7 +14,7 @@ use spinlane::rustls::Connection;
 
 use super::handshake::{Args, Group};
 use super::server::groups;
-use crate::tls::{Identity, Tls};
+use spinlane_proxy::tls::{Identity, Tls};
 
 /// A client's settings.
 pub struct ClientCtx {

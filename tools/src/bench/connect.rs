@@ -21,7 +21,7 @@ use spinlane::{Conn, Lcore, device};
 use super::handshake::{Group, Suite};
 use super::server::groups;
 use crate::measure::{on_core, within};
-use crate::tls::Progress;
+use spinlane_proxy::tls::Progress;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// A connection on which nothing comes for so long has failed.

@@ -13,7 +13,7 @@ use super::pipeline::{Pipeline, Round};
 use super::report::{Measured, Report};
 use super::server::ServerCtx;
 use crate::measure::{Stopwatch, on_core, pairs, within};
-use crate::tls::{Identity, KeyKind, Library};
+use spinlane_proxy::tls::{Identity, KeyKind, Library};
 
 /// The version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]

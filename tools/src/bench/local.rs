@@ -12,7 +12,7 @@ use spinlane::rustls::{Connection, provider};
 
 use super::handshake::Suite;
 use super::server::Server;
-use crate::tls::{Identity, KeyKind, Progress, Tls};
+use spinlane_proxy::tls::{Identity, KeyKind, Progress, Tls};
 
 /// A stock client, and servers of both kinds, all of TLS 1.3.
 pub struct Local {

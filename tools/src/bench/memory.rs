@@ -10,7 +10,7 @@ use super::handshake::Suite;
 use super::local::{Local, establish};
 use super::server::Server;
 use crate::measure::{on_core, within};
-use crate::tls::{Progress, Tls};
+use spinlane_proxy::tls::{Progress, Tls};
 
 /// Connections made and dropped first, so that pools and the allocator have what they keep.
 const WARM_UP: usize = 64;

@@ -27,7 +27,7 @@ use spinlane::{Conn, Lcore};
 use super::client::ClientCtx;
 use super::server::{Server, ServerCtx};
 use crate::measure::{Stopwatch, histogram};
-use crate::tls::{Progress, Tls};
+use spinlane_proxy::tls::{Progress, Tls};
 
 const PING: &[u8] = b"ping-ping-ping!!";
 const PONG: &[u8] = b"pong-pong-pong!!";

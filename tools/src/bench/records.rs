@@ -8,7 +8,7 @@ use super::handshake::Suite;
 use super::local::{Local, establish};
 use super::server::Server;
 use crate::measure::{Spread, Stopwatch, on_core, pairs, within};
-use crate::tls::{Progress, Tls};
+use spinlane_proxy::tls::{Progress, Tls};
 
 /// Plain text of a record that is measured, in bytes.
 const SIZES: [usize; 2] = [16 * 1024, 1024];

@@ -8,7 +8,7 @@ use spinlane::lcore::Stats;
 use super::handshake::{Args, Group, Version};
 use super::pipeline::Round;
 use crate::measure::{Spread, histogram, percentile_us};
-use crate::tls::{KeyKind, Library};
+use spinlane_proxy::tls::{KeyKind, Library};
 
 /// What the pinned thread found out.
 pub struct Measured {

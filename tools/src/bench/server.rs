@@ -14,7 +14,7 @@ use spinlane::rustls::{Connection, TicketSeed, provider};
 use spinlane::{Conn, Lcore, Ssl};
 
 use super::handshake::{Args, Group, Version};
-use crate::tls::{Identity, Library, Progress, Tls};
+use spinlane_proxy::tls::{Identity, Library, Progress, Tls};
 
 /// A server's settings.
 pub enum ServerCtx {

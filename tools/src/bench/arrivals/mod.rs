@@ -16,8 +16,8 @@ use super::pipeline::Pipeline;
 use super::pipeline::open_loop::{OpenLoop, ServerClock};
 use super::server::ServerCtx;
 use crate::measure::{Pairs, Spread, Stopwatch, on_core, pairs, within};
-use crate::tls::Identity;
 use report::{LoadReport, Report};
+use spinlane_proxy::tls::Identity;
 
 /// Most connections open at once. Those that arrive beyond wait; their waiting counts.
 const CONNECTIONS: usize = 2048;

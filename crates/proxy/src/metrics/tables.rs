@@ -2,7 +2,7 @@
 
 use spinlane::lcore::{ChannelStats, OpCounts, Stats};
 
-use crate::proxy::counters::Counters;
+use crate::counters::Counters;
 
 /// Name, help, value.
 pub type Row<T> = (&'static str, &'static str, fn(&T) -> f64);

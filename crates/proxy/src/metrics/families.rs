@@ -8,7 +8,7 @@ use prometheus::proto::{
 use spinlane::lcore::{ChannelStats, KindStats};
 
 use super::tables::{CONNECTIONS, OPS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS, Row};
-use crate::proxy::report::{QUANTILES, Report};
+use crate::report::{QUANTILES, Report};
 
 /// The families of `cores`, of which those in `reports` have answered.
 pub fn of(cores: &[usize], reports: &BTreeMap<usize, Box<Report>>) -> Vec<MetricFamily> {

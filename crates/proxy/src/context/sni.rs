@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use spinlane::crypto::digest::{Digest, Hasher};
 use spinlane::rustls::SCOPE_LEN;
 
-use crate::proxy::offload::ServedKey;
+use crate::offload::ServedKey;
 use crate::tls::Identity;
 
 /// Certificates by their subject alternative names. For a name that none has, and for clients

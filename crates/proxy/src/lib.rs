@@ -1,9 +1,11 @@
-//! `spinlane proxy`: terminates TLS on cores that poll.
+//! The appliance `spinlane proxy` as a library: terminates TLS on cores that poll.
 //!
 //! # Invariants
 //! - No epoll and no wait fd: sockets are nonblocking and looked at in turns.
 //! - A connection lives and dies on one core; cores share no lock.
 //! - Every buffer, queue and loop is bounded. What does not fit waits in the kernel.
+
+#![forbid(unsafe_code)]
 
 mod address;
 mod args;
@@ -12,6 +14,7 @@ mod buffer;
 mod client;
 mod connection;
 mod context;
+pub mod cores;
 mod counters;
 mod env;
 mod failure;
@@ -23,6 +26,7 @@ mod reload;
 mod report;
 mod respond;
 mod signals;
+pub mod tls;
 mod tokens;
 mod unfinished;
 mod worker;
