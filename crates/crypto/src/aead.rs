@@ -47,7 +47,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm called `name`, if there is one.
+    /// Finds the algorithm called `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()

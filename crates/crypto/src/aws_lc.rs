@@ -50,7 +50,7 @@ pub(crate) fn x25519(private: &[u8; 32], peer: &[u8; 32], secret: &mut [u8; 32])
     ok == 1
 }
 
-/// Whether `a` and `b` are equal, in a time that depends on their lengths alone.
+/// Returns `true` if `a` and `b` are equal, in a time that depends on their lengths alone.
 #[inline]
 #[must_use]
 pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
@@ -87,7 +87,7 @@ fn take_error_reason() -> i32 {
 struct BigNum(NonNull<sys::BIGNUM>);
 
 impl BigNum {
-    /// The number with this big-endian encoding. `None`: out of memory.
+    /// Makes the number with this big-endian encoding. Returns `None` if memory is out.
     fn from_be(bytes: &[u8]) -> Option<Self> {
         // SAFETY: `bytes` is valid for its length; a null third argument asks for a new BIGNUM.
         NonNull::new(unsafe { sys::BN_bin2bn(bytes.as_ptr(), bytes.len(), std::ptr::null_mut()) })

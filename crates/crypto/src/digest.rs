@@ -77,7 +77,7 @@ enum Running {
 }
 
 impl Hasher {
-    /// A fresh one.
+    /// Makes a running digest that has taken in nothing.
     pub fn new(digest: Digest) -> Self {
         let running = match digest {
             Digest::Sha256 => Running::Sha256(Sha256::after(SHA256_START, 0)),
@@ -114,7 +114,7 @@ impl Hasher {
 }
 
 impl fmt::Debug for Hasher {
-    /// The state stays out: what it took in may be secret.
+    /// Prints no state: what the digest took in may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hasher")
             .field("digest", &self.digest)

@@ -232,22 +232,23 @@ impl RsaKey {
         self.modulus.len()
     }
 
-    /// The modulus, big-endian.
+    /// Returns the modulus, big-endian.
     pub fn modulus(&self) -> &[u8] {
         &self.modulus
     }
 
-    /// Whether the public exponent is 65537, the only one for which crypto_mb offers a check.
+    /// Returns `true` if the public exponent is 65537, the only one for which crypto_mb offers a
+    /// check.
     pub fn public_exponent_is_65537(&self) -> bool {
         *self.public_exponent == [1, 0, 1]
     }
 
-    /// The public exponent, big-endian, without leading zeros.
+    /// Returns the public exponent, big-endian, without leading zeros.
     pub fn public_exponent(&self) -> &[u8] {
         &self.public_exponent
     }
 
-    /// The key that makes the substitutes of [`crate::unpadding::pkcs1_v15`].
+    /// Returns the key that makes the substitutes of [`crate::unpadding::pkcs1_v15`].
     pub(crate) fn rejection_key(&self) -> &HmacKey {
         &self.rejection
     }
@@ -354,17 +355,17 @@ impl<C: Curve> EcKey<C> {
         })
     }
 
-    /// The private scalar in 64-bit limbs, least significant first.
+    /// Returns the private scalar in 64-bit limbs, least significant first.
     pub fn scalar_limbs(&self) -> &C::Limbs {
         &self.scalar
     }
 
-    /// The public key, uncompressed: 0x04, x, y.
+    /// Returns the public key, uncompressed: 0x04, x, y.
     pub fn public_key(&self) -> C::Point {
         self.public
     }
 
-    /// Whether `signature` (`r || s`) is this key's over `digest`.
+    /// Returns `true` if `signature` (`r || s`) is this key's over `digest`.
     pub fn verify(&self, digest: &C::Scalar, signature: &C::Signature) -> bool {
         self.cpu.verify(digest.as_ref(), signature.as_ref())
     }
@@ -401,17 +402,17 @@ impl Ed25519Key {
         wiping_stack(|| Self(Ed25519::new(seed)))
     }
 
-    /// The seed.
+    /// Returns the seed.
     pub fn seed(&self) -> &[u8; 32] {
         self.0.seed()
     }
 
-    /// The public key.
+    /// Returns the public key.
     pub fn public_key(&self) -> &[u8; 32] {
         self.0.public()
     }
 
-    /// Whether `signature` is this key's over `message`.
+    /// Returns `true` if `signature` is this key's over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify(message, signature)
     }
@@ -456,7 +457,8 @@ pub(crate) fn bit_len(bytes: &[u8]) -> usize {
         .map_or(0, |first| bytes.len() * 8 - first.leading_zeros() as usize)
 }
 
-/// A big-endian number of at most `count` limbs as exactly `count`, least significant first.
+/// Reads a big-endian number of at most `count` limbs into exactly `count`, least significant
+/// first.
 fn limbs(bytes: &[u8], count: usize) -> Box<[u64]> {
     let mut out = vec![0; count].into_boxed_slice();
     write_limbs(strip_zeros(bytes), &mut out);

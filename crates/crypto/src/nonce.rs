@@ -107,7 +107,7 @@ fn first_in_range<C: Curve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Limbs) 
     }
 }
 
-/// The keys whose bytes are the HMACs of the messages with `v` and `byte` in front.
+/// Returns the keys whose bytes are the HMACs of the messages with `v` and `byte` in front.
 fn rekey<C: Curve, const N: usize>(
     keys: &[HmacKey; N],
     messages: &mut [Message; N],

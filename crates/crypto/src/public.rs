@@ -55,14 +55,15 @@ impl PublicKey {
         spki::encode(self)
     }
 
-    /// The key of a SubjectPublicKeyInfo in DER. `None` if it is of another type, or none.
+    /// Makes the key of a SubjectPublicKeyInfo in DER. Returns `None` if the bytes are of another
+    /// type, or no SubjectPublicKeyInfo.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         spki::decode(der)
     }
 }
 
 impl fmt::Debug for PublicKey {
-    /// The type alone: numbers say nothing to a reader.
+    /// Prints the type alone: numbers say nothing to a reader.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.name())
     }
@@ -76,7 +77,7 @@ pub struct RsaPublicKey {
 }
 
 impl RsaPublicKey {
-    /// The key of this modulus and public exponent, big-endian, of any length.
+    /// Makes the key of this modulus and public exponent, big-endian, of any length.
     ///
     /// # Errors
     /// [`KeyError::RsaSize`]; [`KeyError::RsaExponent`], which stands for an even modulus as well.
@@ -94,12 +95,12 @@ impl RsaPublicKey {
         })
     }
 
-    /// The modulus, big-endian: as many bytes as a block and a signature have.
+    /// Returns the modulus, big-endian: as many bytes as a block and a signature have.
     pub fn modulus(&self) -> &[u8] {
         &self.modulus
     }
 
-    /// The public exponent, big-endian, without leading zeros.
+    /// Returns the public exponent, big-endian, without leading zeros.
     pub fn public_exponent(&self) -> &[u8] {
         &self.exponent
     }
@@ -128,7 +129,7 @@ pub struct EcPublicKey<C: Curve> {
 }
 
 impl<C: Curve> EcPublicKey<C> {
-    /// The key with this uncompressed point: 0x04, x, y.
+    /// Makes the key with this uncompressed point: 0x04, x, y.
     ///
     /// # Errors
     /// [`KeyError::Point`].
@@ -143,7 +144,7 @@ impl<C: Curve> EcPublicKey<C> {
         })
     }
 
-    /// The point, uncompressed.
+    /// Returns the point, uncompressed.
     pub fn point(&self) -> C::Point {
         let mut point = crate::curve::Array::ZERO;
         let bytes: &mut C::Point = &mut point;

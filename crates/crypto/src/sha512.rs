@@ -97,7 +97,7 @@ impl Batch {
         kernel::compress_lanes(lanes, self);
     }
 
-    /// The state of lane `lane`.
+    /// Returns the state of lane `lane`.
     pub(crate) fn state(&self, lane: usize) -> State {
         self.states.map(|row| row[lane])
     }

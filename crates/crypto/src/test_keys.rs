@@ -19,7 +19,7 @@ pub mod der {
     pub const RSA_4096: &[u8] = include_bytes!("test_keys/rsa4096.der");
 }
 
-/// The key encoded in `der`, one of [`der`].
+/// Returns the key encoded in `der`, one of [`der`].
 ///
 /// # Panics
 /// If it is not.
@@ -47,7 +47,7 @@ pub fn ed25519(seed: u8) -> Key {
     Key::Ed25519(Ed25519Key::from_seed(&[seed; 32]))
 }
 
-/// The numbers of an RSAPrivateKey (RFC 8017, appendix A.1.2).
+/// Returns the numbers of an RSAPrivateKey (RFC 8017, appendix A.1.2).
 ///
 /// # Panics
 /// If `der` is not one.

@@ -43,7 +43,7 @@ impl<const N: usize> Drop for Wiped<N> {
 }
 
 impl<const N: usize> fmt::Debug for Wiped<N> {
-    /// The bytes stay out.
+    /// Prints no bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wiped").finish_non_exhaustive()
     }
@@ -103,7 +103,7 @@ impl<T> Drop for Erased<T> {
 }
 
 impl<T> fmt::Debug for Erased<T> {
-    /// The value stays out.
+    /// Prints no value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Erased").finish_non_exhaustive()
     }

@@ -68,7 +68,7 @@ impl Control {
     }
 }
 
-/// The innermost running fiber of this thread, or null.
+/// Returns the innermost running fiber of this thread, or null.
 #[inline(always)]
 pub(crate) fn current() -> *mut Control {
     thread().fiber.get()
@@ -209,8 +209,8 @@ impl Fiber {
         }
     }
 
-    /// The fiber's record, which [`layout`](crate::layout) describes. The address stays the same as
-    /// long as the fiber lives.
+    /// Returns the fiber's record, which [`layout`](crate::layout) describes. The address stays the
+    /// same as long as the fiber lives.
     pub fn record(&self) -> *const () {
         self.control.as_ptr().cast_const().cast()
     }
@@ -262,8 +262,8 @@ impl Fiber {
         }
     }
 
-    /// Whether its body runs, but not here: the caller is on another stack, which it can only have
-    /// come to by a jump past the body's frames, as pthread_exit(3) does.
+    /// Returns `true` if the fiber's body runs, but not here: the caller is on another stack, which
+    /// it can only have come to by a jump past the body's frames, as pthread_exit(3) does.
     pub fn was_left(&self) -> bool {
         let here = ptr::from_ref(&self).addr();
         // SAFETY: Control lives as long as `self`, on this thread.
@@ -343,7 +343,7 @@ pub fn suspend() -> Result<(), NotOnFiber> {
     Ok(())
 }
 
-/// The record of the innermost running fiber of this thread
+/// Returns the record of the innermost running fiber of this thread
 /// ([`Fiber::record`]), or null.
 #[inline(always)]
 pub fn current_record() -> *const () {

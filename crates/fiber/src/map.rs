@@ -56,7 +56,7 @@ pub fn most_stacks() -> usize {
     most_mappings() / mappings_per_stack()
 }
 
-/// The vm.max_map_count that so many stacks need.
+/// Returns the vm.max_map_count that so many stacks need.
 pub fn max_map_count_for(stacks: usize) -> usize {
     // most_mappings() of it is enough for them.
     (stacks * mappings_per_stack() * 4).div_ceil(3)
@@ -104,7 +104,8 @@ impl Cutter {
         }
     }
 
-    /// A stack's bottom. Where the application set functions of its own, they are asked instead.
+    /// Cuts a stack off, and returns its bottom. If the application has set functions of its own,
+    /// asks these instead.
     pub(crate) fn cut(&mut self) -> Result<NonNull<u8>, MapError> {
         let stack = self.cut_untold()?;
         valgrind::stack_mapped(stack.as_ptr(), self.usable);

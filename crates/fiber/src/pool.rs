@@ -287,7 +287,7 @@ impl StackPool {
         }
     }
 
-    /// The largest [`Stack::high_water`] among the idle stacks, in bytes.
+    /// Returns the largest [`Stack::high_water`] among the idle stacks, in bytes.
     pub fn high_water(&self) -> usize {
         // SAFETY: mapped by this pool at this size.
         let marks = self

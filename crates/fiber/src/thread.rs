@@ -42,7 +42,7 @@ core::arch::global_asm!(
     size = const size_of::<Thread>(),
 );
 
-/// The calling thread's record, which lives as long as the thread.
+/// Returns the calling thread's record, which lives as long as the thread.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn thread() -> &'static Thread {
@@ -65,8 +65,8 @@ pub fn thread() -> &'static Thread {
     }
 }
 
-/// The calling thread's name, not 0, which no other thread of the process has or will have. So
-/// neither a thread's pointer nor its record's address: both are the next thread's when it has
+/// Returns the calling thread's name, not 0, which no other thread of the process has or will have.
+/// So neither a thread's pointer nor its record's address: both are the next thread's when it has
 /// ended.
 #[inline(always)]
 pub fn name() -> usize {
@@ -85,7 +85,7 @@ fn give_name() -> usize {
     name
 }
 
-/// The calling thread's record, which lives as long as the thread.
+/// Returns the calling thread's record, which lives as long as the thread.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 pub fn thread() -> &'static Thread {

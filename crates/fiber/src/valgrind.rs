@@ -62,7 +62,7 @@ mod requests {
         request([USERSO_SEND_PRE, std::ptr::from_ref(mutex).addr(), 0]);
     }
 
-    /// The answer; 0 without valgrind.
+    /// Returns the answer; 0 without valgrind.
     fn request([what, first, second]: [usize; 3]) -> usize {
         let request = [what, first, second, 0, 0, 0];
         let mut answer = 0;

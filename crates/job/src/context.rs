@@ -23,7 +23,7 @@ pub fn keep_apart(context: Context) {
     CONTEXT.get_or_init(|| context);
 }
 
-/// The word in force; 0 if nothing is kept apart.
+/// Returns the word in force; 0 if nothing is kept apart.
 #[inline]
 pub(crate) fn current() -> usize {
     CONTEXT.get().map_or(0, |context| (context.get)())

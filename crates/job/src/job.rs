@@ -388,13 +388,13 @@ impl Job {
         Ok(!this.is_waiting())
     }
 
-    /// The session that the job runs under.
+    /// Returns the session that the job runs under.
     pub fn wait_ctx(&self) -> Option<Rc<WaitCtx>> {
         self.wait_ctx.borrow().clone()
     }
 
-    /// The address of the job's session; null if the job has no session. Changes no reference
-    /// count: an engine's thread may ask for a job that is paused on another thread.
+    /// Returns the address of the job's session; null if the job has no session. Changes no
+    /// reference count: an engine's thread may ask for a job that is paused on another thread.
     #[allow(unsafe_code)]
     pub fn wait_ctx_address(&self) -> *const WaitCtx {
         // SAFETY: no reference to the place outlives the functions of this module that make one,
@@ -434,8 +434,8 @@ impl Job {
         self.detour.set(self.detour.get() | detour::WAITING);
     }
 
-    /// The token of the ops whose results the job wants; 0 if it wants no result. An op with
-    /// another token is nobody's: its connection was closed while the op was in flight.
+    /// Returns the token of the ops whose results the job wants; 0 if it wants no result. An op
+    /// with another token is nobody's: its connection was closed while the op was in flight.
     pub fn awaited(&self) -> u64 {
         self.awaited.get()
     }
@@ -466,8 +466,8 @@ impl Job {
         self.refused_ops.get()
     }
 
-    /// The number of the last submission's refusal; 0 if the submission was not refused, or if the
-    /// job no longer wants its results.
+    /// Returns the number of the last submission's refusal; 0 if the submission was not refused, or
+    /// if the job no longer wants its results.
     pub fn refusal(&self) -> u64 {
         self.refusal.get()
     }

@@ -37,12 +37,12 @@ impl Foreign {
         }
     }
 
-    /// The function that is called.
+    /// Returns the function that is called.
     pub fn function(self) -> *const () {
         self.function
     }
 
-    /// The argument of that function.
+    /// Returns the argument of that function.
     pub fn argument(self) -> *mut () {
         self.argument
     }

@@ -108,7 +108,7 @@ impl JobPool {
         }
     }
 
-    /// A job and a stack for it, or `None` at the limit or without memory.
+    /// Returns a job and a stack for it, or `None` at the limit or without memory.
     #[inline]
     fn take(&mut self) -> Option<(Rc<Job>, Stack)> {
         let job = self.take_job()?;
@@ -157,7 +157,7 @@ impl JobPool {
     }
 }
 
-/// The job pool bounds how many stacks there are, so the stack pool need not.
+/// Makes the stack pool. The job pool bounds the number of stacks, so the stack pool need not.
 fn new_stack_pool(stack_size: usize) -> StackPool {
     StackPool::new(PoolConfig {
         name: "jobs",
@@ -268,7 +268,7 @@ pub fn pool_stats() -> PoolStats {
     })
 }
 
-/// A job and a stack for it, or `None` at the limit or without memory.
+/// Returns a job and a stack for it, or `None` at the limit or without memory.
 pub(crate) fn take() -> Option<(Rc<Job>, Stack)> {
     if with_pool(|pool| pool.letters.are_any()) {
         end_all(with_pool(|pool| pool.letters.take()));

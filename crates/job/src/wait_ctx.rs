@@ -116,7 +116,7 @@ impl WaitCtx {
         }
     }
 
-    /// The status of the last submission.
+    /// Returns the status of the last submission.
     pub fn status(&self) -> Status {
         Status(self.status.load(Relaxed))
     }
@@ -225,7 +225,7 @@ impl WaitCtx {
         }
     }
 
-    /// The job that runs under this context.
+    /// Returns the job that runs under this context.
     pub fn job(&self) -> Option<Rc<Job>> {
         self.job.borrow().clone()
     }

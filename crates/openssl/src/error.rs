@@ -31,7 +31,7 @@ impl ErrorStack {
         }
     }
 
-    /// Whether an entry contains `text`.
+    /// Returns `true` if an entry contains `text`.
     pub fn mentions(&self, text: &str) -> bool {
         self.0.iter().any(|entry| entry.contains(text))
     }
@@ -160,7 +160,7 @@ pub enum SslError {
 }
 
 impl SslError {
-    /// A certificate that libssl has just refused.
+    /// Makes the error of a certificate that libssl has just refused.
     pub(crate) fn certificate(name: &str) -> Self {
         let (name, detail) = (name.to_owned(), ErrorStack::take());
         // "ee key too small", "ca md too weak" and their like.

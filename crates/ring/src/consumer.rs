@@ -85,7 +85,7 @@ impl<T> Consumer<T> {
         self.shared().tail().wrapping_sub(self.head)
     }
 
-    /// Whether the next pop would find nothing, unless the producer pushes
+    /// Returns `true` if the next pop would find nothing, unless the producer pushes
     /// before it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -98,14 +98,14 @@ impl<T> Consumer<T> {
         self.slots.capacity()
     }
 
-    /// Whether the producer has been dropped. Once it is true, what
+    /// Returns `true` if the producer has been dropped. Once it is true, what
     /// [`Consumer::len`] then says is all that will ever come.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.shared().is_abandoned()
     }
 
-    /// The values ready, exact only as far as `wanted`: the tail is looked at
+    /// Returns the values ready, exact only as far as `wanted`: the tail is looked at
     /// again if the one seen last leaves fewer.
     #[inline(always)]
     fn ready_for(&mut self, wanted: usize) -> usize {

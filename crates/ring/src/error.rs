@@ -30,7 +30,7 @@ pub enum CapacityError {
     },
 }
 
-/// The valid capacity to propose: the next power of two, within the limit.
+/// Returns the valid capacity to propose: the next power of two, within the limit.
 fn nearest(capacity: usize) -> usize {
     capacity.min(MAX_CAPACITY).next_power_of_two()
 }

@@ -84,7 +84,7 @@ impl<T> Producer<T> {
         self.slots.capacity() - self.tail.wrapping_sub(self.shared().head())
     }
 
-    /// Whether the next push would fail, unless the consumer pops before it.
+    /// Returns `true` if the next push would fail, unless the consumer pops before it.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.free_slots() == 0
@@ -96,7 +96,7 @@ impl<T> Producer<T> {
         self.slots.capacity()
     }
 
-    /// Whether the consumer has been dropped, so that nobody will pop. A push
+    /// Returns `true` if the consumer has been dropped, so that nobody will pop. A push
     /// then still succeeds until the ring is full; the values left are dropped
     /// with this end.
     #[must_use]
@@ -104,7 +104,7 @@ impl<T> Producer<T> {
         self.shared().is_abandoned()
     }
 
-    /// The free slots, exact only as far as `wanted`: the head is looked at
+    /// Returns the free slots, exact only as far as `wanted`: the head is looked at
     /// again if the one seen last leaves less room.
     #[inline(always)]
     fn room_for(&mut self, wanted: usize) -> usize {

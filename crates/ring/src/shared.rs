@@ -65,12 +65,12 @@ impl<T> Shared<T> {
         Ok(NonNull::from(Box::leak(shared)))
     }
 
-    /// The index both ends start from.
+    /// Returns the index both ends start from.
     pub(crate) fn first_index() -> usize {
         FIRST_INDEX
     }
 
-    /// The slots, for an end to keep at hand.
+    /// Returns the slots, for an end to keep at hand.
     pub(crate) fn slots(&self) -> Slots<T> {
         Slots {
             first: NonNull::from(&*self.slots).cast(),
@@ -78,14 +78,14 @@ impl<T> Shared<T> {
         }
     }
 
-    /// The tail as the consumer may use it: the slots before it are written.
+    /// Returns the tail as the consumer may use it: the slots before it are written.
     #[inline(always)]
     pub(crate) fn tail(&self) -> usize {
         // Acquire: pairs with the Release in `publish_tail`.
         self.tail.load(Ordering::Acquire)
     }
 
-    /// The head as the producer may use it: the slots before it are read.
+    /// Returns the head as the producer may use it: the slots before it are read.
     #[inline(always)]
     pub(crate) fn head(&self) -> usize {
         // Acquire: pairs with the Release in `publish_head`.
@@ -108,7 +108,7 @@ impl<T> Shared<T> {
         self.head.store(head, Ordering::Release);
     }
 
-    /// Whether an end has been dropped. All that it did is visible then.
+    /// Returns `true` if an end has been dropped. All that it did is visible then.
     pub(crate) fn is_abandoned(&self) -> bool {
         // Acquire: pairs with the Release in `release`.
         self.abandoned.load(Ordering::Acquire)

@@ -1,6 +1,7 @@
 //! Congestion control: CUBIC (RFC 9438), slow start and the initial window (RFC 5681, RFC 6928).
 //!
-//! Windows are in bytes, and inside the formulas in segments, as the RFC has them. Time is in seconds.
+//! Windows are in bytes, and inside the formulas in segments, as the RFC has them. Time is in
+//! seconds.
 
 use crate::time::Instant;
 
@@ -22,8 +23,8 @@ pub(crate) struct Cubic {
     threshold: u32,
     /// Window in segments before the last loss.
     before_loss: f32,
-    /// When the present growth began, the window in segments that Reno would have by now, and the seconds after
-    /// which the window is back where it was.
+    /// When the present growth began, the window in segments that Reno would have by now, and the
+    /// seconds after which the window is back where it was.
     epoch: Instant,
     reno: f32,
     back_after: f32,
@@ -64,7 +65,7 @@ impl Cubic {
         Sizes(self.window, self.threshold, self.before_loss)
     }
 
-    /// A window with these sizes, not growing yet.
+    /// Makes a window with these sizes, not growing yet.
     pub(crate) fn of(Sizes(window, threshold, before_loss): Sizes) -> Self {
         Self {
             window,
@@ -76,13 +77,14 @@ impl Cubic {
         }
     }
 
-    /// The congestion window, in bytes.
+    /// Returns the congestion window, in bytes.
     pub(crate) fn window(&self) -> u32 {
         self.window
     }
 
-    /// Reacts to a loss: the window shrinks to 0.7 of what was in flight (section 4.6), or to `least`,
-    /// and comes back to somewhat less than before if it is shrinking repeatedly (section 4.7).
+    /// Reacts to a loss: the window shrinks to 0.7 of what was in flight (section 4.6), or to
+    /// `least`, and comes back to somewhat less than before if it is shrinking repeatedly (section
+    /// 4.7).
     pub(crate) fn lost(&mut self, mss: u32, in_flight: u32) {
         let window = f64::from(self.window) / f64::from(mss);
         let shrinking = window < f64::from(self.before_loss);
@@ -104,7 +106,8 @@ impl Cubic {
         self.window = mss;
     }
 
-    /// Undoes nothing, but begins anew after an idle time of over a time-out (RFC 5681, section 4.1).
+    /// Undoes nothing, but begins anew after an idle time of over a time-out (RFC 5681, section
+    /// 4.1).
     pub(crate) fn idle(&mut self, mss: u32) {
         self.window = self.window.min(Self::new(mss).window);
         self.epoch = Instant::NEVER;

@@ -7,7 +7,8 @@ use siphasher::sip::SipHasher24;
 use crate::seq::Seq;
 use crate::time::Instant;
 
-/// Makes initial sequence numbers: a clock that counts every 4 microseconds, and a keyed hash of the addresses and ports.
+/// Makes initial sequence numbers: a clock that counts every 4 microseconds, and a keyed hash of
+/// the addresses and ports.
 #[derive(Clone)]
 pub struct Isn {
     hasher: SipHasher24,
@@ -21,7 +22,7 @@ impl Isn {
         }
     }
 
-    /// The number for a connection whose addresses and ports are `tuple`, in bytes.
+    /// Returns the number for a connection whose addresses and ports are `tuple`, in bytes.
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
     pub fn at(&self, now: Instant, tuple: &[u8]) -> Seq {
         let mut hasher = self.hasher;
@@ -31,7 +32,7 @@ impl Isn {
 }
 
 impl std::fmt::Debug for Isn {
-    /// The key stays out.
+    /// Prints no key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Isn").finish_non_exhaustive()
     }

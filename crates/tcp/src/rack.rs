@@ -78,7 +78,8 @@ impl Rack {
         }
     }
 
-    /// Whether a segment sent at `sent_at` with this end was sent after the latest that has arrived.
+    /// Returns `true` if a segment sent at `sent_at` with this end was sent after the latest that
+    /// has arrived.
     fn is_before(&self, sent_at: Instant, end: Seq) -> bool {
         (sent_at, end) < (self.sent_at, self.end)
     }
@@ -108,8 +109,8 @@ impl Rack {
         }
     }
 
-    /// Step 4: a duplicate that the peer reports (RFC 2883) says that a segment was taken for lost too early. Once per
-    /// round trip.
+    /// Step 4: a duplicate that the peer reports (RFC 2883) says that a segment was taken for lost
+    /// too early. Once per round trip.
     pub(crate) fn duplicate(&mut self, una: Seq, nxt: Seq) {
         if self.widened_until.is_none_or(|until| until <= una) {
             self.widened_until = Some(nxt);
@@ -135,7 +136,8 @@ impl Rack {
         quarters.min(rtt.smoothed().unwrap_or_default())
     }
 
-    /// Step 5: how long from `now` until a segment is lost; zero if it is; `None` if nothing sent later has arrived.
+    /// Step 5: how long from `now` until a segment is lost; zero if it is; `None` if nothing sent
+    /// later has arrived.
     pub(crate) fn lost_in(
         &self,
         now: Instant,

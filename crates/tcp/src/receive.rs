@@ -56,7 +56,8 @@ pub(crate) struct Receiver {
     ack_due: Instant,
     /// Bytes that came since the last acknowledgement.
     unacked: u32,
-    /// TS.Recent (RFC 7323, section 4.3), when it was taken, and RCV.NXT of the last acknowledgement sent.
+    /// TS.Recent (RFC 7323, section 4.3), when it was taken, and RCV.NXT of the last
+    /// acknowledgement sent.
     pub(crate) recent: u32,
     recent_at: Instant,
     last_ack: Seq,
@@ -105,7 +106,8 @@ impl Receiver {
         self.last_ack = self.nxt;
     }
 
-    /// What is to be kept of a receive side that holds nothing; `None` if it holds or owes anything.
+    /// What is to be kept of a receive side that holds nothing; `None` if it holds or owes
+    /// anything.
     pub(crate) fn quiet(&self) -> Option<Window> {
         let is_quiet = self.ready.is_empty()
             && self.ahead.is_empty()
@@ -121,7 +123,7 @@ impl Receiver {
         })
     }
 
-    /// The receive side again.
+    /// Makes the receive side again.
     pub(crate) fn wake(window: &Window) -> Self {
         let mut receiver = Self::new(window.limit);
         (receiver.nxt, receiver.last_ack) = (window.nxt, window.nxt);
@@ -130,8 +132,9 @@ impl Receiver {
         receiver
     }
 
-    /// The window that may be offered: room for what the application has not read. Its edge never moves back, and moves on
-    /// by steps that are worth a segment (RFC 9293, section 3.8.6.2.2).
+    /// Returns the window that may be offered: room for what the application has not read. Its edge
+    /// never moves back, and moves on by steps that are worth a segment (RFC 9293, section
+    /// 3.8.6.2.2).
     pub(crate) fn offer(&mut self, mss: u16) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "at most the limit")]
         let held = self.ready.len() as u32;
@@ -143,7 +146,7 @@ impl Receiver {
         self.edge.since(self.nxt)
     }
 
-    /// Whether reading has opened the window so far that the peer should hear of it.
+    /// Returns `true` if reading has opened the window so far that the peer should hear of it.
     pub(crate) fn has_news_of_window(&self, mss: u16) -> bool {
         #[expect(clippy::cast_possible_truncation, reason = "at most the limit")]
         let held = self.ready.len() as u32;
@@ -155,7 +158,8 @@ impl Receiver {
         self.edge.since(self.nxt)
     }
 
-    /// Whether a segment of `len` numbers from `seq` on touches the window (RFC 9293, section 3.4, table 6).
+    /// Returns `true` if a segment of `len` numbers from `seq` on touches the window (RFC 9293,
+    /// section 3.4, table 6).
     pub(crate) fn accepts(&self, seq: Seq, len: u32) -> bool {
         let window = self.window();
         match (len, window) {
@@ -181,8 +185,8 @@ impl Receiver {
         }
     }
 
-    /// Takes a segment's data. What is in order goes to `deliver`, which returns how much of it the application takes; the
-    /// rest is kept. Returns whether anything is ready or was delivered.
+    /// Takes a segment's data. What is in order goes to `deliver`, which returns how much of it the
+    /// application takes; the rest is kept. Returns whether anything is ready or was delivered.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -319,7 +323,7 @@ impl Receiver {
         true
     }
 
-    /// Whether the peer's FIN has been passed.
+    /// Returns `true` if the peer's FIN has been passed.
     pub(crate) fn is_finished(&self) -> bool {
         self.fin.is_some_and(|fin| fin < self.nxt)
     }
@@ -357,8 +361,8 @@ impl Receiver {
         self.last_ack = self.nxt;
     }
 
-    /// What is to be reported as received: a duplicate first (RFC 2883), then the latest, then others in order
-    /// (RFC 2018, section 4).
+    /// What is to be reported as received: a duplicate first (RFC 2883), then the latest, then
+    /// others in order (RFC 2018, section 4).
     pub(crate) fn sacks(&self, beside_timestamp: bool) -> Sacks {
         let room = if beside_timestamp {
             MOST_SACKS - 1
@@ -388,7 +392,8 @@ impl Receiver {
 
     // Timestamps (RFC 7323).
 
-    /// Whether a segment is too old by its timestamp (PAWS, section 5). After 24 days the comparison means nothing.
+    /// Returns `true` if a segment is too old by its timestamp (PAWS, section 5). After 24 days the
+    /// comparison means nothing.
     pub(crate) fn is_old(&self, now: Instant, timestamp: u32) -> bool {
         const OUTDATED: Duration = Duration::from_secs(24 * 24 * 3600);
         timestamp.wrapping_sub(self.recent).cast_signed() < 0

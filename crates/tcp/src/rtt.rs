@@ -4,7 +4,8 @@ use core::time::Duration;
 
 /// The time-out before there is a sample (RFC 6298, section 2.1).
 const INITIAL: Duration = Duration::from_secs(1);
-/// Linux's floor in place of RFC 6298's second, which would stall a connection for thousands of round trips.
+/// Linux's floor in place of RFC 6298's second, which would stall a connection for thousands of
+/// round trips.
 const LEAST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(60);
 
@@ -47,7 +48,7 @@ impl Rtt {
         Duration::from_micros(self.least.into())
     }
 
-    /// The retransmission time-out, doubled `backoff` times.
+    /// Returns the retransmission time-out, doubled `backoff` times.
     pub(crate) fn timeout(&self, backoff: u8) -> Duration {
         let once = match self.smoothed() {
             None => INITIAL,

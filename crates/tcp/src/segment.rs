@@ -34,7 +34,7 @@ impl Flags {
     /// The urgent pointer counts. It is read, and ignored: see the crate's documentation.
     pub const URG: Self = Self(32);
 
-    /// Whether all of `others` are set.
+    /// Returns `true` if all of `others` are set.
     pub const fn has(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
@@ -90,7 +90,7 @@ impl Sacks {
         true
     }
 
-    /// The ranges.
+    /// Returns the ranges.
     pub fn as_slice(&self) -> &[Range] {
         &self.ranges[..usize::from(self.count)]
     }
@@ -162,8 +162,8 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Reads a segment, whose checksum is the network's to check. Options that are unknown or malformed are
-/// passed over (RFC 9293, MUST-6 and MUST-7); what follows a malformed one is not read.
+/// Reads a segment, whose checksum is the network's to check. Options that are unknown or malformed
+/// are passed over (RFC 9293, MUST-6 and MUST-7); what follows a malformed one is not read.
 ///
 /// # Errors
 /// The bytes hold no header, or its data offset is wrong.
@@ -244,8 +244,8 @@ impl Segment {
         }
     }
 
-    /// The RST for a segment with `len` bytes of data that belongs to no connection (RFC 9293, section 3.10.7.1);
-    /// `None` if it is a RST itself.
+    /// The RST for a segment with `len` bytes of data that belongs to no connection (RFC 9293,
+    /// section 3.10.7.1); `None` if it is a RST itself.
     pub fn refusal(&self, len: usize) -> Option<Self> {
         if self.flags.has(Flags::RST) {
             return None;
@@ -282,7 +282,8 @@ impl Segment {
         HEADER + options
     }
 
-    /// Writes the header between the ports, its checksum 0, and returns its length. Data follows behind it.
+    /// Writes the header between the ports, its checksum 0, and returns its length. Data follows
+    /// behind it.
     ///
     /// # Panics
     /// If `out` is shorter than [`Segment::header_len`].
@@ -394,7 +395,8 @@ mod tests {
         }
     }
 
-    /// RFC 9293, MUST-6, MUST-7, MUST-68: unknown options are ignored, malformed lengths do no harm.
+    /// RFC 9293, MUST-6, MUST-7, MUST-68: unknown options are ignored, malformed lengths do no
+    /// harm.
     #[test]
     fn unknown_and_malformed_options_are_passed_over() {
         let with = |options: &[u8]| {

@@ -13,7 +13,7 @@ impl Instant {
     /// Later than all others: a timer that is off.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The moment so many microseconds after the caller's origin.
+    /// Makes the moment so many microseconds after the caller's origin.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -28,7 +28,8 @@ impl Instant {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// The clock of TCP's timestamps (RFC 7323, section 5.4): milliseconds, of which the low 32 bits count.
+    /// Returns the clock of TCP's timestamps (RFC 7323, section 5.4): milliseconds, of which the
+    /// low 32 bits count.
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
     pub const fn timestamp(self) -> u32 {
         (self.0 / 1000) as u32

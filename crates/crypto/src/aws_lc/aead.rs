@@ -17,7 +17,7 @@ unsafe impl Send for Aead {}
 unsafe impl Sync for Aead {}
 
 impl Aead {
-    /// The key of these bytes, [`Algorithm::key_len`] of them.
+    /// Makes the key of these bytes, [`Algorithm::key_len`] of them.
     ///
     /// # Panics
     /// If there are more or fewer, or memory is out.

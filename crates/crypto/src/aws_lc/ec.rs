@@ -38,14 +38,14 @@ struct Point<'a> {
 }
 
 impl<'a> Point<'a> {
-    /// Infinity. `None`: out of memory.
+    /// Infinity. Returns `None` if memory is out.
     fn new(group: &'a Group) -> Option<Self> {
         // SAFETY: a live group.
         let point = NonNull::new(unsafe { sys::EC_POINT_new(group.as_ptr()) })?;
         Some(Self { group, point })
     }
 
-    /// The point with this uncompressed encoding. `None`: it is not on the curve.
+    /// Makes the point with this uncompressed encoding. Returns `None` if it is not on the curve.
     fn from_uncompressed(group: &'a Group, bytes: &[u8]) -> Option<Self> {
         if bytes.len() != 2 * group.len + 1 || bytes[0] != 0x04 {
             return None;
@@ -69,7 +69,7 @@ impl<'a> Point<'a> {
     }
 
     /// `scalar` times `base`, or times the generator. aws-lc takes the same time for all scalars
-    /// below the order. `None`: out of memory, or a fault.
+    /// below the order. Returns `None` if memory is out, or on a fault.
     fn times(group: &'a Group, scalar: &BigNum, base: Option<&Self>) -> Option<Self> {
         let product = Self::new(group)?;
         let (g_scalar, p_scalar, p) = match base {
@@ -125,7 +125,7 @@ impl Drop for Point<'_> {
     }
 }
 
-/// Whether `bytes` is an uncompressed point of the curve.
+/// Returns `true` if `bytes` is an uncompressed point of the curve.
 #[must_use]
 pub(crate) fn is_point(group: &Group, bytes: &[u8]) -> bool {
     Point::from_uncompressed(group, bytes).is_some()
@@ -168,7 +168,8 @@ unsafe impl Send for Ec {}
 unsafe impl Sync for Ec {}
 
 impl Ec {
-    /// The key with this big-endian scalar. `None`: it is not in 1..n, or out of memory.
+    /// Makes the key with this big-endian scalar. Returns `None` if it is not in 1..n, or if memory
+    /// is out.
     pub(crate) fn new(group: Group, scalar: &[u8]) -> Option<Self> {
         let private = BigNum::from_be(scalar)?;
         // SAFETY: a constructor without preconditions.
@@ -190,8 +191,8 @@ impl Ec {
         (ok == 1).then_some(key)
     }
 
-    /// A key that has its public part alone, uncompressed; [`Ec::sign`] of it fails. `None`: the
-    /// point is not on the curve, or out of memory.
+    /// Makes a key that has its public part alone, uncompressed; [`Ec::sign`] of it fails. Returns
+    /// `None` if the point is not on the curve, or if memory is out.
     pub(crate) fn from_public(group: Group, point: &[u8]) -> Option<Self> {
         // SAFETY: a constructor without preconditions.
         let key = NonNull::new(unsafe { sys::EC_KEY_new_by_curve_name(group.nid) })?;
@@ -256,7 +257,7 @@ impl Ec {
         ok
     }
 
-    /// Whether `signature` (`r || s`) is one over `digest`.
+    /// Returns `true` if `signature` (`r || s`) is one over `digest`.
     #[must_use]
     pub(crate) fn verify(&self, digest: &[u8], signature: &[u8]) -> bool {
         let Some((r, s)) = signature.split_at_checked(self.group.len) else {

@@ -46,14 +46,14 @@ impl Ed25519 {
         ok == 1
     }
 
-    /// Whether `signature` is one over `message`.
+    /// Returns `true` if `signature` is one over `message`.
     #[must_use]
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         ed25519_verify(&self.public, message, signature)
     }
 }
 
-/// Whether `signature` is one over `message` by the owner of `public`.
+/// Returns `true` if `signature` is one over `message` by the owner of `public`.
 #[must_use]
 pub(crate) fn ed25519_verify(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     // SAFETY: the message is valid for its length, the arrays have the 64 and 32 bytes that the

@@ -21,7 +21,7 @@ pub(crate) struct WipedPage(NonNull<u8>);
 unsafe impl Send for WipedPage {}
 
 impl WipedPage {
-    /// `None`: this kernel cannot wipe, or has no memory.
+    /// Makes a page of zeros. Returns `None` if this kernel cannot wipe pages, or has no memory.
     pub(crate) fn new() -> Option<Self> {
         const PRIVATE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
@@ -79,9 +79,9 @@ extern "C" fn in_child() {
     COPIES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A number that differs between a process and the copies that are made of it after the first call,
-/// whichever way: by fork(3), `_Fork`(3) or clone(2). On kernels before Linux 4.14 by fork(3)
-/// alone. A snapshot of the machine that is started twice escapes it.
+/// Returns a number that differs between a process and the copies that are made of it after the
+/// first call, whichever way: by fork(3), `_Fork`(3) or clone(2). On kernels before Linux 4.14 by
+/// fork(3) alone. A snapshot of the machine that is started twice escapes it.
 ///
 /// # Panics
 /// If the first call is on such an old kernel, and the C library has no memory for a handler.
@@ -100,7 +100,7 @@ pub fn fork_generation() -> u64 {
     }
 }
 
-/// A word that is zero in a copy; or, where the kernel cannot do that, the number itself.
+/// Returns a word that is zero in a copy; or, where the kernel cannot do that, the number itself.
 fn watched_word() -> &'static AtomicU64 {
     if let Some(page) = WipedPage::new() {
         let page = ManuallyDrop::new(page);

@@ -10,12 +10,12 @@ use super::take_error_reason;
 struct KemKey(NonNull<sys::EVP_PKEY>);
 
 impl KemKey {
-    /// `None`: out of memory.
+    /// Returns `None` if memory is out.
     fn owned(key: *mut sys::EVP_PKEY) -> Option<Self> {
         NonNull::new(key).map(Self)
     }
 
-    /// `None`: out of memory.
+    /// Returns `None` if memory is out.
     fn context(&self) -> Option<Context> {
         // SAFETY: a live key, of which the context takes a reference of its own; null: no engine.
         Context::owned(unsafe { sys::EVP_PKEY_CTX_new(self.0.as_ptr(), null_mut()) })
@@ -32,7 +32,7 @@ impl Drop for KemKey {
 struct Context(NonNull<sys::EVP_PKEY_CTX>);
 
 impl Context {
-    /// `None`: out of memory.
+    /// Returns `None` if memory is out.
     fn owned(context: *mut sys::EVP_PKEY_CTX) -> Option<Self> {
         NonNull::new(context).map(Self)
     }

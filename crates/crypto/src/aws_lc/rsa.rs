@@ -33,8 +33,8 @@ unsafe impl Send for Rsa {}
 unsafe impl Sync for Rsa {}
 
 impl Rsa {
-    /// The key of these components, which RSA_check_key has found to fit together. It does not
-    /// test p and q for being prime.
+    /// Makes the key of these components, which RSA_check_key has found to fit together. It does
+    /// not test p and q for being prime.
     pub(crate) fn new(components: &RsaComponents<'_>) -> Result<Self, RsaFault> {
         let number = |bytes| BigNum::from_be(bytes).ok_or(RsaFault::Other);
         let n = number(components.n)?;
@@ -69,8 +69,8 @@ impl Rsa {
             })
     }
 
-    /// A key that has its public part alone; [`Rsa::private`] of it fails. `None`: `e` is even, 1
-    /// or above 33 bits, `n` is even, or out of memory.
+    /// Makes a key that has its public part alone; [`Rsa::private`] of it fails. Returns `None` if
+    /// `e` is even, 1 or above 33 bits, `n` is even, or if memory is out.
     pub(crate) fn from_public(n: &[u8], e: &[u8]) -> Option<Self> {
         let (n, e) = (BigNum::from_be(n)?, BigNum::from_be(e)?);
         // SAFETY: both are live BIGNUMs; the function copies them.

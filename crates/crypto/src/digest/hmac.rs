@@ -74,7 +74,7 @@ impl HmacKey {
         Self { digest, states }
     }
 
-    /// The key's digest.
+    /// Returns the key's digest.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -184,7 +184,7 @@ impl HmacKey {
 }
 
 impl fmt::Debug for HmacKey {
-    /// The key stays out.
+    /// Prints no key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HmacKey")
             .field("digest", &self.digest)

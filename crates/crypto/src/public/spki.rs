@@ -54,7 +54,7 @@ pub(super) fn decode(der: &[u8]) -> Option<PublicKey> {
     }
 }
 
-/// A positive number, big-endian, without leading zeros.
+/// Encodes a positive number, which is big-endian, without leading zeros.
 fn integer(number: &[u8]) -> Vec<u8> {
     // Else it would be a negative one.
     let sign: &[u8] = match number.first() {
@@ -75,7 +75,7 @@ fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
     [header, contents].concat()
 }
 
-/// The contents of the element of this tag that `der` begins with, and what follows it.
+/// Returns the contents of the element of this tag that `der` begins with, and what follows it.
 fn take(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = match der.strip_prefix(&[tag])? {
         [0x81, len, rest @ ..] if *len >= 0x80 => (usize::from(*len), rest),

@@ -67,7 +67,8 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
     unsafe { spinlane_fiber_switch(&raw mut (*pair).fiber, &raw const (*pair).resumer) }
 }
 
-/// The highest address on the resumer's stack that it does not use while it waits, 16-byte aligned.
+/// Returns the highest address on the resumer's stack that it does not use while it waits, 16-byte
+/// aligned.
 ///
 /// # Safety
 /// `pair` is that of a running fiber.

@@ -105,7 +105,8 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
     unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER, "2") }
 }
 
-/// The highest address on the resumer's stack that it does not use while it waits, 16-byte aligned.
+/// Returns the highest address on the resumer's stack that it does not use while it waits, 16-byte
+/// aligned.
 ///
 /// # Safety
 /// `pair` is that of a running fiber.

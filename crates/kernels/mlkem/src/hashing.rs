@@ -1,9 +1,9 @@
 //! What ML-KEM hashes (FIPS 203, 4.1), for all lanes of a batch.
 //!
-//! A sponge takes as long for one lane as for eight. So the work of a step is dealt to lanes of
-//! the sponge as it comes, whoever's it is: 9 polynomials of the matrix of each of 3 operations are 27
-//! jobs, hence four passes and not nine. And long messages, one per operation, leave lanes free if there are
-//! few operations: these sample the matrix meanwhile.
+//! A sponge takes as long for one lane as for eight. So the work of a step is dealt to lanes of the
+//! sponge as it comes, whoever's it is: 9 polynomials of the matrix of each of 3 operations are 27
+//! jobs, hence four passes and not nine. And long messages, one per operation, leave lanes free if
+//! there are few operations: these sample the matrix meanwhile.
 //!
 //! ```text
 //!  lane      two encapsulations: 9 blocks of two keys, and 18 polynomials of 3 blocks each
@@ -25,7 +25,7 @@ use crate::sponge::{
 };
 use crate::work::Work;
 
-/// A word's bytes after a seed: `data`, then the end of the message.
+/// Returns a word's bytes after a seed: `data`, then the end of the message.
 fn tail<const N: usize>(data: [u8; N], end: u8) -> u64 {
     let mut word = [0; 8];
     word[..N].copy_from_slice(&data);
@@ -42,7 +42,7 @@ impl<const K: usize> Work<K> {
     /// Bytes of an encoded vector of polynomials, after which the key's public seed lies.
     pub(crate) const VECTOR: usize = 384 * K;
 
-    /// The matrices of the first `lanes` lanes, to be sampled.
+    /// Returns the matrices of the first `lanes` lanes, to be sampled.
     pub(crate) fn queue(lanes: usize) -> Queue {
         Queue::new(lanes * K * K)
     }
@@ -62,7 +62,8 @@ impl<const K: usize> Work<K> {
         seed_row(public, tail([column as u8, row as u8], SHAKE_END))
     }
 
-    /// Samples from the first `blocks` blocks that have been squeezed, in the lanes from `first` on.
+    /// Samples from the first `blocks` blocks that have been squeezed, in the lanes from `first`
+    /// on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,popcnt")]
     fn accept(&mut self, jobs: &[u8], first: usize, blocks: usize, counts: &mut [usize; LANES]) {
@@ -107,8 +108,8 @@ impl<const K: usize> Work<K> {
         }
     }
 
-    /// Writes a block of SHAKE128 of the sponge's lanes from `first` on to place `block` of what has
-    /// been squeezed. What the lanes before hold may be secret, and this memory is not wiped.
+    /// Writes a block of SHAKE128 of the sponge's lanes from `first` on to place `block` of what
+    /// has been squeezed. What the lanes before hold may be secret, and this memory is not wiped.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn squeeze(&mut self, first: usize, block: usize) {
@@ -159,8 +160,8 @@ impl<const K: usize> Work<K> {
         }
     }
 
-    /// SHA3-256 of each lane's padded key and, if `rejections`, SHAKE256 of its padded z and ciphertext.
-    /// Lanes of the sponge that are free meanwhile sample from the queue.
+    /// SHA3-256 of each lane's padded key and, if `rejections`, SHAKE256 of its padded z and
+    /// ciphertext. Lanes of the sponge that are free meanwhile sample from the queue.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,popcnt")]
     pub(crate) fn hash_long(
         &mut self,
@@ -227,7 +228,8 @@ impl<const K: usize> Work<K> {
         rows(&self.state, 0)
     }
 
-    /// SHA3-512 of a lane's message and the hash of its key: the shared secret and the noise's seed.
+    /// SHA3-512 of a lane's message and the hash of its key: the shared secret and the noise's
+    /// seed.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn hash_messages(&mut self, hashes: &[Line; LANES], lanes: usize) {
@@ -284,14 +286,14 @@ impl Queue {
     }
 }
 
-/// The lower halves of two lines.
+/// Returns the lower halves of two lines.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn halves(low: Line, high: Line) -> Line {
     _mm512_shuffle_i64x2::<0x44>(low, high)
 }
 
-/// A line's upper half, as its lower.
+/// Returns a line's upper half, as its lower.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn upper_half(line: Line) -> Line {

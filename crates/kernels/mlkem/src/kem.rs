@@ -54,7 +54,8 @@ pub struct Decapsulation<'a> {
     pub decapsulation_key: &'a [u8],
     /// The peer's: [`Lanes::CIPHERTEXT`] bytes.
     pub ciphertext: &'a [u8],
-    /// Written. A ciphertext that was not made by an encapsulation gives a secret that nobody knows.
+    /// Written. A ciphertext that was not made by an encapsulation gives a secret that nobody
+    /// knows.
     pub shared_secret: &'a mut [u8; 32],
 }
 
@@ -191,7 +192,7 @@ impl<const K: usize> Lanes<K> {
         outcome
     }
 
-    /// Whether all memory that held secrets is zero, as it is between batches.
+    /// Returns `true` if all memory that held secrets is zero, as it is between batches.
     #[cfg(feature = "inspection")]
     pub fn is_wiped(&self) -> bool {
         self.work.is_wiped()

@@ -12,11 +12,11 @@
 //!                 number clear lie in the first, and their partners in the second
 //! ```
 //!
-//! Dealing is two permutations of 32-bit words (vpermt2d) per pair and layer; [`deal`] computes their
-//! tables, and that of the powers of zeta follow the same numbers. All 32 words of all registers work
-//! in every layer. The transform of one polynomial in interleaved lanes of eight operations
-//! would save the permutations, a fifth of the time, and cost transpositions before and after: rows
-//! are what hashing, encoding and users have.
+//! Dealing is two permutations of 32-bit words (vpermt2d) per pair and layer; [`deal`] computes
+//! their tables, and that of the powers of zeta follow the same numbers. All 32 words of all
+//! registers work in every layer. The transform of one polynomial in interleaved lanes of eight
+//! operations would save the permutations, a fifth of the time, and cost transpositions before and
+//! after: rows are what hashing, encoding and users have.
 
 use std::arch::x86_64::*;
 
@@ -180,7 +180,7 @@ fn backward_step(pair: Pair, z: &Factors) -> Pair {
     [_mm512_add_epi16(x, y), z.times(_mm512_sub_epi16(y, x))]
 }
 
-/// A layer of all pairs. Side by side, since each by itself waits for its multiplications.
+/// Computes a layer of all pairs, side by side: each by itself waits for its multiplications.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn forward_within_pairs(mut p: Poly, layer: &Inner) -> Poly {
@@ -202,7 +202,7 @@ fn backward_within_pairs(mut p: Poly, layer: &Inner) -> Poly {
     p
 }
 
-/// The transform. Coefficients of at most q give results within 8 q.
+/// Computes the transform. Coefficients of at most q give results within 8 q.
 ///
 /// Each of seven layers adds a product, which is within q.
 #[inline]
@@ -227,7 +227,7 @@ pub(crate) fn forward(mut p: Poly) -> Poly {
     p
 }
 
-/// The inverse transform, times R, of any words; results within 2 q.
+/// Computes the inverse transform, times R, of any words; results within 2 q.
 ///
 /// Scaling comes first, and brings words within q. Three layers may then double sums, to 8 q,
 /// before these, one of each pair, are reduced.
@@ -319,7 +319,7 @@ impl Multiplier {
     }
 }
 
-/// The sum of products a\[j\] b\[j\], divided by R, of transformed polynomials; words of a
+/// Computes the sum of products a\[j\] b\[j\], divided by R, of transformed polynomials; words of a
 /// between 0 and 4095. Within 16384, and within q if b was made from words within q.
 ///
 /// A sum of 32 bits has 2 K products: at most 8 * 4095 * 32768 < 2^31.

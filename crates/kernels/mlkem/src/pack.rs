@@ -137,7 +137,7 @@ pub(crate) fn encode<const D: usize>(p: &[Line; 8], packed: &mut [u8]) {
     }
 }
 
-/// Whether all words are below q.
+/// Returns `true` if all words are below q.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn is_canonical(p: &[Line; 8]) -> bool {
@@ -197,7 +197,7 @@ pub(crate) fn decode_compressed<const D: usize>(packed: &[u8]) -> [Line; 8] {
     p
 }
 
-/// The polynomial of a message: q/2, rounded up, where a bit is set.
+/// Returns the polynomial of a message: q/2, rounded up, where a bit is set.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn from_message(message: &[u8]) -> [Line; 8] {

@@ -81,7 +81,7 @@ const SIXES: Line = {
 /// Output of a pseudorandom function: 128 bytes for eta = 2, 192 for eta = 3.
 pub(crate) type Noise = [Line; 4];
 
-/// The polynomial of that noise, its coefficients within eta.
+/// Returns the polynomial of that noise, its coefficients within eta.
 ///
 /// Bits become coefficients by a table in a register: no address depends on them.
 #[inline]

@@ -46,38 +46,38 @@ impl Cpu {
     }
 }
 
-/// A constant of eight words.
+/// Returns a constant of eight words.
 pub(crate) const fn words64(words: [u64; 8]) -> Line {
     // SAFETY: both are 64 bytes without padding, and every bit pattern is a value of both.
     unsafe { std::mem::transmute(words) }
 }
 
-/// A constant of sixteen words.
+/// Returns a constant of sixteen words.
 pub(crate) const fn words32(words: [u32; 16]) -> Line {
     // SAFETY: as in `words64`.
     unsafe { std::mem::transmute(words) }
 }
 
-/// A constant of thirty-two words.
+/// Returns a constant of thirty-two words.
 pub(crate) const fn words16(words: [i16; 32]) -> Line {
     // SAFETY: as in `words64`.
     unsafe { std::mem::transmute(words) }
 }
 
-/// A constant of bytes.
+/// Returns a constant of bytes.
 pub(crate) const fn bytes8(bytes: [u8; 64]) -> Line {
     // SAFETY: as in `words64`.
     unsafe { std::mem::transmute(bytes) }
 }
 
-/// The bytes of these lines.
+/// Returns the bytes of these lines.
 pub(crate) fn bytes(lines: &[Line]) -> &[u8] {
     // SAFETY: the memory is that of the slice, a byte needs no alignment, and every byte of a
     // line has a value.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
 }
 
-/// The bytes of these lines, to be written.
+/// Returns the bytes of these lines, to be written.
 pub(crate) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
     // SAFETY: as in `bytes`; and every bit pattern is a value of a line.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }

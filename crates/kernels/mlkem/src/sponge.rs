@@ -58,8 +58,8 @@ pub(crate) fn pad(message: &mut [u8], len: usize, end: u8) {
     message[padded - 1] |= 0x80;
 }
 
-/// Adds the block of SHAKE256 or SHA3-256 that begins at byte `at` to the states of the first lanes,
-/// one per message. 56 bytes more are read.
+/// Adds the block of SHAKE256 or SHA3-256 that begins at byte `at` to the states of the first
+/// lanes, one per message. 56 bytes more are read.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn absorb_block(state: &mut State, messages: &[&[u8]], at: usize) {
@@ -102,7 +102,7 @@ pub(crate) fn rows(state: &State, first: usize) -> [Line; LANES] {
     transpose(words)
 }
 
-/// A row that begins with `seed`'s first 32 bytes and goes on with one word.
+/// Makes a row that begins with `seed`'s first 32 bytes and goes on with one word.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn seed_row(seed: Line, word: u64) -> Line {

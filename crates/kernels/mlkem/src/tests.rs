@@ -9,7 +9,7 @@ mod timing;
 
 use crate::simd::{Cpu, Line, bytes, words16};
 
-/// Whether the code can run; says so where it cannot.
+/// Returns `true` if the code can run; says so where it cannot.
 fn runs() -> bool {
     Cpu::detect()
         .inspect_err(|missing| eprintln!("skipped: this CPU lacks {missing}"))

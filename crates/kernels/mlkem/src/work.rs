@@ -106,7 +106,7 @@ impl<const K: usize> Work<K> {
         wipe(self.scratch.polynomials.as_flattened_mut());
     }
 
-    /// Whether all that is secret is zero.
+    /// Returns `true` if all that is secret is zero.
     #[cfg(feature = "inspection")]
     pub(crate) fn is_wiped(&self) -> bool {
         let zero = |lines: &[Line]| crate::simd::bytes(lines).iter().all(|byte| *byte == 0);

@@ -77,7 +77,7 @@ fn info(address: *const c_void) -> Option<libc::Dl_info> {
     known.then_some(info)
 }
 
-/// The address at which that file is loaded; 0 if it is not loaded.
+/// Returns the address at which that file is loaded; 0 if it is not loaded.
 fn base_of(address: *const c_void) -> usize {
     info(address).map_or(0, |info| info.dli_fbase.addr())
 }

@@ -36,7 +36,7 @@ pub(super) fn keep_apart() {
     GLOBAL.get_or_init(find);
 }
 
-/// The datum `distance` bytes from this thread's thread pointer.
+/// Returns the datum `distance` bytes from this thread's thread pointer.
 #[inline(always)]
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 fn datum(distance: usize) -> usize {
@@ -102,7 +102,7 @@ fn on_another_thread<T: Send + 'static>(ask: fn() -> T) -> Option<T> {
     thread.join().ok()
 }
 
-/// The one place that holds a marker while that is the default, and 0 before and after.
+/// Returns the one place that holds a marker while that is the default, and 0 before and after.
 fn search() -> Option<usize> {
     let global = query();
     // SAFETY: a context of our own, freed below after it stopped being the default.

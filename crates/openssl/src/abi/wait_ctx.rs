@@ -85,7 +85,7 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut WaitCtx) {
     keep(ctx);
 }
 
-/// Whether `ctx` is among those that this thread freed last. Looks at addresses only.
+/// Returns `true` if `ctx` is among those that this thread freed last. Looks at addresses only.
 fn was_freed(ctx: *const WaitCtx) -> bool {
     let is_it = |freed: &RefCell<[Option<Rc<WaitCtx>>; KEPT]>| {
         let freed = freed.borrow();
@@ -290,15 +290,15 @@ pub unsafe extern "C" fn ASYNC_WAIT_CTX_get_status(ctx: *mut WaitCtx) -> c_int {
     status.0
 }
 
-/// The context whose status `ask` asks for by [`ASYNC_WAIT_CTX_get_status`], or null. For whoever
-/// keeps a context to itself, as libssl does.
+/// Returns the context whose status `ask` asks for by [`ASYNC_WAIT_CTX_get_status`], or null. For
+/// whoever keeps a context to itself, as libssl does.
 pub(crate) fn context_asked_for(ask: impl FnOnce()) -> *mut WaitCtx {
     ASKED.set(Some(ptr::null_mut()));
     ask();
     ASKED.take().unwrap_or(ptr::null_mut())
 }
 
-/// The job of this thread under `ctx`, if there is one.
+/// Returns the job of this thread under `ctx`, if there is one.
 ///
 /// # Safety
 /// `ctx` is NULL or a context not freed.

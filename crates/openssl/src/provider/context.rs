@@ -26,7 +26,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// A fresh one; `None` if the default provider lacks something or memory is short.
+    /// Makes a context. Returns `None` if the default provider lacks something, or if memory is
+    /// out.
     pub fn new() -> Option<Self> {
         let inner = Inner::new()?;
         // SAFETY: no arguments, no state.

@@ -49,7 +49,7 @@ struct Settings {
 }
 
 impl Decryption {
-    /// A decryption with `key`.
+    /// Makes a decryption with `key`.
     pub fn start(key: Operand, params: Params<'_>) -> Option<Self> {
         let settings = Settings {
             tls: false,
@@ -67,7 +67,7 @@ impl Decryption {
         decryption.set(params).then_some(decryption)
     }
 
-    /// A copy in the same state.
+    /// Makes a copy in the same state.
     pub fn dup(&self) -> Option<Self> {
         let delegate = match &self.delegate {
             None => None,
@@ -155,7 +155,7 @@ impl Decryption {
         }
     }
 
-    /// A context of the default provider with these settings.
+    /// Returns a context of the default provider with these settings.
     fn inner_ctx(&self) -> Option<KeyCtx> {
         let ctx = self.key.inner_ctx()?;
         let Settings {

@@ -13,7 +13,7 @@ pub(super) enum Delegate {
 }
 
 impl Delegate {
-    /// A copy in the same state.
+    /// Makes a copy in the same state.
     pub fn dup(&self) -> Option<Self> {
         Some(match self {
             Self::Key(ctx) => Self::Key(ctx.dup()?),

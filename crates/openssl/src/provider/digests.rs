@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use spinlane_crypto::digest::Digest;
 
-/// The digest of one of its names in libcrypto: `SHA256`, `SHA-256`, `SHA2-256` or its OID.
+/// Returns the digest of one of its names in libcrypto: `SHA256`, `SHA-256`, `SHA2-256` or its OID.
 pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {
     let bits = match name.split_at_checked(3) {
         Some((sha, rest)) if sha.eq_ignore_ascii_case(b"SHA") => {

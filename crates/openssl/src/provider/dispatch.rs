@@ -143,7 +143,8 @@ mod tests {
     use super::super::ffi::{self, OSSL_ALGORITHM};
     use super::super::{ASYM_CIPHER, KDF, KEYEXCH, KEYMGMT, SIGNATURE};
 
-    /// Whether we do without function `number` of `name`, although the default provider has it.
+    /// Returns `true` if we do without function `number` of `name`, although the default provider
+    /// has it.
     fn is_left_out(operation: c_int, name: &str, number: c_int) -> bool {
         match (operation, name, number) {
             // OSSL_FUNC_keymgmt_load: of keys that a provider's own decoders read; we have none.

@@ -28,7 +28,7 @@ pub(super) type Scalar = Zeroizing<[u8; MAX_SCALAR]>;
 pub(super) type Point = [u8; MAX_POINT];
 
 impl Curve {
-    /// The curve of one of its names in libcrypto.
+    /// Makes the curve of one of its names in libcrypto.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         const NAMES: [(Curve, &[&[u8]]); 2] = [
             (
@@ -97,7 +97,7 @@ impl Curve {
         on_curve.then_some(point)
     }
 
-    /// The key for ECDSA of this scalar.
+    /// Returns the key for ECDSA of this scalar.
     ///
     /// # Errors
     /// It is out of range.
@@ -108,7 +108,7 @@ impl Curve {
         })
     }
 
-    /// A fresh private scalar.
+    /// Returns a fresh private scalar.
     pub fn random_scalar(self) -> Scalar {
         let mut scalar = Zeroizing::new([0; MAX_SCALAR]);
         match self {
@@ -122,7 +122,7 @@ impl Curve {
         scalar
     }
 
-    /// The public key of `scalar`. May pause. `None` with an error queued if that failed.
+    /// Returns the public key of `scalar`. May pause. `None` with an error queued if that failed.
     pub fn public_of(self, scalar: &Scalar) -> Option<Point> {
         let mut point = [0; MAX_POINT];
         let request = match self {

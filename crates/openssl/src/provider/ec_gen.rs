@@ -70,7 +70,7 @@ impl Generation {
         self.delegate.is_some()
     }
 
-    /// A context of the default provider, told the curve set so far.
+    /// Returns a context of the default provider, told the curve set so far.
     fn start_delegate(&self, ctx: Option<KeyCtx>) -> Option<KeyCtx> {
         let ctx = ctx?;
         let set = |curve: Curve| {

@@ -61,7 +61,7 @@ pub(super) struct Native {
 }
 
 impl Native {
-    /// The public point, encoded.
+    /// Returns the public point, encoded.
     fn encoded(&self) -> Option<&[u8]> {
         self.public
             .as_ref()
@@ -188,7 +188,7 @@ impl Content {
         self.inner.get()
     }
 
-    /// The key for ECDSA on devices, if it has one.
+    /// Returns the key for ECDSA on devices, if it has one.
     fn device(&self) -> Option<&Arc<KeyHandle>> {
         let make = || -> Option<Arc<KeyHandle>> {
             let key = match &self.form {
@@ -201,7 +201,7 @@ impl Content {
     }
 }
 
-/// The key for devices, if `key`, which is the default provider's, is on a curve of theirs.
+/// Returns the key for devices, if `key`, which is the default provider's, is on a curve of theirs.
 ///
 /// # Errors
 /// The private scalar is out of range.
@@ -215,7 +215,7 @@ pub(super) fn device_key(key: &Key) -> Result<Option<crypto::Key>, crypto::KeyEr
 }
 
 impl EcKey {
-    /// An empty one.
+    /// Makes empty key data.
     pub fn new(context: ContextRef) -> Self {
         Self {
             context,
@@ -223,7 +223,8 @@ impl EcKey {
         }
     }
 
-    /// A generated one on a curve of ours; without parts it stands for the curve's parameters.
+    /// Makes a generated one on a curve of ours; without parts it stands for the curve's
+    /// parameters.
     pub fn generated(context: ContextRef, native: Native) -> Self {
         Self {
             context,
@@ -246,7 +247,7 @@ impl EcKey {
         self.content.as_ref()
     }
 
-    /// The key, if it is on a curve of ours and plainly encoded.
+    /// Returns the key, if it is on a curve of ours and plainly encoded.
     pub fn native(&self) -> Option<&Native> {
         match self.content.as_ref().map(|content| &content.form) {
             Some(Form::Native(native)) => Some(native),
@@ -431,7 +432,7 @@ impl KeyData for EcKey {
         })
     }
 
-    /// A copy of what `selection` selects.
+    /// Makes a copy of what `selection` selects.
     fn dup(&self, selection: c_int) -> Option<Self> {
         let _quiet = Quiet::new();
         let Some(content) = &self.content else {
@@ -466,7 +467,7 @@ impl KeyData for EcKey {
 }
 
 impl Native {
-    /// Whether [`Native::answer`] answers for this parameter.
+    /// Returns `true` if [`Native::answer`] answers for this parameter.
     fn knows(&self, key: &CStr) -> bool {
         let always = [
             names::BITS,

@@ -89,7 +89,7 @@ impl Dup for Eddsa {
 }
 
 impl Eddsa {
-    /// A context of the default provider for this operation, or what it answers instead.
+    /// Returns a context of the default provider for this operation, or what it answers instead.
     fn inner_ctx(&self, params: Params<'_>) -> Result<Delegate, c_int> {
         match self.operation {
             Operation::Sign => self.key_ctx(ffi::EVP_PKEY_sign_init_ex, params),
@@ -116,7 +116,8 @@ impl Eddsa {
         Ok(Delegate::Digest(ctx))
     }
 
-    /// The default provider's context of this operation, or a new one, which is put in `fresh`.
+    /// Returns the default provider's context of this operation, or a new one, which is put in
+    /// `fresh`.
     fn delegate<'a>(&'a self, fresh: &'a mut Option<Delegate>) -> Option<&'a Delegate> {
         if self.delegate.is_none() {
             *fresh = self.inner_ctx(Params::NONE).ok();

@@ -263,7 +263,7 @@ unsafe extern "C" {
     pub fn EVP_MD_CTX_get_pkey_ctx(ctx: *const EVP_MD_CTX) -> *mut EVP_PKEY_CTX;
 }
 
-/// A caller's buffer as a slice; null stands for an empty one.
+/// Returns a caller's buffer as a slice; null stands for an empty one.
 ///
 /// # Safety
 /// `data` is null, or `len` bytes from it are readable for `'a`.

@@ -46,7 +46,7 @@ impl Field {
         true
     }
 
-    /// The octets, if any were set, were it none.
+    /// Returns the octets, which may be empty; `None` if they were not set.
     pub fn get(&self) -> Option<&[u8]> {
         let bytes = if self.long.is_empty() {
             &self.inline.0[..self.inline_len]

@@ -17,7 +17,7 @@ pub(super) fn give<T>(object: Option<T>) -> *mut c_void {
     })
 }
 
-/// The object, if there is one.
+/// Returns the object, if there is one.
 ///
 /// # Safety
 /// See the module.
@@ -26,7 +26,7 @@ pub(super) unsafe fn borrow<'a, T>(held: *const c_void) -> Option<&'a T> {
     unsafe { held.cast::<T>().as_ref() }
 }
 
-/// The object, if there is one, to be changed.
+/// Returns the object, if there is one, to be changed.
 ///
 /// # Safety
 /// See the module.
@@ -47,7 +47,7 @@ pub(super) unsafe extern "C" fn free<T>(held: *mut c_void) {
 
 /// A context that libcrypto may have copied.
 pub(super) trait Dup: Sized {
-    /// A copy; `None` if libcrypto is out of memory.
+    /// Makes a copy; `None` if libcrypto is out of memory.
     fn dup(&self) -> Option<Self>;
 }
 

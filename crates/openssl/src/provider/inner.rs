@@ -25,7 +25,8 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Inner {
-    /// A fresh one; `None` if libcrypto has no default provider or no memory.
+    /// Makes an inner library context. Returns `None` if libcrypto has no default provider, or if
+    /// memory is out.
     pub fn new() -> Option<Self> {
         // SAFETY: takes no arguments; the result is owned.
         let libctx = NonNull::new(unsafe { openssl_sys::OSSL_LIB_CTX_new() })?;
@@ -50,7 +51,7 @@ impl Inner {
         self.default.as_ptr()
     }
 
-    /// The key that `params` describe.
+    /// Returns the key that `params` describe.
     pub fn import(&self, algorithm: &CStr, selection: c_int, params: Params<'_>) -> Option<Key> {
         if !params.have_values() {
             return None;
@@ -76,7 +77,7 @@ impl Inner {
 }
 
 impl Inner {
-    /// A copy of what `selection` selects of `key`, whose type is `algorithm`.
+    /// Returns a copy of what `selection` selects of `key`, whose type is `algorithm`.
     pub fn copy_parts(&self, algorithm: &CStr, key: &Key, selection: c_int) -> Option<Key> {
         let mut parts = ptr::null_mut();
         // SAFETY: live key; `parts` receives an owned array, which is read and freed here.
@@ -129,19 +130,20 @@ impl Key {
         key
     }
 
-    /// A whole copy.
+    /// Makes a whole copy.
     pub fn dup(&self) -> Option<Self> {
         // SAFETY: live key; the result is owned.
         Self::own(unsafe { ffi::EVP_PKEY_dup(self.as_ptr()) })
     }
 
-    /// Whether its type is `name`.
+    /// Returns `true` if its type is `name`.
     pub fn is_a(&self, name: &CStr) -> bool {
         // SAFETY: live key, C string.
         unsafe { openssl_sys::EVP_PKEY_is_a(self.as_ptr(), name.as_ptr()) == 1 }
     }
 
-    /// A number of it, big-endian without leading zeros; `None` if it has none of this name.
+    /// Returns a number of it, big-endian without leading zeros; `None` if it has none of this
+    /// name.
     pub fn number(&self, name: &CStr) -> Option<Zeroizing<Vec<u8>>> {
         let _quiet = Quiet::new();
         let mut number = ptr::null_mut();
@@ -190,7 +192,7 @@ impl Key {
         (got == 1 && len == N).then_some(bytes)
     }
 
-    /// An integer of it; `None` if it has none of this name.
+    /// Returns an integer of it; `None` if it has none of this name.
     pub fn int(&self, name: &CStr) -> Option<c_int> {
         let _quiet = Quiet::new();
         let mut value = 0;
@@ -199,7 +201,7 @@ impl Key {
         (got == 1).then_some(value)
     }
 
-    /// Whether it has octets of this name.
+    /// Returns `true` if it has octets of this name.
     pub fn has_octets(&self, name: &CStr) -> bool {
         let _quiet = Quiet::new();
         let mut len = 0;
@@ -216,7 +218,7 @@ impl Key {
         }
     }
 
-    /// Whether a string of it equals `wanted`.
+    /// Returns `true` if a string of it equals `wanted`.
     pub fn text_is(&self, name: &CStr, wanted: &CStr) -> bool {
         let _quiet = Quiet::new();
         let mut text = [0 as c_char; 64];
@@ -339,7 +341,7 @@ impl KeyCtx {
                 }
     }
 
-    /// A copy in the same state.
+    /// Makes a copy in the same state.
     pub fn dup(&self) -> Option<Self> {
         // SAFETY: live context; the result is owned.
         Self::own(unsafe { ffi::EVP_PKEY_CTX_dup(self.as_ptr()) })
@@ -371,7 +373,7 @@ pub(super) type DigestInit = unsafe extern "C" fn(
 pub(super) struct DigestCtx(NonNull<EVP_MD_CTX>);
 
 impl DigestCtx {
-    /// An empty one.
+    /// Makes an empty one.
     fn new() -> Option<Self> {
         // SAFETY: takes no arguments; the result is owned.
         NonNull::new(unsafe { openssl_sys::EVP_MD_CTX_new() }).map(Self)
@@ -412,7 +414,7 @@ impl DigestCtx {
         self.0.as_ptr()
     }
 
-    /// A copy in the same state.
+    /// Makes a copy in the same state.
     pub fn dup(&self) -> Option<Self> {
         let copy = Self::new()?;
         // SAFETY: both live.

@@ -253,7 +253,7 @@ impl Kdf {
         expand(&hmac_key(digest, key, label), [prefix, label, data], out)
     }
 
-    /// The next secret of the key schedule: HKDF-Extract of the key, salted with
+    /// Returns the next secret of the key schedule: HKDF-Extract of the key, salted with
     /// Derive-Secret of the last secret, which is this salt.
     fn extract(&self, digest: Digest, out: &mut [u8]) -> Option<()> {
         let len = digest.len();

@@ -56,7 +56,7 @@ pub(super) struct Operand {
 }
 
 impl Operand {
-    /// A context of the default provider for operations with the key.
+    /// Returns a context of the default provider for operations with the key.
     pub fn inner_ctx(&self) -> Option<KeyCtx> {
         KeyCtx::new(&self.context.inner, &self.inner)
     }
@@ -100,7 +100,8 @@ impl Content {
         }
     }
 
-    /// The key for devices. A key that does not fit together is the default provider's to judge.
+    /// Returns the key for devices. A key that does not fit together is the default provider's to
+    /// judge.
     fn device(&self, kind: &Kind) -> Option<&Arc<KeyHandle>> {
         let make = || {
             let key = (kind.device_key)(&self.inner).ok().flatten();
@@ -119,7 +120,7 @@ impl HeldKey {
         }
     }
 
-    /// A key that the default provider has generated.
+    /// Makes a key that the default provider has generated.
     pub fn generated(context: ContextRef, kind: &'static Kind, inner: Key) -> Self {
         Self {
             context,
@@ -128,7 +129,7 @@ impl HeldKey {
         }
     }
 
-    /// The content, or an error on the queue if nothing has been imported.
+    /// Returns the content, or an error on the queue if nothing has been imported.
     fn content(&self) -> Option<&Content> {
         let content = self.content.get();
         if content.is_none() {
@@ -266,7 +267,7 @@ pub(super) unsafe fn operand(key: *const c_void) -> Given {
     }
 }
 
-/// The table of a key manager of such keys, which differ in these functions.
+/// Returns the table of a key manager of such keys, which differ in these functions.
 pub(super) const fn table(
     new: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
     types: unsafe extern "C" fn(c_int) -> *const OSSL_PARAM,

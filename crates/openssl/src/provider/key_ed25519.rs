@@ -32,7 +32,7 @@ fn parts(key: &Key) -> (bool, bool) {
     (key.has_octets(names::PUB), key.has_octets(names::PRIV))
 }
 
-/// The key for devices. Every seed is one.
+/// Returns the key for devices. Every seed is a key.
 ///
 /// # Errors
 /// None.

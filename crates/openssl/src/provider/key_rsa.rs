@@ -42,7 +42,7 @@ fn parts(key: &Key) -> (bool, bool) {
     )
 }
 
-/// The key for devices: of 2048, 3072 or 4096 bits, two primes, with CRT components.
+/// Returns the key for devices: of 2048, 3072 or 4096 bits, two primes, with CRT components.
 ///
 /// # Errors
 /// It has all that, and it does not fit together.

@@ -66,19 +66,19 @@ impl Drop for X25519Key {
 }
 
 impl X25519Key {
-    /// The public key, if there is one.
+    /// Returns the public key, if there is one.
     pub fn public(&self) -> Option<&[u8; LEN]> {
         self.public.as_ref()
     }
 
-    /// Whether the private key may go to devices: at the first call, for one that was generated
-    /// here. See [`Request::x25519_derive`].
+    /// Returns `true` if the private key may go to devices: at the first call, for one that was
+    /// generated here. See [`Request::x25519_derive`].
     pub fn serves_first(&self) -> bool {
         // Relaxed: nothing else is published by it.
         self.fresh.swap(false, Ordering::Relaxed)
     }
 
-    /// The private scalar, unclamped as RFC 7748 allows, if there is one.
+    /// Returns the private scalar, unclamped as RFC 7748 allows, if there is one.
     pub fn private(&self) -> Option<&[u8; LEN]> {
         self.private.as_ref()
     }
@@ -121,14 +121,14 @@ impl KeyData for X25519Key {
             && (selection & ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY == 0 || self.private.is_some())
     }
 
-    /// The public key determines the private one.
+    /// Compares the public keys alone, which determine the private ones.
     fn matches(&self, other: &Self, selection: c_int) -> bool {
         selection & ffi::OSSL_KEYMGMT_SELECT_KEYPAIR == 0
             || (self.public.is_some() && self.public == other.public)
     }
 
-    /// Every 32 bytes are a public key; low-order points show in the derivation (RFC 7748, section
-    /// 6.1).
+    /// Returns `true` if the selected parts are there and fit together. Every 32 bytes are a public
+    /// key; points of low order show in the derivation (RFC 7748, section 6.1).
     fn validate(&self, selection: c_int, _quick: bool) -> bool {
         let pair = ffi::OSSL_KEYMGMT_SELECT_KEYPAIR;
         self.has(selection)

@@ -15,13 +15,14 @@ use super::params::Params;
 
 /// Key data of a key manager.
 pub(super) trait KeyData: Sized {
-    /// Whether it has all parts that are selected.
+    /// Returns `true` if it has all parts that are selected.
     fn has(&self, selection: c_int) -> bool;
 
-    /// Whether the parts selected are the same.
+    /// Returns `true` if the parts selected are the same.
     fn matches(&self, other: &Self, selection: c_int) -> bool;
 
-    /// Whether the parts selected are what they should be; if `quick`, as far as is quickly seen.
+    /// Returns `true` if the parts selected are what they should be; if `quick`, as far as is
+    /// quickly seen.
     fn validate(&self, selection: c_int, quick: bool) -> bool;
 
     /// Takes in the key that `params` describe.
@@ -39,7 +40,7 @@ pub(super) trait KeyData: Sized {
     /// `params` is the caller's parameter array.
     unsafe fn get(&self, params: *mut OSSL_PARAM) -> bool;
 
-    /// A copy of the parts selected.
+    /// Makes a copy of the parts selected.
     fn dup(&self, selection: c_int) -> Option<Self>;
 }
 

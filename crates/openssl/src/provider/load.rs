@@ -289,7 +289,7 @@ unsafe fn copy(key: &Key, name: &CStr, libctx: *mut OSSL_LIB_CTX) -> Option<Key>
     copying.copy
 }
 
-/// The key in words: type and size or curve, no part of it.
+/// Returns the key in words: type and size or curve, no part of it.
 fn describe(key: &Key) -> String {
     if let Some(curve) = curve(key) {
         return format!("EC on {curve}");
@@ -309,7 +309,7 @@ fn describe(key: &Key) -> String {
     }
 }
 
-/// The name of an EC key's curve. `None` for other keys, and where the curve has no name.
+/// Returns the name of an EC key's curve. `None` for other keys, and where the curve has no name.
 fn curve(key: &Key) -> Option<String> {
     if !key.is_a(c"EC") {
         return None;

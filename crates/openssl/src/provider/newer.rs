@@ -56,8 +56,8 @@ unsafe fn message_init(
     }
 }
 
-/// The symbol of the libcrypto that our own calls go to; null if it has none. (A search of the
-/// whole process misses a libcrypto that was loaded late and for one library alone.)
+/// Returns the symbol of the libcrypto that our own calls go to; null if it has none. (A search of
+/// the whole process misses a libcrypto that was loaded late and for one library alone.)
 fn find(name: &CStr) -> *mut c_void {
     // SAFETY: all fields are pointers, for which zero is valid; dladdr(3) takes any address, and
     // leaves the path of a loaded file, which dlopen(3) is asked not to load. The handle keeps

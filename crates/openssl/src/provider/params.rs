@@ -31,17 +31,17 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// The array as C sees it; may be null.
+    /// Returns the array as C sees it; may be null.
     pub fn as_ptr(self) -> *const OSSL_PARAM {
         self.first
     }
 
-    /// Whether the caller passed no array.
+    /// Returns `true` if the caller passed no array.
     pub fn is_null(self) -> bool {
         self.first.is_null()
     }
 
-    /// Every element.
+    /// Returns every element.
     pub fn iter(self) -> impl Iterator<Item = Param<'a>> {
         let mut next = self.first;
         std::iter::from_fn(move || {
@@ -59,7 +59,7 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// The elements, without the end: what they point to stays the caller's.
+    /// Returns the elements, without the end: what they point to stays the caller's.
     pub fn to_vec(self) -> Vec<OSSL_PARAM> {
         // SAFETY: `raw` is an element of the caller's array; an element is plain data.
         self.iter()
@@ -67,8 +67,8 @@ impl<'a> Params<'a> {
             .collect()
     }
 
-    /// Whether every element has a value, as what is set must, and every number a digit: libcrypto
-    /// reads some unchecked. Leaves an error on the queue if not.
+    /// Returns `true` if every element has a value, as what is set must, and every number a digit:
+    /// libcrypto reads some unchecked. Leaves an error on the queue if not.
     pub fn have_values(self) -> bool {
         let Some(empty) = self.iter().find(|param| !param.has_value()) else {
             return true;
@@ -80,7 +80,7 @@ impl<'a> Params<'a> {
         false
     }
 
-    /// The element called `key`.
+    /// Returns the element called `key`.
     pub fn find(self, key: &CStr) -> Option<Param<'a>> {
         self.iter().find(|param| param.key() == key)
     }
@@ -198,7 +198,7 @@ impl<'a> Param<'a> {
     }
 }
 
-/// An integer to pass to libcrypto.
+/// Returns an integer to pass to libcrypto.
 pub(super) fn int(key: &CStr, value: &mut c_int) -> OSSL_PARAM {
     raw(
         key,
@@ -208,7 +208,7 @@ pub(super) fn int(key: &CStr, value: &mut c_int) -> OSSL_PARAM {
     )
 }
 
-/// A string to pass to libcrypto, which only reads it.
+/// Returns a string to pass to libcrypto, which only reads it.
 pub(super) fn text(key: &CStr, value: &CStr) -> OSSL_PARAM {
     raw(
         key,
@@ -218,7 +218,7 @@ pub(super) fn text(key: &CStr, value: &CStr) -> OSSL_PARAM {
     )
 }
 
-/// A place for a pointer to a string of libcrypto's, null until it is filled.
+/// Returns a place for a pointer to a string of libcrypto's, null until it is filled.
 pub(super) fn text_ptr(key: &CStr, value: &mut *const c_char) -> OSSL_PARAM {
     raw(
         key,
@@ -238,7 +238,8 @@ pub(super) fn octets(key: &CStr, value: &[u8]) -> OSSL_PARAM {
     )
 }
 
-/// An unsigned number in the machine's byte order, to pass to libcrypto, which only reads it.
+/// Returns an unsigned number in the machine's byte order, to pass to libcrypto, which only reads
+/// it.
 pub(super) fn unsigned(key: &CStr, value: &[u8]) -> OSSL_PARAM {
     raw(
         key,
@@ -248,7 +249,7 @@ pub(super) fn unsigned(key: &CStr, value: &[u8]) -> OSSL_PARAM {
     )
 }
 
-/// The end of an array.
+/// Returns the end of an array.
 pub(super) const fn end() -> OSSL_PARAM {
     OSSL_PARAM {
         key: ptr::null(),

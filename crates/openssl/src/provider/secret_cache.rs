@@ -42,7 +42,7 @@ fn forget(job: usize) {
     });
 }
 
-/// Whether a handshake derives nothing more from a secret it derived this from (RFC 8446,
+/// Returns `true` if a handshake derives nothing more from a secret it derived this from (RFC 8446,
 /// section 7.1, in libssl's order). A wrong answer costs time, nothing else.
 fn is_last_use(label: &[u8]) -> bool {
     matches!(

@@ -210,7 +210,7 @@ impl Signer {
         self.key.as_ref().map(|key| key.size)
     }
 
-    /// The default provider's context, if it does the operation on hashes.
+    /// Returns the default provider's context, if it does the operation on hashes.
     pub fn hash_delegate(&self) -> Option<&KeyCtx> {
         match &self.delegate {
             Some(Delegate::Key(ctx)) => Some(ctx),
@@ -218,7 +218,7 @@ impl Signer {
         }
     }
 
-    /// The default provider's context, if it does the operation on a message.
+    /// Returns the default provider's context, if it does the operation on a message.
     pub fn message_delegate(&self) -> Option<&DigestCtx> {
         match &self.delegate {
             Some(Delegate::Digest(ctx)) => Some(ctx),
@@ -341,7 +341,7 @@ impl Signer {
         self.key.as_ref()?.inner_ctx()
     }
 
-    /// A context of the default provider to sign a hash by these settings.
+    /// Returns a context of the default provider to sign a hash by these settings.
     fn sign_ctx(&self) -> Option<KeyCtx> {
         let ctx = self.key_ctx()?;
         let mut array = [const { params::end() }; 4];
@@ -377,7 +377,7 @@ impl Signer {
         self.delegate.is_some()
     }
 
-    /// The settings as `params` change them; `None` with an error queued if they must not.
+    /// Returns the settings as `params` change them; `None` with an error queued if they must not.
     fn settings_after(&self, params: Params<'_>) -> Result<Option<Settings>, NotOurs> {
         let mut next = self.settings;
         let rsa = self.algorithm == Algorithm::Rsa;
@@ -463,7 +463,7 @@ fn is_pss(param: Param<'_>) -> Option<bool> {
     }
 }
 
-/// A `saltlen` that this version of OpenSSL knows.
+/// Returns a `saltlen` that this version of OpenSSL knows.
 fn salt_len(param: Param<'_>, default: c_int) -> Option<c_int> {
     let lowest = ffi::RSA_PSS_SALTLEN_MAX.min(default);
     let value = match param.text() {

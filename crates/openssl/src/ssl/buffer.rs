@@ -30,7 +30,7 @@ impl Buffer {
         self.end - self.start
     }
 
-    /// The bytes not consumed yet.
+    /// Returns the bytes not consumed yet.
     pub(super) fn unread(&self) -> &[u8] {
         self.memory
             .as_ref()

@@ -354,7 +354,7 @@ impl Ssl {
         unsafe { ffi::SSL_session_reused(self.ssl) == 1 }
     }
 
-    /// The connection in libssl's terms, for calls that this type does not have.
+    /// Returns the connection in libssl's terms, for calls that this type does not have.
     pub fn as_ptr(&self) -> *mut SSL {
         self.ssl
     }

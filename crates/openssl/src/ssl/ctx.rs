@@ -198,7 +198,8 @@ impl SslCtx {
         &self.inner.key_offload
     }
 
-    /// The op by which the private key signs, if it is offloaded and a queue pair serves that kind.
+    /// Returns the op by which the private key signs, if it is offloaded and a queue pair serves
+    /// that kind.
     pub fn key_op(&self) -> Option<OpKind> {
         self.inner.key_op
     }
@@ -213,8 +214,8 @@ impl SslCtx {
     }
 }
 
-/// The library context with the provider in it, apart from whatever else the process does with
-/// OpenSSL. Made once, with the first call, and never freed.
+/// Returns the library context with the provider in it, apart from whatever else the process does
+/// with OpenSSL. Made once, with the first call, and never freed.
 ///
 /// # Errors
 /// The provider cannot be loaded.

@@ -85,7 +85,7 @@ pub enum PemFault {
     OpenSsh,
 }
 
-/// A section's label, if `line` is its first (`BEGIN`) or last (`END`).
+/// Returns a section's label, if `line` is its first (`BEGIN`) or last (`END`).
 fn label<'a>(line: &'a str, which: &str) -> Option<&'a str> {
     let label = line.strip_prefix("-----")?.strip_prefix(which)?;
     label.strip_prefix(' ')?.strip_suffix("-----")

@@ -7,7 +7,8 @@
 //!         │ sacked or lost       │                             │
 //!         ╰── data[0] ───────────┴── data[nxt - first] ────╯
 //! ```
-//! `first` is the number of the first byte in the queue: `una`, or one more while our SYN is not acknowledged.
+//! `first` is the number of the first byte in the queue: `una`, or one more while our SYN is not
+//! acknowledged.
 
 mod acknowledged;
 mod output;
@@ -193,12 +194,12 @@ impl Sender {
         }
     }
 
-    /// Whether no more data may be queued.
+    /// Returns `true` if no more data may be queued.
     pub(crate) fn closing(&self) -> bool {
         self.fin != Fin::No
     }
 
-    /// Whether our SYN has never been sent.
+    /// Returns `true` if our SYN has never been sent.
     pub(crate) fn wants_syn(&self) -> bool {
         self.nxt < self.first
     }
@@ -217,17 +218,17 @@ impl Sender {
         }
     }
 
-    /// Whether the peer owes an acknowledgement, or an open window.
+    /// Returns `true` if the peer owes an acknowledgement, or an open window.
     pub(crate) fn owes(&self) -> bool {
         self.una != self.nxt || self.timer == Timer::Window
     }
 
-    /// Whether `ack` is within the largest window before `una` (RFC 5961, section 5.2).
+    /// Returns `true` if `ack` is within the largest window before `una` (RFC 5961, section 5.2).
     pub(crate) fn could_be_acked(&self, ack: Seq) -> bool {
         self.una.since(ack) <= self.largest_window
     }
 
-    /// Whether the FIN, and so all before it, has been acknowledged.
+    /// Returns `true` if the FIN, and so all before it, has been acknowledged.
     pub(crate) fn fin_acked(&self) -> bool {
         self.fin == Fin::Sent && self.una == self.nxt
     }
@@ -240,14 +241,14 @@ impl Sender {
         self.data.parts(next.start, next.len)
     }
 
-    /// Whether a window is the one that is known already.
+    /// Returns `true` if a window is the one that is known already.
     pub(crate) fn is_window(&self, segment: &Segment, scale: u8) -> bool {
         self.window == u32::from(segment.window) << scale
     }
 
-    /// Takes the peer's window from a segment that is not older than the last. RFC 9293, section 3.10.7.4, compares
-    /// sequence numbers before acknowledgements; but a retransmission has an old number and the newest
-    /// acknowledgement, whose window is counted from where that stands.
+    /// Takes the peer's window from a segment that is not older than the last. RFC 9293, section
+    /// 3.10.7.4, compares sequence numbers before acknowledgements; but a retransmission has an old
+    /// number and the newest acknowledgement, whose window is counted from where that stands.
     pub(crate) fn update_window(&mut self, segment: &Segment, scale: u8) {
         if self.wl2 < segment.ack || (self.wl2 == segment.ack && self.wl1 <= segment.seq) {
             self.window = u32::from(segment.window) << scale;

@@ -4,7 +4,7 @@ use super::{Fate, Fin, Next, Probing, Sender, Sent, Timer};
 use crate::time::Instant;
 
 impl Sender {
-    /// The next thing to send, if the windows allow; [`Sender::was_sent`] must follow.
+    /// Returns the next thing to send, if the windows allow; [`Sender::was_sent`] must follow.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Next> {
         if self.sent.is_empty() && now.since(self.last_sent) > self.rtt.timeout(0) {
             self.cubic.idle(self.mss.into());
@@ -21,7 +21,7 @@ impl Sender {
         None
     }
 
-    /// The first lost segment, cut to size.
+    /// Returns the first lost segment, cut to size.
     fn lost_next(&mut self) -> Option<Next> {
         if self.lost == 0 || self.in_flight >= self.cubic.window() {
             return None;
@@ -31,7 +31,7 @@ impl Sender {
         Some(self.describe(&self.sent[index]))
     }
 
-    /// A tail loss probe: new data, or the last segment again (RFC 8985, section 7.3).
+    /// Returns a tail loss probe: new data, or the last segment again (RFC 8985, section 7.3).
     fn probe_next(&mut self) -> Option<Next> {
         if let Some(next) = self.new_next(u32::MAX) {
             return Some(next);
@@ -99,8 +99,8 @@ impl Sender {
         if len > 0 && self.in_flight >= window {
             return None;
         }
-        // No silly windows (RFC 9293, section 3.8.6.2.1): a full segment, all there is, or half of the
-        // largest window.
+        // No silly windows (RFC 9293, section 3.8.6.2.1): a full segment, all there is, or half of
+        // the largest window.
         let worth = len == usize::from(self.mss)
             || whole
             || len as u64 * 2 >= u64::from(self.largest_window);

@@ -21,7 +21,8 @@ pub(crate) struct Quiet {
 }
 
 impl Sender {
-    /// What is to be kept of a send side that has been quiet for longer than a time-out; `None` if it has anything to do.
+    /// What is to be kept of a send side that has been quiet for longer than a time-out; `None` if
+    /// it has anything to do.
     pub(crate) fn quiet(&self, now: Instant) -> Option<(Quiet, Rtt, cubic::Sizes, rack::Habits)> {
         let is_quiet = self.una == self.nxt
             && self.data.is_empty()
@@ -47,7 +48,7 @@ impl Sender {
         })
     }
 
-    /// The send side again.
+    /// Makes the send side again.
     pub(crate) fn wake(quiet: &Quiet, rtt: Rtt, cubic: cubic::Sizes, rack: &rack::Habits) -> Self {
         // The first byte queued has the next number: our SYN is long acknowledged.
         let mut sender = Self::new(quiet.nxt - 1, quiet.mss);

@@ -9,7 +9,8 @@ use crate::time::Instant;
 const LEAST_PROBE: Duration = Duration::from_millis(10);
 /// A receiver's longest delay of an acknowledgement (RFC 8985, section 7.2).
 const PEERS_DELAY: Duration = Duration::from_millis(200);
-/// A path that loses every large segment and no small one is tried with these (RFC 4821, section 7.7).
+/// A path that loses every large segment and no small one is tried with these (RFC 4821, section
+/// 7.7).
 const BLACK_HOLE_MSS: u16 = 512;
 /// Time-outs in a row after which large segments are suspected.
 const BLACK_HOLE_TIMEOUTS: u8 = 3;
@@ -76,7 +77,8 @@ impl Sender {
 
     fn timed_out(&mut self, now: Instant) {
         self.probing = None;
-        // A peer may throw away what it reported (RFC 2018, section 8): the front is missing all the same.
+        // A peer may throw away what it reported (RFC 2018, section 8): the front is missing all
+        // the same.
         let reneged = self
             .sent
             .front()
@@ -124,7 +126,8 @@ impl Sender {
         }
     }
 
-    /// Whether the peer's closed window is to be probed now. Sets the timer for the next probe.
+    /// Returns `true` if the peer's closed window is to be probed now. Sets the timer for the next
+    /// probe.
     pub(crate) fn window_probe(&mut self, now: Instant) -> bool {
         let start = self.nxt.since(self.first) as usize;
         let waiting = start < self.data.len() || self.fin == Fin::Wanted;

@@ -105,8 +105,8 @@ pub enum End {
 
 /// Where segments go.
 pub trait Emit {
-    /// Sends a segment whose data is `payload`'s two parts in a row. A segment that finds no room is lost, and repaired as any
-    /// other that is lost.
+    /// Sends a segment whose data is `payload`'s two parts in a row. A segment that finds no room
+    /// is lost, and repaired as any other that is lost.
     fn emit(&mut self, segment: &Segment, payload: [&[u8]; 2]);
 }
 
@@ -118,16 +118,17 @@ impl<F: FnMut(&Segment, [&[u8]; 2])> Emit for F {
 
 /// A transmission control block: one connection.
 ///
-/// The caller tells it what came ([`Tcb::segment`]) and what time it is, and then lets it speak ([`Tcb::output`]): after a
-/// burst of segments, after [`Tcb::send`], [`Tcb::read`], [`Tcb::close`] or [`Tcb::abort`], and when [`Tcb::due`] has
-/// come.
+/// The caller tells it what came ([`Tcb::segment`]) and what time it is, and then lets it speak
+/// ([`Tcb::output`]): after a burst of segments, after [`Tcb::send`], [`Tcb::read`], [`Tcb::close`]
+/// or [`Tcb::abort`], and when [`Tcb::due`] has come.
 #[derive(Debug)]
 pub struct Tcb {
     state: State,
     end: Option<End>,
     /// Opened by us.
     active: bool,
-    /// A RST with this number is to go out, with an acknowledgement if there is something to acknowledge.
+    /// A RST with this number is to go out, with an acknowledgement if there is something to
+    /// acknowledge.
     reset: Option<Seq>,
     timestamps: bool,
     /// How far windows are shifted: the peer's, ours.
@@ -152,7 +153,7 @@ struct Offer {
     sack: bool,
 }
 
-/// The scale with which a window of `limit` bytes fits into 16 bits.
+/// Returns the scale with which a window of `limit` bytes fits into 16 bits.
 fn scale_of(limit: u32) -> u8 {
     (0..LARGEST_SCALE)
         .find(|scale| limit >> scale <= u32::from(u16::MAX))
@@ -160,12 +161,12 @@ fn scale_of(limit: u32) -> u8 {
 }
 
 impl Tcb {
-    /// An active open: [`Tcb::output`] sends the SYN. `isn` comes from [`Isn`](crate::Isn).
+    /// Makes an active open: [`Tcb::output`] sends the SYN. `isn` comes from [`Isn`](crate::Isn).
     pub fn connect(config: &Config, isn: Seq) -> Self {
         Self::new(config, isn, State::SynSent)
     }
 
-    /// A passive open by the SYN that came: [`Tcb::output`] sends the SYN-ACK.
+    /// Makes a passive open by the SYN that came: [`Tcb::output`] sends the SYN-ACK.
     pub fn accept(config: &Config, now: Instant, isn: Seq, syn: &Segment) -> Self {
         let mut tcb = Self::new(config, isn, State::SynReceived);
         tcb.active = false;
@@ -173,8 +174,9 @@ impl Tcb {
         tcb
     }
 
-    /// A passive open whose SYN-ACK, with the number `isn`, has gone out without a connection: the acknowledgement of a SYN cookie
-    /// (RFC 4987, section 3.6) is to follow. `syn` is what the peer's SYN must have said. No round-trip time is taken of it.
+    /// Makes a passive open whose SYN-ACK, with the number `isn`, has gone out without a
+    /// connection: the acknowledgement of a SYN cookie (RFC 4987, section 3.6) is to follow. `syn`
+    /// is what the peer's SYN must have said. No round-trip time is taken of it.
     pub fn accept_answered(config: &Config, now: Instant, isn: Seq, syn: &Segment) -> Self {
         let mut tcb = Self::accept(config, now, isn, syn);
         tcb.receiver.offer(config.mss);
@@ -228,7 +230,7 @@ impl Tcb {
 
     // The application's side.
 
-    /// The state.
+    /// Returns the state.
     pub fn state(&self) -> State {
         self.state
     }
@@ -238,8 +240,8 @@ impl Tcb {
         self.end
     }
 
-    /// Queues data, `limit` bytes unacknowledged ones included at most. Returns how many bytes were taken: zero also
-    /// before the handshake, and after [`Tcb::close`].
+    /// Queues data, `limit` bytes unacknowledged ones included at most. Returns how many bytes were
+    /// taken: zero also before the handshake, and after [`Tcb::close`].
     pub fn send(&mut self, bytes: &[u8], limit: usize) -> usize {
         let open = matches!(self.state, State::Established | State::CloseWait);
         let room = limit.saturating_sub(self.sender.queued());
@@ -257,7 +259,8 @@ impl Tcb {
         self.sender.queued()
     }
 
-    /// Lets `read` see what waits to be read, in two parts in a row; it returns how many bytes it has taken, and so does this.
+    /// Lets `read` see what waits to be read, in two parts in a row; it returns how many bytes it
+    /// has taken, and so does this.
     pub fn read(&mut self, read: impl FnOnce([&[u8]; 2]) -> usize) -> usize {
         self.receiver.read(read)
     }
@@ -267,13 +270,14 @@ impl Tcb {
         self.receiver.ready()
     }
 
-    /// Whether the peer has closed its side, and all of its data has been taken in. What [`Tcb::readable`] counts may still
-    /// be read.
+    /// Returns `true` if the peer has closed its side, and all of its data has been taken in. What
+    /// [`Tcb::readable`] counts may still be read.
     pub fn peer_finished(&self) -> bool {
         self.receiver.is_finished()
     }
 
-    /// Sets how many bytes may wait to be read: what the application has room for. The window that was offered stands.
+    /// Sets how many bytes may wait to be read: what the application has room for. The window that
+    /// was offered stands.
     pub fn set_receive_limit(&mut self, limit: u32) {
         self.receiver.set_limit(limit);
     }
@@ -311,14 +315,14 @@ impl Tcb {
         self.state_due = Instant::NEVER;
     }
 
-    /// Whether `seq` is a number that was sent and is not acknowledged: what an ICMP message must name to be believed (RFC 5927,
-    /// section 4.1).
+    /// Returns `true` if `seq` is a number that was sent and is not acknowledged: what an ICMP
+    /// message must name to be believed (RFC 5927, section 4.1).
     pub fn is_outstanding(&self, seq: Seq) -> bool {
         self.sender.una <= seq && seq < self.sender.nxt
     }
 
-    /// The network carries segments of at most `mss` bytes: an ICMP "too big" said so. What is larger and in flight
-    /// is sent again, cut to size; it was not lost by congestion.
+    /// The network carries segments of at most `mss` bytes: an ICMP "too big" said so. What is
+    /// larger and in flight is sent again, cut to size; it was not lost by congestion.
     pub fn set_mss(&mut self, mss: u16) {
         let options = if self.timestamps { TIMESTAMPS_LEN } else { 0 };
         self.sender
@@ -330,7 +334,7 @@ impl Tcb {
         self.sender.retransmissions
     }
 
-    /// The smoothed round-trip time, once there is one.
+    /// Returns the smoothed round-trip time, once there is one.
     pub fn round_trip(&self) -> Option<Duration> {
         self.sender.rtt.smoothed()
     }
@@ -340,22 +344,22 @@ impl Tcb {
         self.sender.mss
     }
 
-    /// The window that the last segment offered, as it stands in a header.
+    /// Returns the window that the last segment offered, as it stands in a header.
     pub fn window(&self) -> u16 {
         u16::try_from(self.receiver.window() >> self.receive_scale).unwrap_or(u16::MAX)
     }
 
-    /// The number that our next byte has.
+    /// Returns the number that our next byte has.
     pub fn next(&self) -> Seq {
         self.sender.nxt
     }
 
-    /// The peer's latest timestamp, if timestamps are used.
+    /// Returns the peer's latest timestamp, if timestamps are used.
     pub fn recent_timestamp(&self) -> Option<u32> {
         self.timestamps.then_some(self.receiver.recent)
     }
 
-    /// The number that the peer's next byte has.
+    /// Returns the number that the peer's next byte has.
     pub fn expects(&self) -> Seq {
         self.receiver.nxt
     }

@@ -86,9 +86,9 @@ pub struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// The key of these numbers, taken to be one: that n = p q and the like is not checked here,
-    /// and a wrong number shows when a result fails its check. Takes some 100 µs, the same for
-    /// all keys of a size.
+    /// Makes the key of these numbers, taken to be one: that n = p q and the like is not checked
+    /// here, and a wrong number shows when a result fails its check. Takes some 100 µs, the same
+    /// for all keys of a size.
     ///
     /// # Errors
     /// See [`KeyError`].

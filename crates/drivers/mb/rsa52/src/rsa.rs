@@ -109,9 +109,10 @@ impl RsaLanes {
         }
     }
 
-    /// The blocks `from` to the power of their keys' private exponents, big-endian, as long as the
-    /// modulus. A lane is true if its result to the power of 65537 is the block it was made from;
-    /// otherwise its output is zero: a block not below the modulus, a key that is none, or a fault.
+    /// Raises the blocks `from` to their keys' private exponents. Blocks and results are big-endian
+    /// and as long as the modulus. Returns `true` for a lane if its result to the power of 65537 is
+    /// the lane's block. Otherwise the lane's output is zero: the block is not below the modulus,
+    /// the numbers are no key, or there was a fault.
     ///
     /// # Panics
     /// If keys, blocks and outputs are not all of one size.
@@ -158,7 +159,7 @@ impl RsaLanes {
         self.faults[lane] = Some(bit);
     }
 
-    /// Whether all memory is zero, as it is between batches.
+    /// Returns `true` if all memory is zero, as it is between batches.
     #[cfg(feature = "fault-injection")]
     pub fn is_wiped(&mut self) -> bool {
         let mut lines = self.work.used(MAX_LIMBS).into_iter().flatten();
@@ -223,7 +224,8 @@ impl RsaLanes {
         }
     }
 
-    /// result = m_q + q ((m_p - m_q) / q mod p), which is m_p mod p, m_q mod q and below n (Garner).
+    /// result = m_q + q ((m_p - m_q) / q mod p), which is m_p mod p, m_q mod q and below n
+    /// (Garner).
     fn recombine(&mut self, keys: &Keys<'_>, limbs: usize) {
         let half = limbs / 2;
         let work = &mut self.work;
@@ -307,7 +309,7 @@ fn exponentiate(
     }
 }
 
-/// A window of an exponent in 64-bit words.
+/// Returns a window of an exponent in 64-bit words.
 fn digit(exponent: &[u64], window: usize) -> u64 {
     const PER_WORD: usize = 64 / WINDOW;
     exponent[window / PER_WORD] >> (window % PER_WORD * WINDOW) & (ENTRIES as u64 - 1)

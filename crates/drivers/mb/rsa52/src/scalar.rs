@@ -12,7 +12,7 @@ use crate::line::{LIMB_BITS, LOW_52};
 /// Limbs of 52 bits, least significant first.
 pub(crate) type Limbs = Zeroizing<Box<[u64]>>;
 
-/// A number of 64-bit words in `limbs` limbs.
+/// Returns a number of 64-bit words in `limbs` limbs.
 ///
 /// # Panics
 /// In debug builds, if it does not fit.
@@ -48,7 +48,8 @@ impl<'a> Modulus<'a> {
     }
 
     /// (a b + m n) / R, R = 2^(52 limbs), for the one m below R that makes it whole (Montgomery,
-    /// "Modular Multiplication Without Trial Division", 1985). It is below n + a b / R: not reduced.
+    /// "Modular Multiplication Without Trial Division", 1985). It is below n + a b / R: not
+    /// reduced.
     pub(crate) fn mul(&self, a: &[u64], b: &[u64]) -> Limbs {
         let limbs = self.n.len();
         let mut sum = Zeroizing::new(vec![0; limbs + 1]);

@@ -10,7 +10,7 @@ use crate::line::{LANES, LIMB_BITS, LOW_52, Line, carry, read_lane, reduce_once,
 use crate::scalar::{Modulus, k0, limbs_of};
 use crate::{KeyParts, PrivateKey};
 
-/// A limb, often one at the edge.
+/// Returns a limb, often one at the edge.
 fn limb() -> impl Strategy<Value = u64> {
     prop_oneof![3 => 0..=LOW_52, 1 => Just(0), 1 => Just(LOW_52), 1 => Just(1)]
 }
@@ -287,7 +287,7 @@ mod on_the_cpu {
     }
 }
 
-/// A new key, as OpenSSL has it and as the lanes do.
+/// Returns a new key, as OpenSSL has it and as the lanes do.
 pub(crate) fn openssl_key(bits: u32) -> (Rsa<Private>, PrivateKey) {
     let key = Rsa::generate(bits).unwrap();
     let ours = private_key(&key);

@@ -76,7 +76,7 @@ fn line_of(message: &[u8]) -> Line {
     line
 }
 
-/// The first 64 bytes of each lane's output.
+/// Returns the first 64 bytes of each lane's output.
 fn output(state: &crate::keccak::State) -> Vec<Vec<u8>> {
     let rows = run!(rows(state, 0));
     rows.iter()

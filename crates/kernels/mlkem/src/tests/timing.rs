@@ -1,13 +1,13 @@
 //! A statistical search for what time tells about secrets, after Reparaz, Balasch and
 //! Verbauwhede, "Dude, is my code constant time?" (2017).
 //!
-//! Two classes of inputs, one fixed and one random, are timed in random order, in eight lanes that all have
-//! the same input. Welch's t says how surely the classes' means differ: above 4.5 there is a leak.
-//! Each search is done on all measurements and on those below several percentiles, since
+//! Two classes of inputs, one fixed and one random, are timed in random order, in eight lanes that
+//! all have the same input. Welch's t says how surely the classes' means differ: above 4.5 there is
+//! a leak. Each search is done on all measurements and on those below several percentiles, since
 //! interrupts hide what is small.
 //!
-//! What is public is the same in both classes. Of a key pair to be made the seed tells the matrix, and the
-//! time tells how that is sampled; so generation is searched with a matrix of its own.
+//! What is public is the same in both classes. Of a key pair to be made the seed tells the matrix,
+//! and the time tells how that is sampled; so generation is searched with a matrix of its own.
 //!
 //! ```text
 //! MLKEM_MEASUREMENTS=1000000 cargo test --release -p spinlane-mlkem --lib timing -- \
@@ -37,8 +37,9 @@ fn measurements() -> usize {
     }
 }
 
-/// Measures `run` and returns the largest |t|. `prepare` makes an input and is given a mask, all ones for the
-/// random class; it takes the same steps for both, so that stores and caches tell nothing.
+/// Measures `run` and returns the largest |t|. `prepare` makes an input and is given a mask, all
+/// ones for the random class; it takes the same steps for both, so that stores and caches tell
+/// nothing.
 fn search<S>(
     what: &str,
     state: &mut S,
@@ -165,7 +166,7 @@ impl State {
     }
 }
 
-/// The keys of a seed.
+/// Returns the keys of a seed.
 fn pair(lanes: &mut MlKem768, d: &[u8; 32]) -> (Vec<u8>, Vec<u8>) {
     let mut encapsulation_key = vec![0; MlKem768::ENCAPSULATION_KEY];
     let mut decapsulation_key = vec![0; MlKem768::DECAPSULATION_KEY];
