@@ -75,6 +75,6 @@ impl fmt::Display for Algorithm {
 pub struct KeyLengthError {
     /// What the key is for.
     pub algorithm: Algorithm,
-    /// Its length in bytes.
+    /// Bytes of the key that was given.
     pub got: usize,
 }

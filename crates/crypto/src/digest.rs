@@ -87,7 +87,7 @@ impl Hasher {
         Self { digest, running }
     }
 
-    /// Its algorithm.
+    /// Returns the algorithm.
     pub fn digest(&self) -> Digest {
         self.digest
     }

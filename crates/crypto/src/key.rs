@@ -57,7 +57,7 @@ pub enum KeyError {
     RsaPrimeSize {
         /// `p` or `q`.
         prime: char,
-        /// Its length.
+        /// Bits of the prime.
         bits: usize,
         /// Half the modulus.
         wanted: usize,
@@ -114,7 +114,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// Its type as it stands in messages.
+    /// Returns the key's type as it stands in messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Rsa(_) => "RSA",

@@ -25,7 +25,7 @@ pub enum PaddingError {
     TooLong {
         /// What is too long.
         what: &'static str,
-        /// Its length.
+        /// Length of what was given, in bytes.
         got: usize,
         /// Longest that fits.
         most: usize,

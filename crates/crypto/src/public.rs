@@ -23,7 +23,7 @@ pub enum PublicKey {
 }
 
 impl PublicKey {
-    /// Its type as it stands in messages.
+    /// Returns the key's type as it stands in messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Rsa(_) => "RSA",
@@ -50,7 +50,7 @@ impl PublicKey {
 }
 
 impl PublicKey {
-    /// Its SubjectPublicKeyInfo in DER, as a certificate has it.
+    /// Encodes the key as SubjectPublicKeyInfo in DER, as a certificate has it.
     pub fn to_spki(&self) -> Vec<u8> {
         spki::encode(self)
     }

@@ -73,7 +73,7 @@ thread_local! {
 enum Buffer {
     /// Nothing has been asked of it.
     Unused,
-    /// Its word says how many of the first [`BUFFER_LEN`] bytes behind are left.
+    /// A page. The word says how many of the first [`BUFFER_LEN`] bytes behind are left.
     Page(WipedPage),
     /// The kernel wipes no pages.
     Absent,

@@ -28,7 +28,7 @@ const MIN_PADDING: usize = 11;
 pub struct LengthError {
     /// What has the wrong length.
     pub what: &'static str,
-    /// Its length.
+    /// Length of what was given, in bytes.
     pub got: usize,
     /// The length it must have.
     pub wanted: usize,

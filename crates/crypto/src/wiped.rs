@@ -120,7 +120,7 @@ pub fn wiping_stack<T>(action: impl FnOnce() -> T) -> T {
         action()
     }
 
-    /// Its frame lies where that of `call` did.
+    /// Wipes a frame of its own, which lies where the frame of `call` did.
     #[inline(never)]
     fn wipe() {
         std::hint::black_box(&mut [0u8; DEPTH]);

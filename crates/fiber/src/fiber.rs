@@ -35,9 +35,9 @@ pub struct NotOnFiber;
 pub(crate) enum Body {
     /// The closure still lies where `Fiber::new` put it.
     Fresh,
-    /// Its frames are on the stack, its registers in `Control::pair`.
+    /// Suspended: the body's frames are on the stack, its registers in `Control::pair`.
     Suspended,
-    /// Its frames are on the stack, and the resumer's registers in the pair.
+    /// Running: the body's frames are on the stack, the resumer's registers in the pair.
     Running,
     /// Returned or panicked: no frame is left.
     Ended,
@@ -76,14 +76,14 @@ pub(crate) fn current() -> *mut Control {
 
 /// A closure on a stack of its own, which runs when resumed.
 ///
-/// It stays on its thread:
+/// A fiber stays on its thread:
 /// ```compile_fail,E0277
 /// # use spinlane_fiber::{Fiber, StackPool, PoolConfig};
 /// # let mut pool = StackPool::new(PoolConfig::default());
 /// let fiber = Fiber::new(pool.take().unwrap(), || ());
 /// std::thread::spawn(move || drop(fiber)); // `Fiber` cannot be sent
 /// ```
-/// and so does a reference to it:
+/// and so does a reference to a fiber:
 /// ```compile_fail,E0277
 /// # use spinlane_fiber::Fiber;
 /// fn shared<T: Sync>() {}

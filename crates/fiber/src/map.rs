@@ -28,7 +28,7 @@ use crate::valgrind;
 
 /// Bytes without access below every stack. More than one page, so that a C
 /// function without stack probes must have a frame of this size to miss it.
-/// It costs address space only.
+/// A guard costs address space only.
 pub(crate) const GUARD_SIZE: usize = 64 * 1024;
 /// Bytes mapped at once, unless a single stack is larger.
 const PIECE: usize = 2 << 20;

@@ -103,7 +103,7 @@ struct Idle {
 /// ([`trim`](Self::trim), [`trim_unneeded`](Self::trim_unneeded)) or dropped. The stack put back
 /// last is handed out first, for its top is still in the cache.
 ///
-/// It stays on its thread:
+/// A pool stays on its thread:
 /// ```compile_fail,E0277
 /// let pool = spinlane_fiber::StackPool::new(spinlane_fiber::PoolConfig::default());
 /// std::thread::spawn(move || drop(pool));

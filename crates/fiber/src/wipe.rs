@@ -115,7 +115,7 @@ unsafe fn wipe_resident(bottom: *mut u8, size: usize) -> usize {
 /// in the widest vectors that the CPU has.
 ///
 /// # Safety
-/// It is a page of a stack with no frame that is needed.
+/// `page` is a page of a stack with no frame that is needed.
 unsafe fn wipe_page(page: *mut u8) -> bool {
     let size = page_size();
     // SAFETY: mapped, initialised by the kernel, an allocator or frames that are gone, and nobody

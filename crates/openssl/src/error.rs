@@ -53,7 +53,7 @@ pub enum SslError {
     /// A file cannot be read.
     #[error("{name}: {error}")]
     Read {
-        /// Its path.
+        /// Path of the file.
         name: String,
         /// What the system said.
         error: String,
@@ -135,7 +135,7 @@ pub enum SslError {
     Setting {
         /// Which setting.
         setting: &'static str,
-        /// Its value.
+        /// Value of the setting.
         value: String,
         /// What OpenSSL said.
         detail: ErrorStack,

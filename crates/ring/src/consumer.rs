@@ -9,10 +9,9 @@ use crate::slots::Slots;
 
 /// The end of a ring that pops; made by [`ring`](crate::ring).
 ///
-/// It is `Send`, and neither `Sync` nor `Clone`: one thread pops.
+/// This end is `Send`, and neither `Sync` nor `Clone`: one thread pops.
 ///
-/// When it is dropped, the values in the ring stay until the producer is
-/// dropped too.
+/// When this end is dropped, the values in the ring stay until the producer is dropped too.
 pub struct Consumer<T> {
     shared: NonNull<Shared<T>>,
     slots: Slots<T>,

@@ -1,4 +1,4 @@
-//! What can go wrong: a capacity that is none, and a full ring.
+//! What can go wrong: an invalid capacity, and a full ring.
 
 use std::fmt;
 

@@ -26,9 +26,8 @@
 //! - No allocation after [`ring`], no deallocation before the second end is
 //!   dropped.
 //! - No value is lost, doubled or reordered; a push that fails gives it back.
-//! - No end is shared: both are `Send`, neither is `Sync` or `Clone`. That is
-//!   what makes it single-producer, single-consumer, and the compiler checks
-//!   it.
+//! - No end is shared: both are `Send`, neither is `Sync` or `Clone`. So the compiler
+//!   checks that there is one producer and one consumer.
 //! - An end reads the other end's cache line only when the ring seems full
 //!   (or empty) by what it saw last.
 //!
@@ -98,8 +97,8 @@ pub const MAX_CAPACITY: usize = 1 << 30;
 
 /// Makes a ring of `capacity` slots and returns its two ends.
 ///
-/// All `capacity` slots can be filled: none is kept free to tell full from
-/// empty. This is the ring's only allocation.
+/// All `capacity` slots can be filled: no slot is kept free to tell full from empty. This is
+/// the ring's only allocation.
 ///
 /// # Errors
 ///

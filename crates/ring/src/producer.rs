@@ -10,9 +10,9 @@ use crate::slots::Slots;
 
 /// The end of a ring that pushes; made by [`ring`](crate::ring).
 ///
-/// It is `Send`, and neither `Sync` nor `Clone`: one thread pushes.
+/// This end is `Send`, and neither `Sync` nor `Clone`: one thread pushes.
 ///
-/// When it is dropped, the values in the ring stay and can be popped.
+/// When this end is dropped, the values in the ring stay and can be popped.
 pub struct Producer<T> {
     shared: NonNull<Shared<T>>,
     slots: Slots<T>,

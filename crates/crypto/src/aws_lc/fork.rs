@@ -47,8 +47,8 @@ impl WipedPage {
         }
     }
 
-    /// Its first eight bytes. They are read and written as one, so that whoever looks twice notices
-    /// the kernel between.
+    /// Returns the first eight bytes of the page. They are read and written as one word, so that
+    /// whoever looks twice notices a wipe by the kernel between.
     pub(crate) fn word(&self) -> &AtomicU64 {
         // SAFETY: a live page, aligned, initialised by the kernel, of which `rest` leaves out these
         // bytes.

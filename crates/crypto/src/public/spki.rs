@@ -8,11 +8,11 @@ const INTEGER: u8 = 0x02;
 
 /// AlgorithmIdentifier of RSA (RFC 3279, section 2.3.1), without its header.
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
-/// That of ECDSA on P-256 (RFC 5480, section 2.1.1).
+/// Algorithm identifier of ECDSA on P-256 (RFC 5480, section 2.1.1).
 const P256: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
-/// That of ECDSA on P-384.
+/// Algorithm identifier of ECDSA on P-384.
 const P384: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
-/// That of Ed25519 (RFC 8410, section 3).
+/// Algorithm identifier of Ed25519 (RFC 8410, section 3).
 const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
 
 pub(super) fn encode(key: &PublicKey) -> Vec<u8> {

@@ -254,14 +254,14 @@ impl<const K: usize> Work<K> {
 /// Polynomials of matrices that are to be sampled, each by a number.
 pub(crate) struct Queue {
     jobs: [u8; LANES * 16],
-    /// Those before have been taken.
+    /// The next job. The jobs before have been taken.
     next: usize,
     /// How many there were.
     end: usize,
 }
 
 impl Queue {
-    /// Those numbered 0 to `jobs` - 1.
+    /// Makes a queue of the jobs 0 to `jobs` - 1.
     pub(crate) fn new(jobs: usize) -> Self {
         Self {
             jobs: std::array::from_fn(|job| job as u8),

@@ -65,9 +65,9 @@ pub enum Refused {
     /// An encapsulation key of another length.
     #[error("ML-KEM encapsulation key of {len} bytes, not {wanted}; the peer uses another set")]
     EncapsulationKeyLength {
-        /// Its length.
+        /// Bytes that were given.
         len: usize,
-        /// That of the parameter set.
+        /// Bytes that the parameter set wants.
         wanted: usize,
     },
     /// The modulus check: an encapsulation key with a coefficient that is not below 3329.
@@ -76,9 +76,9 @@ pub enum Refused {
     /// A decapsulation key of another length.
     #[error("ML-KEM decapsulation key of {len} bytes, not {wanted}; give the expanded key")]
     DecapsulationKeyLength {
-        /// Its length.
+        /// Bytes that were given.
         len: usize,
-        /// That of the parameter set.
+        /// Bytes that the parameter set wants.
         wanted: usize,
     },
     /// The hash check: a decapsulation key whose halves do not belong together.
@@ -87,9 +87,9 @@ pub enum Refused {
     /// A ciphertext of another length.
     #[error("ML-KEM ciphertext of {len} bytes, not {wanted}; the peer uses another set")]
     CiphertextLength {
-        /// Its length.
+        /// Bytes that were given.
         len: usize,
-        /// That of the parameter set.
+        /// Bytes that the parameter set wants.
         wanted: usize,
     },
 }

@@ -306,7 +306,7 @@ impl Multiplier {
         new
     }
 
-    /// Its lines.
+    /// Returns the table's lines.
     #[cfg(feature = "inspection")]
     pub(crate) fn lines(&self) -> impl Iterator<Item = &[Line]> {
         [&self.even[..], &self.odd[..]].into_iter()

@@ -82,7 +82,7 @@ fn base_of(address: *const c_void) -> usize {
     info(address).map_or(0, |info| info.dli_fbase.addr())
 }
 
-/// Its path.
+/// Returns the path of the object at `address`.
 fn object(address: *const c_void) -> String {
     match info(address).filter(|info| !info.dli_fname.is_null()) {
         // SAFETY: a terminated string that lives as long as the object is loaded.

@@ -51,12 +51,13 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Operations of `kind` given to [`spinlane_lcore::offload`], failed ones included.
+    /// Returns how many operations of `kind` were given to [`spinlane_lcore::offload`], failed ones
+    /// included.
     pub fn offloaded(&self, kind: OpKind) -> u64 {
         self.offloaded[kind.index()]
     }
 
-    /// Those among them that failed.
+    /// Returns how many offloaded operations failed.
     pub fn failed(&self) -> u64 {
         self.failed
     }

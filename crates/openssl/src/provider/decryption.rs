@@ -186,7 +186,8 @@ impl Decryption {
 }
 
 impl Settings {
-    /// These as `params` change them; `None` if the decryption is the default provider's then.
+    /// Returns the settings as `params` change them; `None` if the decryption is the default
+    /// provider's then.
     fn after(mut self, params: Params<'_>) -> Option<Self> {
         for param in params.iter() {
             let key = param.key();

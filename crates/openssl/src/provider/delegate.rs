@@ -21,7 +21,7 @@ impl Delegate {
         })
     }
 
-    /// Its key's context.
+    /// Returns the context of the key.
     pub fn key_ctx(&self) -> *mut EVP_PKEY_CTX {
         match self {
             Self::Key(ctx) => ctx.as_ptr(),

@@ -100,7 +100,7 @@ impl Curve {
     /// Returns the key for ECDSA of this scalar.
     ///
     /// # Errors
-    /// It is out of range.
+    /// The scalar is out of range.
     pub fn device_key(self, scalar: &[u8]) -> Result<Key, KeyError> {
         Ok(match self {
             Self::P256 => Key::EcP256(EcP256Key::from_scalar(scalar)?),

@@ -39,11 +39,11 @@ pub struct OSSL_DISPATCH {
 /// One algorithm of an operation.
 #[repr(C)]
 pub struct OSSL_ALGORITHM {
-    /// Its names, separated by colons; null ends the table.
+    /// Names of the algorithm, separated by colons; null ends the table.
     pub algorithm_names: *const c_char,
-    /// Its properties.
+    /// Properties of the algorithm.
     pub property_definition: *const c_char,
-    /// Its functions.
+    /// Functions of the algorithm.
     pub implementation: *const OSSL_DISPATCH,
     /// What it is.
     pub algorithm_description: *const c_char,

@@ -46,7 +46,7 @@ impl Inner {
         self.libctx.as_ptr()
     }
 
-    /// Its default provider.
+    /// Returns the default provider of the context.
     pub fn default_provider(&self) -> *const OSSL_PROVIDER {
         self.default.as_ptr()
     }
@@ -174,8 +174,8 @@ impl Key {
         Some(number)
     }
 
-    /// Its private part, if that is `N` bytes without structure. (EVP_PKEY_get_raw_private_key
-    /// leaves a copy in memory that is freed as it is.)
+    /// Returns the private part, if it is `N` bytes without structure.
+    /// (EVP_PKEY_get_raw_private_key would leave a copy in memory that is freed as it is.)
     pub fn raw_private<const N: usize>(&self) -> Option<Zeroizing<[u8; N]>> {
         let _quiet = Quiet::new();
         let (mut bytes, mut len) = (Zeroizing::new([0; N]), 0);
@@ -373,7 +373,7 @@ pub(super) type DigestInit = unsafe extern "C" fn(
 pub(super) struct DigestCtx(NonNull<EVP_MD_CTX>);
 
 impl DigestCtx {
-    /// Makes an empty one.
+    /// Makes an empty context.
     fn new() -> Option<Self> {
         // SAFETY: takes no arguments; the result is owned.
         NonNull::new(unsafe { openssl_sys::EVP_MD_CTX_new() }).map(Self)
@@ -403,7 +403,7 @@ impl DigestCtx {
         ready.then_some(ctx)
     }
 
-    /// Its key's context.
+    /// Returns the context of the key.
     pub fn key_ctx(&self) -> *mut EVP_PKEY_CTX {
         // SAFETY: live context, initialised, so it has one.
         unsafe { ffi::EVP_MD_CTX_get_pkey_ctx(self.as_ptr()) }

@@ -33,7 +33,7 @@ pub(super) type DeviceKey = fn(&Key) -> Result<Option<crypto::Key>, KeyError>;
 
 /// A type of keys.
 pub(super) struct Kind {
-    /// Its name.
+    /// Name of the type.
     pub name: &'static CStr,
     pub device_key: DeviceKey,
     /// Whether a key has a public part, and whether it has a private one.

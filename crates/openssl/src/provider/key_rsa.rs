@@ -45,7 +45,7 @@ fn parts(key: &Key) -> (bool, bool) {
 /// Returns the key for devices: of 2048, 3072 or 4096 bits, two primes, with CRT components.
 ///
 /// # Errors
-/// It has all that, and it does not fit together.
+/// The key has all its parts, and they do not fit together.
 pub(super) fn device_key(key: &Key) -> Result<Option<crypto::Key>, KeyError> {
     if !matches!(key.bits(), 2048 | 3072 | 4096) || key.number(names::RSA_FACTOR3).is_some() {
         return Ok(None);

@@ -59,13 +59,13 @@ pub enum BindError {
         /// What key it is.
         what: String,
     },
-    /// It has only a public part.
+    /// The key has only a public part.
     #[error("the {what} key has no private part to offload; load the private key")]
     NoPrivateKey {
         /// What key it is.
         what: String,
     },
-    /// It is not consistent in itself, or its provider gives it to nobody.
+    /// The key is not consistent in itself, or its provider gives the private part to nobody.
     #[error(
         "the {what} key cannot be bound to the provider ({detail}); check the key, and that the provider is loaded"
     )]

@@ -94,7 +94,7 @@ pub(super) struct Param<'a> {
 }
 
 impl<'a> Param<'a> {
-    /// Its name.
+    /// Returns the parameter's name.
     pub fn key(self) -> &'a CStr {
         // SAFETY: `iter` yields only elements with a key, which is a C string (OSSL_PARAM(3)).
         unsafe { CStr::from_ptr((*self.raw).key) }
@@ -108,7 +108,7 @@ impl<'a> Param<'a> {
         !(raw.data.is_null() || is_number && raw.data_size == 0)
     }
 
-    /// Its value, if it is an integer that fits.
+    /// Returns the value, if it is an integer that fits.
     pub fn int(self) -> Option<c_int> {
         let mut value = 0;
         // SAFETY: `raw` is an element of the caller's array; libcrypto checks type and size, but
@@ -143,12 +143,12 @@ impl<'a> Param<'a> {
         }
     }
 
-    /// Its value, if it is an octet string with data.
+    /// Returns the value, if it is an octet string with data.
     pub fn octets(self) -> Option<&'a [u8]> {
         self.bytes_of(&[ffi::OSSL_PARAM_OCTET_STRING])
     }
 
-    /// Its value up to a first NUL, if it is a UTF-8 string with data.
+    /// Returns the value up to a first NUL, if it is a UTF-8 string with data.
     pub fn text(self) -> Option<&'a [u8]> {
         let bytes = self.bytes_of(&[ffi::OSSL_PARAM_UTF8_STRING])?;
         Some(bytes.split(|byte| *byte == 0).next().unwrap_or_default())

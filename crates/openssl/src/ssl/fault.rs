@@ -62,7 +62,7 @@ pub enum PemFault {
     CutShort {
         /// What the section is called.
         label: String,
-        /// Its first line, counted from one.
+        /// First line of the section, counted from one.
         line: usize,
     },
     /// A section has characters that are not base64's.

@@ -83,7 +83,7 @@ pub(crate) struct Next {
     pub(crate) len: usize,
     pub(crate) fin: bool,
     pub(crate) syn: bool,
-    /// It empties the queue.
+    /// Whether the segment empties the queue.
     pub(crate) last: bool,
 }
 

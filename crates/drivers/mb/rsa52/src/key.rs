@@ -25,7 +25,7 @@ pub struct KeyParts<'a> {
 }
 
 impl fmt::Debug for KeyParts<'_> {
-    /// They stay out.
+    /// Prints no number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyParts").finish_non_exhaustive()
     }
@@ -37,7 +37,7 @@ pub enum KeyError {
     /// No kernel has this size.
     #[error("RSA modulus of {words} 64-bit words; lanes serve 32, 48 and 64")]
     Size {
-        /// Its length.
+        /// Length of the modulus, in 64-bit words.
         words: usize,
     },
     /// A part's length is not half the modulus's.
@@ -45,9 +45,9 @@ pub enum KeyError {
         "{part} has {words} 64-bit words instead of {wanted}; give all of them, zeros included"
     )]
     PartSize {
-        /// Its name.
+        /// Name of the part.
         part: &'static str,
-        /// Its length.
+        /// Length of the part, in 64-bit words.
         words: usize,
         /// Half the modulus.
         wanted: usize,
