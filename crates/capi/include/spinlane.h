@@ -1,5 +1,7 @@
 /*
- * spinlane.h - poll-mode TLS crypto offload behind OpenSSL's asynchronous interface.
+ * spinlane.h - poll-mode TLS crypto offload behind OpenSSL's asynchronous interface, and TLS connections of its own.
+ *
+ * Whoever has no libssl yet takes spinlane_conn_*, further down: it is several times as fast. This is for libssl.
  *
  * Link libspinlane ahead of libcrypto (-lspinlane -lssl -lcrypto), or preload it: libssl's calls
  * of ASYNC_start_job(3) and its relatives are then answered by it, with the return values that
@@ -64,6 +66,10 @@ extern "C" {
 /* Opaque. */
 typedef struct spinlane_lcore spinlane_lcore;
 typedef struct spinlane_device spinlane_device;
+
+/* What becomes of a private key. */
+#define SPINLANE_KEY_OFFLOADED     1 /* its operations go to devices */
+#define SPINLANE_KEY_NOT_OFFLOADED 2 /* it is in use, but no device does its kind; see last_error */
 
 /* The library's version, e.g. "0.1.0". Static. */
 const char *spinlane_version(void);
@@ -213,6 +219,249 @@ int spinlane_set_stack_size(size_t bytes);
  * own memory does so by process_vm_readv(2), which fails there, where a load would end it.
  */
 
+/* ---- connections without libssl --------------------------------------------------------------- */
+
+/*
+ * A whole TLS 1.2 or 1.3 connection over buffers, by rustls on Spinlane's jobs: several times as fast as
+ * libssl. It knows no socket. A server's turn, for connections that have no business elsewhere:
+ *
+ *     config = spinlane_conn_config_create_server();
+ *     spinlane_conn_config_add_certificate_files(config, "cert.pem", "key.pem");
+ *     conn = spinlane_conn_create(config, NULL);
+ *     spinlane_conn_attach(conn, lcore, &mine);                 comes out of spinlane_next_ready as &mine
+ *     ...
+ *     spinlane_conn_push_input(conn, bytes, len);               what the peer has sent
+ *     switch (spinlane_conn_read(conn, text, sizeof(text), &count)) {
+ *     case SPINLANE_DONE:       ... count bytes of text ...     the handshake is done before the first
+ *     case SPINLANE_WANT_INPUT: ... next turn ...
+ *     case SPINLANE_PAUSED:     ... when spinlane_next_ready says so ...
+ *     case SPINLANE_FAILED:     ... send the output, which may hold an alert, and close ...
+ *     }
+ *     len = spinlane_conn_take_output(conn, bytes, sizeof(bytes));   to be sent to the peer, after every call
+ *
+ *  - A connection is used on the thread that created it, and not from within a call on it: the functions that
+ *    are given to it (fill, take) and a callback that is made during a call may ask for its async status
+ *    and no more. They return; they do not throw or jump.
+ *  - It may be freed at any time outside of a call, while it is paused too: the op comes back to nobody.
+ *  - A configuration is used by one thread at a time. Connections made from it do not need it any more.
+ */
+typedef struct spinlane_conn_config spinlane_conn_config;
+typedef struct spinlane_conn spinlane_conn;
+
+/* How far a call got. The functions that return one of these say so. */
+#define SPINLANE_FAILED      0 /* the connection is over (spinlane_conn_error), or the call was wrong (spinlane_last_error) */
+#define SPINLANE_DONE        1
+#define SPINLANE_WANT_INPUT  2 /* push more of the peer's bytes, then call again */
+#define SPINLANE_WANT_OUTPUT 3 /* take some of the output, then call again */
+#define SPINLANE_PAUSED      4 /* an op is with a device; call again when told (async status OK) */
+#define SPINLANE_REFUSED     5 /* the queue pair was full; call again when told (async status EAGAIN) */
+#define SPINLANE_NO_JOBS     6 /* no job to be had now; call again in a later turn */
+#define SPINLANE_CLOSED      7 /* the peer has closed properly; of a write: this end has */
+
+/*
+ * Settings with these defaults: TLS 1.2 and 1.3; a server lets in anybody and gives 2 tickets that are good
+ * for an hour; a client verifies servers by the certificate authorities of the system (SSL_CERT_FILE,
+ * SSL_CERT_DIR, or where distributions keep them). Changes do not reach connections that exist.
+ */
+spinlane_conn_config *spinlane_conn_config_create_server(void);
+spinlane_conn_config *spinlane_conn_config_create_client(void);
+
+/*
+ * A copy, for another thread: nothing that changes with handshakes is shared by the two, and either opens the
+ * tickets of the other.
+ */
+spinlane_conn_config *spinlane_conn_config_copy(const spinlane_conn_config *config);
+
+/* Frees settings. Connections made from them go on. NULL is allowed. */
+void spinlane_conn_config_free(spinlane_conn_config *config);
+
+/* Whether connections can be made from the settings: 1, or 0 with what the first one would fail with. */
+int spinlane_conn_config_check(spinlane_conn_config *config);
+
+/*
+ * Adds a certificate, with its issuers behind it, and its private key, without pass phrase: PEM texts, which
+ * the caller keeps, or files. A server may have several, of which it shows the one with the name that
+ * the client asks for and a key that the client can verify, otherwise the first. A client may have one. Returns
+ * one of SPINLANE_KEY_*, or 0.
+ */
+int spinlane_conn_config_add_certificate(spinlane_conn_config *config, const void *chain, size_t chain_len,
+                                         const void *key, size_t key_len);
+int spinlane_conn_config_add_certificate_files(spinlane_conn_config *config, const char *chain, const char *key);
+
+/*
+ * Sets the issuers of the peers that are let in, PEM text or a file. A server demands a certificate of
+ * its clients then. A client takes these in place of the system's.
+ */
+int spinlane_conn_config_set_ca(spinlane_conn_config *config, const void *pem, size_t len);
+int spinlane_conn_config_set_ca_file(spinlane_conn_config *config, const char *path);
+
+/*
+ * Has a client believe any server, so that whoever is on the way reads and changes everything. For tests, and
+ * for those who compare spinlane_conn_peer_certificate with what they know before they send anything.
+ */
+int spinlane_conn_config_dangerously_accept_any_certificate(spinlane_conn_config *config);
+
+/*
+ * Adds a protocol that ALPN may choose ("h2"), the most preferred first. A server that has some refuses clients that
+ * offer none of them.
+ */
+int spinlane_conn_config_add_alpn(spinlane_conn_config *config, const char *name);
+
+/* Sets the versions of TLS, as TLS1_2_VERSION (0x0303) and TLS1_3_VERSION (0x0304) of <openssl/tls1.h> give them. */
+int spinlane_conn_config_set_versions(spinlane_conn_config *config, unsigned least, unsigned most);
+
+/*
+ * Sets the groups of key exchange, for a client most preferred first: "X25519MLKEM768:X25519:P-256". A server takes
+ * the first of its client's that it has. A wrong name is answered with those that there are.
+ */
+int spinlane_conn_config_set_groups(spinlane_conn_config *config, const char *list);
+
+/*
+ * Sets the cipher suites by IANA's names, most preferred first: "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256". The
+ * server's order counts; unless set it has AES-128 first, which gives a quarter more handshakes per second. A
+ * wrong name is answered with those that there are.
+ */
+int spinlane_conn_config_set_suites(spinlane_conn_config *config, const char *list);
+
+/*
+ * Sets how many session tickets a full handshake gives (TLS 1.3; one in TLS 1.2), at most 16, and for how many seconds,
+ * at most a week, a session can be resumed after its full handshake. Their keys are random, change as
+ * often, and are overwritten when their time is over. 0 tickets: a server resumes nothing, nor does a client.
+ */
+int spinlane_conn_config_set_tickets(spinlane_conn_config *config, unsigned count, uint64_t lifetime_s);
+
+/*
+ * For servers that open each other's tickets: derives the ticket keys from 32 secret bytes, which began at since
+ * (seconds since 1970) and are good for a new key every lifetime_s seconds. Servers that are given the same
+ * three, have the same issuers set and show the same certificates agree, as far as their clocks do. Whoever has the
+ * secret opens every ticket made from it: keep it as a private key, and replace it now and then.
+ */
+int spinlane_conn_config_set_ticket_secret(spinlane_conn_config *config, const uint8_t secret[32], uint64_t since,
+                                           uint64_t lifetime_s);
+
+/* Sets how many bytes of the peer's a connection holds at most, which bounds handshake messages; 64 KiB unless set. */
+int spinlane_conn_config_set_max_input(spinlane_conn_config *config, size_t count);
+
+/* Makes a connection: a server's if server_name is NULL, a client's to that DNS name or IP address. */
+spinlane_conn *spinlane_conn_create(spinlane_conn_config *config, const char *server_name);
+
+/*
+ * Frees a connection, whose name leaves the queues of its lcore. Fails from within a call on it and
+ * on another thread. NULL is allowed.
+ */
+int spinlane_conn_free(spinlane_conn *conn);
+
+/*
+ * Has the devices of lcore compute the connection's private-key ops from now on; name, any pointer of the
+ * application's, comes out of spinlane_next_ready when a paused or refused call can go on. Do it before the
+ * first handshake. A connection that is attached to none computes in place and never pauses.
+ */
+int spinlane_conn_attach(spinlane_conn *conn, spinlane_lcore *lcore, void *name);
+
+/*
+ * In place of the ready queue: as SSL_set_async_callback(3), SSL_set_async_callback_arg(3) and
+ * SSL_get_async_status(3). The callback is made by spinlane_poll when the op has ended, and at once, within the call on
+ * conn, when the queue pair was full: that call then returns SPINLANE_REFUSED, and spinlane_conn_retry
+ * has the name of spinlane_conn_attach come out of spinlane_next_ready in its turn. What the callback returns is
+ * ignored. NULL takes it away. The status is one of ASYNC_STATUS_*.
+ */
+typedef int (*spinlane_conn_callback)(spinlane_conn *conn, void *arg);
+int spinlane_conn_set_async_callback(spinlane_conn *conn, spinlane_conn_callback callback);
+int spinlane_conn_set_async_callback_arg(spinlane_conn *conn, void *arg);
+int spinlane_conn_get_async_status(const spinlane_conn *conn, int *status);
+int spinlane_conn_retry(spinlane_conn *conn);
+
+/*
+ * Drives the handshake. Returns one of SPINLANE_*. Reading and writing do the same first, as long as it
+ * is not done. A client's first call says hello.
+ */
+int spinlane_conn_handshake(spinlane_conn *conn);
+
+/*
+ * Reads text, at most a record's, into the caller's memory; *count is how much, also 0 unless the call returns
+ * SPINLANE_DONE. Returns one of SPINLANE_*. Read until SPINLANE_WANT_INPUT: bytes that came
+ * in may hold several records.
+ */
+int spinlane_conn_read(spinlane_conn *conn, void *to, size_t len, size_t *count);
+
+/* The same without a copy: lends the text to take, which returns how much of it it took. */
+typedef ptrdiff_t (*spinlane_take)(void *arg, const void *bytes, size_t len);
+int spinlane_conn_read_with(spinlane_conn *conn, spinlane_take take, void *arg, size_t *count);
+
+/* Writes text, at most a record's; *count is how much of it was taken. Returns one of SPINLANE_*. */
+int spinlane_conn_write(spinlane_conn *conn, const void *from, size_t len, size_t *count);
+
+/*
+ * The same, but the sealed record goes straight into the caller's memory, which should have room for len and 64 bytes,
+ * and not into the output, which must have left (SPINLANE_WANT_OUTPUT otherwise). *filled is its length. from
+ * and to do not overlap.
+ */
+int spinlane_conn_write_into(spinlane_conn *conn, const void *from, size_t len, void *to, size_t room, size_t *count,
+                             size_t *filled);
+
+/* Says to the peer that no more will be written (close_notify), by the output. Reading goes on. */
+int spinlane_conn_shutdown(spinlane_conn *conn);
+
+/* Changes the keys of both directions (TLS 1.3's KeyUpdate). Returns one of SPINLANE_*. Rarely needed. */
+int spinlane_conn_refresh_keys(spinlane_conn *conn);
+
+/* Takes as many of the peer's bytes as there is room for; returns how many. 0 too if the call is wrong. */
+size_t spinlane_conn_push_input(spinlane_conn *conn, const void *from, size_t len);
+
+/*
+ * The same without a copy: has fill put up to len bytes at to. Returns what fill did, 0 without calling it if there is no
+ * room, -1 if that is negative or the call is wrong. fill is recv(2) with other arguments.
+ */
+typedef ptrdiff_t (*spinlane_fill)(void *arg, void *to, size_t len);
+ptrdiff_t spinlane_conn_read_input(spinlane_conn *conn, spinlane_fill fill, void *arg);
+
+/* Whether there is room for bytes of the peer's: not while text waits to be read. */
+int spinlane_conn_has_input_room(const spinlane_conn *conn);
+
+/* Moves output, which is to be sent to the peer, into the caller's memory; returns how many bytes. */
+size_t spinlane_conn_take_output(spinlane_conn *conn, void *to, size_t len);
+
+/*
+ * The same without a copy: lends the output to take. Returns what that did, 0 without calling it if there is nothing, -1
+ * if that is negative, upon which the output stays, or the call is wrong. take is send(2) with other arguments.
+ */
+ptrdiff_t spinlane_conn_write_output(spinlane_conn *conn, spinlane_take take, void *arg);
+
+/* Bytes of output; of text decrypted and not yet read. 0 while paused. */
+size_t spinlane_conn_output_len(const spinlane_conn *conn);
+size_t spinlane_conn_pending(const spinlane_conn *conn);
+
+/* 1 or 0. */
+int spinlane_conn_is_established(const spinlane_conn *conn);
+int spinlane_conn_is_paused(const spinlane_conn *conn);
+int spinlane_conn_is_resumed(const spinlane_conn *conn);   /* the handshake resumed a session */
+int spinlane_conn_is_offloaded(const spinlane_conn *conn); /* attached to an lcore that has a device */
+
+/* The version of TLS: 0x0303, 0x0304; 0 before it is agreed on. */
+unsigned spinlane_conn_version(const spinlane_conn *conn);
+
+/*
+ * What was agreed on: IANA's name of the cipher suite, the group of the key exchange, ALPN's protocol; and on
+ * a server the name that the client asked for. Each copies as much as fits, and a zero byte behind it, and returns
+ * the length without that; 0 if there is no such thing. to may be NULL if size is 0.
+ */
+size_t spinlane_conn_suite(const spinlane_conn *conn, char *to, size_t size);
+size_t spinlane_conn_group(const spinlane_conn *conn, char *to, size_t size);
+size_t spinlane_conn_alpn(const spinlane_conn *conn, char *to, size_t size);
+size_t spinlane_conn_server_name(const spinlane_conn *conn, char *to, size_t size);
+
+/*
+ * The peer's certificates in DER, its own first (index 0): copies one if size is enough. Returns its length, 0 if there
+ * is none. to may be NULL if size is 0.
+ */
+size_t spinlane_conn_peer_certificate(const spinlane_conn *conn, unsigned index, void *to, size_t size);
+
+/* What ended the connection; "" if nothing did. Valid as long as the connection. */
+const char *spinlane_conn_error(const spinlane_conn *conn);
+
+/* The alert by which the peer ended the connection (RFC 8446, section 6), or -1. */
+int spinlane_conn_alert(const spinlane_conn *conn);
+
 /* ---- libssl ---------------------------------------------------------------------------------- */
 
 /*
@@ -221,9 +470,6 @@ int spinlane_set_stack_size(size_t bytes);
  * library context is left alone; a program that wants the provider there loads it by openssl.cnf.
  */
 OSSL_LIB_CTX *spinlane_libctx(void);
-
-#define SPINLANE_KEY_OFFLOADED     1 /* its operations go to devices */
-#define SPINLANE_KEY_NOT_OFFLOADED 2 /* it is in use, but no device does its kind; see last_error */
 
 /*
  * SSL_CTX_use_PrivateKey(3) with the key bound to the provider. ctx and key are of spinlane_libctx();

@@ -48,7 +48,7 @@ impl ThreadLcore {
 ///
 /// # Safety
 /// `lcore` is NULL or from `spinlane_lcore_create` or `spinlane_lcore_current`, and not freed.
-unsafe fn of<'a>(lcore: *const ThreadLcore) -> Result<&'a Lcore, Failure> {
+pub(crate) unsafe fn of<'a>(lcore: *const ThreadLcore) -> Result<&'a Lcore, Failure> {
     // SAFETY: by the caller's promise. Another thread reads what never changes.
     let Some(entry) = (unsafe { lcore.as_ref() }) else {
         return Err(null("lcore"));
@@ -328,7 +328,7 @@ fn count(count: usize) -> c_int {
 }
 
 /// A C program's connection as an lcore knows it.
-fn named(conn: *mut c_void) -> Conn {
+pub(crate) fn named(conn: *mut c_void) -> Conn {
     Conn(conn.expose_provenance() as u64)
 }
 

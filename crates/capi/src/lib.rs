@@ -1,4 +1,4 @@
-//! libspinlane.so: Spinlane for C programs on OpenSSL.
+//! libspinlane.so: Spinlane for C programs, on OpenSSL or on rustls.
 //!
 //! One file, three faces:
 //! - the `ASYNC_*` functions of `<openssl/async.h>` (they come with `spinlane-openssl`): linked or
@@ -12,6 +12,7 @@
 //! - A handle is used on the thread that made it only; another thread gets an error.
 //! - Exports nothing else.
 
+mod conn;
 mod device;
 mod error;
 mod lcore;

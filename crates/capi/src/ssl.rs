@@ -6,6 +6,7 @@ use std::path::Path;
 use std::ptr;
 
 use spinlane::openssl::{KeyOffload, Pem, abi, raw};
+use spinlane::rustls;
 
 use crate::device::text;
 use crate::error::{Failure, check, guard, null, remember};
@@ -79,12 +80,22 @@ pub unsafe extern "C" fn spinlane_ssl_ctx_use_private_key_file(
 fn answer<E: Into<Failure>>(used: Result<KeyOffload, E>) -> Result<c_int, Failure> {
     Ok(match used.map_err(Into::into)? {
         KeyOffload::Offloaded => KEY_OFFLOADED,
-        KeyOffload::Unsupported(why) => {
-            remember(&why);
-            KEY_NOT_OFFLOADED
-        }
+        KeyOffload::Unsupported(why) => not_offloaded(&why),
         KeyOffload::Off => KEY_NOT_OFFLOADED,
     })
+}
+
+/// What is answered of a key that rustls uses.
+pub(crate) fn key_offload(offload: rustls::KeyOffload) -> c_int {
+    match offload {
+        rustls::KeyOffload::Offloaded => KEY_OFFLOADED,
+        rustls::KeyOffload::Unsupported(why) => not_offloaded(&why),
+    }
+}
+
+fn not_offloaded(why: &str) -> c_int {
+    remember(why);
+    KEY_NOT_OFFLOADED
 }
 
 /// Frees `ssl`, unwinding what is paused in it first.

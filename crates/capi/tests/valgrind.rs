@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Link, compile, configuration, has, identity, library_file, scratch, text};
+use support::{Link, compile, configuration, has, identity, leaf, library_file, scratch, text};
 
 /// Runs every program under `tool`; no process of any may have an error.
 fn clean(tool: &str, flags: &[&str]) {
@@ -57,6 +57,10 @@ fn clean(tool: &str, flags: &[&str]) {
     for name in threads {
         run(tool, flags, "threads", Link::Spinlane, &with_files(name));
     }
+    let (one, two) = (leaf("one.test"), leaf("two.test"));
+    let ends = [&one.certificate, &one.key, &two.certificate, &two.key];
+    let ends = ends.map(|file| file.to_str().unwrap());
+    run(tool, flags, "conn", Link::Spinlane, &ends);
     // Preloaded.
     for program in ["ending", "wait_ctx", "start_job"] {
         run(tool, flags, program, Link::Stock, &[]);

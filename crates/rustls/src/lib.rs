@@ -53,15 +53,18 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod connection;
 mod error;
 mod kx;
 mod provider;
 mod record;
+mod roots;
 mod sign;
 mod ticket;
 mod tls13;
 
+pub use crate::certificates::{CertificateError, CertificatesByName, certified, chain_digest};
 pub use crate::connection::{Connection, DEFAULT_MAX_INPUT};
 pub use crate::error::{Error, KeyError};
 pub use crate::kx::{
@@ -69,8 +72,9 @@ pub use crate::kx::{
     OffloadedX25519Mlkem768,
 };
 pub use crate::provider::{BufferedRandom, provider};
+pub use crate::roots::{NoRoots, system_roots};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, device_key, load_private_key};
-pub use crate::ticket::{ChainTicketer, SCOPE_LEN, TicketSeed};
+pub use crate::ticket::{ChainTicketer, MOST_PERIODS, SCOPE_LEN, TicketSeed};
 pub use spinlane_lcore::Progress;
 
 /// The rustls that this crate is built on, for its configurations.

@@ -45,6 +45,8 @@ use self::session::Session;
 
 /// Bytes of a scope's digest.
 pub const SCOPE_LEN: usize = 32;
+/// Periods that a shared secret may be old: so many links are computed in half a second.
+pub const MOST_PERIODS: u64 = 1_000_000;
 /// RFC 8446, section 4.6.1.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -62,6 +64,8 @@ pub struct TicketSeed {
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     start: Instant,
+    /// The chain's age at the start.
+    age: Duration,
     period: Duration,
 }
 
@@ -74,7 +78,7 @@ impl Clock {
     fn now(&self) -> Now {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Now {
-            number: self.number(self.start.elapsed()),
+            number: self.number(self.age + self.start.elapsed()),
             seconds: since_1970.unwrap_or_default().as_secs(),
         }
     }
@@ -98,12 +102,28 @@ impl TicketSeed {
     /// A random one, with a new key every `period` (at least a second). With random nonces a key should
     /// seal less than 2^32 tickets: an hour at a million a second.
     pub fn new(period: Duration) -> Self {
+        Self::of_age(Link::random(), Duration::ZERO, period)
+    }
+
+    /// The seed that `secret` was at the moment `since`: all processes and machines that are given the same three
+    /// open each other's tickets, as far as their clocks agree. Who has the secret opens every ticket of the chain:
+    /// it is kept as a private key is, and replaced now and then.
+    ///
+    /// Returns `None` if `since` is in the future, or more than [`MOST_PERIODS`] periods ago.
+    pub fn shared(secret: &[u8; 32], since: SystemTime, period: Duration) -> Option<Self> {
+        let age = SystemTime::now().duration_since(since).ok()?;
+        let seed = Self::of_age(Link::of(secret), age, period);
+        (seed.clock.number(age) <= MOST_PERIODS).then_some(seed)
+    }
+
+    fn of_age(link: Link, age: Duration, period: Duration) -> Self {
         Self {
             clock: Clock {
                 start: Instant::now(),
+                age,
                 period: period.max(Duration::from_secs(1)),
             },
-            link: Arc::new(Mutex::new(Link::random())),
+            link: Arc::new(Mutex::new(link)),
         }
     }
 

@@ -138,6 +138,30 @@ pub fn identity(kind: &str) -> Identity {
     Identity { certificate, key }
 }
 
+/// A certificate on P-256 for this name that may not issue others, as servers have them, and its key.
+pub fn leaf(name: &str) -> Identity {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _lock = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(|lock| lock.into_inner());
+    let certificate = scratch().join(format!("{name}.pem"));
+    let key = scratch().join(format!("{name}.key"));
+    if !key.exists() {
+        let mut request = Command::new("openssl");
+        request.args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]);
+        request.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj"]);
+        request.arg(format!("/CN={name}"));
+        request.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        request
+            .arg("-addext")
+            .arg(format!("subjectAltName=DNS:{name}"));
+        request.arg("-out").arg(&certificate);
+        request.arg("-keyout").arg(&key);
+        succeed(&mut request);
+    }
+    Identity { certificate, key }
+}
+
 /// An openssl.cnf, called `name`, that loads the library as a provider, with `settings` in the provider's section.
 pub fn configuration(name: &str, settings: &str) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -123,6 +123,11 @@ impl Pem {
         &self.name
     }
 
+    /// The text itself. Keys are in it.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Looks whether the text has what is `wanted`, whole and not encrypted.
     ///
     /// # Errors

@@ -70,6 +70,14 @@ impl Handshake {
         self.wait_ctx.status()
     }
 
+    pub(super) fn wait_ctx(&self) -> Rc<WaitCtx> {
+        Rc::clone(&self.wait_ctx)
+    }
+
+    pub(super) fn job(&self) -> Option<&Rc<Job>> {
+        self.job.as_ref()
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.job.is_some()
     }

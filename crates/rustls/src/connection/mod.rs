@@ -25,12 +25,13 @@ mod machine;
 mod traffic;
 mod wire;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
-use spinlane_job::{Notify, Status};
+use spinlane_job::{Notify, Status, WaitCtx};
 use spinlane_lcore::{Lcore, Progress};
 
 use self::buffer::LARGE;
@@ -119,6 +120,26 @@ impl Connection {
         match &self.stage {
             Stage::Handshake(handshake) => handshake.status(),
             Stage::Established(_) => self.status,
+        }
+    }
+
+    /// Where the status of [`Connection::async_status`] is kept while the handshake lasts, for those who are called
+    /// back from within a call on the connection; `None` afterwards.
+    pub fn wait_ctx(&self) -> Option<Rc<WaitCtx>> {
+        match &self.stage {
+            Stage::Handshake(handshake) => Some(handshake.wait_ctx()),
+            Stage::Established(_) => None,
+        }
+    }
+
+    /// Puts `notify` into the retry queue of the queue pair that refused the handshake's last op, in the turn of
+    /// the refusal. Only for those whom [`Connection::attach`] gave a callback of another language: all others are
+    /// in that queue already. Does nothing if nothing is paused.
+    pub fn retry(&self, notify: impl Into<Notify>) {
+        if let (Stage::Handshake(handshake), Some(lcore)) = (&self.stage, &self.lcore)
+            && let Some(job) = handshake.job()
+        {
+            lcore.retry(notify, job);
         }
     }
 

@@ -32,6 +32,13 @@ impl Link {
         link
     }
 
+    /// The first of the chain that begins with `secret`.
+    pub(super) fn of(secret: &[u8; 32]) -> Self {
+        let mut link = Self::zero(0);
+        link.secret.copy_from_slice(secret);
+        link
+    }
+
     pub(super) fn duplicate(&self) -> Self {
         let mut link = Self::zero(self.number);
         link.secret.copy_from_slice(&self.secret[..]);

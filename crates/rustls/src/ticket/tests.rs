@@ -51,6 +51,23 @@ fn cores_of_one_seed_open_each_others_tickets_and_others_do_not() {
 }
 
 #[test]
+fn seeds_of_one_shared_secret_open_each_others_tickets() {
+    let born = SystemTime::now() - PERIOD * 5 - Duration::from_secs(60);
+    let shared = |secret: u8, since| TicketSeed::shared(&[secret; 32], since, PERIOD);
+    let ticketer = |secret, since| shared(secret, since).unwrap().ticketer(anyone);
+    let made = |ticketer: &ChainTicketer| RunningSession::New.run(|| ticketer.encrypt(SESSION));
+    let ticket = made(&ticketer(1, born)).unwrap();
+    let opened = |ticketer: Arc<ChainTicketer>| ticketer.decrypt(&ticket);
+    assert_eq!(opened(ticketer(1, born)).as_deref(), Some(SESSION));
+    assert_eq!(opened(ticketer(2, born)), None, "another secret");
+    let later = born + PERIOD * 2;
+    assert_eq!(opened(ticketer(1, later)), None, "another beginning");
+    assert!(shared(1, SystemTime::now() + PERIOD).is_none());
+    let ancient = SystemTime::now() - PERIOD * (MOST_PERIODS as u32 + 1);
+    assert!(shared(1, ancient).is_none());
+}
+
+#[test]
 fn a_key_opens_for_its_period_and_the_next() {
     let seed = TicketSeed::new(PERIOD);
     let keys_at = |ticketer: &ChainTicketer, age, ticket: &[u8]| {
