@@ -1,16 +1,15 @@
-//! The client's side of a connection: TLS over a nonblocking TCP socket.
+//! The client's side of a connection: TLS over a connection that never blocks.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io;
 
 use crate::tls::{Progress, Tls, TlsError};
 
 use super::buffer::Buffer;
-use super::relay::is_transient;
+use super::carrier::{Carrier, is_transient};
 
 /// A client.
-pub struct Client {
-    socket: TcpStream,
+pub struct Client<C> {
+    carrier: C,
     tls: Tls,
     /// The first byte that came.
     first_byte: Option<u8>,
@@ -22,9 +21,9 @@ pub struct Client {
     broken: Option<io::Error>,
     /// The client takes no more: what is still sent to it is dropped.
     deaf: bool,
-    /// What is not with the socket yet has bytes of the application in it.
+    /// What is not with the network yet has bytes of the application in it.
     carries_data: bool,
-    /// Some of it went to the socket, and nobody has asked yet.
+    /// Some of it went to the network, and nobody has asked yet.
     data_moved: bool,
     /// How the TLS stream ended, if it has.
     end: Option<End>,
@@ -44,15 +43,11 @@ pub enum End {
     Broken,
 }
 
-impl Client {
+impl<C: Carrier> Client<C> {
     /// An accepted connection.
-    ///
-    /// # Errors
-    /// The socket is none.
-    pub fn new(socket: TcpStream, tls: Tls) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
+    pub fn new(carrier: C, tls: Tls) -> Self {
+        Self {
+            carrier,
             tls,
             first_byte: None,
             unread: false,
@@ -64,7 +59,7 @@ impl Client {
             end: None,
             notified: false,
             fin_sent: false,
-        })
+        }
     }
 
     /// Drives the handshake.
@@ -113,16 +108,16 @@ impl Client {
         self.deaf
     }
 
-    /// Takes bytes from the socket, as many as there is room for; returns how many. A connection that
+    /// Takes bytes that have come, as many as there is room for; returns how many. A connection that
     /// breaks ends the stream behind what came before.
     pub fn receive(&mut self) -> usize {
         if self.fin || !self.tls.has_input_room() {
             return 0;
         }
-        let socket = &self.socket;
+        let carrier = &mut self.carrier;
         let mut first = None;
         let received = self.tls.read_input(|room| {
-            let count = (&*socket).read(room)?;
+            let count = carrier.fill(room)?;
             first = room[..count].first().copied();
             Ok(count)
         });
@@ -147,7 +142,7 @@ impl Client {
     /// # Errors
     /// The connection broke.
     pub fn discard(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        match (&self.socket).read(scratch) {
+        match self.carrier.fill(scratch) {
             Ok(count) => {
                 self.fin = count == 0;
                 Ok(count)
@@ -157,16 +152,16 @@ impl Client {
         }
     }
 
-    /// Gives bytes to the socket, as many as it takes; returns how many. What the client does not take
+    /// Gives bytes to the network, as many as it takes; returns how many. What the client does not take
     /// any more is dropped, as is what the TLS library says after our end (such as its answer to a
     /// KeyUpdate): neither keeps us from reading what the client has sent.
     pub fn send(&mut self) -> usize {
         let mut sent = 0;
         while self.tls.output_len() != 0 {
-            let socket = &self.socket;
+            let carrier = &mut self.carrier;
             let is_heard = !self.deaf && !self.fin_sent;
             let written = self.tls.write_output(|output| match is_heard {
-                true => (&*socket).write(output),
+                true => carrier.drain(output),
                 false => Ok(output.len()),
             });
             match written {
@@ -184,12 +179,12 @@ impl Client {
         sent
     }
 
-    /// Whether bytes of the application were given to the socket since this was asked last.
+    /// Whether bytes of the application were given to the network since this was asked last.
     pub fn has_moved_data(&mut self) -> bool {
         std::mem::take(&mut self.data_moved)
     }
 
-    /// Whether everything was given to the socket, or dropped.
+    /// Whether everything was given to the network, or dropped.
     pub fn is_flushed(&self) -> bool {
         self.tls.output_len() == 0
     }
@@ -227,7 +222,7 @@ impl Client {
     }
 
     /// Encrypts from `down`, one record at a time, each when the one before has left for the
-    /// socket; returns how many bytes.
+    /// network; returns how many bytes.
     ///
     /// # Errors
     /// The library refuses.
@@ -248,7 +243,7 @@ impl Client {
         }
     }
 
-    /// Says in TLS that we will send no more, once what was sent before is with the socket.
+    /// Says in TLS that we will send no more, once what was sent before is with the network.
     pub fn notify(&mut self) {
         if !self.notified && self.is_flushed() {
             self.notified = true;
@@ -266,12 +261,11 @@ impl Client {
         self.fin_sent
     }
 
-    /// Ends the TCP stream once everything is with the socket. Returns whether that is done.
+    /// Ends the TCP stream once everything is with the network. Returns whether that is done.
     pub fn finish(&mut self) -> bool {
         if self.is_flushed() && !self.fin_sent {
             self.fin_sent = true;
-            // It fails only if the connection has broken, which reading will find.
-            let _ = self.socket.shutdown(Shutdown::Write);
+            self.carrier.end();
         }
         self.fin_sent
     }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use super::args::BareEnd;
 use super::backend::Attempts;
 use super::buffer::{Buffer, CAPACITY};
+use super::carrier::{Carrier, Listener};
 use super::client::{Client, End};
 use super::counters::Closed;
 use super::env::Env;
@@ -32,10 +33,10 @@ const CONNECT_NS: u64 = 5_000_000_000;
 const LINGER_NS: u64 = 2_000_000_000;
 
 /// A connection.
-pub struct Connection {
-    client: Client,
+pub struct Connection<L: Listener> {
+    client: Client<L::Client>,
     peer: SocketAddr,
-    stage: Stage,
+    stage: Stage<L::Backend>,
     /// From the client, decrypted.
     up: Buffer,
     /// To the client, to be encrypted.
@@ -47,16 +48,16 @@ pub struct Connection {
     deadline_ns: u64,
 }
 
-enum Stage {
+enum Stage<C: Carrier> {
     Handshake,
-    Open(App),
+    Open(App<C>),
     Closing(Closed, Parting),
 }
 
-enum App {
+enum App<C: Carrier> {
     Respond(Responder),
     /// With the addresses to be tried if this one fails.
-    Relay(Relay, Attempts),
+    Relay(Relay<C>, Attempts),
 }
 
 /// What to do with a connection after its turn.
@@ -72,9 +73,9 @@ pub enum Next {
     Closed(Closed),
 }
 
-impl Connection {
+impl<L: Listener> Connection<L> {
     /// A connection just accepted.
-    pub fn new(client: Client, peer: SocketAddr, env: &mut Env) -> Self {
+    pub fn new(client: Client<L::Client>, peer: SocketAddr, env: &mut Env<L>) -> Self {
         Self {
             client,
             peer,
@@ -88,24 +89,24 @@ impl Connection {
     }
 
     /// Whether its time is up, or its handshake holds too much.
-    pub fn is_late(&self, env: &Env) -> bool {
+    pub fn is_late(&self, env: &Env<L>) -> bool {
         env.now_ns >= self.deadline_ns || self.holds_too_much(env)
     }
 
-    fn holds_too_much(&self, env: &Env) -> bool {
+    fn holds_too_much(&self, env: &Env<L>) -> bool {
         let held = self.held.as_ref();
         held.is_some_and(|held| env.unfinished.is_too_much(held))
     }
 
     /// Its handshake is done, or its memory free.
-    pub fn release(&mut self, env: &mut Env) {
+    pub fn release(&mut self, env: &mut Env<L>) {
         if let Some(held) = self.held.take() {
             env.unfinished.end(held);
         }
     }
 
     /// Does what can be done without waiting.
-    pub fn turn(&mut self, env: &mut Env) -> Next {
+    pub fn turn(&mut self, env: &mut Env<L>) -> Next {
         let done = match self.stage {
             Stage::Handshake => self.handshake(env),
             Stage::Open(_) => self.exchange(env),
@@ -115,7 +116,7 @@ impl Connection {
     }
 
     /// Its time is up, or it holds too much.
-    pub fn expire(&mut self, env: &mut Env) -> Next {
+    pub fn expire(&mut self, env: &mut Env<L>) -> Next {
         let failure = match &self.stage {
             Stage::Closing(closed, _) => return Next::Closed(*closed),
             Stage::Handshake if self.holds_too_much(env) => Failure::hoards(),
@@ -139,7 +140,7 @@ impl Connection {
     }
 
     /// Says goodbye as far as that goes without waiting.
-    pub fn stop(&mut self, env: &mut Env) -> Closed {
+    pub fn stop(&mut self, env: &mut Env<L>) -> Closed {
         if let Stage::Closing(closed, _) = self.stage {
             return closed;
         }
@@ -150,7 +151,7 @@ impl Connection {
         Closed::Stopped
     }
 
-    fn handshake(&mut self, env: &mut Env) -> Result<Next, Failure> {
+    fn handshake(&mut self, env: &mut Env<L>) -> Result<Next, Failure> {
         let received = self.receive(env);
         if let Some(held) = &mut self.held {
             env.unfinished.add(held, received);
@@ -202,7 +203,7 @@ impl Connection {
     }
 
     /// The handshake is done: what now?
-    fn open(&mut self, env: &Env) -> Result<(), Failure> {
+    fn open(&mut self, env: &mut Env<L>) -> Result<(), Failure> {
         if let Some(route) = &env.route {
             return self.connect(route.attempts(), env);
         }
@@ -212,10 +213,11 @@ impl Connection {
     }
 
     /// Begins to connect to the first address that lets it.
-    fn connect(&mut self, mut attempts: Attempts, env: &Env) -> Result<(), Failure> {
+    fn connect(&mut self, mut attempts: Attempts, env: &mut Env<L>) -> Result<(), Failure> {
         while let Some(address) = attempts.next() {
-            match Relay::connect(address) {
-                Ok(relay) => {
+            match env.net.connect(address) {
+                Ok(carrier) => {
+                    let relay = Relay::new(carrier, address);
                     self.stage = Stage::Open(App::Relay(relay, attempts));
                     self.deadline_ns = env.now_ns.saturating_add(CONNECT_NS);
                     return Ok(());
@@ -230,7 +232,7 @@ impl Connection {
     }
 
     /// The backend's address has failed with `error`: begins to connect to the next.
-    fn next_address(&mut self, error: &std::io::Error, env: &Env) -> Result<(), Failure> {
+    fn next_address(&mut self, error: &std::io::Error, env: &mut Env<L>) -> Result<(), Failure> {
         match std::mem::replace(&mut self.stage, Stage::Handshake) {
             Stage::Open(App::Relay(relay, mut attempts)) => {
                 attempts.fail(relay.address(), error);
@@ -245,7 +247,7 @@ impl Connection {
     }
 
     /// The backend is connected.
-    fn connected(&self, env: &mut Env) {
+    fn connected(&self, env: &mut Env<L>) {
         env.counters.backend_connects += 1;
         let Stage::Open(App::Relay(relay, attempts)) = &self.stage else {
             return;
@@ -267,7 +269,7 @@ impl Connection {
         }
     }
 
-    fn exchange(&mut self, env: &mut Env) -> Result<Next, Failure> {
+    fn exchange(&mut self, env: &mut Env<L>) -> Result<Next, Failure> {
         let mut next = Next::Quiet;
         for _ in 0..ROUNDS {
             let moved = self.round(env)?;
@@ -285,7 +287,7 @@ impl Connection {
     }
 
     /// Every byte one step on its way; returns about how many moved.
-    fn round(&mut self, env: &mut Env) -> Result<usize, Failure> {
+    fn round(&mut self, env: &mut Env<L>) -> Result<usize, Failure> {
         let received = self.receive(env);
         let decrypted = self.decrypt(env)?;
         let ended = self.has_ended(env);
@@ -317,7 +319,7 @@ impl Connection {
 
     /// Puts the deadline off if the application's bytes have moved: alerts, KeyUpdates and empty records
     /// keep no connection.
-    fn put_off(&mut self, decrypted: usize, moved: Moved, env: &Env) {
+    fn put_off(&mut self, decrypted: usize, moved: Moved, env: &Env<L>) {
         let is_heard = !self.client.is_deaf();
         let answered = self.client.has_moved_data();
         let is_alive = match &self.stage {
@@ -342,7 +344,7 @@ impl Connection {
     }
 
     /// Takes the client's text, as far as there is room.
-    fn decrypt(&mut self, env: &mut Env) -> Result<usize, Failure> {
+    fn decrypt(&mut self, env: &mut Env<L>) -> Result<usize, Failure> {
         let had_ended = self.client.end().is_some();
         let decrypted = self.client.decrypt(&mut self.up)?;
         match self.client.end() {
@@ -362,7 +364,7 @@ impl Connection {
     }
 
     /// Whether the client has said its last, as far as the application may take it for that.
-    fn has_ended(&self, env: &Env) -> bool {
+    fn has_ended(&self, env: &Env<L>) -> bool {
         match (self.client.end(), &self.stage) {
             (Some(End::Bare), Stage::Open(App::Relay(..))) => env.limits.bare_end == BareEnd::Pass,
             (end, _) => end.is_some(),
@@ -376,7 +378,7 @@ impl Connection {
     }
 
     /// Says what has come to its end; returns whether everything has.
-    fn is_over(&mut self, env: &mut Env) -> Result<bool, Failure> {
+    fn is_over(&mut self, env: &mut Env<L>) -> Result<bool, Failure> {
         let Stage::Open(app) = &self.stage else {
             return Ok(false);
         };
@@ -401,7 +403,7 @@ impl Connection {
     }
 
     /// A failure: counts it, logs it, and parts from the client.
-    fn part(&mut self, failure: Failure, env: &mut Env) -> Next {
+    fn part(&mut self, failure: Failure, env: &mut Env<L>) -> Next {
         let Failure {
             closed,
             detail,
@@ -423,7 +425,7 @@ impl Connection {
         }
     }
 
-    fn begin_closing(&mut self, closed: Closed, parting: Parting, env: &mut Env) -> Next {
+    fn begin_closing(&mut self, closed: Closed, parting: Parting, env: &mut Env<L>) -> Next {
         self.stage = Stage::Closing(closed, parting);
         self.up.clear();
         self.down.clear();
@@ -432,7 +434,7 @@ impl Connection {
     }
 
     /// What is left to do once nothing more is to be said but goodbye.
-    fn close(&mut self, closed: Closed, parting: Parting, env: &mut Env) -> Next {
+    fn close(&mut self, closed: Closed, parting: Parting, env: &mut Env<L>) -> Next {
         let over = Next::Closed(closed);
         let mut sent = self.send(env);
         if parting == Parting::Notify && !self.client.is_notified() {
@@ -456,13 +458,13 @@ impl Connection {
         }
     }
 
-    fn receive(&mut self, env: &mut Env) -> usize {
+    fn receive(&mut self, env: &mut Env<L>) -> usize {
         let count = self.client.receive();
         env.counters.received += count as u64;
         count
     }
 
-    fn send(&mut self, env: &mut Env) -> usize {
+    fn send(&mut self, env: &mut Env<L>) -> usize {
         let count = self.client.send();
         env.counters.sent += count as u64;
         count

@@ -9,7 +9,9 @@ use super::unfinished::Unfinished;
 const LOG_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// Time, limits, counters, and what this turn has found out.
-pub struct Env {
+pub struct Env<L> {
+    /// Where connections come from.
+    pub net: L,
     /// The turn's time on the lcore's clock.
     pub now_ns: u64,
     /// What the arguments say.
@@ -36,14 +38,15 @@ struct Limiter {
     held_back: u64,
 }
 
-impl Env {
+impl<L> Env<L> {
     /// At the start.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, net: L) -> Self {
         let route = match &limits.backend {
             Backend::Relay(directory) => Some(Route::new(directory)),
             Backend::Respond => None,
         };
         Self {
+            net,
             now_ns: 0,
             unfinished: Unfinished::new(limits.max_unfinished_bytes),
             limits,

@@ -11,6 +11,7 @@ mod address;
 mod args;
 mod backend;
 mod buffer;
+pub mod carrier;
 mod client;
 mod connection;
 mod context;
@@ -18,7 +19,6 @@ pub mod cores;
 mod counters;
 mod env;
 mod failure;
-mod listener;
 mod metrics;
 mod offload;
 mod relay;
@@ -26,13 +26,14 @@ mod reload;
 mod report;
 mod respond;
 mod signals;
+pub mod sockets;
 pub mod tls;
 mod tokens;
 mod unfinished;
 mod worker;
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,6 +54,7 @@ use metrics::Metrics;
 use reload::Current;
 use report::Report;
 use signals::{Hangup, Stop};
+use sockets::Sockets;
 use worker::{Event, Site, Worker};
 
 /// How often the main thread looks for signals, and thus how long SIGHUP may take.
@@ -66,7 +68,7 @@ struct Start {
     device: Box<dyn Device>,
     lasting: Arc<Lasting>,
     /// One per core, in their order.
-    listeners: Mutex<Vec<(usize, TcpListener)>>,
+    listeners: Mutex<Vec<(usize, Sockets)>>,
     /// Jobs of each core at most.
     max_jobs: usize,
 }
@@ -94,7 +96,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let lasting = Arc::new(Lasting::new(args)?);
     let context = TlsContext::new(args, &lasting)?;
-    let (address, listeners) = listener::bind(address, cores.len())?;
+    let (address, listeners) = sockets::bind(address, cores.len())?;
     raise_file_limit(&limits, cores.len());
     let max_jobs = max_jobs(&limits, cores.len());
     let backend = limits.backend.clone();

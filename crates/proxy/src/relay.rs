@@ -1,4 +1,4 @@
-//! The plain side of a connection: a nonblocking TCP connection to the backend.
+//! The plain side of a connection: a TCP connection to the backend that never blocks.
 //!
 //! ```text
 //!   client ── up ──▶ backend        a full buffer stops whoever fills it;
@@ -7,18 +7,16 @@
 //! Only a client that has said so has ended: a backend that is dropped before is reset, whatever the
 //! reason, so that it never takes a part of a request for the whole.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
-
-use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
 
 use super::buffer::Buffer;
+use super::carrier::{Carrier, is_transient};
 
 /// A connection to the backend.
 #[derive(Debug)]
-pub struct Relay {
-    socket: TcpStream,
+pub struct Relay<C: Carrier> {
+    carrier: C,
     /// Where it is, or is to be.
     address: SocketAddr,
     connected: bool,
@@ -52,28 +50,18 @@ pub struct Moved {
     pub connected: bool,
 }
 
-impl Relay {
-    /// Begins to connect.
-    ///
-    /// # Errors
-    /// There is no socket or no way to `address`.
-    pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&address.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
-            _ => {}
-        }
-        Ok(Self {
-            socket: socket.into(),
+impl<C: Carrier> Relay<C> {
+    /// A connection that was begun, to `address`.
+    pub fn new(carrier: C, address: SocketAddr) -> Self {
+        Self {
+            carrier,
             address,
             connected: false,
             deaf: false,
             up_closed: false,
             down_ended: false,
             broken: None,
-        })
+        }
     }
 
     /// The backend's address.
@@ -110,7 +98,10 @@ impl Relay {
     ) -> Result<Moved, RelayError> {
         let mut moved = Moved::default();
         if !self.connected {
-            self.connected = self.try_connected().map_err(RelayError::Unreachable)?;
+            self.connected = self
+                .carrier
+                .is_connected()
+                .map_err(RelayError::Unreachable)?;
             moved.connected = self.connected;
             if !self.connected {
                 return Ok(moved);
@@ -119,21 +110,10 @@ impl Relay {
         moved.up = self.send(up);
         if up_ended && up.is_empty() && !self.up_closed {
             self.up_closed = true;
-            // It fails only if the connection has broken, which reading will find.
-            let _ = self.socket.shutdown(Shutdown::Write);
+            self.carrier.end();
         }
         moved.down = self.receive(down).map_err(RelayError::Reset)?;
         Ok(moved)
-    }
-
-    /// A connection attempt leaves an error or, in the end, a peer.
-    fn try_connected(&self) -> io::Result<bool> {
-        match (self.socket.take_error()?, self.socket.peer_addr()) {
-            (Some(error), _) => Err(error),
-            (None, Ok(_)) => Ok(true),
-            (None, Err(error)) if error.kind() == ErrorKind::NotConnected => Ok(false),
-            (None, Err(error)) => Err(error),
-        }
     }
 
     fn send(&mut self, up: &mut Buffer) -> usize {
@@ -142,7 +122,7 @@ impl Relay {
         }
         let mut sent = 0;
         while !up.is_empty() {
-            match self.socket.write(up.unread()) {
+            match self.carrier.drain(up.unread()) {
                 Ok(count) => {
                     up.consume(count);
                     sent += count;
@@ -165,7 +145,7 @@ impl Relay {
         if self.down_ended || self.broken.is_some() || down.is_full() {
             return Ok(0);
         }
-        match down.fill(|room| self.socket.read(room)) {
+        match down.fill(|room| self.carrier.fill(room)) {
             Ok(0) => {
                 self.down_ended = true;
                 Ok(0)
@@ -180,16 +160,10 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl<C: Carrier> Drop for Relay<C> {
     fn drop(&mut self) {
         if !self.up_closed {
-            // Closing resets the connection then (socket(7), SO_LINGER). It fails for no live socket.
-            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+            self.carrier.reset_when_dropped();
         }
     }
-}
-
-/// Whether a nonblocking call may simply be made again later.
-pub fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -15,13 +15,14 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use spinlane::{Conn, Lcore};
 
 use super::args::Limits;
+use super::carrier::Listener;
 use super::client::Client;
 use super::connection::{Connection, Next};
 use super::context::Context;
@@ -42,8 +43,6 @@ const IDLE_TURNS: usize = 64;
 const IDLE_AFTER_NS: u64 = 1_000_000;
 /// How often deadlines are looked at.
 const SWEEP_NS: u64 = 50_000_000;
-/// Pause after the listen queue was found empty, which takes accept(2) ten times as long as recv(2).
-const ACCEPT_EVERY_NS: u64 = 20_000;
 /// Pause after a failure to accept, e.g. for want of file descriptors.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
@@ -67,24 +66,23 @@ pub enum Event {
     Report(Box<Report>),
 }
 
-struct Entry {
-    connection: Connection,
+struct Entry<L: Listener> {
+    connection: Connection<L>,
     is_waiting: bool,
     moved_ns: u64,
 }
 
 /// A core at work.
-pub struct Worker<'a> {
+pub struct Worker<'a, L: Listener> {
     core: usize,
     lcore: &'a Lcore,
     site: &'a Site,
     reports: &'a Sender<Event>,
-    listener: Option<TcpListener>,
-    connections: SlotMap<DefaultKey, Entry>,
+    connections: SlotMap<DefaultKey, Entry<L>>,
     active: VecDeque<DefaultKey>,
     idle: VecDeque<DefaultKey>,
     late: Vec<DefaultKey>,
-    env: Env,
+    env: Env<L>,
     /// What new connections are made from.
     context: Context,
     /// Which reading of the files that is.
@@ -97,14 +95,14 @@ pub struct Worker<'a> {
     drained_ns: u64,
 }
 
-impl<'a> Worker<'a> {
+impl<'a, L: Listener> Worker<'a, L> {
     /// Ready to run on `core`, whose lcore is `lcore`.
     pub fn new(
         core: usize,
         lcore: &'a Lcore,
         site: &'a Site,
         reports: &'a Sender<Event>,
-        listener: TcpListener,
+        net: L,
     ) -> Self {
         let (reading, context) = site.context.latest();
         Self {
@@ -112,12 +110,11 @@ impl<'a> Worker<'a> {
             lcore,
             site,
             reports,
-            listener: Some(listener),
             connections: SlotMap::new(),
             active: VecDeque::new(),
             idle: VecDeque::new(),
             late: Vec::new(),
-            env: Env::new(site.limits.clone()),
+            env: Env::new(site.limits.clone(), net),
             context: context.for_core(),
             reading,
             sweep_ns: 0,
@@ -208,7 +205,7 @@ impl<'a> Worker<'a> {
         // Clients that are connected as far as they know are served.
         self.accept_ns = 0;
         while self.accept() == ACCEPT_BURST {}
-        self.listener = None;
+        self.env.net.close();
         self.env.stopping = true;
         self.drained_ns = self.env.now_ns.saturating_add(self.env.limits.drain_ns);
         tracing::info!(core = self.core, open = self.connections.len(), "draining");
@@ -225,19 +222,15 @@ impl<'a> Worker<'a> {
             return 0;
         }
         let mut accepted = 0;
-        while let Some(listener) = self
-            .listener
-            .as_ref()
-            .filter(|_| accepted < ACCEPT_BURST.min(room))
-        {
-            match listener.accept() {
-                Ok((socket, peer)) => {
+        while accepted < ACCEPT_BURST.min(room) {
+            match self.env.net.accept() {
+                Ok((carrier, peer)) => {
                     accepted += 1;
-                    self.admit(socket, peer);
+                    self.admit(carrier, peer);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => {
-                        self.accept_ns = self.env.now_ns + ACCEPT_EVERY_NS;
+                        self.accept_ns = self.env.now_ns + L::ACCEPT_EVERY_NS;
                         break;
                     }
                     // The client was gone before it was accepted.
@@ -252,7 +245,7 @@ impl<'a> Worker<'a> {
         accepted
     }
 
-    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, carrier: L::Client, peer: SocketAddr) {
         let Self {
             connections,
             env,
@@ -262,8 +255,7 @@ impl<'a> Worker<'a> {
         } = self;
         let admitted = connections.try_insert_with_key(|key| {
             let tls = context.accept(lcore, Conn(key.data().as_ffi()))?;
-            let client = Client::new(socket, tls)?;
-            let connection = Connection::new(client, peer, env);
+            let connection = Connection::new(Client::new(carrier, tls), peer, env);
             anyhow::Ok(Entry {
                 connection,
                 is_waiting: false,

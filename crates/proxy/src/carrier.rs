@@ -1,0 +1,69 @@
+//! What the proxy asks of a network: connections that never block, and where they come from.
+//!
+//! ```text
+//!   Listener ── accept ──▶ Carrier (client)  ── fill ──▶ TLS
+//!       └────── connect ─▶ Carrier (backend)  ◀─ drain ── TLS
+//! ```
+//! [`Sockets`](crate::sockets::Sockets) are the kernel's.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// A TCP connection, to a client or to the backend. Dropping it closes it: what was drained before still leaves.
+pub trait Carrier {
+    /// Gives bytes that have come, as many as `room` takes; returns how many. 0: the peer has ended, and all of it has come.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing has come. Any other: the connection broke.
+    fn fill(&mut self, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Takes bytes that are to leave, as many as there is room for; returns how many.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is no room. Any other: the peer takes no more.
+    fn drain(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Nothing more will be drained: the peer is told behind what was.
+    fn end(&mut self);
+
+    /// When it is dropped, the peer's connection is to be reset.
+    fn reset_when_dropped(&mut self);
+
+    /// Whether a connection that was begun is made.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn is_connected(&self) -> io::Result<bool>;
+}
+
+/// A core's network: where its connections come from, and how it connects to the backend.
+pub trait Listener {
+    /// To a client.
+    type Client: Carrier;
+    /// To the backend.
+    type Backend: Carrier;
+
+    /// When nobody was waiting, nobody need look again for so long.
+    const ACCEPT_EVERY_NS: u64;
+
+    /// The next client that has come.
+    ///
+    /// # Errors
+    /// `WouldBlock`: none has. `ConnectionAborted` and `Interrupted`: not this one. Any other: none can be had now.
+    fn accept(&mut self) -> io::Result<(Self::Client, SocketAddr)>;
+
+    /// Takes no more clients.
+    fn close(&mut self);
+
+    /// Begins to connect to `address`.
+    ///
+    /// # Errors
+    /// There is no way to it.
+    fn connect(&mut self, address: SocketAddr) -> io::Result<Self::Backend>;
+}
+
+/// Whether a call may simply be made again later.
+pub fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
+}
