@@ -33,12 +33,12 @@ impl Algorithm {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Position in [`Algorithm::ALL`].
+    /// Returns the position in [`Algorithm::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Name as used on the command line and in counters.
+    /// Returns the name that the command line and counters use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Aes128Gcm => "aes-128-gcm",
@@ -54,7 +54,7 @@ impl Algorithm {
             .find(|algorithm| algorithm.name() == name)
     }
 
-    /// Bytes of a key.
+    /// Returns the length of a key in bytes.
     pub const fn key_len(self) -> usize {
         match self {
             Self::Aes128Gcm => 16,

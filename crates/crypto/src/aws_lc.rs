@@ -35,7 +35,7 @@ pub(crate) fn random(out: &mut [u8]) {
     assert_eq!(ok, 1, "RAND_bytes promises never to fail");
 }
 
-/// X25519 public key of `private` (RFC 7748).
+/// Writes the X25519 public key of `private` (RFC 7748).
 pub(crate) fn x25519_public(private: &[u8; 32], public: &mut [u8; 32]) {
     // SAFETY: both arrays have the 32 bytes the function reads and writes.
     unsafe { sys::X25519_public_from_private(public.as_mut_ptr(), private.as_ptr()) }

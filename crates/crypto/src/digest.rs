@@ -32,7 +32,7 @@ impl Digest {
     /// Every digest.
     pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// Bytes of output; never 0.
+    /// Returns the length of the output in bytes; never 0.
     #[allow(clippy::len_without_is_empty)]
     pub const fn len(self) -> usize {
         match self {
@@ -42,7 +42,7 @@ impl Digest {
         }
     }
 
-    /// Bytes that one compression takes in.
+    /// Returns how many bytes one compression takes in.
     pub const fn block_len(self) -> usize {
         match self {
             Self::Sha256 => 64,

@@ -205,7 +205,7 @@ impl RsaKey {
         Ok(key)
     }
 
-    /// One private operation. aws-lc checks its result, so composite "primes" show here.
+    /// Tries one private operation. aws-lc checks its result, so composite "primes" show here.
     fn trial(&self) -> Result<(), KeyError> {
         let mut block = [0x5a; MAX_MODULUS_LEN];
         let mut signature = Zeroizing::new([0; MAX_MODULUS_LEN]);
@@ -222,12 +222,12 @@ impl RsaKey {
         }
     }
 
-    /// Bits of the modulus: 2048, 3072 or 4096.
+    /// Returns the bits of the modulus: 2048, 3072 or 4096.
     pub fn bits(&self) -> usize {
         self.modulus.len() * 8
     }
 
-    /// Bytes of the modulus, of a padded block and of a signature.
+    /// Returns the length in bytes of the modulus, of a padded block and of a signature.
     pub fn modulus_len(&self) -> usize {
         self.modulus.len()
     }
@@ -271,32 +271,32 @@ impl RsaKey {
         self.cpu.private(block, out)
     }
 
-    /// n in 64-bit limbs, least significant first, `bits() / 64` of them.
+    /// Returns n in 64-bit limbs, least significant first, `bits() / 64` of them.
     pub fn n_limbs(&self) -> &[u64] {
         &self.n
     }
 
-    /// p in `bits() / 128` limbs.
+    /// Returns p in `bits() / 128` limbs.
     pub fn p_limbs(&self) -> &[u64] {
         &self.p
     }
 
-    /// q in `bits() / 128` limbs.
+    /// Returns q in `bits() / 128` limbs.
     pub fn q_limbs(&self) -> &[u64] {
         &self.q
     }
 
-    /// d mod p-1 in `bits() / 128` limbs.
+    /// Returns d mod p-1 in `bits() / 128` limbs.
     pub fn dp_limbs(&self) -> &[u64] {
         &self.dp
     }
 
-    /// d mod q-1 in `bits() / 128` limbs.
+    /// Returns d mod q-1 in `bits() / 128` limbs.
     pub fn dq_limbs(&self) -> &[u64] {
         &self.dq
     }
 
-    /// Inverse of q mod p in `bits() / 128` limbs.
+    /// Returns the inverse of q mod p in `bits() / 128` limbs.
     pub fn qinv_limbs(&self) -> &[u64] {
         &self.qinv
     }
@@ -370,7 +370,7 @@ impl<C: Curve> EcKey<C> {
         self.cpu.verify(digest.as_ref(), signature.as_ref())
     }
 
-    /// [`EcKey::verify`] for any lengths: returns `false` if one is wrong.
+    /// Does what [`EcKey::verify`] does, for any lengths. Returns `false` if one is wrong.
     #[must_use]
     pub fn is_signed(&self, digest: &[u8], signature: &[u8]) -> bool {
         self.cpu.verify(digest, signature)
@@ -432,8 +432,8 @@ impl fmt::Debug for Ed25519Key {
     }
 }
 
-/// The HMAC key of the hash of `d`, padded to `len` bytes (draft-irtf-cfrg-rsa-guidance, section
-/// 7.2).
+/// Makes the HMAC key of the hash of `d`, padded to `len` bytes (draft-irtf-cfrg-rsa-guidance,
+/// section 7.2).
 fn rejection_key(d: &[u8], len: usize) -> HmacKey {
     let zeros = [0; MAX_MODULUS_LEN];
     let zeros = &zeros[..len.saturating_sub(d.len())];
@@ -450,7 +450,7 @@ pub(crate) fn strip_zeros(bytes: &[u8]) -> &[u8] {
         .unwrap_or(bytes.len())..]
 }
 
-/// Bits of a big-endian number without leading zeros.
+/// Counts the bits of a big-endian number without leading zeros.
 pub(crate) fn bit_len(bytes: &[u8]) -> usize {
     bytes
         .first()

@@ -74,7 +74,7 @@ struct Message {
 }
 
 impl Message {
-    /// All but V and the byte.
+    /// Makes a message; V and the byte are still to come.
     fn new<C: Curve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Self {
         let len = C::DIGEST.len();
         assert_eq!(digest.len(), len, "a digest as long as the order");
@@ -92,7 +92,7 @@ impl Message {
     }
 }
 
-/// Step h's loop: `v`, or what comes after it, until it is in 1..n.
+/// Takes `v`, or what follows it, until the nonce is in 1..n: the loop of step h.
 fn first_in_range<C: Curve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Limbs) {
     let len = C::DIGEST.len();
     loop {
@@ -126,7 +126,7 @@ fn rekey<C: Curve, const N: usize>(
     HmacKey::each(C::DIGEST, bytes.each_ref().map(|bytes| &bytes[..len]))
 }
 
-/// HMACs of `v`.
+/// Computes the HMACs of `v`.
 fn sign<C: Curve, const N: usize>(keys: &[HmacKey; N], v: &[Value; N]) -> [Value; N] {
     let len = C::DIGEST.len();
     HmacKey::sign_each(array::from_fn(|lane| (&keys[lane], &v[lane][..len])))

@@ -67,7 +67,7 @@ pub fn pss(
     pad_pss(digest, hash, salt_len, random::fill, block)
 }
 
-/// The same with the caller's salt, which makes the block a function of its inputs.
+/// Does what [`pss`] does, with the caller's salt, which makes the block a function of its inputs.
 ///
 /// # Errors
 /// As [`pss`].
@@ -86,13 +86,13 @@ pub fn pss_with_salt(
     )
 }
 
-/// Longest salt of [`pss`] for a block of `block_len` bytes.
+/// Returns the length of the longest salt of [`pss`] for a block of `block_len` bytes.
 pub fn pss_max_salt_len(digest: Digest, block_len: usize) -> usize {
     block_len.saturating_sub(digest.len() + 2)
 }
 
-/// The DigestInfo in `block`, if that is padded as [`pkcs1_v15_raw`] does it. For signatures, in
-/// which nothing is secret: takes a time that depends on the block.
+/// Returns the DigestInfo in `block`, if `block` is padded as [`pkcs1_v15_raw`] does it. For
+/// signatures, in which nothing is secret: takes a time that depends on the block.
 pub fn pkcs1_v15_message(block: &[u8]) -> Option<&[u8]> {
     let padded = block.strip_prefix(&[0x00, 0x01])?;
     let padding = padded.iter().take_while(|byte| **byte == 0xff).count();
@@ -139,7 +139,7 @@ fn check_hash(digest: Digest, hash: &[u8]) -> Result<(), PaddingError> {
     }
 }
 
-/// DER of DigestInfo up to the hash itself (RFC 8017, section 9.2, note 1).
+/// Returns the DER of DigestInfo up to the hash itself (RFC 8017, section 9.2, note 1).
 fn digest_info_prefix(digest: Digest) -> &'static [u8] {
     match digest {
         Digest::Sha256 => {
@@ -154,7 +154,7 @@ fn digest_info_prefix(digest: Digest) -> &'static [u8] {
     }
 }
 
-/// 0x00 0x01 0xff… 0x00 and the parts, with at least eight 0xff.
+/// Writes 0x00 0x01 0xff… 0x00 and the parts, with at least eight 0xff.
 fn pad_pkcs1(parts: &[&[u8]], block: &mut [u8]) -> Result<(), PaddingError> {
     let len = parts.iter().map(|part| part.len()).sum();
     let most = block.len().saturating_sub(11);

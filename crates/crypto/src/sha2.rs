@@ -74,7 +74,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         }
     }
 
-    /// Bytes of the block that is not full yet.
+    /// Returns how many bytes the block that is not full has.
     fn filled(&self) -> usize {
         (self.len % BLOCK as u64) as usize
     }
@@ -199,7 +199,7 @@ fn pad<const BLOCK: usize>(block: &mut [u8; BLOCK], filled: usize, len: u64) -> 
     fits
 }
 
-/// The length is in bits, of an eighth of a block.
+/// Writes the length in bits, into the last eighth of a block.
 fn put_length<const BLOCK: usize>(block: &mut [u8; BLOCK], len: u64) {
     let bits = (u128::from(len) * 8).to_be_bytes();
     block[BLOCK - BLOCK / 8..].copy_from_slice(&bits[bits.len() - BLOCK / 8..]);

@@ -99,7 +99,7 @@ mod x86_64 {
         }
     }
 
-    /// Four rounds.
+    /// Computes four rounds.
     #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3")]
     fn rounds(rows: &mut Rows, words: &[__m128i; 2], constants: &[u32; 4]) {

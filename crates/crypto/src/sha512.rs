@@ -53,7 +53,7 @@ impl Word<BLOCK_LEN> for u64 {
         kernel::compress(state, blocks);
     }
 
-    /// One after the other: what has more than one goes to a [`Batch`].
+    /// Compresses one after the other: who has more than one block uses a [`Batch`].
     fn compress_two(states: &mut [State; 2], blocks: &[[u8; BLOCK_LEN]; 2]) {
         for (state, block) in states.iter_mut().zip(blocks) {
             kernel::compress(state, std::slice::from_ref(block));
@@ -82,7 +82,7 @@ impl Batch {
         }
     }
 
-    /// What lane `lane` is to take in: `block`, from `state` on.
+    /// Sets what lane `lane` is to take in: `block`, from `state` on.
     pub(crate) fn set(&mut self, lane: usize, state: &State, block: &[u8; BLOCK_LEN]) {
         for (row, word) in self.states.iter_mut().zip(state) {
             row[lane] = *word;

@@ -28,21 +28,21 @@ pub fn rsa(der: &[u8]) -> Key {
     Key::Rsa(key)
 }
 
-/// A P-256 key, another for each `seed`.
+/// Returns a P-256 key, another for each `seed`.
 pub fn p256(seed: u8) -> Key {
     let mut scalar = [0x5c; 32];
     scalar[31] = seed;
     Key::EcP256(EcP256Key::from_scalar(&scalar).expect("far below the order"))
 }
 
-/// A P-384 key, another for each `seed`.
+/// Returns a P-384 key, another for each `seed`.
 pub fn p384(seed: u8) -> Key {
     let mut scalar = [0x5c; 48];
     scalar[47] = seed;
     Key::EcP384(EcP384Key::from_scalar(&scalar).expect("far below the order"))
 }
 
-/// An Ed25519 key, another for each `seed`.
+/// Returns an Ed25519 key, another for each `seed`.
 pub fn ed25519(seed: u8) -> Key {
     Key::Ed25519(Ed25519Key::from_seed(&[seed; 32]))
 }
@@ -72,7 +72,7 @@ pub fn components(der: &[u8]) -> RsaComponents<'_> {
     }
 }
 
-/// Content of the DER element with this tag, and what follows it.
+/// Returns the content of the DER element with this tag, and what follows it.
 fn element(der: &[u8], tag: u8) -> (&[u8], &[u8]) {
     assert_eq!(der[0], tag, "tag");
     let (len, content) = match der[1] {

@@ -123,7 +123,7 @@ pub fn pkcs1_v15(
     Ok(len)
 }
 
-/// Whether `block` is well padded, and where its message starts if so.
+/// Finds out whether `block` is well padded, and where the message starts if so.
 fn find_message(block: &[u8]) -> (Choice, u32) {
     let mut good = block[0].ct_eq(&0x00) & block[1].ct_eq(&0x02);
     let mut found = Choice::from(0);

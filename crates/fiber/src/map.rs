@@ -50,8 +50,8 @@ pub(crate) enum MapError {
     Kernel(io::Error),
 }
 
-/// How many stacks the process can have at once: three quarters of vm.max_map_count, at one mapping
-/// each, or two where the kernel is older than 6.13.
+/// Returns how many stacks the process can have at once: three quarters of vm.max_map_count, at one
+/// mapping each, or two where the kernel is older than 6.13.
 pub fn most_stacks() -> usize {
     most_mappings() / mappings_per_stack()
 }
@@ -95,7 +95,7 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    /// For stacks of `usable` bytes, a multiple of the page size.
+    /// Makes a cutter of stacks of `usable` bytes, a multiple of the page size.
     pub(crate) fn new(usable: usize) -> Self {
         Self {
             start: ptr::null_mut(),

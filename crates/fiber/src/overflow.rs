@@ -15,7 +15,7 @@ use crate::stack::{Stack, page_size};
 /// The handler that was there before ours.
 static PREVIOUS: OnceLock<sigaction> = OnceLock::new();
 
-/// From now on an overflow of a fiber's stack ends the process with a line on
+/// Makes an overflow of a fiber's stack end the process with a line on
 /// standard error that names the pool and its [`remedy`](crate::PoolConfig::remedy),
 /// instead of a bare segmentation fault:
 ///
@@ -150,8 +150,8 @@ struct AlternateStack {
 }
 
 impl AlternateStack {
-    /// Nothing if the thread has one already, or if there is no memory: then
-    /// an overflow is fatal without a report.
+    /// Gives the thread a signal stack. Returns `None` if it has one, or if there is no memory:
+    /// then an overflow is fatal without a report.
     fn install() -> Option<Self> {
         // SAFETY: stack_t is plain data; the calls get live values, and the
         // memory stays mapped until drop.

@@ -78,7 +78,7 @@ impl Shared {
         self.in_use.set(self.in_use.get() - 1);
     }
 
-    /// Most in use at once since the period before this one began.
+    /// Returns the most stacks in use at once since the period before this one began.
     fn peak_lately(&self) -> usize {
         self.recent_peak.get().max(self.last_peak.get())
     }
@@ -297,7 +297,7 @@ impl StackPool {
         marks.max().unwrap_or(0)
     }
 
-    /// Usable bytes of each stack: [`PoolConfig::stack_size`] in whole pages.
+    /// Returns the usable bytes of each stack: [`PoolConfig::stack_size`] in whole pages.
     pub fn stack_size(&self) -> usize {
         self.shared.stack_size
     }

@@ -51,7 +51,7 @@ pub enum StackError {
     },
 }
 
-/// Bytes in a page of this system.
+/// Returns the size of a page of this system.
 pub(crate) fn page_size() -> usize {
     static PAGE: OnceLock<usize> = OnceLock::new();
     *PAGE.get_or_init(|| {
@@ -61,7 +61,7 @@ pub(crate) fn page_size() -> usize {
     })
 }
 
-/// Bytes from the top down to the lowest word that is not zero.
+/// Measures the bytes from the top down to the lowest word that is not zero.
 ///
 /// The pages start as zeros, so this word is the deepest one written with
 /// something else. Deeper frames that held nothing but zeros are missed.
@@ -120,14 +120,14 @@ impl Stack {
         }
     }
 
-    /// Bytes a fiber can use; its closure and some hundred bytes of bookkeeping
+    /// Returns how many bytes a fiber can use; its closure and some hundred bytes of bookkeeping
     /// are taken from the top.
     #[inline]
     pub fn usable_size(&self) -> usize {
         self.shared.stack_size
     }
 
-    /// Most bytes ever used, over all fibers that ran on this stack: the
+    /// Returns the most bytes ever used, over all fibers that ran on this stack: the
     /// distance from its top to the deepest word ever written with anything
     /// but zero. Takes microseconds; meant for reports, not for a data path.
     pub fn high_water(&self) -> usize {

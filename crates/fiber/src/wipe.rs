@@ -85,7 +85,7 @@ unsafe fn wipe_down_to(bottom: *mut u8, size: usize, depth: usize) -> usize {
     found
 }
 
-/// As [`wipe_down_to`] the bottom, without pages that were never touched.
+/// Does what [`wipe_down_to`] the bottom does, without pages that were never touched.
 ///
 /// # Safety
 /// As for [`Depth::wipe`].

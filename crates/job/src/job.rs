@@ -418,7 +418,7 @@ impl Job {
         }
     }
 
-    /// Whom the job's session notifies.
+    /// Returns whom the job's session notifies.
     pub fn notify(&self) -> Option<Notify> {
         self.wait_ctx.borrow().as_ref()?.notify()
     }
@@ -461,7 +461,7 @@ impl Job {
         self.refused_ops.set(ops);
     }
 
-    /// Number of ops in the submission that was refused.
+    /// Returns the number of ops in the submission that was refused.
     pub fn refused_ops(&self) -> usize {
         self.refused_ops.get()
     }

@@ -255,7 +255,7 @@ pub fn set_stack_size(bytes: usize) -> bool {
     })
 }
 
-/// How many jobs and stacks this thread has.
+/// Counts the jobs and stacks of this thread.
 pub fn pool_stats() -> PoolStats {
     with_pool(|pool| {
         let stacks = pool.stacks.stats();

@@ -126,7 +126,8 @@ impl WaitCtx {
         self.status.store(status.0, Relaxed);
     }
 
-    /// Whom to notify when an op of this session has ended; `None` once the session is freed.
+    /// Returns whom to notify when an op of this session has ended; `None` once the session is
+    /// freed.
     pub fn notify(&self) -> Option<Notify> {
         let notify = self.notify.borrow().clone();
         notify.filter(|_| !self.freed.load(Relaxed))
@@ -142,7 +143,7 @@ impl WaitCtx {
         self.notify.borrow().is_some() && !self.freed.load(Relaxed)
     }
 
-    /// What another language wants to be notified by, if that is what was set. Any thread may ask.
+    /// Returns the notification of another language, if one was set. Any thread may ask.
     pub fn foreign(&self) -> Option<Foreign> {
         let foreign = peek(&self.notify, |notify| match notify {
             Some(Notify::Foreign(foreign)) => Some(*foreign),
@@ -151,7 +152,7 @@ impl WaitCtx {
         foreign.filter(|_| !self.freed.load(Relaxed))
     }
 
-    /// ASYNC_WAIT_CTX_set_wait_fd(3): associates `fd` with `key`.
+    /// Associates `fd` with `key`, as ASYNC_WAIT_CTX_set_wait_fd(3) does.
     pub fn set_wait_fd(
         &self,
         key: *const c_void,
@@ -170,24 +171,25 @@ impl WaitCtx {
         self.tell_job();
     }
 
-    /// ASYNC_WAIT_CTX_get_fd(3): descriptor and custom data of `key`.
+    /// Returns descriptor and custom data of `key`, as ASYNC_WAIT_CTX_get_fd(3) does.
     pub fn fd(&self, key: *const c_void) -> Option<(RawFd, *mut c_void)> {
         self.newest_first()
             .find(|entry| entry.key == key && entry.change != Change::Deleted)
             .map(|entry| (entry.fd, entry.custom_data))
     }
 
-    /// ASYNC_WAIT_CTX_get_all_fds(3): every descriptor, newest first.
+    /// Visits every descriptor, newest first, as ASYNC_WAIT_CTX_get_all_fds(3) lists them.
     pub fn for_each_fd(&self, visit: impl FnMut(RawFd)) {
         self.visit(|change| change != Change::Deleted, visit);
     }
 
-    /// ASYNC_WAIT_CTX_get_changed_fds(3), the added ones, newest first.
+    /// Visits the added descriptors, newest first, as ASYNC_WAIT_CTX_get_changed_fds(3) lists them.
     pub fn for_each_added_fd(&self, visit: impl FnMut(RawFd)) {
         self.visit(|change| change == Change::Added, visit);
     }
 
-    /// ASYNC_WAIT_CTX_get_changed_fds(3), the deleted ones, newest first.
+    /// Visits the deleted descriptors, newest first, as ASYNC_WAIT_CTX_get_changed_fds(3) lists
+    /// them.
     pub fn for_each_deleted_fd(&self, visit: impl FnMut(RawFd)) {
         self.visit(|change| change == Change::Deleted, visit);
     }
@@ -230,7 +232,7 @@ impl WaitCtx {
         self.job.borrow().clone()
     }
 
-    /// All entries, newest first. Each is a copy: whoever looks at one may change the list.
+    /// Returns all entries, newest first. Each is a copy: whoever looks at one may change the list.
     fn newest_first(&self) -> impl Iterator<Item = WaitFd> {
         let len = peek(&self.fds, Vec::len);
         let entry = |index: usize| peek(&self.fds, |fds| fds.get(index).copied());

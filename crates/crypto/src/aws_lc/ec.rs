@@ -38,7 +38,7 @@ struct Point<'a> {
 }
 
 impl<'a> Point<'a> {
-    /// Infinity. Returns `None` if memory is out.
+    /// Makes the point at infinity. Returns `None` if memory is out.
     fn new(group: &'a Group) -> Option<Self> {
         // SAFETY: a live group.
         let point = NonNull::new(unsafe { sys::EC_POINT_new(group.as_ptr()) })?;
@@ -68,7 +68,7 @@ impl<'a> Point<'a> {
         (ok == 1).then_some(point)
     }
 
-    /// `scalar` times `base`, or times the generator. aws-lc takes the same time for all scalars
+    /// Multiplies `base`, or the generator, by `scalar`. aws-lc takes the same time for all scalars
     /// below the order. Returns `None` if memory is out, or on a fault.
     fn times(group: &'a Group, scalar: &BigNum, base: Option<&Self>) -> Option<Self> {
         let product = Self::new(group)?;

@@ -55,7 +55,7 @@ impl WipedPage {
         unsafe { AtomicU64::from_ptr(self.0.as_ptr().cast()) }
     }
 
-    /// All but [`WipedPage::word`].
+    /// Returns all of the page but [`WipedPage::word`].
     pub(crate) fn rest(&mut self) -> &mut [u8; PAGE_LEN - 8] {
         // SAFETY: within a live page, initialised by the kernel, borrowed with the value. A copy of
         // the process has this borrow of zeros, of which each is a valid byte.

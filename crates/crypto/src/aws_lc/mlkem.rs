@@ -49,7 +49,7 @@ impl Drop for Context {
     }
 }
 
-/// Whether it does; if not, the error queue is emptied.
+/// Returns `true` if `run` succeeds. Otherwise empties the error queue.
 fn succeeds(run: impl FnOnce() -> Option<bool>) -> bool {
     let ok = run() == Some(true);
     if !ok {

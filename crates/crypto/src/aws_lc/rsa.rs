@@ -81,7 +81,8 @@ impl Rsa {
         rsa.map(Self)
     }
 
-    /// Private operation, no padding. `block` and `out` have the length of the modulus.
+    /// Computes the private operation without padding. `block` and `out` have the length of the
+    /// modulus.
     ///
     /// aws-lc blinds the operation and checks its result by the public exponent before it gives
     /// it out (rsa_default_private_transform, "Verify the result to protect against fault
@@ -109,7 +110,8 @@ impl Rsa {
         ok == 1 && written == out.len()
     }
 
-    /// Public operation, no padding. `signature` and `out` have the length of the modulus.
+    /// Computes the public operation without padding. `signature` and `out` have the length of the
+    /// modulus.
     #[must_use]
     pub(crate) fn public(&self, signature: &[u8], out: &mut [u8]) -> bool {
         let mut written = 0;

@@ -192,7 +192,7 @@ impl fmt::Debug for HmacKey {
     }
 }
 
-/// Inner and outer state of a key.
+/// Computes the inner and the outer state of a key.
 fn key_states<W: Word<BLOCK>, const BLOCK: usize>(
     digest: Digest,
     start: &State<W>,

@@ -64,7 +64,7 @@ fn integer(number: &[u8]) -> Vec<u8> {
     element(INTEGER, &[sign, number].concat())
 }
 
-/// Tag, length and contents, of at most 65535 bytes.
+/// Encodes tag, length and contents, of at most 65535 bytes.
 fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
     let [.., high, low] = contents.len().to_be_bytes();
     let header: &[u8] = match (high, low) {

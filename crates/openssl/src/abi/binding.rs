@@ -57,7 +57,7 @@ pub fn verify_binding() -> Result<(), BindingError> {
     Ok(())
 }
 
-/// What libssl's reference to `name` is bound to, or will be.
+/// Returns what libssl's reference to `name` is bound to, or will be.
 fn of_libssl(name: &CStr) -> *const c_void {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     if let Some(bound) = reference::of(base_of(ffi::SSL_do_handshake as *const c_void), name) {
@@ -68,7 +68,7 @@ fn of_libssl(name: &CStr) -> *const c_void {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.cast_const()
 }
 
-/// What the dynamic linker knows of the file that contains `address`.
+/// Asks the dynamic linker for the file that contains `address`.
 fn info(address: *const c_void) -> Option<libc::Dl_info> {
     // SAFETY: all fields are pointers, for which zero is valid.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };

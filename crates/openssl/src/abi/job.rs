@@ -151,7 +151,7 @@ enum Args {
 struct Small([u8; 64]);
 
 impl Args {
-    /// `None` if there is no memory for them.
+    /// Copies the arguments. Returns `None` if there is no memory for them.
     ///
     /// # Safety
     /// `args` is NULL or valid for reading `size` bytes.

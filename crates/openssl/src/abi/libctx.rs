@@ -96,7 +96,7 @@ fn find() -> usize {
     on_another_thread(query).unwrap_or_default()
 }
 
-/// What `ask` returns on a thread of its own, if there is one to be had.
+/// Runs `ask` on a thread of its own. Returns `None` if no thread can be had.
 fn on_another_thread<T: Send + 'static>(ask: fn() -> T) -> Option<T> {
     let thread = std::thread::Builder::new().spawn(ask).ok()?;
     thread.join().ok()

@@ -30,7 +30,7 @@ impl Delegated {
         Self::Kdf,
     ];
 
-    /// Name as used in counters.
+    /// Returns the name that counters use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sign => "sign",

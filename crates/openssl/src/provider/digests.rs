@@ -25,7 +25,7 @@ pub(super) fn digest_by_name(name: &[u8]) -> Option<Digest> {
     .filter(|_| bits.len() != name.len() || bits.len() > 3)
 }
 
-/// What libcrypto calls a digest.
+/// Returns libcrypto's name of a digest.
 pub(super) fn digest_name(digest: Digest) -> &'static CStr {
     match digest {
         Digest::Sha256 => c"SHA2-256",

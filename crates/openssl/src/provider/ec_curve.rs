@@ -47,7 +47,7 @@ impl Curve {
         found.map(|(curve, _)| curve)
     }
 
-    /// What libcrypto calls it.
+    /// Returns libcrypto's name of the curve.
     pub fn name(self) -> &'static CStr {
         match self {
             Self::P256 => c"prime256v1",
@@ -55,7 +55,7 @@ impl Curve {
         }
     }
 
-    /// Bytes of a scalar and of a shared secret.
+    /// Returns the length in bytes of a scalar and of a shared secret.
     pub fn scalar_len(self) -> usize {
         match self {
             Self::P256 => 32,
@@ -63,12 +63,12 @@ impl Curve {
         }
     }
 
-    /// Bytes of a point.
+    /// Returns the length of a point in bytes.
     pub fn point_len(self) -> usize {
         2 * self.scalar_len() + 1
     }
 
-    /// Bits of the field.
+    /// Returns the bits of the field.
     pub fn bits(self) -> c_int {
         match self {
             Self::P256 => 256,
@@ -76,17 +76,17 @@ impl Curve {
         }
     }
 
-    /// Bits of its strength (SP 800-57, part 1, table 2).
+    /// Returns the strength in bits (SP 800-57, part 1, table 2).
     pub fn security_bits(self) -> c_int {
         self.bits() / 2
     }
 
-    /// Bytes of the longest ECDSA signature in DER.
+    /// Returns the length in bytes of the longest ECDSA signature in DER.
     pub fn signature_len(self) -> usize {
         2 * (self.scalar_len() + 3) + 2
     }
 
-    /// `bytes` as a point, if they are one, uncompressed.
+    /// Reads `bytes` as an uncompressed point. Returns `None` if they are no point of the curve.
     pub fn point(self, bytes: &[u8]) -> Option<Point> {
         let on_curve = match self {
             Self::P256 => curve::is_point::<P256>(bytes),

@@ -23,7 +23,7 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Of what `selection` selects.
+    /// Makes a generation of what `selection` selects.
     pub fn new(context: ContextRef, selection: c_int) -> Self {
         Self {
             context,

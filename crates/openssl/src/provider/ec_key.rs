@@ -74,7 +74,7 @@ impl Native {
             .map(|scalar| &scalar[..self.curve.scalar_len()])
     }
 
-    /// The same key in the default provider.
+    /// Imports the key into the default provider.
     fn import(&self, context: ContextRef) -> Option<Key> {
         let mut selection = ffi::OSSL_KEYMGMT_SELECT_ALL_PARAMETERS;
         let mut array = [const { params::end() }; 4];
@@ -100,7 +100,7 @@ impl Native {
         context.inner.import(c"EC", selection, params)
     }
 
-    /// What `params` describe; `None` if that is nothing native.
+    /// Reads what `params` describe. Returns `None` if that is nothing native.
     fn from_params(selection: c_int, params: Params<'_>) -> Option<Self> {
         let curve = Curve::from_name(params.find(names::GROUP)?.text()?)?;
         let is = |name, wanted: &[u8]| match params.find(name) {
@@ -179,7 +179,7 @@ impl Content {
         }
     }
 
-    /// The same key in the default provider.
+    /// Returns the same key in the default provider.
     fn inner(&self, context: ContextRef) -> Option<&Arc<Key>> {
         if let (None, Form::Native(native)) = (self.inner.get(), &self.form) {
             let made = native.import(context)?;
@@ -232,7 +232,7 @@ impl EcKey {
         }
     }
 
-    /// One that the default provider generated.
+    /// Makes key data of a key that the default provider has generated.
     pub fn generated_by_default_provider(context: ContextRef, inner: Key) -> Self {
         Self {
             context,
@@ -255,12 +255,12 @@ impl EcKey {
         }
     }
 
-    /// The same key in the default provider.
+    /// Returns the same key in the default provider.
     pub fn inner(&self) -> Option<&Arc<Key>> {
         self.content()?.inner(self.context)
     }
 
-    /// What a signature needs of it.
+    /// Returns what a signature needs of the key.
     pub fn operand(&self) -> Option<Operand> {
         let content = self.content()?;
         let inner = content.inner(self.context)?.clone();

@@ -38,7 +38,7 @@ pub(super) fn guard<R>(failure: R, body: impl FnOnce() -> R) -> R {
     })
 }
 
-/// [`guard`] for the functions that answer 1 or 0.
+/// Does what [`guard`] does, for functions that answer 1 or 0.
 pub(super) fn check(body: impl FnOnce() -> bool) -> c_int {
     guard(0, || c_int::from(body()))
 }
@@ -61,7 +61,7 @@ impl Drop for Quiet {
     }
 }
 
-/// What the last error of the thread's queue says, in words; the queue is unchanged.
+/// Returns what the last error of the thread's queue says. The queue is unchanged.
 pub(super) fn last_error() -> String {
     // SAFETY: looks at the thread's own queue; the strings are static or copied at once.
     unsafe {

@@ -165,7 +165,7 @@ impl Key {
         }
     }
 
-    /// The same in the machine's byte order, as a parameter has it.
+    /// Returns a number in the machine's byte order, as a parameter has it.
     pub fn native_number(&self, name: &CStr) -> Option<Zeroizing<Vec<u8>>> {
         let mut number = self.number(name)?;
         if cfg!(target_endian = "little") {
@@ -235,13 +235,14 @@ impl Key {
         }
     }
 
-    /// Bits of the modulus or field; 0 if the key has neither.
+    /// Returns the bits of the modulus or field; 0 if the key has neither.
     pub fn bits(&self) -> usize {
         // SAFETY: live key.
         usize::try_from(unsafe { openssl_sys::EVP_PKEY_bits(self.as_ptr()) }).unwrap_or(0)
     }
 
-    /// Longest signature or ciphertext in bytes; 0 if the key makes neither.
+    /// Returns the length in bytes of the longest signature or ciphertext; 0 if the key makes
+    /// neither.
     pub fn size(&self) -> usize {
         // SAFETY: live key.
         usize::try_from(unsafe { openssl_sys::EVP_PKEY_size(self.as_ptr()) }).unwrap_or(0)
@@ -264,7 +265,7 @@ impl KeyCtx {
         NonNull::new(ctx).map(Self)
     }
 
-    /// One for operations with `key`.
+    /// Makes a context for operations with `key`.
     pub fn new(inner: &Inner, key: &Key) -> Option<Self> {
         // SAFETY: live library context and key; the result is owned and holds its own reference.
         Self::own(unsafe {
@@ -272,8 +273,8 @@ impl KeyCtx {
         })
     }
 
-    /// One that generates keys of the type called `name`, or, unless `pair`, parameters of such
-    /// keys.
+    /// Makes a context that generates keys of the type called `name`, or, unless `pair`, parameters
+    /// of such keys.
     pub fn generator(inner: &Inner, name: &CStr, pair: bool) -> Option<Self> {
         // SAFETY: live library context, C string; the result is owned.
         let ctx = Self::own(unsafe {
@@ -379,7 +380,7 @@ impl DigestCtx {
         NonNull::new(unsafe { openssl_sys::EVP_MD_CTX_new() }).map(Self)
     }
 
-    /// One for an operation with `key` on a message.
+    /// Makes a context for an operation with `key` on a message.
     pub fn start(
         inner: &Inner,
         key: &Key,
@@ -444,7 +445,7 @@ unsafe impl Send for Tables {}
 unsafe impl Sync for Tables {}
 
 impl Tables {
-    /// Of the key type called `name`.
+    /// Finds the functions of the key type called `name`.
     pub fn of_keymgmt(inner: &Inner, name: &CStr) -> Option<Self> {
         // SAFETY: live library context, C string; what is fetched is freed once, here.
         unsafe {
@@ -457,7 +458,7 @@ impl Tables {
         }
     }
 
-    /// Of the generation of keys of the type called `name`.
+    /// Finds the functions of the generation of keys of the type called `name`.
     pub fn of_generation(inner: &Inner, name: &CStr) -> Option<Self> {
         // SAFETY: as above.
         unsafe {
@@ -472,7 +473,7 @@ impl Tables {
         }
     }
 
-    /// Of the key exchange called `name`.
+    /// Finds the functions of the key exchange called `name`.
     pub fn of_keyexch(inner: &Inner, name: &CStr) -> Option<Self> {
         // SAFETY: as above.
         unsafe {
@@ -485,7 +486,7 @@ impl Tables {
         }
     }
 
-    /// Of the signature algorithm called `name`.
+    /// Finds the functions of the signature algorithm called `name`.
     pub fn of_signature(inner: &Inner, name: &CStr) -> Option<Self> {
         // SAFETY: as above.
         unsafe {
@@ -498,7 +499,7 @@ impl Tables {
         }
     }
 
-    /// Of the asymmetric cipher called `name`.
+    /// Finds the functions of the asymmetric cipher called `name`.
     pub fn of_asym_cipher(inner: &Inner, name: &CStr) -> Option<Self> {
         // SAFETY: as above.
         unsafe {

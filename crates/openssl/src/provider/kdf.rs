@@ -97,8 +97,8 @@ impl EarlySecret {
     }
 }
 
-/// HKDF-Expand (RFC 5869) of HkdfLabel made of prefix, label and data (RFC 8446, section 7.1).
-/// `None` if a length is out of range.
+/// Computes HKDF-Expand (RFC 5869) of the HkdfLabel made of prefix, label and data (RFC 8446,
+/// section 7.1). `None` if a length is out of range.
 fn expand(key: &HmacKey, [prefix, label, data]: [&[u8]; 3], out: &mut [u8]) -> Option<()> {
     let len = key.digest().len();
     if out.len().div_ceil(len) > 255 {
@@ -246,7 +246,8 @@ impl Kdf {
         done.is_some()
     }
 
-    /// HKDF-Expand-Label with this prefix and label. `None` if a length is out of range.
+    /// Computes HKDF-Expand-Label with this prefix and label. Returns `None` if a length is out of
+    /// range.
     fn expand(&self, digest: Digest, key: &[u8], data: &[u8], out: &mut [u8]) -> Option<()> {
         let prefix = self.prefix.get().unwrap_or_default();
         let label = self.label.get().unwrap_or_default();
@@ -330,7 +331,7 @@ impl Kdf {
         }
     }
 
-    /// Bytes of output: any number, or those of the digest.
+    /// Returns the length of the output in bytes: any, or that of the digest.
     fn size(&self) -> Option<usize> {
         match &self.digest {
             _ if self.mode != ffi::EVP_KDF_HKDF_MODE_EXTRACT_ONLY => Some(usize::MAX),

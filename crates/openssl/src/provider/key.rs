@@ -255,7 +255,7 @@ impl KeyData for HeldKey {
     }
 }
 
-/// What an operation needs of the key behind `key`.
+/// Returns what an operation needs of the key behind `key`.
 ///
 /// # Safety
 /// `key` is null or key data of our RSA or Ed25519 key manager.

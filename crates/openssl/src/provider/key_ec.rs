@@ -44,7 +44,7 @@ pub(super) static TABLE: [OSSL_DISPATCH; 22] = [
     dispatch::END,
 ];
 
-/// What an operation needs of the key behind `key`.
+/// Returns what an operation needs of the key behind `key`.
 ///
 /// # Safety
 /// `key` is null or key data of this key manager.

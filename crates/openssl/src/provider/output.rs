@@ -17,7 +17,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// `None` if there is no place for the length, without which nothing can be answered.
+    /// Takes a caller's buffer. Returns `None` if there is no place for the length, without which
+    /// nothing can be answered.
     ///
     /// # Safety
     /// `data` is null or has room for `size` bytes, `len` is null or a place for a length, and

@@ -295,7 +295,7 @@ impl<const N: usize> Table<N> {
     /// The last entry.
     pub const END: (Option<&'static CStr>, c_int) = (None, 0);
 
-    /// As C wants it.
+    /// Returns the table as C wants it.
     pub fn as_ptr(&'static self) -> *const OSSL_PARAM {
         self.0.as_ptr()
     }

@@ -83,7 +83,7 @@ fn mix(key: &HmacKey, out: &mut [u8]) {
     }
 }
 
-/// Fresh entropy of the system's; of aws-lc's generator where the system gives none.
+/// Draws fresh entropy of the system's; of aws-lc's generator if the system gives no entropy.
 fn fresh() -> Zeroizing<[u8; 32]> {
     let mut bytes = Zeroizing::new([0; 32]);
     // SAFETY: a buffer of the length said.

@@ -15,7 +15,7 @@ use spinlane_job as job;
 /// Secrets kept: those of the connection that runs, and some of connections that wait.
 const SLOTS: usize = 4;
 
-/// The HMAC key of `secret`, from which `label` derives.
+/// Returns the HMAC key of `secret`, from which `label` derives.
 pub(super) fn hmac_key(digest: Digest, secret: &[u8], label: &[u8]) -> HmacKey {
     let fresh = || HmacKey::new(digest, secret);
     if secret.len() != digest.len() {

@@ -74,7 +74,7 @@ impl Settings {
     }
 }
 
-/// Whether `value` is the second of `choices`; the first where it is missing.
+/// Returns `true` if `value` is the second of `choices`, and `false` if it is the first or missing.
 fn choice(
     name: &'static CStr,
     value: Option<String>,

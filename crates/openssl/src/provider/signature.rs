@@ -38,7 +38,7 @@ pub(super) static ECDSA: [OSSL_DISPATCH; 22] = table([
     dispatch::END,
 ]);
 
-/// What both have, and what `own` adds.
+/// Makes a table of what both have and what `own` adds.
 const fn table(own: [OSSL_DISPATCH; 6]) -> [OSSL_DISPATCH; 22] {
     let [a, b, c, d, e, f] = own;
     [

@@ -95,7 +95,7 @@ impl Signer {
         }
     }
 
-    /// What it signs by.
+    /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -205,7 +205,7 @@ impl Signer {
         unsafe { delegate.get(params) }
     }
 
-    /// Longest signature in bytes.
+    /// Returns the length in bytes of the longest signature.
     pub fn size(&self) -> Option<usize> {
         self.key.as_ref().map(|key| key.size)
     }
@@ -454,7 +454,7 @@ impl Settings {
     }
 }
 
-/// Whether a `pad-mode` means PSS; `None` if it is neither that nor PKCS#1 v1.5.
+/// Returns `true` if a `pad-mode` means PSS, and `None` if it means neither PSS nor PKCS#1 v1.5.
 fn is_pss(param: Param<'_>) -> Option<bool> {
     match (param.int(), param.text()) {
         (Some(ffi::RSA_PKCS1_PADDING), _) | (_, Some(b"pkcs1")) => Some(false),
@@ -498,8 +498,8 @@ fn sign_ecdsa(key: &Arc<KeyHandle>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> 
     offload(&request.ok()?, raw).then(|| encode_ecdsa(raw, out))
 }
 
-/// DER of ECDSA-Sig-Value (RFC 3279, section 2.2.3), at most 104 bytes, of `r || s` of at most 48
-/// bytes each; returns its length.
+/// Writes the DER of ECDSA-Sig-Value (RFC 3279, section 2.2.3), at most 104 bytes, of `r || s` of
+/// at most 48 bytes each; returns its length.
 fn encode_ecdsa(raw: &[u8], out: &mut [u8; MAX_OUTPUT]) -> usize {
     let mut at = 2;
     for number in raw.chunks(raw.len() / 2) {

@@ -37,7 +37,7 @@ impl Buffer {
             .map_or(&[], |memory| &memory[self.start..self.end])
     }
 
-    /// Where more bytes can go; say with [`Buffer::commit`] how many did.
+    /// Returns the room for more bytes. Say with [`Buffer::commit`] how many went there.
     pub(super) fn room(&mut self) -> &mut [u8] {
         let memory = self.memory.get_or_insert_with(take);
         if self.end == CAPACITY && self.start != 0 {

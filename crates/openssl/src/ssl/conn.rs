@@ -314,12 +314,12 @@ impl Ssl {
         Ok(count)
     }
 
-    /// Bytes to be sent.
+    /// Returns how many bytes are to be sent.
     pub fn output_len(&self) -> usize {
         self.buffers.borrow().output.len()
     }
 
-    /// Number of the peer's bytes that are not processed yet.
+    /// Returns how many of the peer's bytes are not processed yet.
     pub fn input_len(&self) -> usize {
         self.buffers.borrow().input.len()
     }
@@ -334,13 +334,13 @@ impl Ssl {
         self.established
     }
 
-    /// Plain text decrypted already, in bytes.
+    /// Returns how many bytes of plain text are decrypted already.
     pub fn pending(&self) -> usize {
         // SAFETY: a live connection.
         usize::try_from(unsafe { ffi::SSL_pending(self.ssl) }).unwrap_or(0)
     }
 
-    /// Version, e.g. `TLSv1.3`.
+    /// Returns the version of TLS, e.g. `TLSv1.3`.
     pub fn version(&self) -> &'static str {
         // SAFETY: a live connection; libssl returns a static string.
         unsafe { std::ffi::CStr::from_ptr(ffi::SSL_get_version(self.ssl)) }

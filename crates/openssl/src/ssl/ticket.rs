@@ -95,8 +95,8 @@ unsafe fn end_of(session: *mut SSL_SESSION) -> Option<u64> {
     Some(u64::from_be_bytes(unsafe { *data.cast::<End>() }))
 }
 
-/// When the first of the certificates ends by which the client was verified; `u64::MAX` if it was
-/// not, `now` if that cannot be read.
+/// Returns when the first of the certificates ends by which the client was verified; `u64::MAX` if
+/// it was not, `now` if that cannot be read.
 ///
 /// # Safety
 /// `ssl` is a live connection.
