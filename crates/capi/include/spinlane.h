@@ -117,8 +117,8 @@ spinlane_lcore *spinlane_lcore_current(void);
 int spinlane_lcore_free(spinlane_lcore *lcore);
 
 /*
- * Opens a queue pair on the device for at most nb_desc ops in flight (0 = 256). An op kind is
- * served by the first device added that has it.
+ * Opens a queue pair on the device for at most nb_desc ops in flight (0 = 256). Devices that
+ * serve the same kind of op share its ops, by how many each has in flight.
  */
 int spinlane_lcore_add_device(spinlane_lcore *lcore, spinlane_device *device, unsigned nb_desc);
 
