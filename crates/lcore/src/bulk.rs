@@ -1,5 +1,7 @@
 //! Bursts of records through an lcore: the caller's side.
 
+use std::rc::Rc;
+
 use spinlane_crypto::aead::Algorithm;
 use spinlane_cryptodev::aead::Op;
 use spinlane_cryptodev::{Buffer, Burst, OpStatus, QueuePair};
@@ -8,6 +10,7 @@ use spinlane_cryptodev::{DeviceError, cpu};
 use crate::channel::Channel;
 use crate::core::{Inner, Lcore};
 use crate::offload::OffloadError;
+use crate::record_queue::Places;
 use crate::route::Channels;
 
 impl Lcore {
@@ -46,42 +49,29 @@ impl Lcore {
         if self.is_of_parent() {
             return Err(OffloadError::Forked);
         }
-        let inner = &*self.inner;
-        let mut records = inner.records.borrow_mut();
-        let now_ns = inner.clock.now_ns();
-        let mut taken = 0;
-        while let Some(first) = ops.first() {
-            let Some(index) = route(&records, first, now_ns) else {
-                taken += inner.compute_first(ops);
-                continue;
-            };
-            let channel = &records.all[index];
-            let others = ops[1..].iter();
-            let same =
-                others.take_while(|op| is_prepared(op) && channel.capabilities().takes(&***op));
-            // An unhealthy one gets no more than what its probe is made from.
-            let count = match channel.is_healthy() {
-                true => 1 + same.count(),
-                false => 1,
-            };
-            let accepted = records.all[index].enqueue_burst(ops, count, now_ns);
-            taken += accepted;
-            if accepted < count {
-                break;
-            }
-        }
+        let taken = self.inner.hand_over(ops, |_| None);
         if taken != 0 {
-            inner.worked.set(true);
+            self.inner.worked.set(true);
         }
         Ok(taken)
+    }
+
+    /// Whether a queue pair takes records of `algorithm` with so much associated data and data, as far as is known
+    /// without asking its device.
+    pub fn takes_records(&self, algorithm: Algorithm, aad_len: usize, data_len: usize) -> bool {
+        let takes = |channel: &Channel<Op>| {
+            let limits = channel.capabilities().limits(algorithm);
+            limits.is_some_and(|limits| limits.takes_aad(aad_len) && data_len <= limits.max_len)
+        };
+        !self.is_of_parent() && self.inner.records.borrow().all.iter().any(takes)
     }
 
     /// Adds at most `max` ops that have ended to the back of `done`, in the order they did; returns how many.
     /// To be called after each poll.
     pub fn dequeue_records(&self, done: &mut Burst<Op>, max: usize) -> usize {
         let mut ended = self.inner.records_done.borrow_mut();
-        let count = ended.len().min(max);
-        done.extend(ended.drain(..count));
+        let count = ended.done.len().min(max);
+        done.extend(ended.done.drain(..count));
         count
     }
 }
@@ -96,8 +86,43 @@ fn is_prepared(op: &Op) -> bool {
 }
 
 impl Inner {
-    /// Ends the first op of `ops`, of which there is one, and which no queue pair can; returns how many that are.
-    fn compute_first(&self, ops: &mut Burst<Op>) -> usize {
+    /// Gives the queue pairs ops from the front of `ops` until one refuses; returns how many that are. `queue_of`
+    /// says where each goes when it has ended, counted from the first.
+    pub(crate) fn hand_over(
+        &self,
+        ops: &mut Burst<Op>,
+        queue_of: impl Fn(usize) -> Option<Rc<Places>>,
+    ) -> usize {
+        let mut records = self.records.borrow_mut();
+        let now_ns = self.clock.now_ns();
+        let mut taken = 0;
+        while let Some(first) = ops.first() {
+            let Some(index) = route(&records, first, now_ns) else {
+                self.compute_first(ops, queue_of(taken));
+                taken += 1;
+                continue;
+            };
+            let channel = &records.all[index];
+            let others = ops[1..].iter();
+            let same =
+                others.take_while(|op| is_prepared(op) && channel.capabilities().takes(&***op));
+            // An unhealthy one gets no more than what its probe is made from.
+            let count = match channel.is_healthy() {
+                true => 1 + same.count(),
+                false => 1,
+            };
+            let queue_of = |index| queue_of(taken + index);
+            let accepted = records.all[index].enqueue_burst(ops, count, queue_of, now_ns);
+            taken += accepted;
+            if accepted < count {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Ends the first op of `ops`, of which there is one, and which no queue pair can.
+    fn compute_first(&self, ops: &mut Burst<Op>, queue: Option<Rc<Places>>) {
         let mut op = ops.remove(0);
         let was_prepared = op.parts().is_some();
         cpu::run_aead(&mut op);
@@ -107,7 +132,6 @@ impl Inner {
         } else {
             stats.unprepared_ops += 1;
         }
-        self.records_done.borrow_mut().push_back(op);
-        1
+        self.records_done.borrow_mut().take(op, queue);
     }
 }

@@ -20,7 +20,7 @@
 
 mod fallback;
 mod jobs;
-mod pool;
+pub(crate) mod pool;
 mod records;
 
 use std::cell::Cell;

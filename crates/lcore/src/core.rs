@@ -14,6 +14,7 @@ use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
 use crate::health::HealthConfig;
 use crate::ready::ReadyQueue;
+use crate::record_queue::Waiting;
 use crate::retry::Refused;
 use crate::route::Channels;
 use crate::stats::Stats;
@@ -83,12 +84,14 @@ pub struct Lcore {
 pub(crate) struct Inner {
     pub(crate) config: Config,
     /// [`fork_generation`] of the process that made it.
-    generation: u64,
+    pub(crate) generation: u64,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) channels: RefCell<Channels<Op>>,
     pub(crate) records: RefCell<Channels<aead::Op>>,
     /// Records that have ended, until they are dequeued.
     pub(crate) records_done: RefCell<Ended>,
+    /// Records of queues, until the next poll.
+    pub(crate) records_waiting: RefCell<Waiting>,
     ready: RefCell<ReadyQueue>,
     told: Cell<Told>,
     polling: Cell<bool>,
@@ -116,6 +119,7 @@ impl Lcore {
             channels: RefCell::default(),
             records: RefCell::default(),
             records_done: RefCell::default(),
+            records_waiting: RefCell::default(),
             ready: RefCell::default(),
             told: Cell::default(),
             polling: Cell::new(false),
@@ -181,6 +185,7 @@ impl Lcore {
         }
         inner.polling.set(true);
         let _leave = Leave(&inner.polling);
+        inner.send_records();
         let start_ns = inner.clock.now_ns();
         let mut now_ns = start_ns;
         let mut polled = Polled {
@@ -294,12 +299,13 @@ impl Lcore {
         self.inner.ready.borrow().len()
     }
 
-    /// Ops with the devices now, or waiting for software in a device's place.
+    /// Ops with the devices now, or waiting for software in a device's place; records of queues also before.
     pub fn in_flight(&self) -> usize {
         let channels = self.inner.channels.borrow();
         let records = self.inner.records.borrow();
         channels.all.iter().map(Channel::in_flight).sum::<usize>()
             + records.all.iter().map(Channel::in_flight).sum::<usize>()
+            + self.inner.records_waiting.borrow().len()
     }
 
     /// Nanoseconds on this lcore's clock.
@@ -429,10 +435,19 @@ impl Inner {
     fn collect_records(&self, now_ns: &mut u64) -> usize {
         let mut done = self.records_done.borrow_mut();
         let mut records = self.records.borrow_mut();
-        let records = records.all.iter_mut();
-        records
+        let all = records.all.iter_mut();
+        let count = all
             .map(|channel| channel.collect(&*self.clock, now_ns, &mut done))
-            .sum()
+            .sum();
+        if !done.queues.is_empty() {
+            let mut queues = std::mem::take(&mut done.queues);
+            drop((done, records));
+            self.stats.borrow_mut().callbacks += queues.len() as u64;
+            let told = queues.drain(..).filter_map(|queue| queue.told());
+            told.for_each(|notify| self.tell(notify));
+            self.records_done.borrow_mut().queues = queues;
+        }
+        count
     }
 
     /// Has stacks with secrets wiped, and says whether those of jobs that end from here on are to wait:

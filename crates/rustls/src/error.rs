@@ -29,6 +29,11 @@ pub enum Error {
         "enable_secret_extraction is not set in the configuration; a connection seals and opens records itself and needs the keys: set it"
     )]
     SecretsKept,
+    /// A record is lost, and so the connection, since the peer would miss it.
+    #[error(
+        "a device failed to seal a record, and software may not in its place; see the device's counters, or allow the fallback"
+    )]
+    Unsealed,
     /// The connection was called from within a job.
     #[error("a connection was called from within a job; call it from the pipeline's loop")]
     Nested,

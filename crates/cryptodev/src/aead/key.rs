@@ -53,6 +53,11 @@ impl Key {
         &self.secret[..self.algorithm.key_len()]
     }
 
+    /// What seals and opens with it on the CPU, at once.
+    pub fn cipher(&self) -> &Cipher {
+        &self.cpu
+    }
+
     /// Seals on the CPU; false, and zeros, if a length is out of the algorithm's range.
     #[must_use]
     pub(crate) fn seal(&self, parts: Parts<'_>) -> bool {

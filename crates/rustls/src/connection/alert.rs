@@ -97,7 +97,7 @@ fn fitting(error: &Error) -> Option<AlertDescription> {
         Error::Tls(error) => error,
         Error::InputTooLong { .. } => return Some(AlertDescription::DecodeError),
         Error::EarlyData => return Some(AlertDescription::UnexpectedMessage),
-        Error::SecretsKept | Error::Nested | Error::Lost => return None,
+        Error::SecretsKept | Error::Nested | Error::Lost | Error::Unsealed => return None,
     };
     Some(match error {
         Tls::AlertReceived(_) => return None,

@@ -8,6 +8,7 @@
 //! Memory comes in two sizes, which are reused, and beyond them as it is needed.
 
 use std::cell::RefCell;
+use std::io;
 
 /// Handshake messages: a ClientHello or a flight without certificates.
 pub(super) const SMALL: usize = 4 * 1024;
@@ -75,6 +76,19 @@ impl Buffer {
     pub(super) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         self.give_back_if_empty();
+    }
+
+    /// Hands the bytes to `write`, unless there are none; those it took are consumed.
+    pub(super) fn send(
+        &mut self,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.is_empty() {
+            return Ok(0);
+        }
+        let count = write(self.unread())?;
+        self.consume(count);
+        Ok(count)
     }
 
     /// Drops the bytes behind the first `count`.

@@ -4,8 +4,10 @@
 //!   input   │ header │ text, open in place │ tag │ next records, sealed │
 //!                    ╰─ lent to the reader ╯
 //!   output  │ alerts, KeyUpdates, records that were not sealed into the caller's memory │
+//!   devices │ records that devices seal, and what is to be sent after them │
 //! ```
 
+use std::io;
 use std::time::Instant;
 
 use rustls::client::ClientConnectionData;
@@ -22,9 +24,11 @@ use super::{MAX_OUTPUT, Progress};
 use crate::error::Error;
 use crate::record::{FATAL, Fault, HEADER, MAX_FRAGMENT, OVERHEAD, Opener, Sealer, content};
 
+mod devices;
 mod message;
 mod patience;
 
+use devices::Devices;
 use patience::{Nuisance, Patience};
 
 /// Room that is worth a record of its own.
@@ -51,6 +55,8 @@ pub(super) struct Established {
     pub(super) input: Buffer,
     /// Bytes for the peer.
     pub(super) output: Buffer,
+    /// Records on their way, behind the output; `None` if none are sealed by devices.
+    devices: Option<Devices>,
     text: Text,
     opener: Opener,
     sealer: Sealer,
@@ -103,6 +109,7 @@ impl Established {
         Ok(Self {
             input: Buffer::default(),
             output: Buffer::default(),
+            devices: None,
             text: Text::default(),
             opener: Opener::new(version, secrets.rx)?,
             sealer: Sealer::new(version, secrets.tx, kernel.confidentiality_limit())?,
@@ -139,7 +146,7 @@ impl Established {
                 self.input.consume(self.input.len());
                 return Ok(Progress::Closed);
             }
-            if self.output.len() > MAX_OUTPUT {
+            if self.output_len() > MAX_OUTPUT {
                 return Ok(Progress::WantOutput);
             }
             match self.open_record() {
@@ -159,12 +166,50 @@ impl Established {
         Ok(Progress::Done(count))
     }
 
-    /// Seals a record's worth of `from` behind the output.
+    /// # Errors
+    /// [`Error::Unsealed`] if a record was lost.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.devices.as_ref().map_or(Ok(()), Devices::check)
+    }
+
+    /// Whether devices seal records.
+    pub(super) fn uses_devices(&self) -> bool {
+        self.devices.is_some()
+    }
+
+    /// Bytes for the peer, those included that devices are sealing.
+    pub(super) fn output_len(&self) -> usize {
+        self.output.len() + self.devices.as_ref().map_or(0, Devices::len)
+    }
+
+    /// Whether some of them can leave, or never will.
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.devices.as_ref().is_some_and(Devices::is_due)
+    }
+
+    /// Hands some of them to `write`.
+    pub(super) fn send_output(
+        &mut self,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if !self.output.is_empty() {
+            return self.output.send(write);
+        }
+        match &mut self.devices {
+            Some(devices) => devices.send(write),
+            None => Ok(0),
+        }
+    }
+
+    /// Seals a record's worth of `from` behind the output, or has a device seal it.
     pub(super) fn write(&mut self, from: &[u8]) -> Result<Progress, Error> {
         if self.silent {
             return Ok(Progress::Closed);
         }
         self.refresh_in_time()?;
+        if let Some(progress) = self.submit(from)? {
+            return Ok(progress);
+        }
         let wanted = from.len().min(self.max_text);
         let room = self.output.room_below(LARGE, LARGE);
         let len = fragment_len(wanted, room.len());
@@ -191,7 +236,7 @@ impl Established {
         }
         self.refresh_in_time()?;
         let len = fragment_len(from.len().min(self.max_text), to.len());
-        if len == 0 || !self.output.is_empty() {
+        if len == 0 || self.output_len() != 0 {
             return Ok((Progress::WantOutput, 0));
         }
         let kind = content::APPLICATION_DATA;
@@ -215,8 +260,11 @@ impl Established {
         }
     }
 
-    /// Seals a short record behind the output.
+    /// Seals a short record behind all that is to be sent.
     fn send(&mut self, kind: u8, text: &[u8]) -> Result<(), rustls::Error> {
+        if let Some(devices) = self.devices.as_mut().filter(|devices| !devices.is_empty()) {
+            return devices.push(&mut self.sealer, kind, text);
+        }
         let room = self.output.room(OVERHEAD + text.len());
         let count = self.sealer.seal(kind, text, room)?;
         self.output.commit(count);

@@ -53,6 +53,8 @@ pub struct Connection {
     stage: Stage,
     /// Who serves its ops; `None`: they are computed in place.
     lcore: Option<Lcore>,
+    /// Who is told of records that devices have sealed.
+    notify: Option<Notify>,
     limit: usize,
     /// Of the last op.
     status: Status,
@@ -91,6 +93,7 @@ impl Connection {
         Self {
             stage: Stage::Handshake(Handshake::new(machine)),
             lcore: None,
+            notify: None,
             limit: DEFAULT_MAX_INPUT,
             status: Status::UNSUPPORTED,
             error: None,
@@ -103,10 +106,26 @@ impl Connection {
     /// lcore by themselves. Do it before the first handshake call; a later one may change whom to notify.
     ///
     /// A connection that is attached to none computes its ops in place.
+    ///
+    /// If the lcore has a queue pair that takes records of the connection's cipher suite when the handshake is done
+    /// ([`Lcore::add_record_queue_pair`]), that seals what [`Connection::write`] takes: the records of all
+    /// connections since the last poll go to it as one burst. They come back in polls, after which whoever is named
+    /// is told as above, and leave in order through [`Connection::write_output`]. Otherwise they are sealed at once.
     pub fn attach(&mut self, lcore: &Lcore, notify: impl Into<Notify>) {
+        let notify = notify.into();
+        match &mut self.stage {
+            Stage::Handshake(handshake) => handshake.set_notify(notify.clone()),
+            Stage::Established(conn) => conn.use_devices(lcore, &notify),
+        }
         self.lcore = Some(lcore.clone());
-        if let Stage::Handshake(handshake) = &mut self.stage {
-            handshake.set_notify(notify.into());
+        self.notify = Some(notify);
+    }
+
+    /// Whether devices seal its records. Not before the handshake is done.
+    pub fn offloads_records(&self) -> bool {
+        match &self.stage {
+            Stage::Handshake(_) => false,
+            Stage::Established(conn) => conn.uses_devices(),
         }
     }
 
@@ -167,8 +186,11 @@ impl Connection {
         };
         match progress {
             Ok(Outcome::Progress(progress)) => Ok(progress),
-            Ok(Outcome::Established(conn)) => {
+            Ok(Outcome::Established(mut conn)) => {
                 self.status = handshake.status();
+                if let (Some(lcore), Some(notify)) = (&self.lcore, &self.notify) {
+                    conn.use_devices(lcore, notify);
+                }
                 self.stage = Stage::Established(conn);
                 Ok(Progress::Done(0))
             }

@@ -26,7 +26,9 @@ impl Connection {
         self.once_established(|conn| conn.read(read), |progress| progress)
     }
 
-    /// Writes plain text: takes at most a record's, and says how much it took.
+    /// Writes plain text: takes at most a record's, and says how much it took. [`Progress::WantOutput`] also
+    /// while as many records as a connection may have are with devices: whoever is
+    /// [attached](Connection::attach) is told when the first is back.
     ///
     /// # Errors
     /// As for [`Connection::handshake`].
@@ -37,7 +39,7 @@ impl Connection {
         self.once_established(|conn| conn.write(from), |progress| progress)
     }
 
-    /// Writes plain text as [`Connection::write`] does, but puts the ciphertext of one record into
+    /// Writes plain text as [`Connection::write`] does, but seals it at once, by no device, and puts the ciphertext of one record into
     /// `to` (which should have room for `from` and 64 bytes) rather than into the output, which
     /// must have left. Also returns how many bytes of `to` it filled.
     ///
@@ -84,6 +86,7 @@ impl Connection {
         let Stage::Established(conn) = &mut self.stage else {
             return self.fail(Error::Lost);
         };
-        action(conn).or_else(|error| self.fail(error))
+        let done = conn.check().and_then(|()| action(conn));
+        done.or_else(|error| self.fail(error))
     }
 }

@@ -56,34 +56,36 @@ impl Connection {
     }
 
     /// Hands what is to be sent to `write`, which returns how much it took. Returns that, 0 if
-    /// there is nothing to send.
+    /// there is nothing to send, or nothing yet: what follows is with a device, and whoever is
+    /// [attached](Connection::attach) is told when it is back.
     ///
     /// # Errors
-    /// What `write` fails with.
+    /// What `write` fails with; [`Error::Unsealed`](crate::Error::Unsealed), as an [`io::Error`]'s inner error.
     pub fn write_output(
         &mut self,
         write: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let send = |output: &mut Buffer| {
-            if output.is_empty() {
-                return Ok(0);
-            }
-            let count = write(output.unread())?;
-            output.consume(count);
-            Ok(count)
-        };
         match &mut self.stage {
-            Stage::Established(conn) => send(&mut conn.output),
+            Stage::Established(conn) => conn.send_output(write),
             Stage::Handshake(handshake) => handshake
-                .with_machine(|machine| send(&mut machine.output))
+                .with_machine(|machine| machine.output.send(write))
                 .unwrap_or(Ok(0)),
         }
     }
 
-    /// Bytes to be sent; 0 while paused.
+    /// Whether [`Connection::write_output`] has something to hand over, or an error to tell: always if there is
+    /// output, unless its first record is with a device.
+    pub fn has_output(&self) -> bool {
+        match &self.stage {
+            Stage::Established(conn) => conn.has_output(),
+            Stage::Handshake(_) => self.output_len() != 0,
+        }
+    }
+
+    /// Bytes to be sent, those included that devices are sealing; 0 while paused.
     pub fn output_len(&self) -> usize {
         match &self.stage {
-            Stage::Established(conn) => conn.output.len(),
+            Stage::Established(conn) => conn.output_len(),
             Stage::Handshake(handshake) => handshake
                 .with_machine(|machine| machine.output.len())
                 .unwrap_or(0),

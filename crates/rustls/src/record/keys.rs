@@ -1,8 +1,11 @@
 //! The keys of one direction.
 
+use std::sync::Arc;
+
 use rustls::{ConnectionTrafficSecrets, Error, ProtocolVersion};
 use spinlane_crypto::aead::{Algorithm, Cipher, NONCE_LEN};
 use spinlane_crypto::{Wiped, wiping_stack};
+use spinlane_cryptodev::aead;
 
 /// How records look, which depends on version and suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ enum Key {
     Bytes(Wiped<32>),
     /// From the first record on.
     Expanded(Cipher),
+    /// Likewise, where records go to devices.
+    Shared(Arc<aead::Key>),
 }
 
 impl Keys {
@@ -98,8 +103,25 @@ impl Keys {
         }
         match &self.key {
             Key::Expanded(cipher) => Ok(cipher),
+            Key::Shared(key) => Ok(key.cipher()),
             Key::Bytes(_) => Err(unknown()),
         }
+    }
+
+    /// The key for records that go to devices; `None` if the first one did not.
+    pub(super) fn shared(&mut self) -> Option<&Arc<aead::Key>> {
+        if let Key::Bytes(bytes) = &self.key {
+            let secret = &bytes[..self.algorithm.key_len()];
+            self.key = Key::Shared(Arc::new(aead::Key::new(self.algorithm, secret).ok()?));
+        }
+        match &self.key {
+            Key::Shared(key) => Some(key),
+            Key::Bytes(_) | Key::Expanded(_) => None,
+        }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 }
 

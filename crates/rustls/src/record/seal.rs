@@ -1,7 +1,9 @@
 //! Sealing.
 
 use rustls::{ConnectionTrafficSecrets, Error, ProtocolVersion};
-use spinlane_crypto::aead::TAG_LEN;
+use spinlane_crypto::aead::{Algorithm, NONCE_LEN, TAG_LEN};
+use spinlane_cryptodev::Token;
+use spinlane_cryptodev::aead::{Direction, Op, Request};
 
 use super::content::APPLICATION_DATA;
 use super::keys::{Form, Keys};
@@ -30,6 +32,11 @@ impl Sealer {
         })
     }
 
+    /// Keeps the key so that devices can have it. Returns `false` if a record was sealed without.
+    pub(crate) fn share(&mut self) -> bool {
+        self.keys.shared().is_some()
+    }
+
     /// Whether the next record is the last but one: a KeyUpdate takes the last place (as in rustls,
     /// new keys are not updated before they were used).
     pub(crate) fn wants_new_keys(&self) -> bool {
@@ -42,7 +49,7 @@ impl Sealer {
     }
 
     /// Length of the record of `text` bytes.
-    fn sealed_len(&self, text: usize) -> usize {
+    pub(crate) fn sealed_len(&self, text: usize) -> usize {
         HEADER
             + text
             + TAG_LEN
@@ -53,39 +60,118 @@ impl Sealer {
             }
     }
 
+    /// The algorithm, and how many bytes it authenticates besides the text.
+    pub(crate) fn algorithm(&self) -> (Algorithm, usize) {
+        let aad_len = match self.keys.form {
+            Form::Tls13 => HEADER,
+            Form::Tls12Gcm | Form::Tls12ChaCha20Poly1305 => 13,
+        };
+        (self.keys.algorithm(), aad_len)
+    }
+
     /// Seals `text` into the front of `to`; returns the record's length.
     ///
     /// # Errors
     /// `text` is too long for a record or for `to`, or there is no sequence number left.
     pub(crate) fn seal(&mut self, kind: u8, text: &[u8], to: &mut [u8]) -> Result<usize, Error> {
         let len = self.sealed_len(text.len());
+        let record = to.get_mut(..len).ok_or(Error::EncryptError)?;
+        let frame = self.begin(kind, text.len(), record)?;
         let keys = &mut self.keys;
-        if text.len() > MAX_FRAGMENT || keys.sequence >= LAST_SEQUENCE {
+        let Frame { nonce, aad, start } = &frame;
+        let inner_type = &[kind][..usize::from(keys.form == Form::Tls13)];
+        let payload = &mut record[*start..];
+        let sealed = keys
+            .cipher()?
+            .seal_into(nonce, aad.bytes(), text, inner_type, payload);
+        sealed.then_some(len).ok_or(Error::EncryptError)
+    }
+
+    /// Prepares `op` to seal `text`, which is copied into its buffer, whose front becomes the record; returns the
+    /// record's length. `None`: the key is not for devices.
+    ///
+    /// # Errors
+    /// As for [`Sealer::seal`].
+    pub(crate) fn prepare(
+        &mut self,
+        kind: u8,
+        text: &[u8],
+        op: &mut Op,
+    ) -> Result<Option<usize>, Error> {
+        if self.keys.shared().is_none() {
+            return Ok(None);
+        }
+        let len = self.sealed_len(text.len());
+        let record = op.buffer_mut().get_mut(..len).ok_or(Error::EncryptError)?;
+        let frame = self.begin(kind, text.len(), record)?;
+        let (data, end) = (&mut record[frame.start..], len - TAG_LEN);
+        data[..text.len()].copy_from_slice(text);
+        if self.keys.form == Form::Tls13 {
+            data[text.len()] = kind;
+        }
+        let key = self.keys.shared().ok_or(Error::EncryptError)?;
+        let request = Request {
+            direction: Direction::Seal,
+            key,
+            nonce: &frame.nonce,
+            aad: frame.aad.bytes(),
+            data: frame.start..end,
+        };
+        let prepared = op.prepare(Token(0), &request);
+        prepared
+            .map(|()| Some(len))
+            .map_err(|_| Error::EncryptError)
+    }
+
+    /// Writes what of a record is not sealed, and takes the next sequence number for it: whatever becomes of the
+    /// record, no other has its nonce.
+    #[inline]
+    fn begin(&mut self, kind: u8, text: usize, record: &mut [u8]) -> Result<Frame, Error> {
+        let keys = &mut self.keys;
+        if text > MAX_FRAGMENT || keys.sequence >= LAST_SEQUENCE {
             return Err(Error::EncryptError);
         }
-        let record = to.get_mut(..len).ok_or(Error::EncryptError)?;
-        let (header, payload) = record.split_at_mut(HEADER);
-        let [high, low] = ((len - HEADER) as u16).to_be_bytes();
-        header.copy_from_slice(&[kind, 3, 3, high, low]);
+        let [high, low] = ((record.len() - HEADER) as u16).to_be_bytes();
+        let header = record.first_chunk_mut().ok_or(Error::EncryptError)?;
+        *header = [kind, 3, 3, high, low];
         let nonce = keys.nonce();
-        let sealed = match keys.form {
+        let (aad, start) = match keys.form {
             Form::Tls13 => {
                 header[0] = APPLICATION_DATA;
-                let cipher = keys.cipher()?;
-                cipher.seal_into(&nonce, header, text, &[kind], payload)
+                (Aad::Header(*header), HEADER)
             }
             Form::Tls12Gcm => {
-                let aad = keys.tls12_aad([kind, 3, 3], text.len());
-                let (explicit, rest) = payload.split_at_mut(8);
-                explicit.copy_from_slice(&nonce[4..]);
-                keys.cipher()?.seal_into(&nonce, &aad, text, &[], rest)
+                let aad = keys.tls12_aad([kind, 3, 3], text);
+                record[HEADER..HEADER + 8].copy_from_slice(&nonce[4..]);
+                (Aad::Tls12(aad), HEADER + 8)
             }
-            Form::Tls12ChaCha20Poly1305 => {
-                let aad = keys.tls12_aad([kind, 3, 3], text.len());
-                keys.cipher()?.seal_into(&nonce, &aad, text, &[], payload)
-            }
+            Form::Tls12ChaCha20Poly1305 => (Aad::Tls12(keys.tls12_aad([kind, 3, 3], text)), HEADER),
         };
         keys.sequence += 1;
-        sealed.then_some(len).ok_or(Error::EncryptError)
+        Ok(Frame { nonce, aad, start })
+    }
+}
+
+/// What a record is sealed with, besides the key.
+struct Frame {
+    nonce: [u8; NONCE_LEN],
+    aad: Aad,
+    /// Where the ciphertext begins.
+    start: usize,
+}
+
+enum Aad {
+    /// TLS 1.3: the record's own header.
+    Header([u8; HEADER]),
+    Tls12([u8; 13]),
+}
+
+impl Aad {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Header(header) => header,
+            Self::Tls12(aad) => aad,
+        }
     }
 }

@@ -211,6 +211,9 @@ impl Established {
             }?;
             let limit = self.kernel.confidentiality_limit();
             self.sealer = Sealer::new(self.kernel.version(), secrets, limit)?;
+            if self.devices.is_some() {
+                self.sealer.share();
+            }
             Ok(())
         })
     }
