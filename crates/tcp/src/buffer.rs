@@ -34,7 +34,7 @@ impl Buffer {
         }
     }
 
-    /// `len` bytes from `start` on, in two parts, fewer where they end.
+    /// Returns `len` bytes from `start` on, in two parts; fewer where the bytes end.
     pub(crate) fn parts(&self, start: usize, len: usize) -> [&[u8]; 2] {
         let (first, second) = self.0.as_slices();
         let end = start.saturating_add(len);

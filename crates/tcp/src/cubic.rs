@@ -60,7 +60,7 @@ impl Cubic {
         }
     }
 
-    /// What counts after [`Cubic::idle`].
+    /// Returns the sizes that count after [`Cubic::idle`].
     pub(crate) fn sizes(&self) -> Sizes {
         Sizes(self.window, self.threshold, self.before_loss)
     }

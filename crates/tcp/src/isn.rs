@@ -15,7 +15,7 @@ pub struct Isn {
 }
 
 impl Isn {
-    /// With a random key, which must stay secret.
+    /// Makes a source of numbers from a random key, which must stay secret.
     pub fn new(key: &[u8; 16]) -> Self {
         Self {
             hasher: SipHasher24::new_with_key(key),

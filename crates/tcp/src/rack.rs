@@ -59,7 +59,7 @@ impl Rack {
         }
     }
 
-    /// What is known of the path.
+    /// Returns what is known of the path.
     pub(crate) fn habits(&self) -> Habits {
         Habits {
             reordering_seen: self.reordering_seen,
@@ -68,7 +68,7 @@ impl Rack {
         }
     }
 
-    /// With all before `una` acknowledged.
+    /// Makes a state in which all before `una` is acknowledged.
     pub(crate) fn of(una: Seq, habits: &Habits) -> Self {
         Self {
             reordering_seen: habits.reordering_seen,
@@ -119,7 +119,7 @@ impl Rack {
         }
     }
 
-    /// A recovery is over.
+    /// Notes that a recovery is over.
     pub(crate) fn recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
         if self.persist == 0 {
@@ -127,7 +127,7 @@ impl Rack {
         }
     }
 
-    /// How long a segment may be overtaken (step 4).
+    /// Returns how long a segment may be overtaken (step 4).
     fn window(&self, rtt: &Rtt, in_recovery: bool, sacked: u32) -> Duration {
         if !self.reordering_seen && (in_recovery || sacked >= ENOUGH) {
             return Duration::ZERO;
@@ -136,8 +136,8 @@ impl Rack {
         quarters.min(rtt.smoothed().unwrap_or_default())
     }
 
-    /// Step 5: how long from `now` until a segment is lost; zero if it is; `None` if nothing sent
-    /// later has arrived.
+    /// Returns how long from `now` until a segment is lost (step 5); zero if it is; `None` if
+    /// nothing sent later has arrived.
     pub(crate) fn lost_in(
         &self,
         now: Instant,
@@ -151,7 +151,7 @@ impl Rack {
         })
     }
 
-    /// Section 6.3: whether a segment is lost when the time-out fires.
+    /// Returns `true` if a segment is lost when the time-out fires (section 6.3).
     pub(crate) fn lost_by_timeout(&self, now: Instant, sent_at: Instant, rtt: &Rtt) -> bool {
         sent_at + self.rtt + self.window(rtt, true, 0) <= now
     }

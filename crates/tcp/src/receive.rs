@@ -99,14 +99,14 @@ impl Receiver {
         }
     }
 
-    /// The peer's SYN has this number.
+    /// Begins with the number of the peer's SYN.
     pub(crate) fn begin(&mut self, syn: Seq) {
         self.nxt = syn + 1;
         self.edge = self.nxt;
         self.last_ack = self.nxt;
     }
 
-    /// What is to be kept of a receive side that holds nothing; `None` if it holds or owes
+    /// Returns what is to be kept of a receive side that holds nothing; `None` if it holds or owes
     /// anything.
     pub(crate) fn quiet(&self) -> Option<Window> {
         let is_quiet = self.ready.is_empty()
@@ -353,7 +353,7 @@ impl Receiver {
         self.ack_due
     }
 
-    /// An acknowledgement went out.
+    /// Notes that an acknowledgement went out.
     pub(crate) fn acked(&mut self) {
         self.ack_due = Instant::NEVER;
         self.unacked = 0;
@@ -361,8 +361,8 @@ impl Receiver {
         self.last_ack = self.nxt;
     }
 
-    /// What is to be reported as received: a duplicate first (RFC 2883), then the latest, then
-    /// others in order (RFC 2018, section 4).
+    /// Returns what is to be reported as received: a duplicate first (RFC 2883), then the latest,
+    /// then others in order (RFC 2018, section 4).
     pub(crate) fn sacks(&self, beside_timestamp: bool) -> Sacks {
         let room = if beside_timestamp {
             MOST_SACKS - 1

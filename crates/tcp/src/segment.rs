@@ -244,8 +244,8 @@ impl Segment {
         }
     }
 
-    /// The RST for a segment with `len` bytes of data that belongs to no connection (RFC 9293,
-    /// section 3.10.7.1); `None` if it is a RST itself.
+    /// Makes the RST for a segment with `len` bytes of data that belongs to no connection (RFC
+    /// 9293, section 3.10.7.1); `None` if it is a RST itself.
     pub fn refusal(&self, len: usize) -> Option<Self> {
         if self.flags.has(Flags::RST) {
             return None;
@@ -268,7 +268,7 @@ impl Segment {
         })
     }
 
-    /// Bytes of the header with its options.
+    /// Returns the length of the header in bytes, options included.
     pub fn header_len(&self) -> usize {
         let mut options = 0;
         options += self.mss.map_or(0, |_| 4);

@@ -15,14 +15,14 @@ const Q_INVERSE: i32 = -3327;
 pub(crate) const Q_LINE: Line = words16([Q as i16; 32]);
 pub(crate) const Q_INVERSE_LINE: Line = words16([Q_INVERSE as i16; 32]);
 
-/// `value` mod q, between -q/2 and q/2.
+/// Reduces `value` mod q, to between -q/2 and q/2.
 pub(crate) const fn centred(value: i64) -> i16 {
     let q = Q as i64;
     let least = value.rem_euclid(q);
     (if least > q / 2 { least - q } else { least }) as i16
 }
 
-/// `base` to the power of `exponent`, mod q.
+/// Raises `base` to the power of `exponent`, mod q.
 pub(crate) const fn power(base: i64, exponent: u32) -> i64 {
     let mut result = 1;
     let mut i = 0;
@@ -43,7 +43,7 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// Of 32 numbers, whatever their size.
+    /// Makes factors of 32 numbers, whatever their size.
     pub(crate) const fn new(numbers: [i64; 32]) -> Self {
         let (mut value, mut scaled) = ([0; 32], [0; 32]);
         let mut i = 0;
@@ -68,7 +68,7 @@ impl Factors {
     }
 }
 
-/// The same mod q, between -q and q, for any words.
+/// Reduces any words mod q, to between -q and q.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn reduce(a: Line) -> Line {
@@ -77,7 +77,7 @@ pub(crate) fn reduce(a: Line) -> Line {
     _mm512_sub_epi16(a, _mm512_mullo_epi16(quotient, Q_LINE))
 }
 
-/// The same mod q, between 0 and q - 1, for any words.
+/// Reduces any words mod q, to between 0 and q - 1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn canonical(a: Line) -> Line {

@@ -47,13 +47,13 @@ impl<const K: usize> Work<K> {
         Queue::new(lanes * K * K)
     }
 
-    /// Which polynomial a job is for: lane, row and column.
+    /// Returns which polynomial a job is for: lane, row and column.
     fn place(job: u8) -> (usize, usize, usize) {
         let job = usize::from(job);
         (job / (K * K), job / K % K, job % K)
     }
 
-    /// What its polynomial is made from.
+    /// Returns what a job's polynomial is made from.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn matrix_seed(&self, job: u8) -> Line {
@@ -149,7 +149,7 @@ impl<const K: usize> Work<K> {
         }
     }
 
-    /// Output words from `first` on become line `line` of the noise.
+    /// Keeps output words from `first` on as line `line` of the noise.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn keep_noise(&mut self, first: usize, line: usize, place: impl Fn(usize) -> (usize, usize)) {
@@ -160,8 +160,8 @@ impl<const K: usize> Work<K> {
         }
     }
 
-    /// SHA3-256 of each lane's padded key and, if `rejections`, SHAKE256 of its padded z and
-    /// ciphertext. Lanes of the sponge that are free meanwhile sample from the queue.
+    /// Computes SHA3-256 of each lane's padded key and, if `rejections`, SHAKE256 of its padded z
+    /// and ciphertext. Lanes of the sponge that are free meanwhile sample from the queue.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,popcnt")]
     pub(crate) fn hash_long(
         &mut self,
@@ -216,7 +216,7 @@ impl<const K: usize> Work<K> {
         hashes
     }
 
-    /// SHA3-512 of 32 bytes and K: a key pair's public seed and its noise's.
+    /// Computes SHA3-512 of 32 bytes and K: a key pair's public seed, and the seed of its noise.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn hash_seeds(&mut self, seeds: [Line; LANES]) -> [Line; LANES] {
@@ -228,8 +228,8 @@ impl<const K: usize> Work<K> {
         rows(&self.state, 0)
     }
 
-    /// SHA3-512 of a lane's message and the hash of its key: the shared secret and the noise's
-    /// seed.
+    /// Computes SHA3-512 of a lane's message and the hash of its key: the shared secret and the
+    /// noise's seed.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(crate) fn hash_messages(&mut self, hashes: &[Line; LANES], lanes: usize) {
@@ -279,7 +279,7 @@ impl Queue {
         (taken, count)
     }
 
-    /// A job that had been taken.
+    /// Gives back a job that had been taken.
     fn put_back(&mut self, job: u8) {
         self.next -= 1;
         self.jobs[self.next] = job;

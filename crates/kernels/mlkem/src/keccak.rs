@@ -11,12 +11,13 @@
 //! Messages and output lie in memory lane by lane. [`transpose`] turns eight 64-byte rows, one
 //! per lane, into eight lines of a word each, and back.
 //!
-//! A round is 95 instructions and some copies: theta takes 15 for the parities of columns and what two
-//! of them add to the column between (vpternlogq adds three words), 5 rotations (vprolq), and 25 additions;
-//! rho and pi are 24 rotations and names; chi is 25 (vpternlogq), iota 1. Zen 4 takes 60 cycles, two
-//! instructions per cycle being its limit. Theta by vpternlogq, without the five sums, is 90
-//! instructions and 64 cycles: three operands each are more than the register file delivers, and five
-//! more parities are more than it holds. In assembly, 1,000 orders tried, the best took 57.
+//! A round is 95 instructions and some copies: theta takes 15 for the parities of columns and what
+//! two of them add to the column between (vpternlogq adds three words), 5 rotations (vprolq), and
+//! 25 additions; rho and pi are 24 rotations and names; chi is 25 (vpternlogq), iota 1. Zen 4 takes
+//! 60 cycles, two instructions per cycle being its limit. Theta by vpternlogq, without the five
+//! sums, is 90 instructions and 64 cycles: three operands each are more than the register file
+//! delivers, and five more parities are more than it holds. In assembly, 1,000 orders tried, the
+//! best took 57.
 
 use std::arch::x86_64::*;
 
@@ -67,7 +68,7 @@ fn chi(a: Line, b: Line, c: Line) -> Line {
     _mm512_ternarylogic_epi64::<0xd2>(a, b, c)
 }
 
-/// The permutation of all eight states.
+/// Permutes all eight states.
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn permute(state: &mut State) {

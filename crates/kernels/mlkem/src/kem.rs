@@ -116,7 +116,7 @@ impl<const K: usize> Lanes<K> {
         vector * K + last
     };
 
-    /// 60 KB to 140 KB of memory.
+    /// Makes lanes, with 60 KB to 140 KB of memory.
     pub fn new(cpu: Cpu) -> Self {
         const { assert!(K == 2 || K == 3 || K == 4, "FIPS 203 has K = 2, 3 and 4") };
         Self {
@@ -199,7 +199,7 @@ impl<const K: usize> Lanes<K> {
     }
 }
 
-/// 32 bytes in a line's lower half.
+/// Loads 32 bytes into a line's lower half.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn half_line(half: &[u8; 32]) -> Line {
@@ -321,7 +321,7 @@ fn decapsulate_all<const K: usize>(work: &mut Work<K>, ops: &mut [Decapsulation<
     outcome
 }
 
-/// All ones if the first is how the second begins, else 0, in the same time.
+/// Returns all ones if the first is how the second begins, else 0, in the same time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn equal(a: &[u8], b: &[u8]) -> u8 {

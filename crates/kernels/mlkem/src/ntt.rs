@@ -29,12 +29,12 @@ pub(crate) type Poly = [Line; 8];
 /// A primitive 256th root of unity mod q.
 const ZETA: i64 = 17;
 
-/// Seven bits in reverse.
+/// Reverses seven bits.
 const fn reversed(k: usize) -> u32 {
     ((k as u8).reverse_bits() >> 1) as u32
 }
 
-/// Place of 32-bit word `n` of a pair that has been dealt by `distance`: words of the
+/// Returns the place of 32-bit word `n` of a pair that has been dealt by `distance`: words of the
 /// first register are 0 to 15, of the second 16 to 31.
 const fn place(distance: usize, n: usize) -> usize {
     let bit = distance / 2;
@@ -42,7 +42,7 @@ const fn place(distance: usize, n: usize) -> usize {
     if n & bit == 0 { within } else { 16 + within }
 }
 
-/// The 32-bit word in this place.
+/// Returns the 32-bit word in this place.
 const fn word_at(distance: usize, wanted: usize) -> usize {
     let mut n = 0;
     while place(distance, n) != wanted {
@@ -51,7 +51,8 @@ const fn word_at(distance: usize, wanted: usize) -> usize {
     n
 }
 
-/// How a pair dealt by one distance is dealt by another: where each register's words come from.
+/// Tells where each register's words come from when a pair dealt by one distance is dealt by
+/// another.
 const fn deal(from: usize, to: usize) -> [Line; 2] {
     let mut tables = [[0; 16]; 2];
     let mut i = 0;
@@ -191,7 +192,7 @@ fn forward_within_pairs(mut p: Poly, layer: &Inner) -> Poly {
     p
 }
 
-/// The same backwards.
+/// Computes the layers within pairs backwards.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn backward_within_pairs(mut p: Poly, layer: &Inner) -> Poly {
@@ -294,7 +295,7 @@ impl Multiplier {
         odd: [ZERO; 8],
     };
 
-    /// Of any words.
+    /// Makes factors of any words.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(crate) fn new(transformed: &Poly) -> Self {

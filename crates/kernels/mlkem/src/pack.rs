@@ -91,7 +91,7 @@ impl<const D: usize> Bits<D> {
     }
 }
 
-/// 32 words of D bits from the first 4 D bytes of a line.
+/// Reads 32 words of D bits from the first 4 D bytes of a line.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vbmi")]
 pub(crate) fn spread<const D: usize>(packed: Line) -> Line {
@@ -100,7 +100,7 @@ pub(crate) fn spread<const D: usize>(packed: Line) -> Line {
     _mm512_and_si512(words, Bits::<D>::MASK)
 }
 
-/// 32 words of D bits into the first 4 D bytes of a line.
+/// Packs 32 words of D bits into the first 4 D bytes of a line.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn gather<const D: usize>(words: Line) -> Line {
@@ -117,7 +117,7 @@ fn gather<const D: usize>(words: Line) -> Line {
     _mm512_or_si512(packed, other)
 }
 
-/// ByteDecode of 256 words of D bits. Reads up to 64 - 4 D bytes more than their 32 D.
+/// Computes ByteDecode of 256 words of D bits. Reads up to 64 - 4 D bytes more than their 32 D.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vbmi")]
 pub(crate) fn decode<const D: usize>(packed: &[u8]) -> [Line; 8] {
@@ -128,7 +128,7 @@ pub(crate) fn decode<const D: usize>(packed: &[u8]) -> [Line; 8] {
     p
 }
 
-/// ByteEncode of 256 words of D bits. Writes up to 64 - 4 D bytes more than their 32 D.
+/// Computes ByteEncode of 256 words of D bits. Writes up to 64 - 4 D bytes more than their 32 D.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(crate) fn encode<const D: usize>(p: &[Line; 8], packed: &mut [u8]) {
@@ -148,7 +148,7 @@ pub(crate) fn is_canonical(p: &[Line; 8]) -> bool {
     _mm512_cmpge_epu16_mask(largest, Q_LINE) == 0
 }
 
-/// round(2^D x / q) mod 2^D of words below q.
+/// Computes round(2^D x / q) mod 2^D of words below q.
 ///
 /// The quotient of 2^D x + q/2 by a multiplication that may be one too low, but not for D = 1:
 /// the remainder tells (all x tried).
@@ -166,7 +166,7 @@ fn compress<const D: usize>(x: Line) -> Line {
     _mm512_and_si512(rounded, Bits::<D>::MASK)
 }
 
-/// round(q x / 2^D) of words of D bits.
+/// Computes round(q x / 2^D) of words of D bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn decompress<const D: usize>(x: Line) -> Line {
@@ -175,7 +175,7 @@ fn decompress<const D: usize>(x: Line) -> Line {
     _mm512_mulhrs_epi16(shifted, Q_LINE)
 }
 
-/// ByteEncode of Compress, of words below q.
+/// Computes ByteEncode of Compress, of words below q.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(crate) fn encode_compressed<const D: usize>(p: &[Line; 8], packed: &mut [u8]) {
@@ -209,7 +209,8 @@ pub(crate) fn from_message(message: &[u8]) -> [Line; 8] {
     p
 }
 
-/// The message of a polynomial: a bit is set where a word below q is nearer to q/2 than to 0.
+/// Writes the message of a polynomial: a bit is set where a word below q is nearer to q/2 than to
+/// 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn to_message(p: &[Line; 8], message: &mut [u8]) {

@@ -44,7 +44,7 @@ fn all_canonical(p: &Poly) -> Poly {
     all
 }
 
-/// Noise that is multiplied: eta 3 for ML-KEM-512, else 2.
+/// Samples noise that is multiplied: eta 3 for ML-KEM-512, else 2.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn small_1<const K: usize>(noise: &Noise) -> Poly {
@@ -54,7 +54,8 @@ fn small_1<const K: usize>(noise: &Noise) -> Poly {
     }
 }
 
-/// Bytes of 256 compressed words: of the ciphertext's vector and of its last polynomial.
+/// Returns the length in bytes of 256 compressed words: of the ciphertext's vector, and of its last
+/// polynomial.
 pub(crate) const fn compressed_lens(k: usize) -> (usize, usize) {
     match k {
         4 => (32 * 11, 32 * 5),
@@ -73,8 +74,8 @@ pub(crate) fn decode_key<const K: usize>(key: &[u8], to: &mut [Poly; K]) -> bool
     good
 }
 
-/// K-PKE.KeyGen: from matrix and noise to the keys' vectors. `decapsulation_key` and the lane's key
-/// are written 384 K bytes, and 16 more.
+/// Computes the keys' vectors from matrix and noise (K-PKE.KeyGen). `decapsulation_key` and the
+/// lane's key are written 384 K bytes, and 16 more.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 pub(crate) fn generate<const K: usize>(
     lane: &mut Lane<K>,
@@ -102,7 +103,8 @@ pub(crate) fn generate<const K: usize>(
     }
 }
 
-/// K-PKE.Encrypt: the lane's message, under the key whose vector is in `scratch.polynomials`.
+/// Encrypts the lane's message (K-PKE.Encrypt), under the key whose vector is in
+/// `scratch.polynomials`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 pub(crate) fn encrypt<const K: usize>(lane: &mut Lane<K>, scratch: &mut Scratch<K>) {
     for j in 0..K {
@@ -132,7 +134,7 @@ pub(crate) fn encrypt<const K: usize>(lane: &mut Lane<K>, scratch: &mut Scratch<
     }
 }
 
-/// K-PKE.Decrypt: the message of `ciphertext`, which 48 bytes follow.
+/// Decrypts `ciphertext`, which 48 bytes follow (K-PKE.Decrypt).
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 pub(crate) fn decrypt<const K: usize>(
     decapsulation_key: &[u8],

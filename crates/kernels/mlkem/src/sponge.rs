@@ -91,7 +91,8 @@ pub(crate) fn restart(state: &mut State, rows: [Line; LANES], first: usize) {
     *last = _mm512_mask_set1_epi64(*last, others, LAST_BIT as i64);
 }
 
-/// Output words `first` to `first + 7`, as 64 bytes per lane. Words beyond the state are zero.
+/// Returns output words `first` to `first + 7`, as 64 bytes per lane. Words beyond the state are
+/// zero.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn rows(state: &State, first: usize) -> [Line; LANES] {

@@ -171,14 +171,15 @@ impl Sender {
         }
     }
 
-    /// What the handshake agreed on; the congestion window begins anew with the right size.
+    /// Takes over what the handshake agreed on. The congestion window begins anew with the right
+    /// size.
     pub(crate) fn agree(&mut self, mss: u16, sack: bool) {
         self.mss = mss;
         self.sack = sack;
         self.cubic = Cubic::new(mss.into());
     }
 
-    /// Bytes queued, sent ones included.
+    /// Returns how many bytes are queued, sent ones included.
     pub(crate) fn queued(&self) -> usize {
         self.data.len()
     }
@@ -187,7 +188,7 @@ impl Sender {
         self.data.push(bytes);
     }
 
-    /// After the last byte comes a FIN.
+    /// Queues a FIN after the last byte.
     pub(crate) fn finish(&mut self) {
         if self.fin == Fin::No {
             self.fin = Fin::Wanted;
@@ -204,14 +205,14 @@ impl Sender {
         self.nxt < self.first
     }
 
-    /// Our SYN is to go out again.
+    /// Has our SYN go out again.
     pub(crate) fn resend_syn(&mut self) {
         if !self.sent.is_empty() {
             self.set_lost(0);
         }
     }
 
-    /// No round-trip time is to be taken of our SYN.
+    /// Takes no round-trip time of our SYN.
     pub(crate) fn was_resent(&mut self) {
         for sent in &mut self.sent {
             sent.retransmitted = true;
@@ -257,7 +258,7 @@ impl Sender {
         }
     }
 
-    /// The first window of a connection.
+    /// Sets the first window of a connection.
     pub(crate) fn first_window(&mut self, segment: &Segment) {
         (self.wl1, self.wl2) = (segment.seq, self.una);
         self.window = segment.window.into();

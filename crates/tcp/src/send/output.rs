@@ -82,7 +82,7 @@ impl Sender {
         }
     }
 
-    /// New data, as much as a segment takes, or the FIN.
+    /// Returns new data, as much as a segment takes, or the FIN.
     fn new_next(&self, window: u32) -> Option<Next> {
         if self.nxt < self.first || self.fin == Fin::Sent {
             return None;

@@ -21,8 +21,8 @@ pub(crate) struct Quiet {
 }
 
 impl Sender {
-    /// What is to be kept of a send side that has been quiet for longer than a time-out; `None` if
-    /// it has anything to do.
+    /// Returns what is to be kept of a send side that has been quiet for longer than a time-out;
+    /// `None` if it has anything to do.
     pub(crate) fn quiet(&self, now: Instant) -> Option<(Quiet, Rtt, cubic::Sizes, rack::Habits)> {
         let is_quiet = self.una == self.nxt
             && self.data.is_empty()

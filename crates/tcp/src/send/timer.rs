@@ -106,7 +106,7 @@ impl Sender {
         (self.timer, self.due) = (Timer::Retransmission, now + self.rtt.timeout(self.backoff));
     }
 
-    /// From now on segments have at most `mss` bytes.
+    /// Limits segments to `mss` bytes from now on.
     pub(crate) fn shrink_segments(&mut self, mss: u16) {
         self.mss = self.mss.min(mss);
     }

@@ -11,8 +11,8 @@ use crate::time::Instant;
 const CHALLENGE_PAUSE: Duration = Duration::from_millis(100);
 
 impl Tcb {
-    /// Takes a segment. Data in order goes to `deliver`, which returns how many bytes the application takes; the
-    /// rest waits for [`Tcb::read`].
+    /// Takes a segment. Data in order goes to `deliver`, which returns how many bytes the
+    /// application takes; the rest waits for [`Tcb::read`].
     pub fn segment(
         &mut self,
         now: Instant,
@@ -27,7 +27,7 @@ impl Tcb {
         }
     }
 
-    /// RFC 9293, section 3.10.7.3.
+    /// Takes a segment in SYN-SENT (RFC 9293, section 3.10.7.3).
     fn in_syn_sent(&mut self, now: Instant, segment: &Segment) {
         let Segment { ack, flags, .. } = *segment;
         let has_ack = flags.has(Flags::ACK);
@@ -58,7 +58,7 @@ impl Tcb {
         }
     }
 
-    /// RFC 9293, section 3.10.7.4.
+    /// Takes a segment in the states after SYN-SENT (RFC 9293, section 3.10.7.4).
     fn synchronised(
         &mut self,
         now: Instant,
@@ -119,7 +119,8 @@ impl Tcb {
             }
             self.state = State::Established;
         }
-        // RFC 5961, section 5: what was never sent, or is older than any window, is no acknowledgement.
+        // RFC 5961, section 5: what was never sent, or is older than any window, is no
+        // acknowledgement.
         if self.sender.nxt < ack || !self.sender.could_be_acked(ack) {
             return self.challenge(now);
         }
@@ -163,7 +164,7 @@ impl Tcb {
         self.sender.update_window(segment, scale);
     }
 
-    /// What our FIN's acknowledgement changes.
+    /// Changes the state if our FIN is acknowledged.
     fn after_ack(&mut self, now: Instant) {
         if !self.sender.fin_acked() {
             return;
@@ -194,7 +195,7 @@ impl Tcb {
         self.state_due = now + self.time_wait;
     }
 
-    /// RFC 5961, section 3: only a reset that names the very next number counts.
+    /// Takes a reset. Only one that names the very next number counts (RFC 5961, section 3).
     fn take_reset(&mut self, now: Instant, seq: Seq) {
         if seq != self.receiver.nxt {
             return self.challenge(now);
@@ -206,8 +207,8 @@ impl Tcb {
         }
     }
 
-    /// An acknowledgement that lets an honest peer find out where we are; not too many, for whoever asks for them
-    /// may not be the peer.
+    /// Sends an acknowledgement that lets an honest peer find out where we are; not too many, for
+    /// whoever asks for them may not be the peer.
     fn challenge(&mut self, now: Instant) {
         if self
             .challenged

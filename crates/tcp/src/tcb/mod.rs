@@ -54,7 +54,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What a SYN with this configuration offers, but for its numbers.
+    /// Returns what a SYN with this configuration offers, but for its numbers.
     pub fn offer(&self) -> Segment {
         Segment {
             window: u16::try_from(self.receive_limit).unwrap_or(u16::MAX),
@@ -235,7 +235,7 @@ impl Tcb {
         self.state
     }
 
-    /// Why the connection is over, once it is.
+    /// Returns why the connection is over; `None` before.
     pub fn end(&self) -> Option<End> {
         self.end
     }
@@ -254,7 +254,7 @@ impl Tcb {
         count
     }
 
-    /// Bytes queued and not yet acknowledged.
+    /// Returns how many bytes are queued and not yet acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.sender.queued()
     }
@@ -265,7 +265,7 @@ impl Tcb {
         self.receiver.read(read)
     }
 
-    /// Bytes that wait to be read.
+    /// Returns how many bytes wait to be read.
     pub fn readable(&self) -> usize {
         self.receiver.ready()
     }
@@ -321,7 +321,7 @@ impl Tcb {
         self.sender.una <= seq && seq < self.sender.nxt
     }
 
-    /// The network carries segments of at most `mss` bytes: an ICMP "too big" said so. What is
+    /// Limits segments to `mss` bytes, since an ICMP "too big" said so. What is
     /// larger and in flight is sent again, cut to size; it was not lost by congestion.
     pub fn set_mss(&mut self, mss: u16) {
         let options = if self.timestamps { TIMESTAMPS_LEN } else { 0 };
@@ -339,7 +339,7 @@ impl Tcb {
         self.sender.rtt.smoothed()
     }
 
-    /// Data of a segment at most.
+    /// Returns how many bytes of data a segment has at most.
     pub fn mss(&self) -> u16 {
         self.sender.mss
     }

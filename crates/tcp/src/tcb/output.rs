@@ -7,8 +7,8 @@ use crate::seq::Seq;
 use crate::time::Instant;
 
 impl Tcb {
-    /// When [`Tcb::output`] is to be called at the latest; `None` if only a segment or the application can
-    /// change anything.
+    /// Returns when [`Tcb::output`] is to be called at the latest; `None` if only a segment or the
+    /// application can change anything.
     pub fn due(&self) -> Option<Instant> {
         if self.state == State::Closed {
             return self.reset.map(|_| Instant::default());

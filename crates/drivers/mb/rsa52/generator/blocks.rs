@@ -32,13 +32,13 @@ pub const Y: Gpr = Gpr::R11;
 /// The sum of its halves.
 pub const Y_SUM: Gpr = Gpr::R10;
 
-/// A column.
+/// Returns a column's register.
 pub fn column(index: usize) -> Zmm {
     assert!(index < 2 * BLOCK);
     Zmm(index)
 }
 
-/// A column of a smaller product, or a limb.
+/// Returns the register of a smaller product's column, or of a limb.
 fn temporary(index: usize) -> Zmm {
     assert!(index < BLOCK);
     Zmm(20 + index)
@@ -61,7 +61,7 @@ pub fn modulus_line(line: usize) -> Mem {
     Mem(N, 0).line(line)
 }
 
-/// All subroutines.
+/// Writes all subroutines.
 pub fn subroutines() -> Vec<Inst> {
     let mut code = Vec::new();
     for (name, write) in [
@@ -182,7 +182,7 @@ fn split_over(code: &mut Vec<Inst>, limb: Zmm, over: Mask) {
     code.push(Inst::And(limb, limb, modulus_line(modulus::LOW_52).into()));
 }
 
-/// Both halves' squares and twice their product: 110 multiplications.
+/// Squares both halves and adds twice their product: 110 multiplications.
 fn square(code: &mut Vec<Inst>) {
     for half in 0..2 {
         half_square(code, (X, half));

@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The symbol of the kernel of this kind.
+    /// Returns the symbol of the kernel of this kind.
     pub fn symbol(self, limbs: usize) -> String {
         let name = match self {
             Self::Mul => "mul",
@@ -55,7 +55,7 @@ const B: Mem = Mem(Gpr::Rdx, 0);
 const SCRATCH: Mem = Mem(Gpr::R8, 0);
 const TABLE: Mem = Mem(Gpr::R9, 0);
 
-/// The kernel of this kind and size, a multiple of ten limbs.
+/// Writes the kernel of this kind and size, a multiple of ten limbs.
 pub fn kernel(kind: Kind, limbs: usize) -> Vec<Inst> {
     assert!(limbs.is_multiple_of(BLOCK) && limbs > 0);
     let mut kernel = Kernel {

@@ -36,7 +36,7 @@ pub const KERNELS: [(Kind, usize); 19] = {
     ]
 };
 
-/// All kernels and the subroutines they share.
+/// Writes all kernels and the subroutines that they share.
 pub fn program() -> Vec<Inst> {
     let mut code = blocks::subroutines();
     for (kind, limbs) in KERNELS {
@@ -45,7 +45,7 @@ pub fn program() -> Vec<Inst> {
     code
 }
 
-/// The program as the assembler reads it.
+/// Writes the program as the assembler reads it.
 pub fn assembly() -> String {
     let mut text = String::from(".text\n");
     for inst in program() {

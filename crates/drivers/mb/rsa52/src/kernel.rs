@@ -166,7 +166,7 @@ impl Context<'_> {
         unsafe { self.call_with_table(square_and_pick_kernel(self.limbs), x, x, to, table) }
     }
 
-    /// One share of picking an entry from `table`.
+    /// Does one share of picking an entry from `table`.
     pub(crate) fn pick(&mut self, picked: &mut [Line], table: &[Line], pass: usize) {
         let (to, table) = self.check_pick(picked, table, pass);
         let none = std::ptr::null_mut();

@@ -138,7 +138,7 @@ impl PrivateKey {
         })
     }
 
-    /// Bits of the modulus: 2048, 3072 or 4096.
+    /// Returns the bits of the modulus: 2048, 3072 or 4096.
     pub fn bits(&self) -> usize {
         self.bits
     }

@@ -73,7 +73,7 @@ pub(crate) fn read_lane(to: &mut [Line], lane: usize, bytes: &[u8]) {
     }
 }
 
-/// The same the other way. Limbs have 52 bits; what does not fit into `bytes` is dropped.
+/// Writes a lane's limbs as bytes. Limbs have 52 bits; what does not fit into `bytes` is dropped.
 pub(crate) fn write_lane(from: &[Line], lane: usize, bytes: &mut [u8]) {
     let mut limbs = from.iter().map(|line| line.0[lane]);
     let (mut held, mut bits) = (0u128, 0);

@@ -62,7 +62,7 @@ impl Work {
         }
     }
 
-    /// Everything, with the lines that a modulus of `limbs` limbs uses.
+    /// Returns all work memory, as many lines as a modulus of `limbs` limbs uses.
     fn used(&mut self, limbs: usize) -> [&mut [Line]; 13] {
         let half = limbs / 2;
         [
@@ -99,7 +99,7 @@ impl Drop for RsaLanes {
 type Keys<'a> = [&'a PrivateKey; LANES];
 
 impl RsaLanes {
-    /// Some 100 KB of memory.
+    /// Makes lanes, with some 100 KB of memory.
     pub fn new(cpu: Cpu) -> Self {
         Self {
             cpu,
@@ -166,7 +166,7 @@ impl RsaLanes {
         lines.all(|line| *line == Line::ZERO)
     }
 
-    /// Both halves of the Chinese remainder theorem: block^dp mod p and block^dq mod q.
+    /// Computes both halves of the Chinese remainder theorem: block^dp mod p and block^dq mod q.
     fn powers(&mut self, keys: &Keys<'_>, limbs: usize) {
         let half = limbs / 2;
         let work = &mut self.work;
@@ -256,8 +256,8 @@ impl RsaLanes {
         });
     }
 
-    /// Whether result^65537 mod n is the block, by lane. All from public numbers: p and q, which a
-    /// fault may have changed, take no part.
+    /// Returns `true` for each lane whose result^65537 mod n is the block. Uses public numbers
+    /// alone: p and q, which a fault may have changed, take no part.
     fn check(&mut self, keys: &Keys<'_>, limbs: usize) -> [bool; LANES] {
         let work = &mut self.work;
         load_modulus(&mut work.n, limbs, keys.map(|key| (&key.n, key.n_k0)));
@@ -329,7 +329,7 @@ fn set_one(to: &mut [Line]) {
     to[0] = Line::all(1);
 }
 
-/// Moduli and their k0 in the kernels' layout.
+/// Loads moduli and their k0 in the kernels' layout.
 pub(crate) fn load_modulus(to: &mut [Line], limbs: usize, moduli: [(&Limbs, u64); LANES]) {
     to[modulus::K0] = Line(moduli.map(|(_, k0)| k0));
     to[modulus::LOW_52] = Line::all(LOW_52);

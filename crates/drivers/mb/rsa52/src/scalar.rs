@@ -42,7 +42,7 @@ pub(crate) struct Modulus<'a> {
 }
 
 impl<'a> Modulus<'a> {
-    /// Of an odd `n`.
+    /// Makes the arithmetic modulo an odd `n`.
     pub(crate) fn new(n: &'a [u64]) -> Self {
         Self { n, k0: k0(n[0]) }
     }

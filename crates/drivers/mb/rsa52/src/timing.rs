@@ -40,8 +40,8 @@ impl Random {
     }
 }
 
-/// Measures `count` times: `prepare` makes an input of the class it is told, `run` is timed. Returns
-/// the largest |t|.
+/// Measures `count` times: `prepare` makes an input of the class it is told, `run` is timed.
+/// Returns the largest |t|.
 ///
 /// `prepare` is given a mask, all ones for the random class, and takes the same steps for both: two
 /// ways of writing an input leave different traces in store buffers and caches, which the
@@ -79,7 +79,7 @@ fn search<S>(
     largest
 }
 
-/// Welch's t of the two classes' times.
+/// Computes Welch's t of the two classes' times.
 fn welch<'a>(times: impl Iterator<Item = &'a (bool, u64)>) -> f64 {
     let (mut count, mut mean, mut squares) = ([0.0; 2], [0.0; 2], [0.0; 2]);
     for &(class, time) in times {
@@ -99,7 +99,7 @@ fn cpu() -> Option<Cpu> {
         .ok()
 }
 
-/// `random` where the mask is all ones, else `fixed`.
+/// Returns `random` if the mask is all ones, else `fixed`.
 fn select(mask: u64, random: Line, fixed: Line) -> Line {
     Line(std::array::from_fn(|lane| {
         random.0[lane] & mask | fixed.0[lane] & !mask
