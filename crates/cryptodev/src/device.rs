@@ -150,6 +150,34 @@ impl QueuePairConfig {
     }
 }
 
+/// When a queue pair counts as failed, and what is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// Whether ops that the device fails or does not answer are computed in software, and new
+    /// ones while it is unhealthy; default true. Otherwise they end with status ERR and the
+    /// device is asked again and again. Ops whose keys are a device's own never are.
+    pub fallback: bool,
+    /// An op that is not back by then is given up; a device that gives nothing back for so long
+    /// while it has ops, or takes none, is unhealthy. Noticed at most a quarter later.
+    /// Nanoseconds; default 1 s, several times what a full queue pair of RSA-4096 takes.
+    pub op_deadline_ns: u64,
+    /// Errors in a row that make a device unhealthy; an op past its deadline is one. Default 8.
+    pub max_errors: u32,
+    /// Time between two probes of an unhealthy device, in nanoseconds; default 100 ms.
+    pub probe_interval_ns: u64,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            fallback: true,
+            op_deadline_ns: 1_000_000_000,
+            max_errors: 8,
+            probe_interval_ns: 100_000_000,
+        }
+    }
+}
+
 /// A crypto device. Any thread may open queue pairs on it.
 pub trait Device: Send + Sync {
     /// Name as in a device spec, e.g. `mb`.
@@ -247,10 +275,10 @@ pub trait QueuePair<O: Operation = Op> {
         false
     }
 
-    /// After how many nanoseconds an op that is not back counts as lost; `None`: as the poll core is set. For drivers
-    /// whose devices take far longer, or less, than others.
-    fn op_deadline_ns(&self) -> Option<u64> {
-        None
+    /// When it counts as failed, unless whoever adds it to a poll core says otherwise. For drivers whose devices
+    /// take far longer than others, or less.
+    fn health(&self) -> HealthConfig {
+        HealthConfig::default()
     }
 
     /// The poll core has given up on every op in flight: the queue pair lets go of them, as far

@@ -53,7 +53,8 @@ pub mod test_keys;
 pub use buffer::{Buffer, MAX_BUFFER, Memory, SIZE_CLASSES, size_class};
 pub use class::Operation;
 pub use device::{
-    Burst, Capabilities, Device, DeviceError, DeviceStats, Limits, QueuePair, QueuePairConfig,
+    Burst, Capabilities, Device, DeviceError, DeviceStats, HealthConfig, Limits, QueuePair,
+    QueuePairConfig,
 };
 pub use key::KeyHandle;
 pub use kind::{Check, Compute, Kind, MAX_KINDS, OpKind, OpSpec};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use spinlane_crypto::aead::Algorithm;
 use spinlane_cryptodev::aead::Op;
-use spinlane_cryptodev::{Buffer, Burst, OpStatus, QueuePair};
+use spinlane_cryptodev::{Buffer, Burst, HealthConfig, OpStatus, QueuePair};
 use spinlane_cryptodev::{DeviceError, cpu};
 
 use crate::channel::Channel;
@@ -16,7 +16,17 @@ use crate::route::Channels;
 impl Lcore {
     /// Adds a queue pair for records. Those that serve one algorithm share its ops as those for private-key ops do.
     pub fn add_record_queue_pair(&self, queue_pair: Box<dyn QueuePair<Op>>) {
-        let channel = Channel::new(queue_pair, self.inner.config.health);
+        let health = queue_pair.health();
+        self.add_record_queue_pair_with(queue_pair, health);
+    }
+
+    /// The same with `health` in place of what the driver says.
+    pub fn add_record_queue_pair_with(
+        &self,
+        queue_pair: Box<dyn QueuePair<Op>>,
+        health: HealthConfig,
+    ) {
+        let channel = Channel::new(queue_pair, health);
         self.inner.records.borrow_mut().push(channel);
     }
 

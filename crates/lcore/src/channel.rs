@@ -26,12 +26,14 @@ mod records;
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-use spinlane_cryptodev::{Burst, Capabilities, Kind, OpStatus, Operation, QueuePair, Token};
+use spinlane_cryptodev::{
+    Burst, Capabilities, HealthConfig, Kind, OpStatus, Operation, QueuePair, Token,
+};
 
 use self::pool::Pool;
 use crate::clock::Clock;
 use crate::defect::{Defect, has};
-use crate::health::{Health, HealthConfig};
+use crate::health::Health;
 use crate::latency::Latencies;
 use crate::retry::RetryQueue;
 use crate::stats::{ChannelStats, KindStats, OpCounts};
@@ -179,8 +181,7 @@ pub(crate) struct Channel<O: Class> {
 }
 
 impl<O: Class> Channel<O> {
-    pub(crate) fn new(queue_pair: Box<dyn QueuePair<O>>, mut config: HealthConfig) -> Self {
-        config.op_deadline_ns = queue_pair.op_deadline_ns().unwrap_or(config.op_deadline_ns);
+    pub(crate) fn new(queue_pair: Box<dyn QueuePair<O>>, health: HealthConfig) -> Self {
         let capacity = queue_pair.capacity().min(MAX_SLOTS);
         let capabilities = queue_pair.capabilities();
         let kinds = O::Kind::ALL.iter();
@@ -203,7 +204,7 @@ impl<O: Class> Channel<O> {
             software: VecDeque::with_capacity(capacity),
             homeless: Vec::new(),
             overflow: VecDeque::new(),
-            health: Health::new(config),
+            health: Health::new(health),
             check_at_ns: 0,
             has_refused: false,
             retry: RetryQueue::default(),

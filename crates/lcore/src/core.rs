@@ -6,13 +6,12 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use spinlane_crypto::fork_generation;
-use spinlane_cryptodev::{Op, QueuePair, Token, aead};
+use spinlane_cryptodev::{HealthConfig, Op, QueuePair, Token, aead};
 use spinlane_job::{self as job, Conn, Job, Notify, Status, set_restart_poll};
 
 use crate::channel::{Channel, Ended, Told, slot_index};
 use crate::clock::{Clock, TscClock};
 use crate::defect::{Defect, has};
-use crate::health::HealthConfig;
 use crate::ready::ReadyQueue;
 use crate::record_queue::Waiting;
 use crate::retry::Refused;
@@ -35,15 +34,12 @@ pub struct Config {
     /// Callbacks of one poll that take longer in all are counted as slow. Nanoseconds; default
     /// 10 µs, a hundred times what they should.
     pub slow_callback_ns: u64,
-    /// When a device counts as failed, and what is done about it.
-    pub health: HealthConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             slow_callback_ns: 10_000,
-            health: HealthConfig::default(),
         }
     }
 }
@@ -134,9 +130,15 @@ impl Lcore {
     }
 
     /// Adds a queue pair. Queue pairs that serve one kind share its ops, by how many each has in flight; those of
-    /// a device that is unhealthy go to the others.
+    /// a device that is unhealthy go to the others. When it is, the driver says ([`QueuePair::health`]).
     pub fn add_queue_pair(&self, queue_pair: Box<dyn QueuePair>) {
-        let channel = Channel::new(queue_pair, self.inner.config.health);
+        let health = queue_pair.health();
+        self.add_queue_pair_with(queue_pair, health);
+    }
+
+    /// The same with `health` in place of what the driver says.
+    pub fn add_queue_pair_with(&self, queue_pair: Box<dyn QueuePair>, health: HealthConfig) {
+        let channel = Channel::new(queue_pair, health);
         self.inner.channels.borrow_mut().push(channel);
     }
 

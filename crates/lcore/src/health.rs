@@ -13,38 +13,9 @@
 
 use std::fmt;
 
-use spinlane_cryptodev::Token;
+use spinlane_cryptodev::{HealthConfig, Token};
 
 use crate::stats::HealthStats;
-
-/// When a device counts as failed, and what is done about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthConfig {
-    /// Whether ops that the device fails or does not answer are computed in software, and new
-    /// ones while it is unhealthy; default true. Otherwise they end with status ERR and the
-    /// device is asked again and again.
-    pub fallback: bool,
-    /// An op that is not back by then is given up; a device that gives nothing back for so long
-    /// while it has ops, or takes none, is unhealthy. Noticed at most a quarter later.
-    /// Nanoseconds; default 1 s, several times what a full queue pair of RSA-4096 takes. A queue pair may have one of its own
-    /// ([`QueuePair::op_deadline_ns`](spinlane_cryptodev::QueuePair::op_deadline_ns)).
-    pub op_deadline_ns: u64,
-    /// Errors in a row that make a device unhealthy; an op past its deadline is one. Default 8.
-    pub max_errors: u32,
-    /// Time between two probes of an unhealthy device, in nanoseconds; default 100 ms.
-    pub probe_interval_ns: u64,
-}
-
-impl Default for HealthConfig {
-    fn default() -> Self {
-        Self {
-            fallback: true,
-            op_deadline_ns: 1_000_000_000,
-            max_errors: 8,
-            probe_interval_ns: 100_000_000,
-        }
-    }
-}
 
 /// Why a device is unhealthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@
 //! - no callback is made once the wait context is freed or the job cancelled.
 //!
 //! # Devices fail
-//! Every op has a deadline ([`HealthConfig`]). What a device fails, calls invalid or does not give
+//! Every op has a deadline, its queue pair's ([`HealthConfig`]). What a device fails, calls invalid or does not give
 //! back in time is computed here, by the CPU reference, and ends as if nothing had happened. A
 //! device that errs several times in a row, gives nothing back or takes nothing for as long as a
 //! deadline is unhealthy: its ops in flight and all new ones are computed here, and every now and
@@ -70,7 +70,6 @@ pub use crate::clock::{Clock, TscClock};
 pub use crate::core::{Config, Entered, Lcore, NoPoll, Polled};
 #[cfg(feature = "seeded-defects")]
 pub use crate::defect::{Defect, seed as seed_defect};
-pub use crate::health::HealthConfig;
 pub use crate::launch::{LaunchError, Launched, launch};
 pub use crate::offload::{MAX_SET, OffloadError, compute, offload, offload_all, ops_without_lcore};
 pub use crate::policy::{OnDemand, set_on_demand, set_pause_without_callback};
@@ -79,4 +78,5 @@ pub use crate::record_queue::RecordQueue;
 pub use crate::stats::{ChannelStats, HealthStats, KindStats, OpCounts, Stats};
 pub use crate::submit::Item;
 pub use crate::ticket::{Refusal, Submitted, Ticket};
+pub use spinlane_cryptodev::HealthConfig;
 pub use spinlane_job::{Conn, Foreign, Notify};

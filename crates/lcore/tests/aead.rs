@@ -31,18 +31,15 @@ fn bench(capacity: usize, inline: bool) -> Bench {
 
 fn bench_with(capacity: usize, inline: bool, fallback: bool) -> Bench {
     let clock = TestClock::default();
-    let config = Config {
-        health: HealthConfig {
-            fallback,
-            op_deadline_ns: DEADLINE_NS,
-            max_errors: 3,
-            probe_interval_ns: DEADLINE_NS,
-        },
-        ..Config::default()
+    let health = HealthConfig {
+        fallback,
+        op_deadline_ns: DEADLINE_NS,
+        max_errors: 3,
+        probe_interval_ns: DEADLINE_NS,
     };
-    let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
+    let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
     let device = Handle::new(capacity, inline);
-    lcore.add_record_queue_pair(device.queue_pair());
+    lcore.add_record_queue_pair_with(device.queue_pair(), health);
     Bench {
         lcore,
         clock,

@@ -14,16 +14,13 @@ use spinlane_lcore::{Config, HealthConfig, Lcore};
 fn nothing_is_allocated_per_op_after_warm_up() {
     const LEN: usize = 1000;
     for inline in [true, false] {
-        let config = Config {
-            health: HealthConfig {
-                max_errors: u32::MAX,
-                ..HealthConfig::default()
-            },
-            ..Config::default()
+        let health = HealthConfig {
+            max_errors: u32::MAX,
+            ..HealthConfig::default()
         };
-        let lcore = Lcore::new(config);
+        let lcore = Lcore::new(Config::default());
         let device = Handle::new(16, inline);
-        lcore.add_record_queue_pair(device.queue_pair());
+        lcore.add_record_queue_pair_with(device.queue_pair(), health);
         let keys = [key(Algorithm::Aes128Gcm), key(Algorithm::ChaCha20Poly1305)];
         let mut pool: Burst<Op> = (0..32).map(|_| device::empty(LEN)).collect();
         let mut done = Burst::with_capacity(32);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use spinlane_cryptodev::{Capabilities, OpKind, OpStatus, Token};
 use spinlane_job::Status;
-use spinlane_lcore::{ChannelStats, Config, HealthConfig, OffloadError};
+use spinlane_lcore::{ChannelStats, HealthConfig, OffloadError};
 use support::{Bench, Handle, Session, TestClock};
 
 const DEADLINE_NS: u64 = 1_000_000;
@@ -356,11 +356,7 @@ fn an_inline_device_has_no_deadlines_but_errors_count() {
     let device = Handle::new(4, Capabilities::ALL, &clock);
     device.compute();
     device.be_inline();
-    let config = Config {
-        health: CONFIG,
-        ..Config::default()
-    };
-    let bench = Bench::with(config, device, clock);
+    let bench = Bench::with(CONFIG, device, clock);
     let sessions = in_flight(&bench, 4);
     bench.clock.advance(10 * DEADLINE_NS);
     bench.turn(&sessions);

@@ -276,14 +276,16 @@ fn a_retry_may_come_at_any_time_and_has_the_turn_of_its_refusal() {
 #[test]
 fn a_retry_goes_to_the_queue_pair_that_refused_whoever_was_refused_since() {
     let clock = support::TestClock::default();
-    let lcore =
-        spinlane_lcore::Lcore::with_clock(support::without_fallback(), Box::new(clock.clone()));
+    let lcore = spinlane_lcore::Lcore::with_clock(
+        spinlane_lcore::Config::default(),
+        Box::new(clock.clone()),
+    );
     let none = spinlane_cryptodev::Capabilities::NONE;
     let kinds = [OpKind::X25519Keygen, OpKind::X25519Derive];
     let devices = kinds.map(|kind| support::Handle::new(1, none.with(kind), &clock));
-    let _: [(); 2] = devices
-        .each_ref()
-        .map(|device| lcore.add_queue_pair(device.queue_pair()));
+    for device in &devices {
+        lcore.add_queue_pair_with(device.queue_pair(), support::without_fallback());
+    }
     let _entered = lcore.enter();
     let sessions: Vec<_> = (0..4).map(|id| Session::new(&lcore, id)).collect();
     for (id, session) in sessions.iter().enumerate() {

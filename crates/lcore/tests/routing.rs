@@ -14,7 +14,9 @@ use spinlane_cryptodev::{
     QueuePairConfig, Request, Token, cpu,
 };
 use spinlane_driver_soft::SoftDevice;
-use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, OffloadError, Submitted, compute};
+use spinlane_lcore::{
+    ChannelStats, Config, Conn, HealthConfig, Lcore, OffloadError, Submitted, compute,
+};
 use support::{Bench, Handle, Session, TestClock};
 
 const HEALTH: HealthConfig = HealthConfig {
@@ -67,11 +69,7 @@ fn two_soft_queue_pairs_each_get_half() {
 fn with_one_dead_the_other_gets_all_and_nothing_fails() {
     let clock = TestClock::default();
     let dead = Handle::new(256, Capabilities::ALL, &clock);
-    let config = Config {
-        health: HEALTH,
-        ..Config::default()
-    };
-    let bench = Bench::with(config, dead, clock);
+    let bench = Bench::with(HEALTH, dead, clock);
     bench.lcore.add_queue_pair(soft());
     // Half of them go to the dead one, whose deadline passes.
     let sessions = bench.sessions(20);
@@ -99,23 +97,32 @@ fn with_one_dead_the_other_gets_all_and_nothing_fails() {
 }
 
 #[test]
-fn a_queue_pair_may_have_a_deadline_of_its_own() {
+fn each_queue_pair_has_the_health_of_its_driver_or_the_one_it_is_added_with() {
     let clock = TestClock::default();
-    let slow = Handle::new(4, Capabilities::ALL, &clock);
-    slow.set_deadline_ns(10 * HEALTH.op_deadline_ns);
-    let config = Config {
-        health: HEALTH,
-        ..Config::default()
+    let slow = HealthConfig {
+        op_deadline_ns: 10 * HEALTH.op_deadline_ns,
+        max_errors: 1,
+        ..HEALTH
     };
-    let bench = Bench::with(config, slow, clock);
-    let sessions = bench.sessions(1);
+    let [keygen, derive] = [OpKind::X25519Keygen, OpKind::X25519Derive]
+        .map(|kind| Handle::new(4, Capabilities::NONE.with(kind), &clock));
+    let bench = Bench::with(slow, keygen, clock);
+    // The driver says one thing, whoever adds it another.
+    derive.set_health(slow);
+    bench.lcore.add_queue_pair_with(derive.queue_pair(), HEALTH);
+    let sessions = bench.sessions(2);
     sessions[0].start_true(OpKind::X25519Keygen, [0; 32]);
-    for timed_out in [0, 1] {
-        bench.clock.advance(9 * HEALTH.op_deadline_ns);
+    sessions[1].start_true(OpKind::X25519Derive, [9; 32]);
+    let turn = |passed_ns| {
+        bench.clock.advance(passed_ns);
         bench.turn(&sessions);
-        let counts = bench.lcore.stats().channels[0].counts;
-        assert_eq!(counts.timed_out, timed_out);
-    }
+        let channels = bench.lcore.stats().channels;
+        let each = |channel: &ChannelStats| (channel.counts.timed_out, channel.health.healthy);
+        [each(&channels[0]), each(&channels[1])]
+    };
+    // Who has answered nothing for its own deadline is unhealthy, which is noticed a quarter later at most.
+    assert_eq!(turn(9 * HEALTH.op_deadline_ns), [(0, true), (1, false)]);
+    assert_eq!(turn(4 * HEALTH.op_deadline_ns), [(1, false), (1, false)]);
 }
 
 /// An RSA-2048 key whose secret a device of the driver "hsm" is said to have.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use spinlane_cryptodev::{Capabilities, OpKind, OpStatus, Request};
 use spinlane_job::{self as job, Progress, Status};
-use spinlane_lcore::{Conn, HealthConfig, Lcore, MAX_SET, OffloadError, offload_all};
+use spinlane_lcore::{Config, Conn, HealthConfig, Lcore, MAX_SET, OffloadError, offload_all};
 use support::{Bench, Handle, Session, TestClock, answer, without_fallback};
 
 /// How a session's set ended, and whether each output is right.
@@ -114,11 +114,11 @@ fn a_set_is_refused_as_a_whole_and_waits_for_as_much_room() {
 #[test]
 fn a_set_of_two_queue_pairs_is_refused_by_either_and_enters_neither() {
     let clock = TestClock::default();
-    let lcore = Lcore::with_clock(without_fallback(), Box::new(clock.clone()));
+    let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
     let kinds = [OpKind::X25519Keygen, OpKind::X25519Derive];
     let devices = kinds.map(|kind| Handle::new(2, Capabilities::NONE.with(kind), &clock));
     for device in &devices {
-        lcore.add_queue_pair(device.queue_pair());
+        lcore.add_queue_pair_with(device.queue_pair(), without_fallback());
     }
     let _entered = lcore.enter();
     let other = Session::new(&lcore, 0);
@@ -169,12 +169,12 @@ fn a_set_that_could_never_be_submitted_is_an_error_with_the_remedy() {
 #[test]
 fn one_that_is_too_large_for_a_queue_pair_is_not_refused_by_another_before() {
     let clock = TestClock::default();
-    let lcore = Lcore::with_clock(without_fallback(), Box::new(clock.clone()));
+    let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
     let none = Capabilities::NONE;
     let derive = Handle::new(1, none.with(OpKind::X25519Derive), &clock);
     let keygen = Handle::new(2, none.with(OpKind::X25519Keygen), &clock);
-    lcore.add_queue_pair(derive.queue_pair());
-    lcore.add_queue_pair(keygen.queue_pair());
+    lcore.add_queue_pair_with(derive.queue_pair(), without_fallback());
+    lcore.add_queue_pair_with(keygen.queue_pair(), without_fallback());
     let _entered = lcore.enter();
     let other = Session::new(&lcore, 0);
     other.start_kind(OpKind::X25519Derive, 1);

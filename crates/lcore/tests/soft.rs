@@ -41,15 +41,12 @@ fn key_agreements_of_many_jobs_on_few_slots() {
         op_deadline_ns: 3_600_000_000_000,
         ..HealthConfig::default()
     };
-    let lcore = Lcore::new(Config {
-        health,
-        ..Config::default()
-    });
+    let lcore = Lcore::new(Config::default());
     let config = QueuePairConfig {
         capacity: 3,
         ..QueuePairConfig::default()
     };
-    lcore.add_queue_pair(SoftDevice::new().queue_pair(config).unwrap());
+    lcore.add_queue_pair_with(SoftDevice::new().queue_pair(config).unwrap(), health);
     let _entered = lcore.enter();
     let agreed = Rc::new(Cell::new(0));
     let mut jobs: Vec<_> = (0..JOBS)

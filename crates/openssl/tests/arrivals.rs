@@ -149,15 +149,12 @@ fn in_weather(weather: Weather, test: impl FnOnce(&Lcore)) {
         op_deadline_ns: 3_600_000_000_000,
         ..HealthConfig::default()
     };
-    let lcore = Lcore::new(Config {
-        health,
-        ..Config::default()
-    });
+    let lcore = Lcore::new(Config::default());
     let config = spinlane_cryptodev::QueuePairConfig {
         capacity: if weather == Weather::Refusing { 1 } else { 64 },
         ..Default::default()
     };
-    lcore.add_queue_pair(SoftDevice::new().queue_pair(config).expect("soft"));
+    lcore.add_queue_pair_with(SoftDevice::new().queue_pair(config).expect("soft"), health);
     if weather == Weather::Jobless {
         spinlane_job::init_thread(1, 1).expect("one job");
     }

@@ -18,18 +18,15 @@ fn lcore_with(capacity: usize) -> Lcore {
         op_deadline_ns: 3_600_000_000_000,
         ..HealthConfig::default()
     };
-    let lcore = Lcore::new(Config {
-        health,
-        ..Config::default()
-    });
+    let lcore = Lcore::new(Config::default());
     let config = spinlane_cryptodev::QueuePairConfig {
         capacity,
         ..Default::default()
     };
-    lcore.add_queue_pair(
-        SoftDevice::new()
-            .queue_pair(config)
-            .expect("the soft device has no limits that bite here"),
+    let queue_pair = SoftDevice::new().queue_pair(config);
+    lcore.add_queue_pair_with(
+        queue_pair.expect("the soft device has no limits that bite here"),
+        health,
     );
     lcore
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use spinlane::lcore::{Config, HealthConfig};
 use spinlane::openssl::Protocol;
 use spinlane::pkcs11::uri::{Uri, UriError};
 
@@ -67,8 +66,9 @@ pub struct Args {
     pub core_dumps: bool,
     /// A crypto op that the device has not given back by then is computed in software; a device
     /// that gives nothing back for so long is left alone until a probe succeeds.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    pub op_deadline: Duration,
+    /// The driver's own deadline, mostly 1, unless given.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub op_deadline: Option<Duration>,
     /// Lowest version of TLS accepted.
     #[arg(long, value_name = "1.2|1.3", default_value = "1.2", value_parser = protocol)]
     pub min_protocol: Protocol,
@@ -247,19 +247,6 @@ impl Args {
             .as_ref()
             .map(|address| resolve_one(address).with_context(|| format!("--metrics {address}")));
         resolved.transpose()
-    }
-
-    /// Settings of each core's lcore.
-    pub fn lcore_config(&self) -> Config {
-        let op_deadline_ns = u64::try_from(self.op_deadline.as_nanos()).unwrap_or(u64::MAX);
-        let health = HealthConfig {
-            op_deadline_ns,
-            ..HealthConfig::default()
-        };
-        Config {
-            health,
-            ..Config::default()
-        }
     }
 
     /// The cores to run on.

@@ -43,7 +43,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spinlane::Lcore;
 use spinlane::cryptodev::{Capabilities, Device, QueuePairConfig};
-use spinlane::lcore::Launched;
+use spinlane::lcore::{Config, Launched};
 
 use crate::tls::Library;
 pub use args::Args;
@@ -71,6 +71,8 @@ struct Start {
     listeners: Mutex<Vec<(usize, Sockets)>>,
     /// Jobs of each core at most.
     max_jobs: usize,
+    /// That of the device's ops, if the driver is not to say.
+    op_deadline: Option<Duration>,
 }
 
 /// Runs the proxy until a signal.
@@ -125,10 +127,11 @@ pub fn run(args: &Args) -> Result<()> {
         lasting: Arc::clone(&lasting),
         listeners: Mutex::new(cores.iter().copied().zip(listeners).collect()),
         max_jobs,
+        op_deadline: args.op_deadline,
     });
     let (sender, events) = mpsc::channel();
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
-    let launched = spinlane::launch(&cores, args.lcore_config(), body).context("--cores")?;
+    let launched = spinlane::launch(&cores, Config::default(), body).context("--cores")?;
     if await_ready(&events, cores.len()) {
         if let Some(metrics) = metrics {
             metrics.serve(cores)?;
@@ -174,9 +177,12 @@ fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> R
         .context("a core started twice")?;
     drop(listeners);
     let queue_pair = start.device.queue_pair(QueuePairConfig::default());
-    lcore.add_queue_pair(
-        queue_pair.with_context(|| format!("opening a queue pair on core {core}"))?,
-    );
+    let queue_pair = queue_pair.with_context(|| format!("opening a queue pair on core {core}"))?;
+    let mut health = queue_pair.health();
+    if let Some(deadline) = start.op_deadline {
+        health.op_deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+    }
+    lcore.add_queue_pair_with(queue_pair, health);
     for queue_pair in start.lasting.tokens().queue_pairs()? {
         lcore.add_queue_pair(queue_pair);
     }

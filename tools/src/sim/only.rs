@@ -23,10 +23,6 @@ impl QueuePair for Only {
         self.kinds
     }
 
-    fn op_deadline_ns(&self) -> Option<u64> {
-        self.inner.op_deadline_ns()
-    }
-
     fn holds(&self, key: &KeyHandle) -> bool {
         self.inner.holds(key)
     }

@@ -168,11 +168,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Tally, Violation> {
 impl World {
     fn new(plan: Plan, rng: Rng, trace: bool) -> Result<Rc<Self>, DeviceError> {
         let clock = VirtualClock::default();
-        let config = Config {
-            health: plan.health,
-            ..Config::default()
-        };
-        let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
+        let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
         let soft: Box<dyn Device> = match plan.remote {
             true => Box::new(Vault::new()),
             false => Box::new(SoftDevice::new()),
@@ -187,10 +183,10 @@ impl World {
         };
         for kinds in kinds(&plan) {
             let inner = device.queue_pair(queue_config)?;
-            lcore.add_queue_pair(Box::new(Only { inner, kinds }));
+            lcore.add_queue_pair_with(Box::new(Only { inner, kinds }), plan.health);
         }
         for _ in 0..plan.record_pairs {
-            lcore.add_record_queue_pair(device.record_queue_pair(queue_config)?);
+            lcore.add_record_queue_pair_with(device.record_queue_pair(queue_config)?, plan.health);
         }
         Ok(Rc::new(Self {
             plan,

@@ -34,12 +34,9 @@ fn sign(key: &Arc<KeyHandle>, seed: u64, right: &Cell<usize>) {
 /// Starts all jobs and polls until they have ended; `each` is asked before every poll.
 fn run(device: &DpdkDevice, health: HealthConfig, mut each: impl FnMut(&Lcore)) -> Lcore {
     let key = test_keys::rsa(der::RSA_2048);
-    let lcore = Lcore::new(Config {
-        health,
-        ..Config::default()
-    });
+    let lcore = Lcore::new(Config::default());
     let queue_pair = device.queue_pair(QueuePairConfig::default()).unwrap();
-    lcore.add_queue_pair(queue_pair);
+    lcore.add_queue_pair_with(queue_pair, health);
     let entered = lcore.enter();
     let right = Rc::new(Cell::new(0));
     let mut jobs: Vec<(Rc<WaitCtx>, Option<Rc<Job>>)> = Vec::new();

@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use spinlane_cryptodev::{
-    Buffer, Burst, Capabilities, Device, DeviceError, DeviceStats, KeyHandle, Kind, OpStatus,
-    Operation, QueuePair, QueuePairConfig,
+    Buffer, Burst, Capabilities, Device, DeviceError, DeviceStats, HealthConfig, KeyHandle, Kind,
+    OpStatus, Operation, QueuePair, QueuePairConfig,
 };
 
 use crate::config::{Chance, SimConfig};
@@ -260,8 +260,8 @@ impl<O: Operation> QueuePair<O> for SimQueuePair<O> {
         self.inner.capabilities()
     }
 
-    fn op_deadline_ns(&self) -> Option<u64> {
-        self.inner.op_deadline_ns()
+    fn health(&self) -> HealthConfig {
+        self.inner.health()
     }
 
     fn holds(&self, key: &KeyHandle) -> bool {

@@ -56,7 +56,7 @@ struct Inner {
     batches: Cell<bool>,
     resets: Cell<usize>,
     /// Its own deadline.
-    deadline_ns: Cell<Option<u64>>,
+    health: Cell<HealthConfig>,
     /// It lets go of nothing when it is reset.
     clings: Cell<bool>,
     /// The first thousand.
@@ -94,7 +94,7 @@ impl Handle {
             inline: Cell::new(false),
             batches: Cell::new(true),
             resets: Cell::new(0),
-            deadline_ns: Cell::new(None),
+            health: Cell::default(),
             clings: Cell::new(false),
             tokens: RefCell::new(Vec::with_capacity(1000)),
             clock: clock.clone(),
@@ -164,8 +164,8 @@ impl Handle {
     }
 
     /// It has a deadline of its own.
-    pub fn set_deadline_ns(&self, deadline_ns: u64) {
-        self.0.deadline_ns.set(Some(deadline_ns));
+    pub fn set_health(&self, health: HealthConfig) {
+        self.0.health.set(health);
     }
 
     /// From now on a reset does not make it let go.
@@ -285,8 +285,8 @@ impl QueuePair for TestPair {
         self.0.batches.get()
     }
 
-    fn op_deadline_ns(&self) -> Option<u64> {
-        self.0.deadline_ns.get()
+    fn health(&self) -> HealthConfig {
+        self.0.health.get()
     }
 
     fn reset(&mut self) -> bool {
@@ -296,14 +296,10 @@ impl QueuePair for TestPair {
 }
 
 /// Failures show: what the device answers is not what software would.
-pub fn without_fallback() -> Config {
-    let health = HealthConfig {
+pub fn without_fallback() -> HealthConfig {
+    HealthConfig {
         fallback: false,
         ..HealthConfig::default()
-    };
-    Config {
-        health,
-        ..Config::default()
     }
 }
 
@@ -327,15 +323,12 @@ impl Bench {
         let clock = TestClock::default();
         let device = Handle::new(capacity, Capabilities::ALL, &clock);
         device.compute();
-        let config = Config {
-            health,
-            ..Config::default()
-        };
-        Self::with(config, device, clock)
+        Self::with(health, device, clock)
     }
 
-    pub fn with(config: Config, device: Handle, clock: TestClock) -> Self {
-        let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
+    pub fn with(health: HealthConfig, device: Handle, clock: TestClock) -> Self {
+        device.set_health(health);
+        let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
         lcore.add_queue_pair(device.queue_pair());
         Self {
             _entered: lcore.enter(),

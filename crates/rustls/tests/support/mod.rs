@@ -203,15 +203,12 @@ pub fn lcore(capacity: usize) -> Lcore {
         op_deadline_ns: 3_600_000_000_000,
         ..HealthConfig::default()
     };
-    let lcore = Lcore::new(Config {
-        health,
-        ..Config::default()
-    });
+    let lcore = Lcore::new(Config::default());
     let config = QueuePairConfig {
         capacity,
         ..QueuePairConfig::default()
     };
-    lcore.add_queue_pair(SoftDevice::new().queue_pair(config).unwrap());
+    lcore.add_queue_pair_with(SoftDevice::new().queue_pair(config).unwrap(), health);
     lcore
 }
 
