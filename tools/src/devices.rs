@@ -26,6 +26,9 @@ pub fn run() -> Result<()> {
                     kinds.join(", "),
                     algorithms(&*device)
                 );
+                for note in device.notes() {
+                    println!("{:<5} {note}", "");
+                }
             }
             Err(error) => println!("{spec:<5} not available: {error}"),
         }

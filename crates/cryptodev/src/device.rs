@@ -188,6 +188,10 @@ pub trait Device: Send + Sync {
     fn cores(&self) -> Vec<usize> {
         Vec::new()
     }
+    /// What it found out about this machine, a line each, for people; empty by default.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Opens a queue pair, to be used by the calling thread alone.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use spinlane_cryptodev::{Capabilities, Device, DeviceError, QueuePair, QueuePairConfig};
 
 use crate::ffi::Cpu;
+use crate::fill::{self, Fills};
 use crate::queue_pair::MbQueuePair;
 use crate::{NAME, Options, REMEDY};
 
@@ -11,10 +12,11 @@ use crate::{NAME, Options, REMEDY};
 pub struct MbDevice {
     cpu: Cpu,
     options: Options,
+    fills: &'static Fills,
 }
 
 impl MbDevice {
-    /// Looks whether this machine's CPU can.
+    /// Looks whether this machine's CPU can and, once per process, from how many ops on its lanes pay.
     ///
     /// # Errors
     /// [`DeviceError::Unavailable`] names the instruction set it lacks.
@@ -23,6 +25,7 @@ impl MbDevice {
             .map(|cpu| Self {
                 cpu,
                 options: Options::default(),
+                fills: fill::measured(cpu),
             })
             .map_err(|missing| DeviceError::Unavailable {
                 device: NAME,
@@ -47,8 +50,18 @@ impl Device for MbDevice {
         Capabilities::ALL
     }
 
+    /// From how many ops on lanes pay, kind by kind.
+    fn notes(&self) -> Vec<String> {
+        fill::notes(self.fills)
+    }
+
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         config.check(NAME)?;
-        Ok(Box::new(MbQueuePair::new(self.cpu, config, self.options)))
+        let Self {
+            cpu,
+            options,
+            fills,
+        } = *self;
+        Ok(Box::new(MbQueuePair::new(cpu, config, options, fills)))
     }
 }

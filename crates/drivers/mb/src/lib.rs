@@ -4,7 +4,9 @@
 //!
 //! A batch costs the same for one op as for eight. So it runs when it is full, when its oldest
 //! op has waited long enough, or when the poll core has nothing better to do; and where too few
-//! ops have come for lanes to pay, they run one at a time by aws-lc.
+//! ops have come for lanes to pay, they run one at a time by aws-lc. How many that are depends on the CPU: it is
+//! measured when the first device of a process is opened, which takes some milliseconds. A kind whose lanes never pay
+//! runs one at a time always.
 //!
 //! # Invariants
 //! - Computes in `dequeue_burst` and `flush` alone, never in `enqueue_burst`: neither crypto_mb's
@@ -35,6 +37,8 @@ mod base25519;
 mod device;
 #[cfg(target_arch = "x86_64")]
 mod ffi;
+#[cfg(target_arch = "x86_64")]
+mod fill;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,7 @@ use spinlane_cryptodev::{
 use zeroize::Zeroize;
 
 use crate::ffi::{Cpu, LANES};
+use crate::fill::{Fills, NEVER};
 use crate::lanes::{self, Lanes};
 use crate::{NAME, Options};
 
@@ -19,20 +20,29 @@ mod tests;
 const QUEUES: usize = OpKind::COUNT + 1;
 /// The queue of ops that run one at a time.
 const SCALAR: usize = OpKind::COUNT;
+/// RSA-2048 ops take so many times as long as a cheap op at least. A few cheap ones cost less than a poll iteration's
+/// system calls.
+const CHEAP: u64 = 4;
 
 /// ```text
 ///  enqueue ─┬▶ waiting[kind]  ─ 8, or some at their time ─▶ lanes ─┬▶ finished ─▶ dequeue
 ///           └▶ waiting[SCALAR] ─────────────────────────▶ cpu::run ┘
 /// ```
+/// A kind has a queue for lanes only if full ones pay: so whatever waits there runs when eight have come, at its time,
+/// or by a flush.
+///
 /// One call of `dequeue_burst` or `flush` runs one unit of work at most: a batch, one RSA op, or
 /// a few cheap ones. So no call lasts longer than one batch, and a poll core sees its finished
 /// ops in between.
 pub(crate) struct MbQueuePair {
     capacity: usize,
     max_delay_ns: u64,
-    options: Options,
-    /// Ops at which lanes are faster than one op at a time, by kind.
+    /// Ops at which lanes are faster than one op at a time, by kind; [`NEVER`]: it has no queue for lanes.
     min_fill: [usize; OpKind::COUNT],
+    /// Whether a few of a kind run in one call.
+    is_cheap: [bool; OpKind::COUNT],
+    /// The queues, those whose work is done soonest first.
+    cheapest_first: [usize; QUEUES],
     waiting: [VecDeque<Box<Op>>; QUEUES],
     finished: VecDeque<Box<Op>>,
     in_flight: usize,
@@ -48,13 +58,19 @@ pub(crate) struct MbQueuePair {
 }
 
 impl MbQueuePair {
-    pub(crate) fn new(cpu: Cpu, config: QueuePairConfig, options: Options) -> Self {
+    pub(crate) fn new(cpu: Cpu, config: QueuePairConfig, options: Options, fills: &Fills) -> Self {
         let room = || VecDeque::with_capacity(config.capacity);
+        let never = |kind| options.blinding && is_rsa(kind);
+        let cheap_ns = fills[OpKind::Rsa2048.index()].one_ns / CHEAP;
         Self {
             capacity: config.capacity,
             max_delay_ns: config.max_delay_ns,
-            options,
-            min_fill: OpKind::ALL.map(min_fill),
+            min_fill: OpKind::ALL.map(|kind| match never(kind) {
+                true => NEVER,
+                false => fills[kind.index()].pays_from(),
+            }),
+            is_cheap: fills.map(|fill| fill.one_ns < cheap_ns),
+            cheapest_first: cheapest_first(fills),
             waiting: std::array::from_fn(|_| room()),
             finished: room(),
             in_flight: 0,
@@ -100,10 +116,9 @@ impl MbQueuePair {
             }
             kind => {
                 // Of RSA one op only: others may come meanwhile and make a batch of the rest.
-                let count = if kind.is_some_and(|kind| is_cheap(*kind)) {
-                    fill
-                } else {
-                    fill.min(1)
+                let count = match kind {
+                    Some(kind) if self.is_cheap[kind.index()] => fill,
+                    _ => fill.min(1),
                 };
                 for mut op in waiting.drain(..count) {
                     (self.run_one)(&mut op);
@@ -132,11 +147,10 @@ impl QueuePair for MbQueuePair {
         let taken = ops.len().min(self.capacity - self.in_flight);
         for mut op in ops.drain(..taken) {
             op.status = OpStatus::NotProcessed;
-            let to_blind = self.options.blinding && is_rsa(op.kind());
-            let queue = if lanes::serves(&op) && !to_blind {
-                op.kind().index()
-            } else {
-                SCALAR
+            let kind = op.kind().index();
+            let queue = match self.min_fill[kind] < NEVER && lanes::serves(&op) {
+                true => kind,
+                false => SCALAR,
             };
             self.waiting[queue].push_back(op);
         }
@@ -167,31 +181,8 @@ impl QueuePair for MbQueuePair {
     /// Runs from the cheapest kind first: what it finishes lets handshakes go on and fill the
     /// dear kinds' lanes. None starves, since an overdue op runs in `dequeue_burst`.
     fn flush(&mut self) {
-        const CHEAPEST_FIRST: [usize; QUEUES] = [
-            OpKind::X25519Keygen.index(),
-            OpKind::EcdhP256Keygen.index(),
-            OpKind::X25519Derive.index(),
-            OpKind::MlKem768Keygen.index(),
-            OpKind::MlKem768Encap.index(),
-            OpKind::EcdsaP256.index(),
-            OpKind::MlKem768Decap.index(),
-            OpKind::X25519Exchange.index(),
-            OpKind::Ed25519.index(),
-            OpKind::EcdhP256Derive.index(),
-            OpKind::EcdhP384Keygen.index(),
-            OpKind::EcdhP256Exchange.index(),
-            OpKind::EcdsaP384.index(),
-            OpKind::EcdhP384Derive.index(),
-            OpKind::EcdhP384Exchange.index(),
-            OpKind::Rsa2048.index(),
-            SCALAR,
-            OpKind::Rsa3072.index(),
-            OpKind::Rsa4096.index(),
-        ];
-        if let Some(queue) = CHEAPEST_FIRST
-            .into_iter()
-            .find(|queue| !self.waiting[*queue].is_empty())
-        {
+        let mut queues = self.cheapest_first.into_iter();
+        if let Some(queue) = queues.find(|queue| !self.waiting[*queue].is_empty()) {
             self.run(queue);
         }
     }
@@ -209,56 +200,13 @@ const fn is_rsa(kind: OpKind) -> bool {
     matches!(kind, OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096)
 }
 
-/// Whether a few of these cost less than a poll iteration's system calls.
-const fn is_cheap(kind: OpKind) -> bool {
-    matches!(
-        kind,
-        OpKind::EcdsaP256
-            | OpKind::Ed25519
-            | OpKind::X25519Keygen
-            | OpKind::X25519Derive
-            | OpKind::EcdhP256Keygen
-            | OpKind::EcdhP256Derive
-            | OpKind::X25519Exchange
-            | OpKind::EcdhP256Exchange
-            | OpKind::MlKem768Keygen
-            | OpKind::MlKem768Encap
-            | OpKind::MlKem768Decap
-    )
-}
-
-/// Ops at which a batch is faster than one after the other, by aws-lc. Measured on a Zen 5 core,
-/// checks and nonces included (microseconds):
-///
-/// | | batch of 8 | one op | pays from |
-/// |---|---|---|---|
-/// | RSA-2048 | 505 | 227 | 2.2 |
-/// | RSA-3072 | 1590 | 668 | 2.4 |
-/// | RSA-4096 | 3680 | 1433 | 2.6 |
-/// | P-256 | 30 + 1.05 per op | 12 | 2.7 |
-/// | X25519 keygen | 8.4 | 5.2 | 1.6 |
-/// | X25519 derive | 30.0 | 18.1 | 1.7 |
-/// | P-384 | 137 | 66 | 2.1 |
-/// | Ed25519, twice | 43.2 | 6.3 | 6.9 |
-/// | ECDH P-256 keygen | 20.5 | 6.8 | 3.0 |
-/// | ECDH P-256 derive | 75 | 32 | 2.3 |
-/// | ECDH P-384 keygen | 83 | 39 | 2.1 |
-/// | ECDH P-384 derive | 303 | 108 | 2.8 |
-const fn min_fill(kind: OpKind) -> usize {
-    match kind {
-        OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => 3,
-        OpKind::EcdsaP256 => 3,
-        OpKind::X25519Keygen => 2,
-        OpKind::X25519Derive => 2,
-        OpKind::EcdsaP384 => 3,
-        OpKind::Ed25519 => 7,
-        OpKind::EcdhP256Keygen => 4,
-        OpKind::EcdhP256Derive => 3,
-        OpKind::EcdhP384Keygen => 3,
-        OpKind::EcdhP384Derive => 3,
-        // Both of their parts together.
-        OpKind::X25519Exchange => 2,
-        OpKind::EcdhP256Exchange | OpKind::EcdhP384Exchange => 3,
-        OpKind::MlKem768Keygen | OpKind::MlKem768Encap | OpKind::MlKem768Decap => 2,
-    }
+/// Queues by how long a batch takes. What runs one at a time takes as long as a batch of RSA-2048 at most, mostly.
+fn cheapest_first(fills: &Fills) -> [usize; QUEUES] {
+    let ns = |queue: &usize| match fills.get(*queue) {
+        Some(fill) => fill.batch_ns,
+        None => fills[OpKind::Rsa2048.index()].batch_ns + 1,
+    };
+    let mut queues = std::array::from_fn(|queue| queue);
+    queues.sort_by_key(ns);
+    queues
 }

@@ -9,18 +9,38 @@ use spinlane_cryptodev::test_keys::{ed25519, p256, p384, rsa};
 use spinlane_cryptodev::{KeyHandle, Request, Token};
 
 use super::*;
+use crate::fill::Fill;
+
+/// As of a machine on which lanes pay from `from` ops on, and RSA and P-384 are dear.
+fn fills(from: usize) -> Fills {
+    OpKind::ALL.map(|kind| {
+        let one_ns = match kind {
+            kind if is_rsa(kind) => 200_000,
+            OpKind::EcdsaP384 | OpKind::EcdhP384Derive | OpKind::EcdhP384Exchange => 100_000,
+            _ => 10_000,
+        };
+        let batch_ns = one_ns * from as u64 - 1;
+        Fill { one_ns, batch_ns }
+    })
+}
 
 /// A queue pair, or `None` on a machine that has no lanes: the test says so and ends.
 fn open(capacity: usize, max_delay_ns: u64) -> Option<MbQueuePair> {
+    open_with(capacity, max_delay_ns, Options::default(), &fills(3))
+}
+
+fn open_with(
+    capacity: usize,
+    max_delay_ns: u64,
+    options: Options,
+    fills: &Fills,
+) -> Option<MbQueuePair> {
+    let config = QueuePairConfig {
+        capacity,
+        max_delay_ns,
+    };
     match Cpu::detect() {
-        Ok(cpu) => Some(MbQueuePair::new(
-            cpu,
-            QueuePairConfig {
-                capacity,
-                max_delay_ns,
-            },
-            Options::default(),
-        )),
+        Ok(cpu) => Some(MbQueuePair::new(cpu, config, options, fills)),
         Err(missing) => {
             eprintln!("skipped: this machine lacks {missing}, so the device mb cannot run");
             None
@@ -320,6 +340,36 @@ fn a_full_batch_runs_at_once() {
     }
 }
 
+/// No machine is imagined on which an op waits for ever: eight or more run without a flush and without a clock, any
+/// number at their time or by flushes, and in lanes only where those pay.
+#[test]
+fn whatever_lanes_pay_from_every_op_runs() {
+    for from in [1, 2, 8, NEVER] {
+        let Some(mut queue) = open_with(32, 500, Options::default(), &fills(from)) else {
+            return;
+        };
+        for kind in OpKind::ALL {
+            for (count, now_ns, flushes) in [(16, 0, 0), (7, 500, 0), (7, 0, 7)] {
+                queue.stats = DeviceStats::default();
+                queue.enqueue_burst(&mut ops_of(kind, count));
+                let mut done = Burst::new();
+                (0..flushes).for_each(|_| queue.flush());
+                for _ in 0..count {
+                    queue.dequeue_burst(&mut done, usize::MAX, now_ns);
+                }
+                assert_eq!(done.len() as u64, count, "{kind} from {from}, at {now_ns}");
+                done.iter().for_each(|op| assert_right(op));
+                let pays = from as u64 <= count.min(8);
+                assert_eq!(
+                    queue.stats.scalar,
+                    if pays { 0 } else { count },
+                    "{kind} from {from}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn one_call_runs_one_batch_and_no_kind_starves() {
     let mut queue = open!(64, u64::MAX);
@@ -382,11 +432,11 @@ fn too_few_for_lanes_run_one_at_a_time() {
         assert_eq!(tokens(&done), [token], "the other may still find company");
         assert_right(&done[0]);
     }
-    queue.enqueue_burst(&mut ops_of(OpKind::EcdhP256Keygen, 3));
+    queue.enqueue_burst(&mut ops_of(OpKind::EcdhP256Keygen, 2));
     queue.flush();
-    assert_eq!(dequeue(&mut queue).len(), 3, "cheap ops wait for nobody");
+    assert_eq!(dequeue(&mut queue).len(), 2, "cheap ops wait for nobody");
     let stats = queue.stats();
-    assert_eq!((stats.batches, stats.scalar), (0, 5));
+    assert_eq!((stats.batches, stats.scalar), (0, 4));
 }
 
 #[test]
@@ -405,8 +455,10 @@ fn a_key_that_lanes_cannot_check_runs_alone() {
 
 #[test]
 fn with_blinding_rsa_never_runs_in_lanes() {
-    let mut queue = open!(16, u64::MAX);
-    queue.options.blinding = true;
+    let options = Options { blinding: true };
+    let Some(mut queue) = open_with(16, u64::MAX, options, &fills(3)) else {
+        return;
+    };
     for kind in OpKind::ALL {
         queue.stats = DeviceStats::default();
         queue.enqueue_burst(&mut ops_of(kind, 8));
@@ -498,6 +550,7 @@ const ORDER_8: [u8; 32] = [
 #[test]
 fn low_order_points_spoil_no_neighbour() {
     let mut queue = open!(8, u64::MAX);
+    queue.min_fill = [1; OpKind::COUNT];
     let p_plus = |low: u8| {
         let mut point = [0xff; 32];
         (point[0], point[31]) = (low, 0x7f);
