@@ -39,16 +39,13 @@ struct Core {
 impl Core {
     fn new(queue_pair: Box<dyn QueuePair<Op>>, fallback: bool) -> Self {
         let clock = TestClock::default();
-        let config = Config {
-            health: HealthConfig {
-                fallback,
-                op_deadline_ns: DEADLINE_NS,
-                ..HealthConfig::default()
-            },
-            ..Config::default()
+        let health = HealthConfig {
+            fallback,
+            op_deadline_ns: DEADLINE_NS,
+            ..HealthConfig::default()
         };
-        let lcore = Lcore::with_clock(config, Box::new(clock.clone()));
-        lcore.add_record_queue_pair(queue_pair);
+        let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
+        lcore.add_record_queue_pair_with(queue_pair, health);
         Self { lcore, clock }
     }
 
