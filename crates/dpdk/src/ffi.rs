@@ -4,9 +4,11 @@
 
 #![allow(unsafe_code)]
 
+mod link;
 mod port;
 mod process;
 
+pub(crate) use link::is_running;
 pub(crate) use port::{Opened, Plug, RawQueuePair, SetUp};
 pub(crate) use process::allowed_cores;
 pub use process::{HeapStats, Running};

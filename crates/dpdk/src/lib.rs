@@ -11,8 +11,7 @@
 //!
 //! # Ports for tests
 //! Without a card: `net_af_packet0,iface=veth1` on one end of a pair of virtual cables (`tests/veth.rs`; the other end must compute checksums
-//! itself: `ethtool -K veth0 tx off tso off gso off`). What it was started with is what it says of its link: that the cable was
-//! pulled does not show.
+//! itself: `ethtool -K veth0 tx off tso off gso off`). Of its link the driver knows nothing: [`Port::is_up`] asks the kernel.
 //!
 //! # Not verified
 //! There was no network card to try: receive-side scaling, checksums computed by a port, frames in several pieces, and links that

@@ -92,7 +92,7 @@ pub enum PortError {
     },
     /// There is no memory for packets.
     #[error(
-        "{name}: no memory for {packets} packets of {bytes} bytes ({reason}); give EAL more, e.g. by memory_mib, or fewer descriptors"
+        "{name}: no memory for {packets} packets of {bytes} bytes ({reason}); give EAL more by memory_mib (--port-memory of the proxy), or fewer descriptors"
     )]
     Pool {
         /// The device.
@@ -123,6 +123,8 @@ pub struct Port {
     name: String,
     mac: Mac,
     caps: Caps,
+    /// The kernel's interface below, if it says so: some drivers do not know of its link.
+    interface: Option<String>,
 }
 
 /// `name,arguments` of a virtual device, or a PCI address.
@@ -135,6 +137,13 @@ fn parse(spec: &str) -> Option<(&'static str, &str, &str)> {
         (_, true) => Some(("pci", name, arguments)),
         _ => None,
     }
+}
+
+/// The kernel's interface that the arguments name.
+fn interface(arguments: &str) -> Option<&str> {
+    arguments
+        .split(',')
+        .find_map(|argument| argument.strip_prefix("iface="))
 }
 
 impl Port {
@@ -182,6 +191,7 @@ impl Port {
         });
         let pairs = pairs.collect();
         let port = Self {
+            interface: interface(arguments).map(str::to_owned),
             name: name.to_owned(),
             mac: config.mac.unwrap_or(Mac(set_up.mac)),
             opened,
@@ -205,9 +215,11 @@ impl Port {
         self.caps
     }
 
-    /// Whether the link is up, as far as it is known without waiting.
+    /// Whether the link is up, as far as it is known without waiting. Of a port on an interface of the kernel's it is the kernel that
+    /// knows. A system call: not for every turn.
     pub fn is_up(&self) -> bool {
-        self.opened.is_up()
+        let by_kernel = self.interface.as_deref().map(ffi::is_running);
+        by_kernel.unwrap_or_else(|| self.opened.is_up())
     }
 }
 
@@ -307,6 +319,8 @@ mod tests {
             vdev,
             Some(("vdev", "net_af_packet0", "iface=veth1,qpairs=2"))
         );
+        assert_eq!(interface("qpairs=2,iface=veth1"), Some("veth1"));
+        assert_eq!(interface("rx_iface=veth1"), None);
         assert_eq!(parse("net_ring0"), Some(("vdev", "net_ring0", "")));
         assert_eq!(parse("0000:3d:00.0"), Some(("pci", "0000:3d:00.0", "")));
         for wrong in [

@@ -106,7 +106,14 @@ impl Config {
         if self.interfaces.is_empty() {
             return Err(ConfigError::NoAddress);
         }
-        for interface in &self.interfaces {
+        for (index, interface) in self.interfaces.iter().enumerate() {
+            let others = &self.interfaces[..index];
+            if others
+                .iter()
+                .any(|other| other.address == interface.address)
+            {
+                return Err(ConfigError::Twice(interface.address));
+            }
             let (ip, v6) = (interface.address, interface.address.is_ipv6());
             if !Address::from(ip).is_station() {
                 return Err(ConfigError::Address(ip));
@@ -182,6 +189,9 @@ pub enum ConfigError {
     /// No station can have this address.
     #[error("no station can have the address {0}; give one of the network that the port is on")]
     Address(IpAddr),
+    /// An address is there twice.
+    #[error("{0} is there twice; give each address once")]
+    Twice(IpAddr),
     /// A network's prefix is too long.
     #[error("{ip}/{prefix}: a prefix has at most {most} bits")]
     Prefix {
@@ -269,6 +279,11 @@ mod tests {
                 1500,
                 Box::new(|config| config.interfaces[0].address = ip("224.0.0.1")),
                 "224.0.0.1",
+            ),
+            (
+                1500,
+                Box::new(|config| config.interfaces.push(config.interfaces[0])),
+                "10.0.0.2 is there twice",
             ),
             (
                 1500,

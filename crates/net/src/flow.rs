@@ -16,6 +16,14 @@ pub struct FlowId {
     generation: u32,
 }
 
+impl FlowId {
+    /// Its place in the table, below [`Config::max_flows`](crate::Config::max_flows): for tables of the application's. It goes to another
+    /// connection once this one was let go of.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
 /// Who answers for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
