@@ -47,7 +47,7 @@ const SIMULATED: &[&str] = &["spinlane-net"];
 const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-ring", &[]),
     ("spinlane-tcp", &[]),
-    ("spinlane-net", &["spinlane-tcp"]),
+    ("spinlane-net", &["spinlane-ring", "spinlane-tcp"]),
     ("spinlane-dpdk", &["spinlane-net", "dpdk-sys"]),
     ("spinlane-fiber", &[]),
     ("spinlane-job", &["spinlane-fiber"]),
@@ -100,7 +100,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-openssl", FRONT_END),
     ("spinlane-rustls", FRONT_END),
     ("spinlane", LIBRARIES),
-    ("spinlane-proxy", &["spinlane"]),
+    (
+        "spinlane-proxy",
+        &["spinlane", "spinlane-net", "spinlane-dpdk"],
+    ),
 ];
 
 /// May depend on the facade and all that it gathers; nothing may depend on these, tests

@@ -33,6 +33,7 @@ mod frame_io;
 mod icmp;
 mod ip;
 mod limiter;
+mod mesh;
 mod neighbours;
 pub mod pcap;
 #[cfg(feature = "sim")]
@@ -46,5 +47,6 @@ pub use config::{Config, ConfigError, Interface, Ports};
 pub use counters::{Counters, Reason};
 pub use flow::{FlowId, memory_per_idle_connection};
 pub use frame_io::{Caps, Frame, FrameIo};
+pub use mesh::Mesh;
 pub use spinlane_tcp::{End, Instant, State};
 pub use stack::{ConnectError, ListenError, ListenerId, Stack};

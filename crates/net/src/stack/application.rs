@@ -257,7 +257,10 @@ impl Core {
             let step = start.wrapping_add(self.next_port.into());
             self.next_port = self.next_port.wrapping_add(1);
             tuple.local_port = u16::try_from(lowest + step % count * cores).ok()?;
+            let port = tuple.local_port;
+            let listens = |listener: &Listener| listener.open && listener.port == port;
             let taken = self.flows.find(&tuple).is_some()
+                || self.listeners.iter().any(listens)
                 || self.time_wait.has(&tuple, self.hash.of(&tuple));
             if !taken {
                 return Some(tuple);
