@@ -10,6 +10,7 @@ use spinlane::pkcs11::uri::{Uri, UriError};
 
 use super::address::resolve_one;
 use super::backend::Directory;
+use super::packets::{PacketArgs, Via};
 use crate::cores::Cores;
 use crate::tls::{KeyKind, Library};
 
@@ -21,9 +22,15 @@ const TICKET_ROTATION: &str = "3600";
 /// Terminates TLS in front of a plain-TCP backend, on cores that poll.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8443")]
-    pub listen: String,
+    /// Address to listen on; port 0 takes a free one. By default 127.0.0.1:8443, and with --port port 8443 of all of its addresses.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// The port, if not the kernel's sockets.
+    #[command(flatten)]
+    pub packets: PacketArgs,
+    /// How the backend is connected to where clients come from a --port.
+    #[arg(long, value_name = "WAY", default_value = "port", requires = "port")]
+    pub backend_via: Via,
     /// Where the plain text goes; `respond` answers HTTP requests here. All addresses of a name are
     /// tried, first the one that served last. It is resolved again at SIGHUP, and when an address
     /// cannot be connected to.
@@ -210,6 +217,16 @@ pub struct Limits {
     pub max_unfinished_bytes: usize,
 }
 
+impl Limits {
+    /// TCP connections that a connection has: with its client, and with the backend.
+    pub fn carriers(&self) -> usize {
+        match self.backend {
+            Backend::Respond => 1,
+            Backend::Relay(_) => 2,
+        }
+    }
+}
+
 impl Args {
     /// Checks the values that mean nothing to clap, and resolves the backend's name.
     ///
@@ -229,12 +246,16 @@ impl Args {
         })
     }
 
-    /// The address to listen on.
+    /// The address to listen on, if one was given.
     ///
     /// # Errors
     /// It is none.
-    pub fn listen_address(&self) -> Result<SocketAddr> {
-        resolve_one(&self.listen).with_context(|| format!("--listen {}", self.listen))
+    pub fn listen_address(&self) -> Result<Option<SocketAddr>> {
+        let resolved = self
+            .listen
+            .as_ref()
+            .map(|address| resolve_one(address).with_context(|| format!("--listen {address}")));
+        resolved.transpose()
     }
 
     /// The address to serve the counters on, if any.

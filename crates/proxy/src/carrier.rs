@@ -4,10 +4,14 @@
 //!   Listener ── accept ──▶ Carrier (client)  ── fill ──▶ TLS
 //!       └────── connect ─▶ Carrier (backend)  ◀─ drain ── TLS
 //! ```
-//! [`Sockets`](crate::sockets::Sockets) are the kernel's.
+//! [`Sockets`](crate::sockets::Sockets) are the kernel's, [`Packets`](crate::packets::Packets) our own stack over a port.
 
 use std::io;
 use std::net::SocketAddr;
+
+use spinlane::Conn;
+
+use super::packets::PacketReport;
 
 /// A TCP connection, to a client or to the backend. Dropping it closes it: what was drained before still leaves.
 pub trait Carrier {
@@ -34,6 +38,12 @@ pub trait Carrier {
     /// # Errors
     /// It cannot be made.
     fn is_connected(&self) -> io::Result<bool>;
+
+    /// Has [`Listener::next_news`] name `conn` when there is something to fill, room to drain, or an end. Returns whether it does:
+    /// where it does not, one has to look.
+    fn tell(&mut self, _conn: Conn) -> bool {
+        false
+    }
 }
 
 /// A core's network: where its connections come from, and how it connects to the backend.
@@ -60,6 +70,29 @@ pub trait Listener {
     /// # Errors
     /// There is no way to it.
     fn connect(&mut self, address: SocketAddr) -> io::Result<Self::Backend>;
+
+    /// At the begin of a turn: takes what has come. Returns whether anything has.
+    fn receive(&mut self, _now_ns: u64) -> bool {
+        false
+    }
+
+    /// The next connection with news, see [`Carrier::tell`].
+    fn next_news(&mut self) -> Option<Conn> {
+        None
+    }
+
+    /// At the end of a turn: what was drained leaves.
+    fn transmit(&mut self, _now_ns: u64) {}
+
+    /// Whether everything that was drained has arrived, so that the program may end.
+    fn is_quiet(&self) -> bool {
+        true
+    }
+
+    /// What a stack of our own has to tell.
+    fn report(&self) -> Option<Box<PacketReport>> {
+        None
+    }
 }
 
 /// Whether a call may simply be made again later.

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use spinlane::Conn;
+
 use crate::tls::{Progress, Tls, TlsError};
 
 use super::buffer::Buffer;
@@ -30,6 +32,8 @@ pub struct Client<C> {
     /// We have said that we will send no more, in TLS and in TCP.
     notified: bool,
     fin_sent: bool,
+    /// Nobody need look for what comes.
+    told: bool,
 }
 
 /// How a client's TLS stream ended.
@@ -44,9 +48,10 @@ pub enum End {
 }
 
 impl<C: Carrier> Client<C> {
-    /// An accepted connection.
-    pub fn new(carrier: C, tls: Tls) -> Self {
+    /// An accepted connection, called `conn`.
+    pub fn new(mut carrier: C, tls: Tls, conn: Conn) -> Self {
         Self {
+            told: carrier.tell(conn),
             carrier,
             tls,
             first_byte: None,
@@ -60,6 +65,11 @@ impl<C: Carrier> Client<C> {
             notified: false,
             fin_sent: false,
         }
+    }
+
+    /// Whether its connection's name is told when there is something to do, so that nobody need look.
+    pub fn is_told(&self) -> bool {
+        self.told
     }
 
     /// Drives the handshake.

@@ -10,6 +10,8 @@
 
 use std::net::SocketAddr;
 
+use spinlane::Conn;
+
 use super::args::BareEnd;
 use super::backend::Attempts;
 use super::buffer::{Buffer, CAPACITY};
@@ -34,6 +36,7 @@ const LINGER_NS: u64 = 2_000_000_000;
 
 /// A connection.
 pub struct Connection<L: Listener> {
+    conn: Conn,
     client: Client<L::Client>,
     peer: SocketAddr,
     stage: Stage<L::Backend>,
@@ -74,9 +77,10 @@ pub enum Next {
 }
 
 impl<L: Listener> Connection<L> {
-    /// A connection just accepted.
-    pub fn new(client: Client<L::Client>, peer: SocketAddr, env: &mut Env<L>) -> Self {
+    /// A connection just accepted, which the lcore calls `conn`.
+    pub fn new(conn: Conn, client: Client<L::Client>, peer: SocketAddr, env: &mut Env<L>) -> Self {
         Self {
+            conn,
             client,
             peer,
             stage: Stage::Handshake,
@@ -86,6 +90,15 @@ impl<L: Listener> Connection<L> {
             due: false,
             deadline_ns: env.now_ns.saturating_add(env.limits.handshake_ns),
         }
+    }
+
+    /// Whether the listener names it when there is something to do, so that nobody need look.
+    pub fn is_told(&self) -> bool {
+        let backend = match &self.stage {
+            Stage::Open(App::Relay(relay, _)) => relay.is_told(),
+            _ => true,
+        };
+        backend && self.client.is_told()
     }
 
     /// Whether its time is up, or its handshake holds too much.
@@ -217,7 +230,7 @@ impl<L: Listener> Connection<L> {
         while let Some(address) = attempts.next() {
             match env.net.connect(address) {
                 Ok(carrier) => {
-                    let relay = Relay::new(carrier, address);
+                    let relay = Relay::new(carrier, address, self.conn);
                     self.stage = Stage::Open(App::Relay(relay, attempts));
                     self.deadline_ns = env.now_ns.saturating_add(CONNECT_NS);
                     return Ok(());

@@ -1,7 +1,7 @@
 //! The appliance `spinlane proxy` as a library: terminates TLS on cores that poll.
 //!
 //! # Invariants
-//! - No epoll and no wait fd: sockets are nonblocking and looked at in turns.
+//! - No epoll and no wait fd: sockets are nonblocking and looked at in turns; a stack of our own tells of news.
 //! - A connection lives and dies on one core; cores share no lock.
 //! - Every buffer, queue and loop is bounded. What does not fit waits in the kernel.
 
@@ -21,6 +21,7 @@ mod env;
 mod failure;
 mod metrics;
 mod offload;
+pub mod packets;
 mod relay;
 mod reload;
 mod report;
@@ -48,27 +49,45 @@ use spinlane::lcore::{Config, Launched};
 use crate::tls::Library;
 pub use args::Args;
 use args::{Backend, Limits};
+use carrier::Listener;
 use context::{Context as TlsContext, Lasting};
 use counters::Counters;
 use metrics::Metrics;
+use packets::Via;
 use reload::Current;
 use report::Report;
 use signals::{Hangup, Stop};
-use sockets::Sockets;
 use worker::{Event, Site, Worker};
 
+/// Where it listens by default.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 /// How often the main thread looks for signals, and thus how long SIGHUP may take.
 const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(100);
 /// All cores are ready within this time.
 const START: Duration = Duration::from_secs(30);
 
+/// Makes a core's listener, on that core.
+pub type Open<L> = Box<dyn FnOnce() -> L + Send>;
+
+/// Where connections come from, before there are cores.
+pub struct Network<L> {
+    /// Where clients find it.
+    pub address: SocketAddr,
+    /// Lines for the banner.
+    pub about: String,
+    /// One per core, in their order.
+    pub open: Vec<Open<L>>,
+    /// Called now and then by the main thread.
+    pub watch: Box<dyn FnMut()>,
+}
+
 /// What cores start from.
-struct Start {
+struct Start<L> {
     site: Site,
     device: Box<dyn Device>,
     lasting: Arc<Lasting>,
     /// One per core, in their order.
-    listeners: Mutex<Vec<(usize, Sockets)>>,
+    listeners: Mutex<Vec<(usize, Open<L>)>>,
     /// Jobs of each core at most.
     max_jobs: usize,
     /// That of the device's ops, if the driver is not to say.
@@ -80,13 +99,50 @@ struct Start {
 /// # Errors
 /// An argument is at fault, or a core cannot start; the text names which.
 pub fn run(args: &Args) -> Result<()> {
+    match &args.packets.port {
+        None => {
+            let address = args.listen_address()?.unwrap_or(DEFAULT_ADDRESS);
+            run_over(args, |cores, _| sockets::network(address, cores))
+        }
+        Some(spec) => run_on_port(args, spec),
+    }
+}
+
+#[cfg(feature = "dpdk")]
+fn run_on_port(args: &Args, spec: &str) -> Result<()> {
+    use packets::port;
+    let address = args.listen_address()?;
+    // Before a crypto device of DPDK's starts EAL in its own way.
+    let eal = port::start(&args.packets, spec)?;
+    run_over(args, |cores, limits| {
+        let flows = limits.max_connections * limits.carriers();
+        port::open(
+            &eal,
+            &args.packets,
+            spec,
+            address,
+            args.backend_via,
+            (cores, flows),
+        )
+    })
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn run_on_port(_: &Args, spec: &str) -> Result<()> {
+    anyhow::bail!("--port {spec}: {}", packets::NO_DPDK)
+}
+
+/// Runs over the network that `open` opens for so many cores.
+fn run_over<L: Listener + 'static>(
+    args: &Args,
+    open: impl FnOnce(usize, &Limits) -> Result<Network<L>>,
+) -> Result<()> {
     if !args.core_dumps {
         // Before a key is read (PR_SET_DUMPABLE of prctl(2)).
         prctl::set_dumpable(false).context("cannot keep this process out of core dumps")?;
     }
     let limits = args.limits()?;
     let cores = args.core_list()?;
-    let address = args.listen_address()?;
     let metrics = args.metrics_address()?.map(Metrics::bind).transpose()?;
     let device = spinlane::device::open(&args.device)
         .with_context(|| format!("--device {}", args.device))?;
@@ -98,8 +154,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let lasting = Arc::new(Lasting::new(args)?);
     let context = TlsContext::new(args, &lasting)?;
-    let (address, listeners) = sockets::bind(address, cores.len())?;
-    raise_file_limit(&limits, cores.len());
+    let mut network = open(cores.len(), &limits)?;
+    raise_file_limit(args, &limits, cores.len());
     let max_jobs = max_jobs(&limits, cores.len());
     let backend = limits.backend.clone();
     let (stop, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
@@ -110,7 +166,7 @@ pub fn run(args: &Args) -> Result<()> {
         &context,
         &*device,
         &cores,
-        address,
+        &network,
         &limits.backend,
         scrape,
     );
@@ -125,7 +181,7 @@ pub fn run(args: &Args) -> Result<()> {
         },
         device,
         lasting: Arc::clone(&lasting),
-        listeners: Mutex::new(cores.iter().copied().zip(listeners).collect()),
+        listeners: Mutex::new(cores.iter().copied().zip(network.open).collect()),
         max_jobs,
         op_deadline: args.op_deadline,
     });
@@ -153,12 +209,18 @@ pub fn run(args: &Args) -> Result<()> {
             reload(args, &lasting, &current, capabilities);
         }
         lasting.mind_the_time();
+        (network.watch)();
     }
     finish(launched)
 }
 
 /// One core, from its start to its end.
-fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> Result<Report> {
+fn serve<L: Listener>(
+    core: usize,
+    lcore: &Lcore,
+    start: &Start<L>,
+    events: &Sender<Event>,
+) -> Result<Report> {
     /// A core that leaves, for whichever reason, takes the others along.
     struct Leave<'a>(&'a Stop);
     impl Drop for Leave<'_> {
@@ -172,7 +234,7 @@ fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> R
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let position = listeners.iter().position(|(of, _)| *of == core);
-    let (_, listener) = position
+    let (_, open) = position
         .map(|at| listeners.swap_remove(at))
         .context("a core started twice")?;
     drop(listeners);
@@ -189,7 +251,7 @@ fn serve(core: usize, lcore: &Lcore, start: &Start, events: &Sender<Event>) -> R
     spinlane::job::init_thread(start.max_jobs, 0).context("jobs")?;
     // The receiver lives until all cores have left.
     let _ = events.send(Event::Ready);
-    Ok(Worker::new(core, lcore, &start.site, events, listener).run())
+    Ok(Worker::new(core, lcore, &start.site, events, open()).run())
 }
 
 /// Returns whether all `cores` became ready.
@@ -240,11 +302,15 @@ fn reload(args: &Args, lasting: &Lasting, current: &Current, device: Capabilitie
 }
 
 /// File descriptors for as many connections as there may be, if the system allows them.
-fn raise_file_limit(limits: &Limits, cores: usize) {
-    let per_connection = match limits.backend {
-        Backend::Respond => 1,
-        Backend::Relay(_) => 2,
+fn raise_file_limit(args: &Args, limits: &Limits, cores: usize) {
+    let per_connection = match (&args.packets.port, args.backend_via) {
+        (None, _) => limits.carriers(),
+        (Some(_), Via::Kernel) => limits.carriers() - 1,
+        (Some(_), Via::Port) => 0,
     };
+    if per_connection == 0 {
+        return;
+    }
     let wanted = (limits.max_connections * cores * per_connection + 64) as u64;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
@@ -283,7 +349,7 @@ fn banner(
     context: &TlsContext,
     device: &dyn Device,
     cores: &[usize],
-    address: SocketAddr,
+    network: &Network<impl Listener>,
     backend: &Backend,
     scrape: Option<SocketAddr>,
 ) -> String {
@@ -292,6 +358,7 @@ fn banner(
     let key = offload::signers(context.keys(), capabilities).join("\n               ");
     let exchange = offload::key_exchanges(args.tls, capabilities);
     let device = device.name();
+    let Network { address, about, .. } = network;
     let certificate = match args.cert.as_slice() {
         [] => "throw-away, self-signed".to_owned(),
         paths => {
@@ -312,10 +379,10 @@ fn banner(
         format!("  metrics      http://{}/metrics\n", reachable(address))
     });
     format!(
-        "spinlane proxy listens on {address}\n  tls          {library}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
+        "spinlane proxy listens on {address}\n{about}  tls          {library}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
          private key  {key}\n  key exchange {exchange}\n  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
         cores.join(","),
-        reachable(address),
+        reachable(*address),
     )
 }
 

@@ -10,6 +10,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use spinlane::Conn;
+
 use super::buffer::Buffer;
 use super::carrier::{Carrier, is_transient};
 
@@ -20,6 +22,8 @@ pub struct Relay<C: Carrier> {
     /// Where it is, or is to be.
     address: SocketAddr,
     connected: bool,
+    /// Nobody need look for what comes.
+    told: bool,
     /// The backend takes no more: what is still sent to it is dropped.
     deaf: bool,
     /// The end of `up` was passed on.
@@ -51,9 +55,10 @@ pub struct Moved {
 }
 
 impl<C: Carrier> Relay<C> {
-    /// A connection that was begun, to `address`.
-    pub fn new(carrier: C, address: SocketAddr) -> Self {
+    /// A connection that was begun, to `address`, for the connection `conn`.
+    pub fn new(mut carrier: C, address: SocketAddr, conn: Conn) -> Self {
         Self {
+            told: carrier.tell(conn),
             carrier,
             address,
             connected: false,
@@ -67,6 +72,11 @@ impl<C: Carrier> Relay<C> {
     /// The backend's address.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether its connection's name is told when there is something to do, so that nobody need look.
+    pub fn is_told(&self) -> bool {
+        self.told
     }
 
     /// Whether the connection is made.

@@ -5,6 +5,7 @@ use std::fmt;
 use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
 
 use super::counters::Counters;
+use super::packets::PacketReport;
 
 /// The quantiles of a latency that are told.
 pub const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
@@ -20,12 +21,17 @@ pub struct Report {
     pub counters: Counters,
     /// Its lcore's counters.
     pub lcore: Stats,
+    /// Its stack's, if it has one.
+    pub packets: Option<Box<PacketReport>>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "core {}: {} open", self.core, self.open)?;
         write!(f, "{}", self.counters)?;
+        if let Some(packets) = &self.packets {
+            write!(f, "{packets}")?;
+        }
         let Stats {
             iterations,
             empty_polls,

@@ -9,12 +9,13 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::address::listen_remedy;
 use super::carrier::{Carrier, Listener};
+use super::{Network, Open};
 
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A core's listening socket, until it is closed.
-#[derive(Debug)]
+/// A core's listening socket, until it is closed; by default there is none.
+#[derive(Debug, Default)]
 pub struct Sockets(Option<TcpListener>);
 
 impl Listener for Sockets {
@@ -85,12 +86,27 @@ impl Carrier for TcpStream {
     }
 }
 
+/// Listens on `address`, by one socket per core.
+///
+/// # Errors
+/// The address is in use or not this machine's.
+pub fn network(address: SocketAddr, cores: usize) -> Result<Network<Sockets>> {
+    let (address, sockets) = bind(address, cores)?;
+    let open = |sockets: Sockets| Box::new(move || sockets) as Open<Sockets>;
+    Ok(Network {
+        address,
+        about: String::new(),
+        open: sockets.into_iter().map(open).collect(),
+        watch: Box::new(|| ()),
+    })
+}
+
 /// Binds `count` nonblocking listening sockets to `address`. Returns them with the address they got,
 /// which has a port even if `address` had none.
 ///
 /// # Errors
 /// The address is in use or not this machine's.
-pub fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<Sockets>)> {
+fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<Sockets>)> {
     if count == 1 {
         let listener = listen(address, false)?;
         return Ok((listener.local_addr()?, vec![Sockets(Some(listener))]));

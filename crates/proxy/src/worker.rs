@@ -1,4 +1,4 @@
-//! A core's loop. One turn: poll the lcore, resume what is ready, accept, look at sockets.
+//! A core's loop. One turn: poll the lcore, take packets, resume what is ready, accept, look at connections, send packets.
 //!
 //! ```text
 //!            accept                    nothing moved for a while
@@ -10,7 +10,8 @@
 //!   submitted  ▼  │ callback or retry
 //!           waiting: looked at by nobody
 //! ```
-//! Every connection is in exactly one of the three. One that is closed leaves a stale key in its
+//! Where the listener tells of news there is no idle list: a connection on which nothing moves rests until it is named.
+//! Every connection is in exactly one of these places. One that is closed leaves a stale key in its
 //! list, which finds nobody, as does its stale token in the lcore's queues.
 
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ const ACTIVE_BURST: usize = 256;
 const IDLE_TURNS: usize = 64;
 /// A connection is idle when nothing has moved for this time.
 const IDLE_AFTER_NS: u64 = 1_000_000;
+/// Goodbyes have so long to arrive.
+const PART_NS: u64 = 1_000_000_000;
 /// How often deadlines are looked at.
 const SWEEP_NS: u64 = 50_000_000;
 /// Pause after a failure to accept, e.g. for want of file descriptors.
@@ -66,9 +69,20 @@ pub enum Event {
     Report(Box<Report>),
 }
 
+/// Where a connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the active or the idle list.
+    Listed,
+    /// An op is with a device, or it in the retry queue.
+    Waiting,
+    /// Until the listener names it.
+    Resting,
+}
+
 struct Entry<L: Listener> {
     connection: Connection<L>,
-    is_waiting: bool,
+    place: Place,
     moved_ns: u64,
 }
 
@@ -136,16 +150,30 @@ impl<'a, L: Listener> Worker<'a, L> {
             let closed = entry.connection.stop(&mut self.env);
             self.env.counters.count_closed(closed);
         }
+        self.part();
         self.report()
+    }
+
+    /// What was said last arrives, if it does so soon.
+    fn part(&mut self) {
+        let until = self.lcore.now_ns() + PART_NS;
+        while !self.env.net.is_quiet() && self.env.now_ns < until {
+            self.env.now_ns = self.lcore.now_ns();
+            self.env.net.receive(self.env.now_ns);
+            self.env.net.transmit(self.env.now_ns);
+        }
     }
 
     fn turn(&mut self) {
         // Only a callback can be refused to poll, and this is none.
         let _ = self.lcore.poll();
         self.env.now_ns = self.lcore.now_ns();
-        self.env.leads_to_ops = false;
+        self.env.leads_to_ops = self.env.net.receive(self.env.now_ns);
         while let Some(Conn(token)) = self.lcore.next_ready() {
-            self.resume(KeyData::from_ffi(token).into());
+            self.call(token, Place::Waiting);
+        }
+        while let Some(Conn(token)) = self.env.net.next_news() {
+            self.call(token, Place::Resting);
         }
         self.accept();
         for _ in 0..self.active.len().min(ACTIVE_BURST) {
@@ -160,6 +188,7 @@ impl<'a, L: Listener> Worker<'a, L> {
             };
             self.look_at(key);
         }
+        self.env.net.transmit(self.env.now_ns);
         if self.env.leads_to_ops || self.active.len() > ACTIVE_BURST {
             self.lcore.note_work();
         }
@@ -207,6 +236,11 @@ impl<'a, L: Listener> Worker<'a, L> {
         while self.accept() == ACCEPT_BURST {}
         self.env.net.close();
         self.env.stopping = true;
+        let resting = self.connections.iter_mut();
+        for (key, entry) in resting.filter(|(_, entry)| entry.place == Place::Resting) {
+            entry.place = Place::Listed;
+            self.active.push_back(key);
+        }
         self.drained_ns = self.env.now_ns.saturating_add(self.env.limits.drain_ns);
         tracing::info!(core = self.core, open = self.connections.len(), "draining");
     }
@@ -254,11 +288,13 @@ impl<'a, L: Listener> Worker<'a, L> {
             ..
         } = self;
         let admitted = connections.try_insert_with_key(|key| {
-            let tls = context.accept(lcore, Conn(key.data().as_ffi()))?;
-            let connection = Connection::new(Client::new(carrier, tls), peer, env);
+            let conn = Conn(key.data().as_ffi());
+            let tls = context.accept(lcore, conn)?;
+            let client = Client::new(carrier, tls, conn);
+            let connection = Connection::new(conn, client, peer, env);
             anyhow::Ok(Entry {
                 connection,
-                is_waiting: false,
+                place: Place::Listed,
                 moved_ns: env.now_ns,
             })
         });
@@ -286,14 +322,12 @@ impl<'a, L: Listener> Worker<'a, L> {
         }
     }
 
-    /// The lcore calls a connection. One that does not wait, or is gone, is not meant.
-    fn resume(&mut self, key: DefaultKey) {
-        if let Some(entry) = self
-            .connections
-            .get_mut(key)
-            .filter(|entry| entry.is_waiting)
-        {
-            entry.is_waiting = false;
+    /// Somebody calls a connection that is at `place`. One that is elsewhere, or gone, is not meant.
+    fn call(&mut self, token: u64, place: Place) {
+        let key = KeyData::from_ffi(token).into();
+        let entry = self.connections.get_mut(key);
+        if let Some(entry) = entry.filter(|entry| entry.place == place) {
+            entry.place = Place::Listed;
             self.look_at(key);
         }
     }
@@ -308,11 +342,12 @@ impl<'a, L: Listener> Worker<'a, L> {
                 entry.moved_ns = self.env.now_ns;
                 self.active.push_back(key);
             }
+            Next::Quiet if entry.connection.is_told() => entry.place = Place::Resting,
             Next::Quiet if self.env.now_ns - entry.moved_ns < IDLE_AFTER_NS => {
                 self.active.push_back(key)
             }
             Next::Quiet => self.idle.push_back(key),
-            Next::Wait => entry.is_waiting = true,
+            Next::Wait => entry.place = Place::Waiting,
             Next::Closed(closed) => self.remove(key, closed),
         }
     }
@@ -339,8 +374,13 @@ impl<'a, L: Listener> Worker<'a, L> {
             if !entry.connection.is_late(&self.env) {
                 continue;
             }
-            if let Next::Closed(closed) = entry.connection.expire(&mut self.env) {
-                self.remove(key, closed);
+            match entry.connection.expire(&mut self.env) {
+                Next::Closed(closed) => self.remove(key, closed),
+                _ if entry.place == Place::Resting => {
+                    entry.place = Place::Listed;
+                    self.active.push_back(key);
+                }
+                _ => {}
             }
         }
     }
@@ -351,6 +391,7 @@ impl<'a, L: Listener> Worker<'a, L> {
             open: self.connections.len(),
             counters: self.env.counters.clone(),
             lcore: self.lcore.stats(),
+            packets: self.env.net.report(),
         }
     }
 }

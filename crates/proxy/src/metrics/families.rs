@@ -7,7 +7,10 @@ use prometheus::proto::{
 };
 use spinlane::lcore::{ChannelStats, KindStats};
 
-use super::tables::{CONNECTIONS, OPS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS, Row};
+use super::tables::{
+    CONNECTIONS, OPS, PACKET_GAUGES, PACKET_TOTALS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS,
+    Row,
+};
 use crate::report::{QUANTILES, Report};
 
 /// The families of `cores`, of which those in `reports` have answered.
@@ -24,6 +27,7 @@ pub fn of(cores: &[usize], reports: &BTreeMap<usize, Box<Report>>) -> Vec<Metric
     )];
     let reports: Vec<&Report> = reports.values().map(|report| &**report).collect();
     families.extend(of_connections(&reports));
+    families.extend(of_packets(&reports));
     families.extend(rows(MetricType::COUNTER, POLLS, || {
         reports
             .iter()
@@ -65,6 +69,30 @@ fn of_connections(reports: &[&Report]) -> Vec<MetricFamily> {
             .iter()
             .map(|report| (of_core(report), &report.counters))
     }));
+    families
+}
+
+fn of_packets(reports: &[&Report]) -> Vec<MetricFamily> {
+    let each = || {
+        let with_packets = reports
+            .iter()
+            .filter_map(|report| Some((report, report.packets.as_deref()?)));
+        with_packets.map(|(report, packets)| (of_core(report), packets))
+    };
+    let mut families = rows(MetricType::COUNTER, PACKET_TOTALS, each);
+    families.extend(rows(MetricType::GAUGE, PACKET_GAUGES, each));
+    let dropped = each().flat_map(|(labels, packets)| {
+        packets.dropped().map(move |(reason, count)| {
+            let labels = [labels.clone(), vec![label("reason", reason)]].concat();
+            counter(labels, count as f64)
+        })
+    });
+    families.push(family(
+        "packets_dropped_total",
+        "Frames dropped, or lost by the port, by reason.",
+        MetricType::COUNTER,
+        dropped.collect(),
+    ));
     families
 }
 

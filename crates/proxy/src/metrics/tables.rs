@@ -3,6 +3,7 @@
 use spinlane::lcore::{ChannelStats, OpCounts, Stats};
 
 use crate::counters::Counters;
+use crate::packets::PacketReport;
 
 /// Name, help, value.
 pub type Row<T> = (&'static str, &'static str, fn(&T) -> f64);
@@ -27,6 +28,29 @@ pub const CONNECTIONS: &[Row<Counters>] = rows! { c;
     responses_total "Requests answered by the built-in responder." = c.responses;
     received_bytes_total "Bytes from clients, encrypted." = c.received;
     sent_bytes_total "Bytes to clients, encrypted." = c.sent;
+};
+
+/// Of a core's TCP/IP stack: counters.
+pub const PACKET_TOTALS: &[Row<PacketReport>] = rows! { p;
+    packets_received_total "Frames received." = p.counters.received;
+    packets_sent_total "Frames sent." = p.counters.sent;
+    packets_handed_total "Frames that went on to another core." = p.handed;
+    tcp_accepted_total "TCP connections that clients opened." = p.counters.accepted;
+    tcp_connected_total "TCP connections opened by us." = p.counters.connected;
+    tcp_retransmissions_total "Segments sent again." = p.counters.retransmissions;
+    tcp_cookies_sent_total "SYNs answered by a cookie." = p.counters.cookies_sent;
+    tcp_cookies_taken_total "Connections made of a cookie." = p.counters.cookies_taken;
+    tcp_half_open_expired_total "Half-open connections given up." = p.counters.half_open_expired;
+    tcp_orphans_expired_total "Connections ended as the peer took too long to close." = p.counters.orphans_expired;
+    tcp_time_wait_evicted_total "TIME-WAIT entries that made room before their time." = p.counters.time_wait_evicted;
+    neighbour_questions_total "Questions for neighbours' addresses." = p.counters.questions;
+};
+
+/// Of a core's TCP/IP stack: gauges.
+pub const PACKET_GAUGES: &[Row<PacketReport>] = rows! { p;
+    tcp_flows "TCP connections, TIME-WAIT excluded." = p.flows;
+    tcp_half_open "Of them, those whose handshake is not complete." = p.half_open;
+    tcp_time_wait "Connections in TIME-WAIT." = p.time_waiting;
 };
 
 /// Of an lcore.
