@@ -1,7 +1,7 @@
 //! `spinlane bench connect`: new connections per second of a server that runs elsewhere.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use rustls::client::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme};
 use serde::Serialize;
-use socket2::{Domain, Socket, Type};
 use spinlane::cryptodev::QueuePairConfig;
 use spinlane::rustls::{Connection, provider};
 use spinlane::{Conn, Lcore, device};
@@ -21,6 +20,9 @@ use spinlane::{Conn, Lcore, device};
 use super::handshake::{Group, Suite};
 use super::server::groups;
 use crate::measure::{on_core, within};
+use spinlane_proxy::carrier::{Carrier, Listener};
+use spinlane_proxy::packets::PacketArgs;
+use spinlane_proxy::sockets::Sockets;
 use spinlane_proxy::tls::Progress;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -50,6 +52,9 @@ pub struct Args {
     /// The only cipher suite offered [default: all].
     #[arg(long, value_enum)]
     suite: Option<Suite>,
+    /// A port in place of the kernel's sockets.
+    #[command(flatten)]
+    packets: PacketArgs,
     /// The client's crypto device.
     #[arg(long, default_value = "auto", value_name = "SPEC")]
     device: String,
@@ -95,24 +100,53 @@ pub fn run(args: &Args) -> Result<()> {
 fn measure(args: &Args) -> Result<Report> {
     within("--connections", args.connections, 1..=16_384)?;
     within("--seconds", args.seconds, 0.01..=3600.0)?;
-    let plan = args.clone();
+    let Some(spec) = &args.packets.port else {
+        return measure_over(args, || Ok(Sockets::default()));
+    };
+    measure_on_port(args, spec)
+}
+
+#[cfg(feature = "dpdk")]
+fn measure_on_port(args: &Args, spec: &str) -> Result<Report> {
+    use spinlane_proxy::packets::port;
+    let eal = port::start(&args.packets, spec)?;
+    // Those that are closing besides.
+    let client = port::client(&eal, &args.packets, spec, 4 * args.connections)?;
+    let client = Mutex::new(Some(client));
+    measure_over(args, move || {
+        let open = locked(&client).take().context("one core opens the port")?;
+        Ok(open())
+    })
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn measure_on_port(_: &Args, spec: &str) -> Result<Report> {
+    bail!("--port {spec}: {}", spinlane_proxy::packets::NO_DPDK)
+}
+
+fn measure_over<L: Listener>(
+    args: &Args,
+    open: impl Fn() -> Result<L> + Send + Sync + 'static,
+) -> Result<Report> {
+    let (plan, open) = (args.clone(), Arc::new(open));
     on_core(args.core, move |_, lcore| {
+        let mut net = open()?;
         let device = device::open(&plan.device).context("--device")?;
         lcore.add_queue_pair(device.queue_pair(QueuePairConfig::default())?);
         let config = Arc::new(config(&plan)?);
         // The first connection is alone, for its tickets.
-        let mut first = Load::new(&plan, &config, lcore, 1);
+        let mut first = Load::new(&plan, &config, lcore, &mut net, 1);
         first.until(|report, _| report.connections + report.failed != 0)?;
         ensure!(
             first.report.failed == 0,
             "{}: no connection succeeds",
             plan.server
         );
-        let mut load = Load::new(&plan, &config, lcore, plan.connections);
+        let mut load = Load::new(&plan, &config, lcore, &mut net, plan.connections);
         let length = Duration::from_secs_f64(plan.seconds);
         let start = Instant::now();
         load.until(|report, now| now - start >= length && report.connections + report.failed != 0)?;
-        let mut report = load.report;
+        let mut report = std::mem::take(&mut load.report);
         report.connections_per_s = report.connections as f64 / start.elapsed().as_secs_f64();
         report.client_idle_percent = load.idle_turns as f64 / load.turns.max(1) as f64 * 100.0;
         ensure!(
@@ -150,19 +184,20 @@ fn config(args: &Args) -> Result<ClientConfig> {
 }
 
 /// Connections in flight.
-struct Load<'a> {
+struct Load<'a, L: Listener> {
     args: &'a Args,
     config: &'a Arc<ClientConfig>,
     lcore: &'a Lcore,
-    clients: Vec<Option<Client>>,
+    net: &'a mut L,
+    clients: Vec<Option<Client<L::Backend>>>,
     report: Report,
     turns: u64,
     idle_turns: u64,
 }
 
 /// One connection.
-struct Client {
-    socket: TcpStream,
+struct Client<C> {
+    carrier: C,
     tls: Connection,
     asked: bool,
     answered: bool,
@@ -178,12 +213,19 @@ enum Turn {
     Finished,
 }
 
-impl<'a> Load<'a> {
-    fn new(args: &'a Args, config: &'a Arc<ClientConfig>, lcore: &'a Lcore, count: usize) -> Self {
+impl<'a, L: Listener> Load<'a, L> {
+    fn new(
+        args: &'a Args,
+        config: &'a Arc<ClientConfig>,
+        lcore: &'a Lcore,
+        net: &'a mut L,
+        count: usize,
+    ) -> Self {
         Self {
             args,
             config,
             lcore,
+            net,
             clients: std::iter::repeat_with(|| None).take(count).collect(),
             report: Report::default(),
             turns: 0,
@@ -197,10 +239,14 @@ impl<'a> Load<'a> {
             if is_over(&self.report, now) {
                 return Ok(());
             }
-            let mut moved = false;
+            let now_ns = self.lcore.now_ns();
+            let mut moved = self.net.receive(now_ns);
+            // All are looked at.
+            while self.net.next_news().is_some() {}
             for slot in 0..self.clients.len() {
                 moved |= self.turn(slot, now)?;
             }
+            self.net.transmit(now_ns);
             if moved {
                 self.lcore.note_work();
             }
@@ -219,13 +265,10 @@ impl<'a> Load<'a> {
     fn turn(&mut self, slot: usize, now: Instant) -> Result<bool> {
         let client = match &mut self.clients[slot] {
             Some(client) => client,
-            place => place.insert(Client::new(
-                self.args.server,
-                self.config,
-                self.lcore,
-                slot,
-                now,
-            )?),
+            place => {
+                let carrier = self.net.connect(self.args.server).context("connecting")?;
+                place.insert(Client::new(carrier, self.config, self.lcore, slot, now)?)
+            }
         };
         let turn = match client.turn() {
             Ok(Turn::Quiet) if now - client.moved > PATIENCE => Err(ErrorKind::TimedOut.into()),
@@ -251,28 +294,19 @@ impl<'a> Load<'a> {
     }
 }
 
-impl Client {
+impl<C: Carrier> Client<C> {
     fn new(
-        server: SocketAddr,
+        carrier: C,
         config: &Arc<ClientConfig>,
         lcore: &Lcore,
         slot: usize,
         now: Instant,
     ) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&server.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
-                return Err(error).context("connecting");
-            }
-            _ => {}
-        }
         let name = ServerName::try_from("localhost")?;
         let mut tls = Connection::client(Arc::clone(config), name);
         tls.attach(lcore, Conn(slot as u64));
         Ok(Self {
-            socket: socket.into(),
+            carrier,
             tls,
             asked: false,
             answered: false,
@@ -282,14 +316,14 @@ impl Client {
     }
 
     fn turn(&mut self) -> io::Result<Turn> {
-        let Self { socket, tls, .. } = self;
+        let Self { carrier, tls, .. } = self;
         // A call before its time would poll the device.
         if tls.is_paused() && !std::mem::take(&mut self.due) {
             return Ok(Turn::Quiet);
         }
         let mut moved = 0;
         let mut ended = false;
-        match tls.read_input(|room| (&*socket).read(room)) {
+        match tls.read_input(|room| carrier.fill(room)) {
             // There is always room here.
             Ok(0) => ended = true,
             Ok(count) => moved += count,
@@ -322,7 +356,7 @@ impl Client {
             }
         }
         while tls.output_len() != 0 {
-            match tls.write_output(|bytes| (&*socket).write(bytes)) {
+            match tls.write_output(|bytes| carrier.drain(bytes)) {
                 Ok(count) => moved += count,
                 Err(error) if is_transient(&error) => break,
                 Err(error) => return Err(error),
@@ -445,6 +479,7 @@ mod tests {
             suite: None,
             device: "soft".to_owned(),
             core: None,
+            packets: PacketArgs::default(),
             json: false,
         };
         let text = format!("{:#}", measure(&args).unwrap_err());

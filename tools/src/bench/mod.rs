@@ -10,6 +10,7 @@ mod pipeline;
 mod records;
 mod report;
 mod server;
+mod tcp;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -27,6 +28,9 @@ pub enum Command {
     Memory(memory::Args),
     /// Handshakes in memory that arrive at random; throughput, batch fill and latency by load.
     Arrivals(arrivals::Args),
+    /// TCP alone: a question, an answer, the end. Two processes.
+    #[command(subcommand)]
+    Tcp(tcp::Command),
 }
 
 /// Runs `command` and prints what it measured.
@@ -40,5 +44,6 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Connect(args) => connect::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Arrivals(args) => arrivals::run(args),
+        Command::Tcp(command) => tcp::run(command),
     }
 }
