@@ -1,7 +1,7 @@
 //! `spinlane proxy` as a process of its own.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,14 @@ pub const LIBRARIES: [&str; 2] = ["rustls", "openssl"];
 
 /// Limits that a busy machine might reach though nothing is wrong: far away, unless a test sets them.
 const LIMITS: [&str; 3] = ["--handshake-timeout", "--op-deadline", "--drain-timeout"];
+
+/// Where a proxy listens: a free port of the loopback, or what `$SPINLANE_TEST_NETWORK` says in its place, as
+/// `tools/test_packets.sh` does.
+fn network() -> Vec<String> {
+    let network = std::env::var("SPINLANE_TEST_NETWORK");
+    let network = network.unwrap_or_else(|_| "--listen 127.0.0.1:0".to_owned());
+    network.split_whitespace().map(str::to_owned).collect()
+}
 
 /// A running proxy.
 #[derive(Debug)]
@@ -57,10 +65,24 @@ impl Proxy {
     ///
     /// # Panics
     /// It does not start.
-    pub fn start_as(mut command: Command, args: &[&str]) -> Self {
+    pub fn start_as(command: Command, args: &[&str]) -> Self {
+        Self::launch(command, &network(), args)
+    }
+
+    /// As [`Proxy::start`], but over the network that `network` names in place of a free port of the loopback.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start_over(network: &[&str], args: &[&str]) -> Self {
+        let network: Vec<String> = network.iter().map(|&arg| arg.to_owned()).collect();
+        Self::launch(Command::new(spinlane()), &network, args)
+    }
+
+    fn launch(mut command: Command, network: &[String], args: &[&str]) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         command
-            .args(["proxy", "--listen", "127.0.0.1:0"])
+            .arg("proxy")
+            .args(network)
             // Else its descriptors are for the superuser alone to count.
             .arg("--core-dumps")
             .args(args)
@@ -165,9 +187,31 @@ impl Proxy {
     /// # Panics
     /// One stays.
     pub fn wait_until_all_closed(&self) {
-        self.wait_until("all connections are closed", |proxy| {
-            proxy.descriptors() == proxy.idle_descriptors
+        self.wait_until("all connections are closed", |proxy| match proxy.open() {
+            Some(open) => open == 0,
+            None => proxy.descriptors() == proxy.idle_descriptors,
         });
+    }
+
+    /// Connections open, where they are no descriptors: as /metrics says, if it is served.
+    fn open(&self) -> Option<u64> {
+        if !self.said().contains("\n  port ") {
+            return None;
+        }
+        let said = self.said();
+        let url = said.lines().find_map(|line| line.split_once("http://"))?.1;
+        let address = url.trim_end_matches("/metrics");
+        let mut socket = TcpStream::connect(address).expect("/metrics is served");
+        socket
+            .write_all(b"GET /metrics HTTP/1.1\r\n\r\n")
+            .expect("sent");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("an answer");
+        let open = text
+            .lines()
+            .filter(|line| line.starts_with("spinlane_connections_open{"));
+        let numbers = open.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Some(numbers.sum())
     }
 
     /// Memory in use (VmRSS), KiB.
