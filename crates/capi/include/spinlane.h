@@ -87,6 +87,14 @@ const char *spinlane_last_error(void);
  */
 int spinlane_verify_binding(void);
 
+/*
+ * Has log called with a level (1 error, 2 warning, 3 info, 4 debug, 5 trace) and a line for all that is at
+ * least as bad as level, on any thread, within jobs too: it must not call this library, and 16 KiB of stack
+ * must do. Once per process and before all else; fails if there is a log already, by SPINLANE_LOG for example.
+ */
+typedef void (*spinlane_log)(void *arg, int level, const char *line);
+int spinlane_set_log(int level, spinlane_log log, void *arg);
+
 /* ---- devices -------------------------------------------------------------------------------- */
 
 /*
@@ -95,6 +103,15 @@ int spinlane_verify_binding(void);
  */
 spinlane_device *spinlane_device_open(const char *spec);
 
+/* The index-th spec that needs nothing but a name ("auto", ...); NULL behind the last, which is no failure. Static. */
+const char *spinlane_device_spec(unsigned index);
+
+/*
+ * Copies the device's name and the kinds of op that it offers, "mb rsa2048 ecdsa-p256 ...", as much as fits, and a zero
+ * byte behind it; returns the length without that. to may be NULL if size is 0.
+ */
+size_t spinlane_device_describe(const spinlane_device *device, char *to, size_t size);
+
 /* Gives a device back. Lcores that have queue pairs on it keep those. NULL is allowed. */
 void spinlane_device_close(spinlane_device *device);
 
@@ -102,6 +119,19 @@ void spinlane_device_close(spinlane_device *device);
 
 /* Makes an lcore for the calling thread. A thread has one at most. */
 spinlane_lcore *spinlane_lcore_create(void);
+
+/* Settings of an lcore. 0 is the default of each; new ones are added at the end. */
+struct spinlane_lcore_settings {
+    size_t size;                /* in: sizeof(struct spinlane_lcore_settings) */
+    uint64_t slow_callback_ns;  /* callbacks of one poll that take longer in all are counted as slow; 10 us */
+    uint64_t op_deadline_ns;    /* an op that is not back by then goes to software; 1 s */
+    uint64_t probe_interval_ns; /* between two probes of an unhealthy device; 100 ms */
+    uint32_t max_errors;        /* errors in a row that make a device unhealthy; 8 */
+    int no_fallback;            /* 1: what a device fails ends with status ERR, and no software takes over */
+};
+
+/* spinlane_lcore_create with settings. */
+spinlane_lcore *spinlane_lcore_create_with(const struct spinlane_lcore_settings *settings);
 
 /*
  * The lcore that the calling thread got on demand; NULL, which is no failure, if it got none. It
@@ -132,6 +162,12 @@ int spinlane_lcore_add_device(spinlane_lcore *lcore, spinlane_device *device, un
  * for 10 ms at most. So a program that is about to rest polls once more.
  */
 int spinlane_poll(spinlane_lcore *lcore);
+
+/*
+ * Says that the application did something since the last poll that may yet lead to ops, so that partial batches
+ * wait for the next turn. Submissions say so by themselves.
+ */
+int spinlane_note_work(spinlane_lcore *lcore);
 
 /*
  * Queues conn, any pointer of the application's, to come out of spinlane_next_ready. To be called
@@ -195,6 +231,60 @@ struct spinlane_stats {
 
 /* Fills *stats as far as stats->size, which the caller sets, goes. */
 int spinlane_lcore_stats(const spinlane_lcore *lcore, struct spinlane_stats *stats);
+
+/* What became of ops, of a device or of a kind: enqueued = completed + fallback + cancelled + in flight. */
+struct spinlane_counts {
+    uint64_t enqueued;  /* accepted */
+    uint64_t completed; /* ended by the device, whatever their status */
+    uint64_t fallback;  /* ended by software in its place */
+    uint64_t cancelled; /* their connection was closed in flight */
+    uint64_t failed;    /* of completed and fallback, those with status ERR */
+    uint64_t orphaned;  /* results that nobody read */
+    uint64_t refused;   /* submissions refused, the queue pair being full */
+    uint64_t retried;   /* submissions made again after that */
+    uint64_t errors;    /* times the device gave one back with an error */
+    uint64_t timed_out; /* kept past their deadline */
+    uint64_t moved;     /* taken over by another device, which counts them from then on */
+};
+
+/* One of the lcore's devices, in the order they were added. New fields are added at the end. */
+struct spinlane_device_stats {
+    size_t size;   /* in: sizeof(struct spinlane_device_stats) */
+    char name[32]; /* as in its spec, cut if it is longer */
+    struct spinlane_counts counts;
+    uint64_t in_flight, in_flight_peak, capacity; /* ops now, at most ever, at most */
+    uint64_t quarantined;                         /* slots that wait for the device to let go of an op given up */
+    uint64_t retry_queue;                         /* connections that wait for a free slot now */
+    uint64_t batches, batched, scalar;            /* batches that ran in lanes, ops in those, ops one by one */
+    uint64_t healthy;                             /* 1: new ops go to it; 0: to software */
+    uint64_t failures, recoveries;                /* how often that changed */
+    uint64_t kinds;                               /* kinds of op that it was asked for */
+};
+
+/* One kind of op on one device. New fields are added at the end. */
+struct spinlane_op_stats {
+    size_t size;   /* in: sizeof(struct spinlane_op_stats) */
+    char name[32]; /* "rsa2048", "ecdsa-p256", ... */
+    struct spinlane_counts counts;
+    uint64_t p50_ns, p90_ns, p99_ns, p999_ns, max_ns; /* from submission to callback; cancelled ones left out */
+};
+
+/* So many ops took up to so long, and longer than what the entry before says. Two significant digits. */
+struct spinlane_latency {
+    uint64_t up_to_ns;
+    uint64_t count;
+};
+
+/*
+ * Fill *stats as far as stats->size, which the caller sets, goes. An index that there is not is a failure. Not
+ * for the data path: they allocate.
+ */
+int spinlane_lcore_device_stats(const spinlane_lcore *lcore, unsigned device, struct spinlane_device_stats *stats);
+int spinlane_lcore_op_stats(const spinlane_lcore *lcore, unsigned device, unsigned kind, struct spinlane_op_stats *stats);
+
+/* Copies the histogram, shortest first, as far as room goes. Returns how many entries there are. to may be NULL if room is 0. */
+size_t spinlane_lcore_op_latencies(const spinlane_lcore *lcore, unsigned device, unsigned kind,
+                                   struct spinlane_latency *to, size_t room);
 
 /*
  * Sets the size in bytes of the stacks that the calling thread's jobs run on, 48 KiB to 1 GiB; 64 KiB
@@ -479,6 +569,16 @@ int spinlane_ssl_ctx_use_private_key(SSL_CTX *ctx, EVP_PKEY *key);
 
 /* The same with the first private key of a PEM file without pass phrase. */
 int spinlane_ssl_ctx_use_private_key_file(SSL_CTX *ctx, const char *path);
+
+/*
+ * Has conn, any pointer of the application's, come out of spinlane_next_ready whenever a call on ssl that
+ * returned SSL_ERROR_WANT_ASYNC can go on: when its op has ended, and in its turn after a refusal. Sets
+ * SSL_MODE_ASYNC and the asynchronous callback with its argument, which are no longer the application's: no callback, status
+ * test or spinlane_retry is left to write. lcore is the one that this thread created. Do it before the first
+ * handshake call, in which libssl copies the callback. Only SSL_ERROR_WANT_ASYNC_JOB is left: no job to be had, call
+ * again in a later turn (spinlane_make_ready(lcore, conn)).
+ */
+int spinlane_attach(SSL *ssl, spinlane_lcore *lcore, void *conn);
 
 /*
  * SSL_free(3) that is safe and complete while a call is paused: the call is resumed once more with

@@ -1,10 +1,11 @@
 //! Devices by spec.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_uint};
 use std::ptr;
 
 use spinlane::cryptodev::Device;
 
+use crate::conn::copy_text;
 use crate::error::{failure, guard, null};
 use crate::start;
 
@@ -44,9 +45,56 @@ pub unsafe extern "C" fn spinlane_device_close(device: *mut OpenDevice) {
     });
 }
 
+/// One of the specs that need nothing but a name, or NULL behind the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn spinlane_device_spec(index: c_uint) -> *const c_char {
+    guard(ptr::null(), || {
+        const SPECS: [&CStr; 3] = [c"auto", c"mb", c"soft"];
+        let spec = SPECS.get(index as usize);
+        Ok(spec.map_or(ptr::null(), |spec| spec.as_ptr()))
+    })
+}
+
+/// What the device is called, and the kinds of op that it offers.
+///
+/// # Safety
+/// `device` is NULL or open; `to` is NULL or writable for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_device_describe(
+    device: *const OpenDevice,
+    to: *mut c_char,
+    size: usize,
+) -> usize {
+    guard(0, || {
+        // SAFETY: by the contract.
+        let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
+        let mut text = device.0.name().to_owned();
+        for kind in device.0.capabilities().iter() {
+            text.push(' ');
+            text.push_str(kind.name());
+        }
+        // SAFETY: by the contract.
+        unsafe { copy_text(Some(text.as_bytes()), to, size) }
+    })
+}
+
 /// # Safety
 /// `text` is NULL or a terminated string that lives for `'a`.
 pub(crate) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: by the caller's promise.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specs_are_the_facades() {
+        // SAFETY: static and terminated, or NULL.
+        let spec = |index| unsafe { text(spinlane_device_spec(index)) };
+        let specs: Vec<_> = (0..).map_while(spec).collect();
+        let specs: Vec<_> = specs.iter().map(|spec| spec.to_str().unwrap()).collect();
+        assert_eq!(specs, spinlane::device::SPECS);
+    }
 }

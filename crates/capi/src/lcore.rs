@@ -14,8 +14,9 @@ use spinlane::openssl::{abi, raw};
 use crate::device::OpenDevice;
 use crate::error::{Failure, check, failure, guard, null};
 use crate::on_demand;
+use crate::settings::LcoreSettings;
 use crate::start;
-use crate::stats::Stats;
+use crate::stats::{Stats, write_sized};
 
 /// How long a free waits for ops in flight.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -34,8 +35,8 @@ pub struct ThreadLcore {
 
 impl ThreadLcore {
     /// Makes an lcore and enters it.
-    pub(crate) fn new() -> Self {
-        let lcore = Lcore::new(Config::default());
+    pub(crate) fn new(config: Config) -> Self {
+        let lcore = Lcore::new(config);
         Self {
             thread: thread_name(),
             _entered: lcore.enter(),
@@ -69,18 +70,35 @@ pub(crate) unsafe fn of<'a>(lcore: *const ThreadLcore) -> Result<&'a Lcore, Fail
 /// Makes an lcore for the calling thread, without devices.
 #[unsafe(no_mangle)]
 pub extern "C" fn spinlane_lcore_create() -> *mut ThreadLcore {
+    guard(ptr::null_mut(), || create(Config::default()))
+}
+
+/// The same with settings of its own.
+///
+/// # Safety
+/// `settings` is NULL or valid for reading its `size` and as much as that says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_lcore_create_with(
+    settings: *const LcoreSettings,
+) -> *mut ThreadLcore {
     guard(ptr::null_mut(), || {
-        start();
-        // What is left of a parent's is of no use here.
-        if Lcore::current().is_some_and(|lcore| !lcore.is_of_parent()) {
-            return Err(failure(
-                "this thread has an lcore; take that (spinlane_lcore_current), or free it first",
-            ));
-        }
-        // A process that was forked gathers entropy of its own, for milliseconds: now, not in a handshake.
-        random::warm_up();
-        Ok(Box::into_raw(Box::new(ThreadLcore::new())))
+        // SAFETY: by the contract.
+        let config = unsafe { LcoreSettings::read(settings) }?;
+        create(config)
     })
+}
+
+fn create(config: Config) -> Result<*mut ThreadLcore, Failure> {
+    start();
+    // What is left of a parent's is of no use here.
+    if Lcore::current().is_some_and(|lcore| !lcore.is_of_parent()) {
+        return Err(failure(
+            "this thread has an lcore; take that (spinlane_lcore_current), or free it first",
+        ));
+    }
+    // A process that was forked gathers entropy of its own, for milliseconds: now, not in a handshake.
+    random::warm_up();
+    Ok(Box::into_raw(Box::new(ThreadLcore::new(config))))
 }
 
 /// The lcore that the calling thread got on demand, or NULL.
@@ -175,6 +193,19 @@ pub unsafe extern "C" fn spinlane_poll(lcore: *mut ThreadLcore) -> c_int {
         let lcore = unsafe { of(lcore) }?.clone();
         let polled = lcore.poll()?;
         Ok(c_int::try_from(polled.completed + polled.retried).unwrap_or(c_int::MAX))
+    })
+}
+
+/// Says that the application did something that may yet lead to ops.
+///
+/// # Safety
+/// `lcore` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_note_work(lcore: *mut ThreadLcore) -> c_int {
+    check(|| {
+        // SAFETY: by the contract.
+        unsafe { of(lcore) }?.note_work();
+        Ok(())
     })
 }
 
@@ -315,11 +346,8 @@ pub unsafe extern "C" fn spinlane_lcore_stats(
     check(|| {
         // SAFETY: by the contract.
         let lcore = unsafe { of(lcore) }?;
-        if stats.is_null() {
-            return Err(null("stats"));
-        }
-        // SAFETY: not NULL, so as the contract says.
-        unsafe { Stats::of(&lcore.stats()).write_to(stats) }
+        // SAFETY: by the contract.
+        unsafe { write_sized(Stats::of(&lcore.stats()), stats, "spinlane_stats") }
     })
 }
 

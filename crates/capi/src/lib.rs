@@ -14,11 +14,14 @@
 
 mod conn;
 mod device;
+mod device_stats;
 mod error;
 mod lcore;
 mod log;
 mod on_demand;
 mod provider;
+mod set_log;
+mod settings;
 mod ssl;
 mod stats;
 

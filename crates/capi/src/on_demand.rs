@@ -88,7 +88,7 @@ pub(crate) fn make() -> Result<(), OffloadError> {
         remember(failure.text());
         OffloadError::NoLcore
     })?;
-    let made = Box::new(ThreadLcore::new());
+    let made = Box::new(ThreadLcore::new(Default::default()));
     made.lcore.add_queue_pair(queue_pair);
     tracing::info!(device = %spec, "an lcore was made on demand for this thread");
     // A parent's is left alone: its queue pairs would wait for threads that are not in this process.

@@ -10,6 +10,7 @@ use spinlane::rustls;
 
 use crate::device::text;
 use crate::error::{Failure, check, guard, null, remember};
+use crate::lcore::{ThreadLcore, named, of};
 use crate::{start, warn_of_binding};
 
 /// The key's operations go to devices.
@@ -96,6 +97,28 @@ pub(crate) fn key_offload(offload: rustls::KeyOffload) -> c_int {
 fn not_offloaded(why: &str) -> c_int {
     remember(why);
     KEY_NOT_OFFLOADED
+}
+
+/// Has `conn` come out of `spinlane_next_ready` when a call on `ssl` can go on.
+///
+/// # Safety
+/// `ssl` and `lcore` are NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_attach(
+    ssl: *mut c_void,
+    lcore: *mut ThreadLcore,
+    conn: *mut c_void,
+) -> c_int {
+    check(|| {
+        if ssl.is_null() {
+            return Err(null("ssl"));
+        }
+        // SAFETY: by the contract. It is the thread's current one, as every lcore of C's.
+        unsafe { of(lcore) }?;
+        // SAFETY: live, by the contract.
+        unsafe { raw::attach(ssl.cast(), named(conn)) };
+        Ok(())
+    })
 }
 
 /// Frees `ssl`, unwinding what is paused in it first.

@@ -1,10 +1,8 @@
 //! An lcore's counters as C sees them.
 
-use std::mem::offset_of;
-
 use spinlane::lcore;
 
-use crate::error::{Failure, failure};
+use crate::error::{Failure, failure, null};
 
 /// `struct spinlane_stats`. Fields are only ever added, at the end.
 #[repr(C)]
@@ -69,24 +67,29 @@ impl Stats {
         }
         sum
     }
+}
 
-    /// Writes as much of it as the caller's `size` says, `size` itself excepted.
-    ///
-    /// # Safety
-    /// `to` is valid for reading its `size`, and for writing as many bytes as that says.
-    pub(crate) unsafe fn write_to(mut self, to: *mut Self) -> Result<(), Failure> {
-        // SAFETY: by the caller's promise.
-        let size = unsafe { (&raw const (*to).size).read() };
-        let least = offset_of!(Self, iterations) + size_of::<u64>();
-        if size < least {
-            return Err(failure(format!(
-                "stats->size is {size}; set it to sizeof(struct spinlane_stats) before the call"
-            )));
-        }
-        self.size = size;
-        let len = size.min(size_of::<Self>());
-        // SAFETY: `len` bytes of ours, and room for as many by the caller's promise.
-        unsafe { std::ptr::copy_nonoverlapping((&raw const self).cast::<u8>(), to.cast(), len) };
-        Ok(())
+/// Writes as much of `from`, a structure whose first field is its size, as the size that `to` begins with says, that
+/// size itself excepted. C calls the structure `name`.
+///
+/// # Safety
+/// `T` is a `repr(C)` structure without padding that begins with a `usize`. `to` is NULL or valid for reading one,
+/// and for writing as many bytes as that says.
+pub(crate) unsafe fn write_sized<T: Copy>(from: T, to: *mut T, name: &str) -> Result<(), Failure> {
+    const SIZE: usize = size_of::<usize>();
+    if to.is_null() {
+        return Err(null("stats"));
     }
+    // SAFETY: by the caller's promise.
+    let size = unsafe { to.cast::<usize>().read() };
+    if size < SIZE + size_of::<u64>() {
+        return Err(failure(format!(
+            "stats->size is {size}; set it to sizeof(struct {name}) before the call"
+        )));
+    }
+    let len = size.min(size_of::<T>()) - SIZE;
+    let from = (&raw const from).cast::<u8>();
+    // SAFETY: `len` bytes of ours behind the size, and room for as many by the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(from.add(SIZE), to.cast::<u8>().add(SIZE), len) };
+    Ok(())
 }

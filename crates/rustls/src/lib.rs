@@ -60,6 +60,7 @@ mod kx;
 mod provider;
 mod record;
 mod roots;
+mod setup;
 mod sign;
 mod ticket;
 mod tls13;
@@ -71,8 +72,9 @@ pub use crate::kx::{
     OffloadedEcdhP256, OffloadedEcdhP384, OffloadedSecp256r1Mlkem768, OffloadedX25519,
     OffloadedX25519Mlkem768,
 };
-pub use crate::provider::{BufferedRandom, provider};
+pub use crate::provider::{BufferedRandom, prefer_aes128, provider};
 pub use crate::roots::{NoRoots, system_roots};
+pub use crate::setup::{SetupError, client_config, server_config};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, device_key, load_private_key};
 pub use crate::ticket::{ChainTicketer, MOST_PERIODS, SCOPE_LEN, TicketSeed};
 pub use spinlane_lcore::Progress;

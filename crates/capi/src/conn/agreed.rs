@@ -6,24 +6,8 @@ use spinlane::rustls::rustls;
 use spinlane::rustls::{Connection, Error};
 
 use super::settings::{group_named, suite_named};
-use super::{Handle, bytes_mut};
-use crate::error::{Failure, guard};
-
-/// Copies `found` and a zero behind it into `to` as far as that goes; its length without that.
-///
-/// # Safety
-/// `to` is NULL or writable for `size` bytes.
-unsafe fn copy_text(found: Option<&[u8]>, to: *mut c_char, size: usize) -> Result<usize, Failure> {
-    let found = found.unwrap_or_default();
-    // SAFETY: by the caller's promise.
-    let to = unsafe { bytes_mut(to.cast(), size, "to") }?;
-    if let Some(room) = size.checked_sub(1) {
-        let count = room.min(found.len());
-        to[..count].copy_from_slice(&found[..count]);
-        to[count] = 0;
-    }
-    Ok(found.len())
-}
+use super::{Handle, bytes_mut, copy_text};
+use crate::error::guard;
 
 /// Copies what `ask` gets of a connection.
 ///

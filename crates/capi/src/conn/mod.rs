@@ -166,6 +166,26 @@ unsafe fn bytes_mut<'a>(
     Ok(unsafe { std::slice::from_raw_parts_mut(to.cast(), len) })
 }
 
+/// Copies `found` and a zero behind it into `to` as far as that goes; its length without that.
+///
+/// # Safety
+/// `to` is NULL or writable for `size` bytes.
+pub(crate) unsafe fn copy_text(
+    found: Option<&[u8]>,
+    to: *mut c_char,
+    size: usize,
+) -> Result<usize, Failure> {
+    let found = found.unwrap_or_default();
+    // SAFETY: by the caller's promise.
+    let to = unsafe { bytes_mut(to.cast(), size, "to") }?;
+    if let Some(room) = size.checked_sub(1) {
+        let count = room.min(found.len());
+        to[..count].copy_from_slice(&found[..count]);
+        to[count] = 0;
+    }
+    Ok(found.len())
+}
+
 fn longest(len: usize, argument: &str) -> Result<(), Failure> {
     match isize::try_from(len) {
         Ok(_) => Ok(()),

@@ -18,7 +18,7 @@ use spinlane::rustls::rustls::{
 };
 use spinlane::rustls::{
     CertificatesByName, DEFAULT_MAX_INPUT, KeyOffload, SCOPE_LEN, TicketSeed, certified,
-    chain_digest, load_private_key, provider, system_roots,
+    chain_digest, load_private_key, prefer_aes128, provider, system_roots,
 };
 
 use super::name::NotesName;
@@ -66,11 +66,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(side: Side) -> Self {
         let mut provider = provider();
-        // AES-128 first: a quarter more handshakes, since its key schedule hashes by SHA-256, and every client has it
-        // (RFC 8446, section 9.1).
-        let is_aes256 =
-            |suite: &SupportedCipherSuite| suite_named(suite.suite()).contains("AES_256");
-        provider.cipher_suites.sort_by_key(is_aes256);
+        prefer_aes128(&mut provider);
         Self {
             side,
             certificates: Vec::new(),

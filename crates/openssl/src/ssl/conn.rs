@@ -394,11 +394,14 @@ fn status_of(ssl: *mut SSL) -> Status {
 extern "C" fn go_on(ssl: *mut SSL, arg: *mut c_void) -> c_int {
     // SAFETY: set by `attach`; boxed, and freed only after the connection.
     let Attached { lcore, notify } = unsafe { &*arg.cast::<Attached>() };
-    match job::current() {
-        Some(job) if status_of(ssl) == Status::EAGAIN => {
-            lcore.notify_of_refusal(notify.clone(), &job);
-        }
-        _ => lcore.notify(notify.clone()),
-    }
+    tell(ssl, lcore, notify.clone());
     1
+}
+
+/// Tells `notify`, of a connection that `lcore` serves, of a completion, or of a refusal of the job that runs.
+pub(super) fn tell(ssl: *mut SSL, lcore: &Lcore, notify: Notify) {
+    match job::current() {
+        Some(job) if status_of(ssl) == Status::EAGAIN => lcore.notify_of_refusal(notify, &job),
+        _ => lcore.notify(notify),
+    }
 }

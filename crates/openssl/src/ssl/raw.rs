@@ -1,10 +1,13 @@
 //! For programs that hold libssl's own objects: a key for an `SSL_CTX`, a close for an `SSL`.
 
+use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
 
 use spinlane_job::Job;
+use spinlane_lcore::{Conn, Lcore};
 
+use super::conn::tell;
 use super::pem::{Owned, Pem};
 use crate::KeyOffload;
 use crate::abi;
@@ -82,6 +85,35 @@ pub unsafe fn job_of(ssl: *mut SSL) -> Option<Rc<Job>> {
     });
     // SAFETY: null, or that of a live connection.
     unsafe { abi::job_of(ctx) }
+}
+
+/// Has `conn` come out of the ready queue of the lcore that is current when a call on `ssl` can go on: when its op has
+/// ended, and in its turn after a refusal. Sets SSL_MODE_ASYNC, the callback and its argument.
+///
+/// # Safety
+/// `ssl` is live and of this thread, and has not been in a call; nothing else sets its callback.
+pub unsafe fn attach(ssl: *mut SSL, conn: Conn) {
+    let arg = ptr::without_provenance_mut(conn.0 as usize);
+    // SAFETY: live, by the caller's promise; the callback takes its argument for a number.
+    unsafe {
+        ffi::SSL_set_async_callback(ssl, Some(tell_current));
+        ffi::SSL_set_async_callback_arg(ssl, arg);
+        ffi::SSL_ctrl(
+            ssl,
+            ffi::SSL_CTRL_MODE,
+            ffi::SSL_MODE_ASYNC,
+            ptr::null_mut(),
+        );
+    }
+}
+
+/// The callback of [`attach`]: made within a poll, or on the job that was refused.
+extern "C" fn tell_current(ssl: *mut SSL, arg: *mut c_void) -> c_int {
+    // At thread exit, when there is none, nobody polls any more.
+    if let Some(lcore) = Lcore::current() {
+        tell(ssl, &lcore, Conn(arg.addr() as u64).into());
+    }
+    1
 }
 
 /// Calls [`cancel`], then SSL_free(3).
