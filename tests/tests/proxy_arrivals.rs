@@ -54,7 +54,7 @@ fn a_handshake_ends_whose_records_come_one_by_one() {
             for max_protocol in [Protocol::Tls12, Protocol::Tls13] {
                 let config = ClientConfig {
                     max_protocol,
-                    ..ClientConfig::default()
+                    ..ClientConfig::dangerously_accepting_any_certificate()
                 };
                 let ctx = SslCtx::client(&config).expect("a context");
                 for _ in 0..30 {
@@ -84,7 +84,7 @@ fn a_handshake_ends_whose_certificates_take_more_than_one_buffer() {
         for max_protocol in [Protocol::Tls12, Protocol::Tls13] {
             let config = ClientConfig {
                 max_protocol,
-                ..ClientConfig::default()
+                ..ClientConfig::dangerously_accepting_any_certificate()
             };
             let ctx = SslCtx::client(&config).expect("a context");
             let mut client = TlsClient::connect(proxy.address, &ctx, None).expect("a handshake");
@@ -116,7 +116,7 @@ fn a_client_is_told_why_it_is_turned_away() {
     for max_protocol in [Protocol::Tls12, Protocol::Tls13] {
         let config = ClientConfig {
             max_protocol,
-            ..ClientConfig::default()
+            ..ClientConfig::dangerously_accepting_any_certificate()
         };
         let ctx = SslCtx::client(&config).expect("a context");
         for (header, alert) in [

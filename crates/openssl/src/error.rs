@@ -146,6 +146,11 @@ pub enum SslError {
     /// The `ASYNC_*` symbols of this process are not ours.
     #[error(transparent)]
     Abi(#[from] crate::abi::BindingError),
+    /// A client does not say which server it wants, and would believe any that the system does.
+    #[error(
+        "the client verifies servers by the system's certificate authorities, and has no name to verify; set the name that the certificate has to have (Ssl::set_server_name)"
+    )]
+    NoServerName,
     /// The handshake or a record failed; the connection is unusable.
     #[error("TLS failed: {0}")]
     Tls(ErrorStack),

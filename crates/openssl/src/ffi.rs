@@ -51,6 +51,11 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) fn SSL_set_async_callback_arg(ssl: *mut SSL, arg: *mut c_void) -> c_int;
     pub(crate) fn SSL_get_async_status(ssl: *mut SSL, status: *mut c_int) -> c_int;
+    pub(crate) fn SSL_set1_host(ssl: *mut SSL, name: *const c_char) -> c_int;
+    pub(crate) fn X509_VERIFY_PARAM_set1_ip_asc(
+        parameters: *mut X509_VERIFY_PARAM,
+        address: *const c_char,
+    ) -> c_int;
     pub(crate) fn SSL_waiting_for_async(ssl: *mut SSL) -> c_int;
     pub(crate) fn SSL_in_init(ssl: *const SSL) -> c_int;
     pub(crate) fn SSL_get1_session(ssl: *mut SSL) -> *mut SSL_SESSION;

@@ -109,7 +109,7 @@ fn handshakes(lcore: &Lcore) -> Vec<Kind> {
             server.max_protocol = protocol;
             let mut client = ClientConfig {
                 offload: true,
-                ..ClientConfig::default()
+                ..ClientConfig::dangerously_accepting_any_certificate()
             };
             change(&mut server, &mut client);
             let mut kind = Kind {

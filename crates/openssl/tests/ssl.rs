@@ -8,7 +8,7 @@ use spinlane_driver_soft::SoftDevice;
 use spinlane_job::Status;
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore};
 use spinlane_openssl::{
-    ClientConfig, ErrorStack, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError,
+    ClientConfig, ErrorStack, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError, Trust,
 };
 use support::{Pair, identity, pump, server_config};
 
@@ -118,7 +118,7 @@ fn every_group_pauses_for_generation_and_derivation() {
             let mut pair = Pair::new(&server, &lcore, 1);
             let offered = ClientConfig {
                 groups: Some(groups.to_owned()),
-                ..ClientConfig::default()
+                ..ClientConfig::dangerously_accepting_any_certificate()
             };
             pair.client = Ssl::client(&SslCtx::client(&offered).expect("client")).expect("client");
             assert_eq!(finish(&lcore, &mut pair), 3, "{groups} {protocol:?}");
@@ -146,7 +146,7 @@ fn hybrid_groups_pause_for_their_classical_half() {
         let mut pair = Pair::new(&server, &lcore, 1);
         let offered = ClientConfig {
             groups,
-            ..ClientConfig::default()
+            ..ClientConfig::dangerously_accepting_any_certificate()
         };
         pair.client = Ssl::client(&SslCtx::client(&offered).expect("client")).expect("client");
         assert_eq!(
@@ -437,9 +437,9 @@ fn what_succeeds_leaves_no_entry_on_the_error_queue() {
             look("SslCtx::server");
             let client = SslCtx::client(&ClientConfig {
                 offload,
-                roots: Some(identity(kind).0),
+                trust: Trust::Issuers(identity(kind).0),
                 identity: Some(identity(kind)),
-                ..ClientConfig::default()
+                ..ClientConfig::dangerously_accepting_any_certificate()
             });
             look("SslCtx::client");
             let mut pair = Pair {

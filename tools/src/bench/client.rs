@@ -89,7 +89,7 @@ fn openssl_ctx(args: &Args, groups: &str) -> Result<SslCtx> {
         min_protocol: args.protocol.into(),
         max_protocol: args.protocol.into(),
         groups: Some(groups.to_owned()),
-        ..openssl::ClientConfig::default()
+        ..openssl::ClientConfig::dangerously_accepting_any_certificate()
     };
     SslCtx::client(&config).context("the client's settings")
 }

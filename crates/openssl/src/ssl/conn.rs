@@ -11,9 +11,10 @@
 //! ```
 
 use std::cell::RefCell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CString, c_int, c_long, c_void};
 use std::io;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::ptr;
 use std::rc::Rc;
 
@@ -34,6 +35,8 @@ pub struct Ssl {
     /// Whether a call is paused on a job.
     paused: bool,
     established: bool,
+    /// The server's name is set.
+    named: bool,
     /// Whether close_notify waits for room in the output.
     closing: bool,
     ctx: SslCtx,
@@ -81,6 +84,7 @@ impl Ssl {
             attached: None,
             paused: false,
             established: false,
+            named: false,
             closing: false,
             ctx: ctx.clone(),
             _not_send: PhantomData,
@@ -135,11 +139,44 @@ impl Ssl {
         status_of(self.ssl)
     }
 
+    /// Sets the DNS name or IP address of the server that a client wants: asks for that name (SNI), and has the
+    /// certificate verified to have it, if certificates are verified. Before the first handshake call.
+    ///
+    /// # Errors
+    /// [`SslError::Setting`]: it is no name.
+    pub fn set_server_name(&mut self, name: &str) -> Result<(), SslError> {
+        let refused = || SslError::Setting {
+            setting: "server name",
+            value: name.to_owned(),
+            detail: ErrorStack::take(),
+        };
+        let chars = CString::new(name).ok().filter(|_| !name.is_empty());
+        let chars = chars.ok_or_else(refused)?;
+        // SAFETY: a live connection and its own parameters; a terminated string, which libssl copies.
+        let is_set = unsafe {
+            if name.parse::<IpAddr>().is_ok() {
+                let parameters = ffi::SSL_get0_param(self.ssl);
+                ffi::X509_VERIFY_PARAM_set1_ip_asc(parameters, chars.as_ptr()) == 1
+            } else {
+                const DNS_NAME: c_long = 0;
+                let command = ffi::SSL_CTRL_SET_TLSEXT_HOSTNAME;
+                let asked = chars.as_ptr().cast_mut().cast();
+                ffi::SSL_set1_host(self.ssl, chars.as_ptr()) == 1
+                    && ffi::SSL_ctrl(self.ssl, command, DNS_NAME, asked) == 1
+            }
+        };
+        self.named = is_set;
+        if is_set { Ok(()) } else { Err(refused()) }
+    }
+
     /// Drives the handshake.
     ///
     /// # Errors
     /// [`SslError::Tls`]; the output may hold an alert to be sent before closing.
     pub fn handshake(&mut self) -> Result<Progress, SslError> {
+        if self.ctx.needs_name() && !self.named {
+            return Err(SslError::NoServerName);
+        }
         let lcore = self
             .attached
             .as_ref()

@@ -86,11 +86,23 @@ impl ServerConfig {
     }
 }
 
+/// Which servers a client believes.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Those whose certificate has an issuer that this system trusts, and the name that the client asked for: a
+    /// connection must have one ([`Ssl::set_server_name`](crate::Ssl::set_server_name)).
+    System,
+    /// Those whose certificate has one of these issuers; and the name that the client asked for, if it asked for one.
+    Issuers(Pem),
+    /// Anybody, whatever certificate they show.
+    Anybody,
+}
+
 /// A client's settings.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// Issuers of server certificates; `None` accepts any certificate.
-    pub roots: Option<Pem>,
+    /// Which servers it believes.
+    pub trust: Trust,
     /// The client's own certificate chain and private key.
     pub identity: Option<(Pem, Pem)>,
     /// Whether the client's private-key operations and X25519 are offloaded.
@@ -105,11 +117,23 @@ pub struct ClientConfig {
     pub ciphers: Option<String>,
 }
 
+impl ClientConfig {
+    /// The default, but for this: any server is believed, so that whoever is on the way reads and changes everything.
+    /// For tests, and for those who look at the peer's certificate themselves.
+    pub fn dangerously_accepting_any_certificate() -> Self {
+        Self {
+            trust: Trust::Anybody,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for ClientConfig {
-    /// Stock OpenSSL without certificate verification.
+    /// Stock OpenSSL, which verifies servers by the certificate authorities of this system (SSL_CERT_FILE,
+    /// SSL_CERT_DIR, or where OpenSSL's build has them) and by their names.
     fn default() -> Self {
         Self {
-            roots: None,
+            trust: Trust::System,
             identity: None,
             offload: false,
             min_protocol: Protocol::Tls12,
@@ -143,6 +167,7 @@ struct Inner {
     offloads: bool,
     key_offload: KeyOffload,
     key_op: Option<OpKind>,
+    needs_name: bool,
     /// ALPN names in wire format, referred to by the selection callback.
     _alpn: Option<Box<AlpnNames>>,
 }
@@ -187,8 +212,10 @@ impl SslCtx {
         if let Some((chain, key)) = &config.identity {
             setup.identity(chain, key)?;
         }
-        if let Some(roots) = &config.roots {
-            setup.verify_peer(roots, ffi::SSL_VERIFY_PEER)?;
+        match &config.trust {
+            Trust::System => setup.verify_by_system()?,
+            Trust::Issuers(issuers) => setup.verify_peer(issuers, ffi::SSL_VERIFY_PEER)?,
+            Trust::Anybody => {}
         }
         Ok(setup.done())
     }
@@ -207,6 +234,11 @@ impl SslCtx {
     /// Returns `true` if ops of the context's connections may go to devices.
     pub(super) fn offloads(&self) -> bool {
         self.inner.offloads
+    }
+
+    /// Returns `true` if a connection without a server's name would believe whoever has a certificate of any name.
+    pub(super) fn needs_name(&self) -> bool {
+        self.inner.needs_name
     }
 
     pub(super) fn as_ptr(&self) -> *mut SSL_CTX {
@@ -270,6 +302,7 @@ struct Setup {
     offload: bool,
     key_offload: KeyOffload,
     key_op: Option<OpKind>,
+    needs_name: bool,
     alpn: Option<Box<AlpnNames>>,
 }
 
@@ -311,6 +344,7 @@ impl Setup {
             offload,
             key_offload: KeyOffload::Off,
             key_op: None,
+            needs_name: false,
             alpn: None,
         })
     }
@@ -450,6 +484,17 @@ impl Setup {
         }
     }
 
+    fn verify_by_system(&mut self) -> Result<(), SslError> {
+        // SAFETY: a live context.
+        if unsafe { ffi::SSL_CTX_set_default_verify_paths(self.ctx.as_ptr()) } != 1 {
+            return Err(SslError::call("SSL_CTX_set_default_verify_paths"));
+        }
+        // SAFETY: a live context; no callback.
+        unsafe { ffi::SSL_CTX_set_verify(self.ctx.as_ptr(), ffi::SSL_VERIFY_PEER, None) };
+        self.needs_name = true;
+        Ok(())
+    }
+
     fn verify_peer(&mut self, roots: &Pem, mode: c_int) -> Result<(), SslError> {
         for root in roots.certificates()? {
             // SAFETY: a live context's store, which takes a reference of its own.
@@ -497,6 +542,7 @@ impl Setup {
             offload,
             key_offload,
             key_op,
+            needs_name,
             alpn,
             ..
         } = self;
@@ -506,6 +552,7 @@ impl Setup {
                 offloads: offload,
                 key_offload,
                 key_op,
+                needs_name,
                 _alpn: alpn,
             }),
         }

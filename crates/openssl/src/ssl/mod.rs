@@ -10,6 +10,6 @@ pub mod raw;
 mod ticket;
 
 pub use conn::Ssl;
-pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx};
+pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx, Trust};
 pub use fault::{PemFault, Wanted};
 pub use pem::{Pem, read_file};
