@@ -163,3 +163,19 @@ fn what_does_not_exist_is_named() {
         assert!(bad(&readme, text).is_empty(), "{text}");
     }
 }
+
+#[test]
+fn the_readme_shows_its_programs_as_they_are() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for (language, path) in [
+        ("rust,no_run", "crates/spinlane/examples/hello.rs"),
+        ("c", "crates/capi/examples/hello.c"),
+    ] {
+        let program = fs::read_to_string(root().join(path)).unwrap();
+        let block = format!("\n```{language}\n{program}```\n");
+        assert!(
+            readme.contains(&block),
+            "README.md does not show {path} as it is"
+        );
+    }
+}

@@ -120,7 +120,10 @@ void spinlane_device_close(spinlane_device *device);
 /* Makes an lcore for the calling thread. A thread has one at most. */
 spinlane_lcore *spinlane_lcore_create(void);
 
-/* Settings of an lcore. 0 is the default of each; new ones are added at the end. */
+/*
+ * Settings of an lcore and of the queue pairs opened on it. 0 is the default of each, which for some is their device's
+ * own; new ones are added at the end.
+ */
 struct spinlane_lcore_settings {
     size_t size;                /* in: sizeof(struct spinlane_lcore_settings) */
     uint64_t slow_callback_ns;  /* callbacks of one poll that take longer in all are counted as slow; 10 us */

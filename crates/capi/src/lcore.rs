@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use spinlane::crypto::random;
 use spinlane::cryptodev::QueuePairConfig;
 use spinlane::job::{Job, thread_name};
-use spinlane::lcore::{Config, Conn, Entered, Lcore};
+use spinlane::lcore::{Conn, Entered, Lcore};
 use spinlane::openssl::{abi, raw};
 
 use crate::device::OpenDevice;
@@ -30,17 +30,19 @@ const STACK_SIZES: std::ops::RangeInclusive<usize> = 48 << 10..=1 << 30;
 pub struct ThreadLcore {
     thread: usize,
     pub(crate) lcore: Lcore,
+    settings: LcoreSettings,
     _entered: Entered,
 }
 
 impl ThreadLcore {
     /// Makes an lcore and enters it.
-    pub(crate) fn new(config: Config) -> Self {
-        let lcore = Lcore::new(config);
+    pub(crate) fn new(settings: LcoreSettings) -> Self {
+        let lcore = Lcore::new(settings.config());
         Self {
             thread: thread_name(),
             _entered: lcore.enter(),
             lcore,
+            settings,
         }
     }
 }
@@ -70,7 +72,7 @@ pub(crate) unsafe fn of<'a>(lcore: *const ThreadLcore) -> Result<&'a Lcore, Fail
 /// Makes an lcore for the calling thread, without devices.
 #[unsafe(no_mangle)]
 pub extern "C" fn spinlane_lcore_create() -> *mut ThreadLcore {
-    guard(ptr::null_mut(), || create(Config::default()))
+    guard(ptr::null_mut(), || create(LcoreSettings::default()))
 }
 
 /// The same with settings of its own.
@@ -83,12 +85,12 @@ pub unsafe extern "C" fn spinlane_lcore_create_with(
 ) -> *mut ThreadLcore {
     guard(ptr::null_mut(), || {
         // SAFETY: by the contract.
-        let config = unsafe { LcoreSettings::read(settings) }?;
-        create(config)
+        let settings = unsafe { LcoreSettings::read(settings) }?;
+        create(settings)
     })
 }
 
-fn create(config: Config) -> Result<*mut ThreadLcore, Failure> {
+fn create(settings: LcoreSettings) -> Result<*mut ThreadLcore, Failure> {
     start();
     // What is left of a parent's is of no use here.
     if Lcore::current().is_some_and(|lcore| !lcore.is_of_parent()) {
@@ -98,7 +100,7 @@ fn create(config: Config) -> Result<*mut ThreadLcore, Failure> {
     }
     // A process that was forked gathers entropy of its own, for milliseconds: now, not in a handshake.
     random::warm_up();
-    Ok(Box::into_raw(Box::new(ThreadLcore::new(config))))
+    Ok(Box::into_raw(Box::new(ThreadLcore::new(settings))))
 }
 
 /// The lcore that the calling thread got on demand, or NULL.
@@ -167,8 +169,8 @@ pub unsafe extern "C" fn spinlane_lcore_add_device(
     nb_desc: c_uint,
 ) -> c_int {
     check(|| {
-        // SAFETY: by the contract.
-        let lcore = unsafe { of(lcore) }?;
+        // SAFETY: by the contract; what `of` has found to be there is.
+        let (lcore, settings) = unsafe { (of(lcore)?, (*lcore).settings) };
         // SAFETY: by the contract.
         let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
         let mut config = QueuePairConfig::default();
@@ -176,7 +178,8 @@ pub unsafe extern "C" fn spinlane_lcore_add_device(
             config.capacity = nb_desc as usize;
         }
         let queue_pair = spinlane::job::on_thread_stack(|| device.0.queue_pair(config))?;
-        lcore.add_queue_pair(queue_pair);
+        let health = settings.health(queue_pair.health());
+        lcore.add_queue_pair_with(queue_pair, health);
         Ok(())
     })
 }

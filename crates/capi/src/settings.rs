@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use spinlane::lcore::{Config, HealthConfig};
+use spinlane::cryptodev::HealthConfig;
+use spinlane::lcore::Config;
 
 use crate::error::{Failure, failure, null};
 
@@ -19,11 +20,11 @@ pub struct LcoreSettings {
 }
 
 impl LcoreSettings {
-    /// What they come to.
+    /// Reads what the caller has set.
     ///
     /// # Safety
     /// `from` is NULL or valid for reading its `size` and as much as that says.
-    pub(crate) unsafe fn read(from: *const Self) -> Result<Config, Failure> {
+    pub(crate) unsafe fn read(from: *const Self) -> Result<Self, Failure> {
         if from.is_null() {
             return Err(null("settings"));
         }
@@ -39,23 +40,32 @@ impl LcoreSettings {
         let to = (&raw mut settings).cast::<u8>();
         // SAFETY: `len` bytes are there by the caller's promise, and fit; any of them make numbers.
         unsafe { std::ptr::copy_nonoverlapping(from.cast(), to, len) };
-        Ok(settings.config())
+        Ok(settings)
     }
 
-    fn config(&self) -> Config {
+    /// The lcore's own.
+    pub(crate) fn config(&self) -> Config {
         let default = Config::default();
-        let or = |given, default| if given == 0 { default } else { given };
         Config {
             slow_callback_ns: or(self.slow_callback_ns, default.slow_callback_ns),
-            health: HealthConfig {
-                fallback: self.no_fallback == 0,
-                op_deadline_ns: or(self.op_deadline_ns, default.health.op_deadline_ns),
-                probe_interval_ns: or(self.probe_interval_ns, default.health.probe_interval_ns),
-                max_errors: match self.max_errors {
-                    0 => default.health.max_errors,
-                    given => given,
-                },
-            },
         }
+    }
+
+    /// Those of a queue pair whose driver has `default`.
+    pub(crate) fn health(&self, default: HealthConfig) -> HealthConfig {
+        HealthConfig {
+            fallback: default.fallback && self.no_fallback == 0,
+            op_deadline_ns: or(self.op_deadline_ns, default.op_deadline_ns),
+            probe_interval_ns: or(self.probe_interval_ns, default.probe_interval_ns),
+            max_errors: or(self.max_errors, default.max_errors),
+        }
+    }
+}
+
+/// What was given, unless that is 0.
+fn or<T: Default + PartialEq>(given: T, default: T) -> T {
+    match given == T::default() {
+        true => default,
+        false => given,
     }
 }
