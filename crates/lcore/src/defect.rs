@@ -27,11 +27,13 @@ pub enum Defect {
     BlindRouting,
     /// An op that another queue pair is to take over is forgotten.
     LostInMove,
+    /// An op goes to a queue pair that serves its kind, whether that has its key or not.
+    ForeignKey,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Generation,
         Self::Orphan,
         Self::RetryOrder,
@@ -43,6 +45,7 @@ impl Defect {
         Self::EarlyReuse,
         Self::BlindRouting,
         Self::LostInMove,
+        Self::ForeignKey,
     ];
 }
 

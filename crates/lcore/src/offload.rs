@@ -79,6 +79,19 @@ pub enum OffloadError {
         /// The driver that made the key.
         driver: &'static str,
     },
+    /// Every queue pair that serves the op's kind, and has its key, takes shorter ones.
+    #[error(
+        "a {kind} op has {len} bytes of operands, and no queue pair of this lcore that serves it takes more than {most}; \
+         shorten the input, or add a device that takes it"
+    )]
+    TooLong {
+        /// The op's kind.
+        kind: OpKind,
+        /// Bytes of its operands together.
+        len: usize,
+        /// How many are taken.
+        most: usize,
+    },
     /// There is no device for the op.
     #[error(
         "no queue pair of this lcore serves {kind}; add a device that does, or compute the op in place"
@@ -87,17 +100,6 @@ pub enum OffloadError {
         /// The op's kind.
         kind: OpKind,
     },
-}
-
-impl OffloadError {
-    /// No queue pair serves `request`.
-    pub(crate) fn unserved(request: &Request<'_>) -> Self {
-        let kind = request.kind();
-        match request.key().and_then(|key| key.driver()) {
-            Some(driver) => Self::KeyElsewhere { kind, driver },
-            None => Self::NotServed { kind },
-        }
-    }
 }
 
 enum Submitted {
@@ -270,8 +272,9 @@ fn first_error(
 /// # Panics
 /// If `output` has another length than the kind's.
 pub fn compute(request: &Request<'_>, output: &mut [u8]) -> Result<(), OffloadError> {
-    if request.key().is_some_and(|key| key.as_local().is_none()) {
-        return Err(OffloadError::unserved(request));
+    if let Some(driver) = request.key().and_then(|key| key.driver()) {
+        let kind = request.kind();
+        return Err(OffloadError::KeyElsewhere { kind, driver });
     }
     let mut run = |op: &mut Op| {
         op.prepare(Token(0), request, 0);

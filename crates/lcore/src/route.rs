@@ -4,6 +4,7 @@ use spinlane_cryptodev::{Burst, Kind, Op, Request, Token, aead};
 
 use crate::channel::{Channel, Class, Told, slot_index};
 use crate::clock::Clock;
+use crate::offload::OffloadError;
 use crate::submit::Place;
 
 /// The queue pairs for one class, and which of them serve each kind.
@@ -58,6 +59,22 @@ impl Channels<Op> {
         let kind = request.kind();
         let takes = |channel: &Channel<Op>| channel.takes(request);
         self.pick(kind, takes, now_ns)
+    }
+
+    /// Why none is.
+    #[cold]
+    pub(crate) fn unserved(&self, request: &Request<'_>) -> OffloadError {
+        let kind = request.kind();
+        let of_kind = self.routes[kind.index()].iter();
+        let most = of_kind.filter_map(|index| self.all[usize::from(*index)].takes_at_most(request));
+        match (most.max(), request.key().and_then(|key| key.driver())) {
+            (Some(most), _) => {
+                let len = request.input_len();
+                OffloadError::TooLong { kind, len, most }
+            }
+            (None, Some(driver)) => OffloadError::KeyElsewhere { kind, driver },
+            (None, None) => OffloadError::NotServed { kind },
+        }
     }
 
     /// As [`Channels::route`], for whoever has this `refusal` (0: none). It goes to the queue pair that refused it,

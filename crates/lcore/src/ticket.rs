@@ -63,7 +63,7 @@ impl Lcore {
         let now_ns = inner.clock.now_ns();
         let mut channels = inner.channels.borrow_mut();
         let route = channels.route_again(request, refusal, now_ns);
-        let index = route.ok_or_else(|| OffloadError::unserved(request))?;
+        let index = route.ok_or_else(|| channels.unserved(request))?;
         inner.worked.set(true);
         let channel = &mut channels.all[index];
         let place_in_queue = of_channel(refusal, index);

@@ -10,8 +10,7 @@ use device::{AROUND, Fate, Handle, is_right, key, op};
 use proptest::prelude::*;
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_cryptodev::aead::{Direction, Op};
-use spinlane_cryptodev::{Burst, OpStatus};
-use spinlane_cryptodev::{Device, QueuePairConfig};
+use spinlane_cryptodev::{Burst, Device, Limits, OpStatus, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, HealthConfig, Lcore};
 use support::TestClock;
@@ -148,6 +147,31 @@ fn an_algorithm_that_nobody_offers_is_computed_and_counted() {
     let stats = bench.lcore.stats();
     assert_eq!((stats.unrouted_ops, stats.unprepared_ops), (2, 1));
     assert_eq!(stats.records[0].counts.enqueued, 2);
+}
+
+/// Lengths that a device says it does not take are no error of its: they never get there.
+#[test]
+fn what_is_too_long_for_the_device_is_computed_and_counted() {
+    // Three bytes of associated data is what the tests' ops have.
+    for (max_len, aad_lens, taken) in [(LEN, 1 << 3, 1), (LEN, 1 << 13, 0), (LEN - 1, 1 << 3, 0)] {
+        let bench = bench(4, true);
+        let device = Handle::new(4, true);
+        device.limit(Limits { max_len, aad_lens });
+        bench.lcore.add_record_queue_pair(device.queue_pair());
+        let mut ops = Burst::from([op(1, &key(Algorithm::Aes256Gcm), Direction::Seal, LEN)]);
+        assert_eq!(bench.lcore.enqueue_records(&mut ops), Ok(1));
+        let done = bench.poll();
+        assert!(done.iter().all(|op| is_right(op, Direction::Seal, LEN)) && done.len() == 1);
+        let stats = bench.lcore.stats();
+        assert_eq!(stats.unrouted_ops, 1 - taken);
+        assert_eq!(
+            (
+                stats.records[1].counts.enqueued,
+                stats.records[1].counts.errors
+            ),
+            (taken, 0)
+        );
+    }
 }
 
 fn is_right_if_keyed(op: &spinlane_cryptodev::aead::Op) -> bool {

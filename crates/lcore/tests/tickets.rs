@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
-use spinlane_cryptodev::{Capabilities, OpKind, OpStatus, Request};
+use spinlane_cryptodev::test_keys::ed25519;
+use spinlane_cryptodev::{Capabilities, Limits, OpKind, OpStatus, Request};
 use spinlane_lcore::{Conn, HealthConfig, Lcore, OffloadError, Refusal, Submitted, Ticket};
 use support::{Bench, Handle, TestClock, answer, without_fallback};
 
@@ -199,6 +200,38 @@ fn a_kind_that_no_queue_pair_serves_is_an_error_that_names_it() {
     let kind = OpKind::X25519Keygen;
     assert_eq!(error, OffloadError::NotServed { kind });
     assert!(error.to_string().contains(&kind.to_string()), "{error}");
+}
+
+#[test]
+fn operands_too_long_for_every_queue_pair_are_an_error_that_says_how_long_they_may_be() {
+    let clock = TestClock::default();
+    let up_to = |max_len| {
+        let aad_lens = 0;
+        let limits = Limits { max_len, aad_lens };
+        let capabilities = Capabilities::NONE.with_limits(OpKind::Ed25519, limits);
+        Handle::new(1, capabilities, &clock)
+    };
+    let bench = Bench::with(without_fallback(), up_to(32), clock.clone());
+    bench.lcore.add_queue_pair(up_to(64).queue_pair());
+    let key = ed25519(1);
+    let submit = |len| {
+        let message = vec![7; len];
+        let request = Request::ed25519(&key, &message).expect("short enough for some device");
+        bench.lcore.submit(&request, Conn(1))
+    };
+    let error = submit(65).unwrap_err();
+    let (kind, len, most) = (OpKind::Ed25519, 65, 64);
+    assert_eq!(error, OffloadError::TooLong { kind, len, most });
+    let said = error.to_string();
+    assert!(
+        said.contains("65 bytes") && said.contains("than 64; shorten"),
+        "{said}"
+    );
+    // What fits one goes there, and nothing is lost.
+    let fits = submit(64).expect("the second takes it");
+    assert!(matches!(fits, Submitted::Accepted(_)));
+    let enqueued = |index: usize| bench.lcore.stats().channels[index].counts.enqueued;
+    assert_eq!((enqueued(0), enqueued(1)), (0, 1));
 }
 
 /// An op as an asynchronous Rust program has it.

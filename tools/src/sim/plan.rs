@@ -27,6 +27,8 @@ pub struct Plan {
     pub alone: u64,
     /// ECDSA ops have a key of the device's own.
     pub remote: bool,
+    /// Of two queue pairs that share all kinds only one has that key.
+    pub one_has_keys: bool,
     /// Queue pairs for records; 0 = none are sealed.
     pub record_pairs: u64,
     /// RSA and ECDSA ops besides X25519's, which are cheaper.
@@ -62,6 +64,7 @@ impl Plan {
             sets: rng.below(2) == 0,
             alone: rng.below(3) * rng.below(40),
             remote: rng.below(3) == 0,
+            one_has_keys: pairs == 1 && rng.below(2) == 0,
             record_pairs: rng.below(5).saturating_sub(2),
             signs: rng.below(16) == 0,
             faults: simulated.then(|| faults(rng, &health)),

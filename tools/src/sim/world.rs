@@ -181,9 +181,14 @@ impl World {
             capacity: plan.capacity,
             ..QueuePairConfig::default()
         };
-        for kinds in kinds(&plan) {
-            let inner = device.queue_pair(queue_config)?;
-            lcore.add_queue_pair_with(Box::new(Only { inner, kinds }), plan.health);
+        for (index, kinds) in kinds(&plan).into_iter().enumerate() {
+            let only = Only {
+                inner: device.queue_pair(queue_config)?,
+                kinds,
+                has_keys: index == 0 || !plan.one_has_keys,
+                misrouted: 0,
+            };
+            lcore.add_queue_pair_with(Box::new(only), plan.health);
         }
         for _ in 0..plan.record_pairs {
             lcore.add_record_queue_pair_with(device.record_queue_pair(queue_config)?, plan.health);

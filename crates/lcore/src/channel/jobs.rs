@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use spinlane_cryptodev::{Burst, KeyHandle, Limits, Op, OpKind, OpStatus, Request, Token};
+use spinlane_cryptodev::{Burst, KeyHandle, Op, OpKind, OpStatus, Request, Token};
 use spinlane_job::{Conn, Job, Notify, Status};
 
 use super::{Channel, Class, NO_OP, State, slot_index, slot_of};
@@ -111,10 +111,15 @@ impl Owner<'_> {
 impl Channel<Op> {
     /// Whether the queue pair serves `request`: its kind, as long as it is, and its key.
     pub(crate) fn takes(&self, request: &Request<'_>) -> bool {
-        let limits = self.capabilities.limits(request.kind());
-        let fits = |limits: &Limits| request.input_len() <= limits.max_len;
-        let has = |key: &Arc<KeyHandle>| self.queue_pair.holds(key);
-        limits.is_some_and(fits) && request.key().is_none_or(has)
+        let most = self.takes_at_most(request);
+        most.is_some_and(|most| request.input_len() <= most)
+    }
+
+    /// How long an op like `request` may be; `None` if the queue pair serves not its kind or not its key.
+    pub(crate) fn takes_at_most(&self, request: &Request<'_>) -> Option<usize> {
+        let limits = self.capabilities.limits(request.kind())?;
+        let holds = |key: &Arc<KeyHandle>| self.queue_pair.holds(key) || has(Defect::ForeignKey);
+        request.key().is_none_or(holds).then_some(limits.max_len)
     }
 
     /// Whether `ops` ops may be submitted now, all of them, by whoever has this `refusal` (0: a first

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use spinlane_crypto::aead::{Algorithm, TAG_LEN};
 use spinlane_cryptodev::aead::{Direction, Key, Op, Request};
-use spinlane_cryptodev::{Buffer, Burst, Capabilities, OpStatus, QueuePair};
-use spinlane_cryptodev::{DeviceStats, Token, cpu};
+use spinlane_cryptodev::{
+    Buffer, Burst, Capabilities, DeviceStats, Limits, OpStatus, QueuePair, Token, cpu,
+};
 
 /// What becomes of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ struct Inner {
     inline: bool,
     fate: Cell<Fate>,
     refuses: Cell<bool>,
+    /// How much of AES-256 it takes; none unless told.
+    limits: Cell<Option<Limits>>,
     held: RefCell<Burst<Op>>,
     kept: RefCell<Burst<Op>>,
     resets: Cell<usize>,
@@ -46,6 +49,7 @@ impl Handle {
             inline,
             fate: Cell::new(Fate::Right),
             refuses: Cell::new(false),
+            limits: Cell::default(),
             held: RefCell::default(),
             kept: RefCell::default(),
             resets: Cell::new(0),
@@ -59,6 +63,11 @@ impl Handle {
     /// Ops that are dequeued from now on have this fate.
     pub fn set_fate(&self, fate: Fate) {
         self.0.fate.set(fate);
+    }
+
+    /// Queue pairs opened from now on take so much of AES-256.
+    pub fn limit(&self, limits: Limits) {
+        self.0.limits.set(Some(limits));
     }
 
     pub fn refuse(&self, refuses: bool) {
@@ -99,9 +108,13 @@ impl QueuePair<Op> for TestPair {
     }
 
     fn capabilities(&self) -> Capabilities<Algorithm> {
-        Capabilities::NONE
+        let two = Capabilities::NONE
             .with(Algorithm::Aes128Gcm)
-            .with(Algorithm::ChaCha20Poly1305)
+            .with(Algorithm::ChaCha20Poly1305);
+        match self.0.limits.get() {
+            Some(limits) => two.with_limits(Algorithm::Aes256Gcm, limits),
+            None => two,
+        }
     }
 
     fn enqueue_burst(&mut self, ops: &mut Burst<Op>) -> usize {

@@ -70,12 +70,13 @@ impl World {
         }
     }
 
-    /// No slot is used again whose op the device still has, and of two queue pairs that share their kinds the
-    /// healthy one gets the ops.
+    /// No slot is used again whose op the device still has, of two queue pairs that share their kinds the healthy one
+    /// gets the ops, and none gets ops whose key another has.
     pub(super) fn check_devices(&self) {
         let stats = self.lcore.stats();
         let [was, records_were] = self.seen.take();
-        let now = self.check_class(&stats.channels, &was, self.plan.shared);
+        let share = self.plan.shared && !(self.plan.remote && self.plan.one_has_keys);
+        let now = self.check_class(&stats.channels, &was, share);
         let records = self.check_class(&stats.records, &records_were, true);
         self.seen.replace([now, records]);
     }
@@ -89,8 +90,15 @@ impl World {
     ) -> Vec<Seen> {
         for channel in channels {
             let (free, capacity) = (channel.free_slots as u64, channel.capacity as u64);
-            let held = channel.xstats.iter().find(|(name, _)| *name == "held");
-            let held = held.map_or(0, |(_, held)| *held);
+            let counted = |wanted| {
+                let found = channel.xstats.iter().find(|(name, _)| *name == wanted);
+                found.map_or(0, |(_, count)| *count)
+            };
+            let held = counted("held");
+            if counted("misrouted") != 0 {
+                let text = "a queue pair got ops with a key that it does not have".to_owned();
+                self.violate(Breach::Routing, text);
+            }
             // A probe has no slot.
             if !channel.health.closed && held + free > capacity + channel.health.probes {
                 let text = format!("device holds {held} ops, {free} of {capacity} slots are free");
