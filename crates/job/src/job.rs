@@ -267,9 +267,10 @@ pub fn set_restart_poll(poll: Option<fn()>) {
     RESTART_POLL.set(poll);
 }
 
+/// Runs `visit` with the job that runs on this thread; `None` if none does. Changes no reference count.
 #[inline(always)]
 #[allow(unsafe_code)]
-fn with_current<T>(visit: impl FnOnce(&Job) -> T) -> Option<T> {
+pub fn with_current<T>(visit: impl FnOnce(&Job) -> T) -> Option<T> {
     let current = ptr::with_exposed_provenance::<Job>(word(CURRENT).get());
     // SAFETY: null, or a job that was entered and not left: it is not idle, so it keeps itself
     // alive. `visit` cannot end it: that takes the switch back from the fiber on which it runs.

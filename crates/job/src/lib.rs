@@ -42,7 +42,7 @@ pub use context::{Context, keep_apart};
 pub use job::layout;
 pub use job::{
     Job, Progress, ResumeError, at_end, block_pause, can_pause, cancelling, current, on_job, pause,
-    pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end,
+    pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end, with_current,
 };
 pub use notify::{Conn, Foreign, Notify};
 pub use pool::{

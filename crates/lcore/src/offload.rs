@@ -102,8 +102,10 @@ pub enum OffloadError {
     },
 }
 
-enum Submitted {
+/// How an attempt to submit a set ended.
+pub(crate) enum Submitted {
     Accepted,
+    /// A queue pair has no room for its part.
     Refused,
     /// There is nothing to submit to, or no way to pause.
     Inline,
@@ -188,32 +190,18 @@ fn submit(set: &[Item<'_>], places: &mut [Place]) -> Submitted {
         return Submitted::Failed(error);
     }
     let submitted = Lcore::with_current(|lcore| {
-        if lcore.is_of_parent() {
-            return Submitted::Failed(OffloadError::Forked);
-        }
-        let unserved = set.iter().filter(|(request, _)| !lcore.serves(request));
-        let unserved = unserved.count();
-        if unserved == set.len() {
-            lcore.count(|stats| stats.unrouted_ops += unserved as u64);
-            return Submitted::Inline;
-        }
-        match lcore.submit_set(set, &job, places) {
-            Ok(false) => {
+        let submitted = lcore.submit_set(set, &job, places);
+        match submitted {
+            Submitted::Accepted => job.set_status(Status::OK),
+            Submitted::Refused => {
                 job.set_status(Status::EAGAIN);
                 if let Some(notify) = job.notify() {
                     lcore.notify_of_refusal(notify, &job);
                 }
-                Submitted::Refused
             }
-            Ok(true) => {
-                job.set_status(Status::OK);
-                if unserved != 0 {
-                    lcore.count(|stats| stats.unrouted_ops += unserved as u64);
-                }
-                Submitted::Accepted
-            }
-            Err(error) => Submitted::Failed(error),
+            Submitted::Inline | Submitted::Failed(_) => {}
         }
+        submitted
     });
     submitted.unwrap_or_else(|| inline(set))
 }
@@ -237,10 +225,11 @@ fn wait(set: &mut [Item<'_>], places: &[Place]) -> Result<(), OffloadError> {
     let computed = first_error(set.iter_mut().zip(places).filter_map(here));
     loop {
         job::pause();
-        if is_cancelled() {
+        let (is_cancelled, is_complete) = with_job(|job| (job.is_cancelled(), job.is_complete()));
+        if is_cancelled {
             return Err(OffloadError::Cancelled);
         }
-        if with_job(|job| job.is_complete()) {
+        if is_complete {
             break;
         }
     }
@@ -305,5 +294,5 @@ fn is_cancelled() -> bool {
 }
 
 fn with_job<T: Default>(visit: impl FnOnce(&job::Job) -> T) -> T {
-    job::current().map(|job| visit(&job)).unwrap_or_default()
+    job::with_current(visit).unwrap_or_default()
 }

@@ -61,8 +61,7 @@ pub(crate) fn ensure_lcore() -> Result<(), OffloadError> {
     match on_demand {
         // Opening a device, an EAL among them, takes more stack than a job has.
         OnDemand::Make(make) => job::on_thread_stack(make),
-        // Nothing can be submitted to a parent's, which the submission says.
-        _ if is_of_parent.is_some() => Ok(()),
+        _ if is_of_parent.is_some() => Err(OffloadError::Forked),
         OnDemand::Inline => Ok(()),
         OnDemand::Fail => Err(OffloadError::NoLcore),
     }

@@ -87,12 +87,14 @@ impl Channels<Op> {
         now_ns: u64,
     ) -> Option<usize> {
         let route = self.route(request, now_ns)?;
+        if refusal == 0 {
+            return Some(route);
+        }
         let refused_by = slot_index(Token(refusal));
         let stays = |channel: &Channel<Op>| {
             channel.takes(request) && (channel.is_healthy() || !self.all[route].is_healthy())
         };
-        let channel = self.all.get(refused_by).filter(|_| refusal != 0);
-        Some(if channel.is_some_and(stays) {
+        Some(if self.all.get(refused_by).is_some_and(stays) {
             refused_by
         } else {
             route

@@ -7,7 +7,7 @@ use spinlane_job::Job;
 
 use crate::channel::{Channel, NO_OP, Owner, refusal_by, slot_index};
 use crate::core::Lcore;
-use crate::offload::OffloadError;
+use crate::offload::{OffloadError, Submitted};
 
 /// An op of a set, and where its result goes.
 pub type Item<'a> = (&'a Request<'a>, &'a mut [u8]);
@@ -32,23 +32,15 @@ impl Place {
 }
 
 impl Lcore {
-    /// Whether some queue pair serves `request`.
-    pub(crate) fn serves(&self, request: &Request<'_>) -> bool {
-        // Which one matters not, and so neither does the time.
-        self.inner.channels.borrow().route(request, 0).is_some()
-    }
-
-    /// Submits those ops of `set` that a queue pair serves, at least one, for `job`, which awaits all of them
-    /// from here on; `places` says where each is. Returns `false` if a queue pair has no room for its part:
-    /// nothing is submitted then, and the refusal is remembered with the job.
+    /// Submits those ops of `set` that a queue pair serves for `job`, which awaits all of them from here on;
+    /// `places` says where each is. A refusal is remembered with the job. What nobody serves is counted.
     pub(crate) fn submit_set(
         &self,
         set: &[Item<'_>],
         job: &Rc<Job>,
         places: &mut [Place],
-    ) -> Result<bool, OffloadError> {
+    ) -> Submitted {
         let inner = &*self.inner;
-        inner.worked.set(true);
         let now_ns = inner.clock.now_ns();
         let channels = &mut *inner.channels.borrow_mut();
         let refusal = job.refusal();
@@ -64,14 +56,23 @@ impl Lcore {
                 token: NO_OP,
             };
         }
-        let channels = &mut channels.all[..];
-        if set.len() > 1 {
-            check_sizes(set, places, channels)?;
+        let unserved = set.len() - ops;
+        if ops == 0 {
+            self.count(|stats| stats.unrouted_ops += unserved as u64);
+            return Submitted::Inline;
         }
-        for (index, channel) in channels.iter().enumerate() {
+        inner.worked.set(true);
+        let channels = &mut channels.all[..];
+        for index in each_once(places) {
+            let (ops, most) = (part(set, places, index).count(), channels[index].capacity());
+            if ops > most {
+                return Submitted::Failed(OffloadError::SetTooLarge { ops, most });
+            }
+        }
+        for index in each_once(places) {
             let ops = part(set, places, index).count();
-            if ops != 0 && !channel.admits(of_channel(refusal, index), ops) {
-                return Ok(refuse(set, places, job, index, channels));
+            if !channels[index].admits(of_channel(refusal, index), ops) {
+                return refuse(set, places, job, index, channels);
             }
         }
         let mut owner = Owner::Job(job, ops);
@@ -82,18 +83,37 @@ impl Lcore {
             };
             let Some(token) = channel.enqueue(set[at].0, owner, now_ns) else {
                 // Before anything was taken: only the first op of a set is refused here.
-                return Ok(refuse(set, places, job, index, channels));
+                return refuse(set, places, job, index, channels);
             };
             places[at].token = token;
             if let Owner::Job(..) = owner {
                 owner = Owner::SetOf(job, token);
             }
         }
-        for (index, channel) in channels.iter_mut().enumerate() {
-            channel.tried(of_channel(refusal, index), part(set, places, index), true);
+        if refusal != 0 {
+            for index in each_once(places) {
+                let part = part(set, places, index);
+                channels[index].tried(of_channel(refusal, index), part, true);
+            }
         }
-        Ok(true)
+        if unserved != 0 {
+            self.count(|stats| stats.unrouted_ops += unserved as u64);
+        }
+        Submitted::Accepted
     }
+}
+
+/// The channels that ops go to.
+fn each_once(places: &[Place]) -> impl Iterator<Item = usize> {
+    let channels = places.iter().map(|place| place.channel);
+    let is_first = |(at, channel): &(usize, usize)| {
+        let mut before = places[..*at].iter();
+        *channel != usize::MAX && before.all(|place| place.channel != *channel)
+    };
+    channels
+        .enumerate()
+        .filter(is_first)
+        .map(|(_, channel)| channel)
 }
 
 /// The kinds of those ops of `set` that go to the channel at `index`.
@@ -103,22 +123,7 @@ fn part(set: &[Item<'_>], places: &[Place], index: usize) -> impl Iterator<Item 
     part.map(|((request, _), _)| request.kind())
 }
 
-/// Whether each channel may ever have room for its part of `set`.
-fn check_sizes(
-    set: &[Item<'_>],
-    places: &[Place],
-    channels: &[Channel<Op>],
-) -> Result<(), OffloadError> {
-    for (index, channel) in channels.iter().enumerate() {
-        let (ops, most) = (part(set, places, index).count(), channel.capacity());
-        if ops > most {
-            return Err(OffloadError::SetTooLarge { ops, most });
-        }
-    }
-    Ok(())
-}
-
-/// The channel at `index` has no room for its part of `set`. Returns `false`.
+/// The channel at `index` has no room for its part of `set`.
 #[cold]
 fn refuse(
     set: &[Item<'_>],
@@ -126,12 +131,12 @@ fn refuse(
     job: &Job,
     index: usize,
     channels: &mut [Channel<Op>],
-) -> bool {
+) -> Submitted {
     let before = job.refusal();
     let kinds = || part(set, places, index);
     channels[index].tried(of_channel(before, index), kinds(), false);
     job.set_refusal(refusal_by(index, before), kinds().count());
-    false
+    Submitted::Refused
 }
 
 /// `refusal`, if the channel at `index` refused; 0 otherwise: to others it is a first attempt.
