@@ -13,7 +13,7 @@ use spinlane_crypto::random;
 use crate::aead::{self, Direction, Key};
 use crate::buffer::Buffer;
 use crate::cpu;
-use crate::device::{Capabilities, Device, DeviceError, Limits, QueuePair, QueuePairConfig};
+use crate::device::{Device, DeviceError, Limits, QueuePair, QueuePairConfig};
 use crate::kind::{Kind, OpKind};
 use crate::op::{Head, Op, OpStatus, Token};
 
@@ -30,9 +30,6 @@ pub trait Operation: DerefMut<Target = Head> + fmt::Debug + Send + Sized + 'stat
         device: &dyn Device,
         config: QueuePairConfig,
     ) -> Result<Box<dyn QueuePair<Self>>, DeviceError>;
-
-    /// What `device` offers of this class.
-    fn offered_by(device: &dyn Device) -> Capabilities<Self::Kind>;
 
     /// An op in `memory`, not prepared.
     fn in_memory(memory: Buffer) -> Box<Self>;
@@ -89,10 +86,6 @@ impl Operation for Op {
         config: QueuePairConfig,
     ) -> Result<Box<dyn QueuePair>, DeviceError> {
         device.queue_pair(config)
-    }
-
-    fn offered_by(device: &dyn Device) -> Capabilities {
-        device.capabilities()
     }
 
     fn in_memory(memory: Buffer) -> Box<Self> {
@@ -176,10 +169,6 @@ impl Operation for aead::Op {
         config: QueuePairConfig,
     ) -> Result<Box<dyn QueuePair<Self>>, DeviceError> {
         device.record_queue_pair(config)
-    }
-
-    fn offered_by(device: &dyn Device) -> Capabilities<Algorithm> {
-        device.record_capabilities()
     }
 
     fn in_memory(memory: Buffer) -> Box<Self> {
