@@ -64,6 +64,10 @@ pub struct Args {
     /// Crypto device; `spinlane devices` lists them.
     #[arg(long, value_name = "SPEC", default_value = "auto")]
     pub device: String,
+    /// Device that seals records, those of all connections of a turn as one burst (--tls rustls); `spinlane bench
+    /// records --device SPEC` measures whether that pays. Without it each is sealed in place.
+    #[arg(long, value_name = "SPEC")]
+    pub record_device: Option<String>,
     /// TLS library.
     #[arg(long, value_name = "LIBRARY", default_value = "rustls")]
     pub tls: Library,

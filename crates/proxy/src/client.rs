@@ -167,7 +167,7 @@ impl<C: Carrier> Client<C> {
     /// KeyUpdate): neither keeps us from reading what the client has sent.
     pub fn send(&mut self) -> usize {
         let mut sent = 0;
-        while self.tls.output_len() != 0 {
+        while self.tls.has_output() {
             let carrier = &mut self.carrier;
             let is_heard = !self.deaf && !self.fin_sent;
             let written = self.tls.write_output(|output| match is_heard {
@@ -231,8 +231,8 @@ impl<C: Carrier> Client<C> {
         Ok(decrypted)
     }
 
-    /// Encrypts from `down`, one record at a time, each when the one before has left for the
-    /// network; returns how many bytes.
+    /// Encrypts from `down`, one record at a time, each when those before have left for the network or are
+    /// with a device; returns how many bytes.
     ///
     /// # Errors
     /// The library refuses.
@@ -240,7 +240,7 @@ impl<C: Carrier> Client<C> {
         if self.deaf {
             down.clear();
         }
-        if down.is_empty() || !self.is_flushed() {
+        if down.is_empty() || self.tls.has_output() {
             return Ok(0);
         }
         match self.tls.write(down.unread())? {

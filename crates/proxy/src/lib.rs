@@ -39,11 +39,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spinlane::Lcore;
-use spinlane::cryptodev::{Capabilities, Device, QueuePairConfig};
+use spinlane::cryptodev::{Capabilities, Device, HealthConfig, QueuePairConfig};
 use spinlane::lcore::{Config, Launched};
 
 use crate::tls::Library;
@@ -84,14 +84,25 @@ pub struct Network<L> {
 /// What cores start from.
 struct Start<L> {
     site: Site,
-    device: Box<dyn Device>,
+    device: Arc<dyn Device>,
+    record_device: Option<Arc<dyn Device>>,
     lasting: Arc<Lasting>,
     /// One per core, in their order.
     listeners: Mutex<Vec<(usize, Open<L>)>>,
     /// Jobs of each core at most.
     max_jobs: usize,
-    /// That of the device's ops, if the driver is not to say.
+    /// That of the devices' ops, if the driver is not to say.
     op_deadline: Option<Duration>,
+}
+
+impl<L> Start<L> {
+    /// `health`, but with the deadline of the arguments, if they have one.
+    fn deadline_of(&self, mut health: HealthConfig) -> HealthConfig {
+        if let Some(deadline) = self.op_deadline {
+            health.op_deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+        }
+        health
+    }
 }
 
 /// Runs the proxy until a signal.
@@ -144,14 +155,8 @@ fn run_over<L: Listener + 'static>(
     let limits = args.limits()?;
     let cores = args.core_list()?;
     let metrics = args.metrics_address()?.map(Metrics::bind).transpose()?;
-    let device = spinlane::device::open(&args.device)
-        .with_context(|| format!("--device {}", args.device))?;
-    for core in device.cores().iter().filter(|core| cores.contains(core)) {
-        tracing::warn!(
-            "core {core} is one of --cores and a crypto core of --device: each slows the other down; \
-             give them a core each"
-        );
-    }
+    let device = open_device("--device", &args.device, &cores)?;
+    let record_device = record_device(args, &device, &cores)?;
     let lasting = Arc::new(Lasting::new(args)?);
     let context = TlsContext::new(args, &lasting)?;
     let mut network = open(cores.len(), &limits)?;
@@ -164,7 +169,7 @@ fn run_over<L: Listener + 'static>(
     let banner = banner(
         args,
         &context,
-        &*device,
+        (&*device, record_device.as_deref()),
         &cores,
         &network,
         &limits.backend,
@@ -180,6 +185,7 @@ fn run_over<L: Listener + 'static>(
             metrics: metrics.as_ref().map(Metrics::probe),
         },
         device,
+        record_device,
         lasting: Arc::clone(&lasting),
         listeners: Mutex::new(cores.iter().copied().zip(network.open).collect()),
         max_jobs,
@@ -214,6 +220,42 @@ fn run_over<L: Listener + 'static>(
     finish(launched)
 }
 
+/// Opens the device of the option called `option`.
+fn open_device(option: &str, spec: &str, cores: &[usize]) -> Result<Arc<dyn Device>> {
+    let device = spinlane::device::open(spec).with_context(|| format!("{option} {spec}"))?;
+    for core in device.cores().iter().filter(|core| cores.contains(core)) {
+        tracing::warn!(
+            "core {core} is one of --cores and a crypto core of {option}: each slows the other down; \
+             give them a core each"
+        );
+    }
+    Ok(device.into())
+}
+
+/// The device that seals records, which may be `device` itself.
+fn record_device(
+    args: &Args,
+    device: &Arc<dyn Device>,
+    cores: &[usize],
+) -> Result<Option<Arc<dyn Device>>> {
+    let Some(spec) = &args.record_device else {
+        return Ok(None);
+    };
+    ensure!(
+        args.tls == Library::Rustls,
+        "--record-device {spec}: libssl seals its records itself; use --tls rustls"
+    );
+    let of_records = match *spec == args.device {
+        true => Arc::clone(device),
+        false => open_device("--record-device", spec, cores)?,
+    };
+    ensure!(
+        !of_records.record_capabilities().is_empty(),
+        "--record-device {spec}: it seals no records; `spinlane devices` lists those that do, under AEAD"
+    );
+    Ok(Some(of_records))
+}
+
 /// One core, from its start to its end.
 fn serve<L: Listener>(
     core: usize,
@@ -240,11 +282,15 @@ fn serve<L: Listener>(
     drop(listeners);
     let queue_pair = start.device.queue_pair(QueuePairConfig::default());
     let queue_pair = queue_pair.with_context(|| format!("opening a queue pair on core {core}"))?;
-    let mut health = queue_pair.health();
-    if let Some(deadline) = start.op_deadline {
-        health.op_deadline_ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+    let health = queue_pair.health();
+    lcore.add_queue_pair_with(queue_pair, start.deadline_of(health));
+    if let Some(device) = &start.record_device {
+        let queue_pair = device.record_queue_pair(QueuePairConfig::default());
+        let queue_pair = queue_pair
+            .with_context(|| format!("opening a queue pair for records on core {core}"))?;
+        let health = queue_pair.health();
+        lcore.add_record_queue_pair_with(queue_pair, start.deadline_of(health));
     }
-    lcore.add_queue_pair_with(queue_pair, health);
     for queue_pair in start.lasting.tokens().queue_pairs()? {
         lcore.add_queue_pair(queue_pair);
     }
@@ -347,7 +393,7 @@ fn max_jobs(limits: &Limits, cores: usize) -> usize {
 fn banner(
     args: &Args,
     context: &TlsContext,
-    device: &dyn Device,
+    (device, record_device): (&dyn Device, Option<&dyn Device>),
     cores: &[usize],
     network: &Network<impl Listener>,
     backend: &Backend,
@@ -359,6 +405,12 @@ fn banner(
     let exchange = offload::key_exchanges(args.tls, capabilities);
     let device = device.name();
     let Network { address, about, .. } = network;
+    let records = record_device.map_or_else(String::new, |device| {
+        let algorithms = device.record_capabilities();
+        let algorithms = algorithms.iter().map(|algorithm| algorithm.name());
+        let algorithms = algorithms.collect::<Vec<_>>().join(", ");
+        format!("  records      sealed by {}: {algorithms}\n", device.name())
+    });
     let certificate = match args.cert.as_slice() {
         [] => "throw-away, self-signed".to_owned(),
         paths => {
@@ -380,7 +432,7 @@ fn banner(
     });
     format!(
         "spinlane proxy listens on {address}\n{about}  tls          {library}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
-         private key  {key}\n  key exchange {exchange}\n  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
+         private key  {key}\n  key exchange {exchange}\n{records}  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
         cores.join(","),
         reachable(*address),
     )

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use spinlane::cryptodev::Kind;
 use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
 
 use super::counters::Counters;
@@ -52,8 +53,13 @@ impl fmt::Display for Report {
                 "  not offloaded {inline_ops} outside jobs, {unrouted_ops} of kinds no device serves"
             )?;
         }
-        self.lcore
-            .channels
+        let Stats {
+            channels, records, ..
+        } = &self.lcore;
+        channels
+            .iter()
+            .try_for_each(|channel| write_channel(f, channel))?;
+        records
             .iter()
             .try_for_each(|channel| write_channel(f, channel))
     }
@@ -106,7 +112,7 @@ impl fmt::Display for Counters {
     }
 }
 
-fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Result {
+fn write_channel<K: Kind>(f: &mut fmt::Formatter<'_>, channel: &ChannelStats<K>) -> fmt::Result {
     let ChannelStats {
         device,
         counts,
@@ -165,7 +171,7 @@ fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats) -> fmt::Res
 }
 
 /// What became of the ops of each kind, and how long they took.
-fn write_kinds(f: &mut fmt::Formatter<'_>, kinds: &[KindStats]) -> fmt::Result {
+fn write_kinds<K: Kind>(f: &mut fmt::Formatter<'_>, kinds: &[KindStats<K>]) -> fmt::Result {
     if kinds.is_empty() {
         return Ok(());
     }

@@ -391,9 +391,11 @@ fn a_record_that_nobody_may_seal_ends_the_connection_behind_those_before_it() {
         .unwrap_err();
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     assert_eq!(inner, Some(&Error::Unsealed));
+    assert_eq!((other.output_len(), other.has_output()), (0, false));
     assert_eq!(other.write(b"third"), Err(Error::Unsealed));
     assert_eq!(other.read(&mut [0]), Err(Error::Unsealed));
     other.shutdown();
+    assert_eq!(other.output_len(), 0, "no close_notify behind the gap");
     assert_eq!(its_stock.text().0, b"");
     assert_eq!(carry(&mut ours, &mut stock), b"first");
     assert!(stock.text().1);

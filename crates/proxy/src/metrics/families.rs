@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use prometheus::proto::{
     Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
 };
-use spinlane::lcore::{ChannelStats, KindStats};
+use spinlane::cryptodev::Kind;
+use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
 
 use super::tables::{
     CONNECTIONS, OPS, PACKET_GAUGES, PACKET_TOTALS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS,
@@ -33,8 +34,9 @@ pub fn of(cores: &[usize], reports: &BTreeMap<usize, Box<Report>>) -> Vec<Metric
             .iter()
             .map(|report| (of_core(report), &report.lcore))
     }));
-    families.extend(of_queue_pairs(&reports));
-    families.extend(of_kinds(&reports));
+    let queue_pairs = queue_pairs(&reports);
+    families.extend(of_queue_pairs(&queue_pairs));
+    families.extend(of_kinds(&queue_pairs));
     // The encoder refuses families of nobody.
     families.retain(|family| !family.get_metric().is_empty());
     families
@@ -96,8 +98,12 @@ fn of_packets(reports: &[&Report]) -> Vec<MetricFamily> {
     families
 }
 
-fn of_queue_pairs(reports: &[&Report]) -> Vec<MetricFamily> {
-    let each = || queue_pairs(reports);
+fn of_queue_pairs(queue_pairs: &[QueuePair]) -> Vec<MetricFamily> {
+    let each = || {
+        queue_pairs
+            .iter()
+            .map(|pair| (pair.labels.clone(), &pair.stats))
+    };
     let mut families = rows(MetricType::COUNTER, QUEUE_PAIR_TOTALS, each);
     families.extend(rows(MetricType::GAUGE, QUEUE_PAIR_GAUGES, each));
     let xstats = each().flat_map(|(labels, channel)| {
@@ -115,45 +121,104 @@ fn of_queue_pairs(reports: &[&Report]) -> Vec<MetricFamily> {
     families
 }
 
-fn of_kinds(reports: &[&Report]) -> Vec<MetricFamily> {
-    let each = || {
-        queue_pairs(reports).flat_map(|(labels, channel)| {
-            channel.kinds.iter().map(move |kind| {
-                let labels = [labels.clone(), vec![label("op", kind.kind)]].concat();
-                (labels, kind)
-            })
-        })
-    };
+fn of_kinds(queue_pairs: &[QueuePair]) -> Vec<MetricFamily> {
+    let each = || queue_pairs.iter().flat_map(|pair| &pair.kinds);
     let mut families = rows(MetricType::COUNTER, OPS, || {
-        each().map(|(labels, kind)| (labels, &kind.counts))
+        each().map(|kind| (kind.labels.clone(), &kind.counts))
     });
     families.push(family(
         "op_latency_seconds",
         "From the submission of an op to its callback; cancelled ops stay out.",
         MetricType::SUMMARY,
-        each().map(|(labels, kind)| latency(labels, kind)).collect(),
+        each().map(|kind| kind.latency.clone()).collect(),
     ));
     families
 }
 
-/// Every queue pair with its labels.
-fn queue_pairs<'a>(
-    reports: &'a [&Report],
-) -> impl Iterator<Item = (Vec<LabelPair>, &'a ChannelStats)> {
-    reports.iter().flat_map(|report| {
-        let channels = report.lcore.channels.iter().enumerate();
-        channels.map(|(number, channel)| {
-            let labels = vec![
-                label("core", report.core),
-                label("queue_pair", number),
-                label("device", &channel.device),
-            ];
-            (labels, channel)
-        })
-    })
+/// A queue pair, whichever its class.
+struct QueuePair {
+    labels: Vec<LabelPair>,
+    /// Without its kinds.
+    stats: ChannelStats,
+    kinds: Vec<OfKind>,
 }
 
-fn latency(labels: Vec<LabelPair>, kind: &KindStats) -> Metric {
+/// One kind of op on a queue pair.
+struct OfKind {
+    labels: Vec<LabelPair>,
+    counts: OpCounts,
+    latency: Metric,
+}
+
+/// Every queue pair, those for records numbered behind the others of their core.
+fn queue_pairs(reports: &[&Report]) -> Vec<QueuePair> {
+    let mut all = Vec::new();
+    for report in reports {
+        let Stats {
+            channels, records, ..
+        } = &report.lcore;
+        all.extend((0..).zip(channels).map(|at| QueuePair::of(report, at)));
+        let numbers = channels.len()..;
+        all.extend(numbers.zip(records).map(|at| QueuePair::of(report, at)));
+    }
+    all
+}
+
+impl QueuePair {
+    fn of<K: Kind>(report: &Report, (number, stats): (usize, &ChannelStats<K>)) -> Self {
+        let ChannelStats {
+            device,
+            counts,
+            stray,
+            in_flight,
+            in_flight_peak,
+            capacity,
+            free_slots,
+            quarantined,
+            retry_queue,
+            idle_flushes,
+            health,
+            device_stats,
+            xstats,
+            kinds,
+        } = stats.clone();
+        let labels = vec![
+            label("core", report.core),
+            label("queue_pair", number),
+            label("device", &device),
+        ];
+        let kinds = kinds.iter().map(|kind| {
+            let labels = [labels.clone(), vec![label("op", kind.kind.name())]].concat();
+            OfKind {
+                latency: latency(labels.clone(), kind),
+                labels,
+                counts: kind.counts,
+            }
+        });
+        Self {
+            kinds: kinds.collect(),
+            stats: ChannelStats {
+                device,
+                counts,
+                stray,
+                in_flight,
+                in_flight_peak,
+                capacity,
+                free_slots,
+                quarantined,
+                retry_queue,
+                idle_flushes,
+                health,
+                device_stats,
+                xstats,
+                kinds: Vec::new(),
+            },
+            labels,
+        }
+    }
+}
+
+fn latency<K: Kind>(labels: Vec<LabelPair>, kind: &KindStats<K>) -> Metric {
     let histogram = &kind.latency_ns;
     let quantiles = QUANTILES.map(|quantile| {
         let mut value = Quantile::default();

@@ -77,6 +77,7 @@ pub const OPS: &[Row<OpCounts>] = rows! { o;
     ops_retried_total "Attempts made again after a refusal." = o.retried;
     ops_device_errors_total "Ops that the device failed." = o.errors;
     ops_timed_out_total "Ops not back by their deadline." = o.timed_out;
+    ops_bytes_total "Bytes of input, of text of records, of those that succeeded." = o.bytes;
 };
 
 /// Of a queue pair: counters.

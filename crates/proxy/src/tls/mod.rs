@@ -156,7 +156,15 @@ impl Tls {
         }
     }
 
-    /// Bytes to be sent.
+    /// Whether [`Tls::write_output`] has something to hand over now.
+    pub fn has_output(&self) -> bool {
+        match self {
+            Self::Openssl(ssl) => ssl.output_len() != 0,
+            Self::Rustls(tls) => tls.has_output(),
+        }
+    }
+
+    /// Bytes to be sent, those included that devices are sealing.
     pub fn output_len(&self) -> usize {
         match self {
             Self::Openssl(ssl) => ssl.output_len(),

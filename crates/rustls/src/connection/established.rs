@@ -195,10 +195,15 @@ impl Established {
         if !self.output.is_empty() {
             return self.output.send(write);
         }
-        match &mut self.devices {
-            Some(devices) => devices.send(write),
-            None => Ok(0),
+        let Some(devices) = &mut self.devices else {
+            return Ok(0);
+        };
+        if let Err(error) = devices.check() {
+            devices.give_up();
+            self.silent = true;
+            return Err(io::Error::other(error));
         }
+        devices.send(write)
     }
 
     /// Seals a record's worth of `from` behind the output, or has a device seal it.

@@ -75,16 +75,21 @@ impl Sealer {
     /// `text` is too long for a record or for `to`, or there is no sequence number left.
     pub(crate) fn seal(&mut self, kind: u8, text: &[u8], to: &mut [u8]) -> Result<usize, Error> {
         let len = self.sealed_len(text.len());
-        let record = to.get_mut(..len).ok_or(Error::EncryptError)?;
+        let Some(record) = to.get_mut(..len) else {
+            return Err(Error::EncryptError);
+        };
         let frame = self.begin(kind, text.len(), record)?;
         let keys = &mut self.keys;
         let Frame { nonce, aad, start } = &frame;
         let inner_type = &[kind][..usize::from(keys.form == Form::Tls13)];
-        let payload = &mut record[*start..];
-        let sealed = keys
-            .cipher()?
-            .seal_into(nonce, aad.bytes(), text, inner_type, payload);
-        sealed.then_some(len).ok_or(Error::EncryptError)
+        let (header, payload) = record.split_at_mut(*start);
+        let aad = aad.as_ref().map_or(&*header, |aad| aad);
+        let cipher = keys.cipher()?;
+        let sealed = cipher.seal_into(nonce, aad, text, inner_type, payload);
+        match sealed {
+            true => Ok(len),
+            false => Err(Error::EncryptError),
+        }
     }
 
     /// Prepares `op` to seal `text`, which is copied into its buffer, whose front becomes the record; returns the
@@ -102,19 +107,24 @@ impl Sealer {
             return Ok(None);
         }
         let len = self.sealed_len(text.len());
-        let record = op.buffer_mut().get_mut(..len).ok_or(Error::EncryptError)?;
+        let Some(record) = op.buffer_mut().get_mut(..len) else {
+            return Err(Error::EncryptError);
+        };
         let frame = self.begin(kind, text.len(), record)?;
         let (data, end) = (&mut record[frame.start..], len - TAG_LEN);
         data[..text.len()].copy_from_slice(text);
         if self.keys.form == Form::Tls13 {
             data[text.len()] = kind;
         }
-        let key = self.keys.shared().ok_or(Error::EncryptError)?;
+        let (Some(header), Some(key)) = (record.first_chunk().copied(), self.keys.shared()) else {
+            return Err(Error::EncryptError);
+        };
+        let header: [u8; HEADER] = header;
         let request = Request {
             direction: Direction::Seal,
             key,
             nonce: &frame.nonce,
-            aad: frame.aad.bytes(),
+            aad: frame.aad.as_ref().map_or(&header, |aad| &aad[..]),
             data: frame.start..end,
         };
         let prepared = op.prepare(Token(0), &request);
@@ -125,27 +135,29 @@ impl Sealer {
 
     /// Writes what of a record is not sealed, and takes the next sequence number for it: whatever becomes of the
     /// record, no other has its nonce.
-    #[inline]
+    #[inline(always)]
     fn begin(&mut self, kind: u8, text: usize, record: &mut [u8]) -> Result<Frame, Error> {
         let keys = &mut self.keys;
         if text > MAX_FRAGMENT || keys.sequence >= LAST_SEQUENCE {
             return Err(Error::EncryptError);
         }
         let [high, low] = ((record.len() - HEADER) as u16).to_be_bytes();
-        let header = record.first_chunk_mut().ok_or(Error::EncryptError)?;
+        let Some(header) = record.first_chunk_mut() else {
+            return Err(Error::EncryptError);
+        };
         *header = [kind, 3, 3, high, low];
         let nonce = keys.nonce();
         let (aad, start) = match keys.form {
             Form::Tls13 => {
                 header[0] = APPLICATION_DATA;
-                (Aad::Header(*header), HEADER)
+                (None, HEADER)
             }
             Form::Tls12Gcm => {
                 let aad = keys.tls12_aad([kind, 3, 3], text);
                 record[HEADER..HEADER + 8].copy_from_slice(&nonce[4..]);
-                (Aad::Tls12(aad), HEADER + 8)
+                (Some(aad), HEADER + 8)
             }
-            Form::Tls12ChaCha20Poly1305 => (Aad::Tls12(keys.tls12_aad([kind, 3, 3], text)), HEADER),
+            Form::Tls12ChaCha20Poly1305 => (Some(keys.tls12_aad([kind, 3, 3], text)), HEADER),
         };
         keys.sequence += 1;
         Ok(Frame { nonce, aad, start })
@@ -155,23 +167,8 @@ impl Sealer {
 /// What a record is sealed with, besides the key.
 struct Frame {
     nonce: [u8; NONCE_LEN],
-    aad: Aad,
+    /// What is authenticated; `None`: the header itself (TLS 1.3).
+    aad: Option<[u8; 13]>,
     /// Where the ciphertext begins.
     start: usize,
-}
-
-enum Aad {
-    /// TLS 1.3: the record's own header.
-    Header([u8; HEADER]),
-    Tls12([u8; 13]),
-}
-
-impl Aad {
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Header(header) => header,
-            Self::Tls12(aad) => aad,
-        }
-    }
 }

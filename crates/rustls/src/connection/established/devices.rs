@@ -33,6 +33,8 @@ pub(super) struct Devices {
     bytes: usize,
     /// Bytes of the first one that have left.
     sent: usize,
+    /// A record was lost, and those behind it with it.
+    has_failed: bool,
 }
 
 /// Bytes of a record from its header to its tag.
@@ -57,17 +59,23 @@ impl Devices {
 
     /// Whether the first record can leave, or will never.
     pub(super) fn is_due(&self) -> bool {
-        self.queue.first(|_| ()).is_some() || self.queue.has_lost()
+        !self.has_failed && (self.queue.first(|_| ()).is_some() || self.queue.has_lost())
     }
 
     /// # Errors
     /// [`Error::Unsealed`] if the record that is to leave first never will.
     pub(super) fn check(&self) -> Result<(), Error> {
         let is_sealed = |op: &Op| op.status == OpStatus::Success;
-        match self.queue.first(is_sealed).unwrap_or(true) && !self.queue.has_lost() {
+        let is_due = self.queue.first(is_sealed).unwrap_or(true);
+        match is_due && !self.queue.has_lost() && !self.has_failed {
             true => Ok(()),
             false => Err(Error::Unsealed),
         }
+    }
+
+    /// Forgets what is left: nothing behind a lost record is of use to the peer.
+    pub(super) fn give_up(&mut self) {
+        (self.bytes, self.sent, self.has_failed) = (0, 0, true);
     }
 
     /// Hands the rest of the first record to `write`, if it is sealed.
@@ -75,7 +83,6 @@ impl Devices {
         &mut self,
         write: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.check().map_err(io::Error::other)?;
         let sent = self.sent;
         let written = self.queue.first(|op| {
             let rest = &op.buffer()[sent..record_len(op)];
@@ -128,6 +135,7 @@ impl Established {
             queue: lcore.record_queue(notify.clone()),
             bytes: 0,
             sent: 0,
+            has_failed: false,
         });
     }
 

@@ -1,5 +1,7 @@
 //! `spinlane bench records`: application data through our connection and through stock rustls.
 
+mod bursts;
+
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use spinlane::rustls::Connection;
@@ -18,11 +20,35 @@ const SIZES: [usize; 2] = [16 * 1024, 1024];
 /// Counts what the server does between plain text and ciphertext in its own memory: neither the client
 /// nor the moving of ciphertext, which on a socket the kernel does. Rounds take turns with rounds
 /// of stock rustls over aws-lc-rs; those during which the thread was preempted are thrown away.
+///
+/// With --device, records of as many connections as a burst has go to that device, beside the same records sealed in
+/// place; counted is the time of the core that the connections are on, waiting included.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The cipher suite.
     #[arg(long, value_enum, default_value = "aes128")]
     suite: Suite,
+    /// Measure this device, in bursts, beside sealing in place.
+    #[arg(long, value_name = "SPEC")]
+    device: Option<String>,
+    /// Bytes of plain text per record, with --device.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        default_value = "64,256,1024,4096,16384",
+        requires = "device"
+    )]
+    size: Vec<usize>,
+    /// Connections that write a record per turn, with --device.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        default_value = "1,8,32",
+        requires = "device"
+    )]
+    burst: Vec<usize>,
     /// Rounds of each side.
     #[arg(long, default_value_t = 20, value_name = "K")]
     rounds: usize,
@@ -71,6 +97,15 @@ enum Operation {
 /// # Errors
 /// An argument is at fault, or a record is.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(spec) = &args.device {
+        check(args)?;
+        let report = bursts::measure(args, spec)?;
+        match args.json {
+            true => println!("{}", serde_json::to_string(&report)?),
+            false => print!("{report}"),
+        }
+        return Ok(());
+    }
     let report = measure(args)?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -95,9 +130,14 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args) -> Result<Report> {
+fn check(args: &Args) -> Result<()> {
     within("--rounds", args.rounds, 1..=100_000)?;
     within("--volume", args.volume, 1..=4096)?;
+    Ok(())
+}
+
+fn measure(args: &Args) -> Result<Report> {
+    check(args)?;
     let plan = args.clone();
     on_core(args.core, move |core, _| {
         let local = Local::new(plan.suite)?;
