@@ -16,7 +16,7 @@ mod session;
 
 pub use adopt::HandedOver;
 pub(crate) use aead::{
-    AeadSession, AeadSessionPool, DmaMemory, Handover, RawAead, SessionHandle, take_all, takes,
+    DmaMemory, Handover, RawAead, SessionHandle, SymmetricSession, take_all, takes,
 };
 pub(crate) use device::{DeviceId, QueuePairId, QueuePairs};
 #[cfg(test)]
@@ -25,7 +25,5 @@ pub(crate) use ops::{Back, Point, Products, RawQueuePair, Signature, Submitted, 
 pub(crate) use pair::BURST;
 #[cfg(feature = "null")]
 pub use raw_loop::RawLoop;
-#[cfg(feature = "null")]
-pub(crate) use session::NullSession;
 pub(crate) use session::{Group, Multiplying, RsaNumbers, Session, SessionPool, Signing};
 pub(crate) use spinlane_dpdk::{Running, errno, error_text, unique_name};

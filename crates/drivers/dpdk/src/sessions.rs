@@ -25,7 +25,7 @@ pub(crate) enum KeySession {
     Ecdsa(Box<Signer>),
     /// None of it.
     #[cfg(feature = "null")]
-    Null(crate::ffi::NullSession),
+    Null(crate::ffi::SymmetricSession),
 }
 
 /// A session and its ops in flight.

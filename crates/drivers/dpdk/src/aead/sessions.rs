@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use spinlane_cryptodev::aead::{Key, Op};
 
-use crate::ffi::{AeadSession, AeadSessionPool, DeviceId, RawAead, Running, SessionHandle};
+use crate::ffi::{DeviceId, RawAead, Running, SessionHandle, SessionPool, SymmetricSession};
 use crate::table::{Leave, NoSession, Purpose, Table};
 
 /// Sessions that a queue pair has at a time. One more, and the one that was idle longest is let go.
@@ -14,8 +14,8 @@ const MAX_SESSIONS: usize = 1024;
 pub(crate) struct Sessions {
     device: DeviceId,
     /// Dropped before the pool.
-    table: Table<Key, AeadSession>,
-    pool: AeadSessionPool,
+    table: Table<Key, SymmetricSession>,
+    pool: SessionPool,
 }
 
 impl Sessions {
@@ -23,7 +23,7 @@ impl Sessions {
         Ok(Self {
             device,
             table: Table::new(MAX_SESSIONS, Leave::ForRoom),
-            pool: AeadSessionPool::new(running, device, MAX_SESSIONS as u32)?,
+            pool: SessionPool::for_aead(running, device, MAX_SESSIONS as u32)?,
         })
     }
 
@@ -48,8 +48,8 @@ impl Sessions {
             table,
             pool,
         } = self;
-        let make = || pool.session(*device, key, op.direction(), op.aad().len());
-        let is_busy = |session: &AeadSession| raw.uses(session.handle());
+        let make = || pool.aead(*device, key, op.direction(), op.aad().len());
+        let is_busy = |session: &SymmetricSession| raw.uses(session.handle());
         let found = table.find_or_make(key, op.variant(), is_busy, make);
         let (_, session) = found
             .inspect_err(|error| {

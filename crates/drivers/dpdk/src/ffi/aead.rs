@@ -13,7 +13,7 @@ mod memory;
 mod session;
 
 pub(crate) use memory::DmaMemory;
-pub(crate) use session::{AeadSession, AeadSessionPool, SessionHandle, takes};
+pub(crate) use session::{SessionHandle, SymmetricSession, takes};
 
 use std::ptr;
 use std::sync::Arc;

@@ -80,7 +80,7 @@ pub(crate) enum Work<'a> {
     Products(Products<'a>),
     /// Nothing.
     #[cfg(feature = "null")]
-    Null(&'a super::NullSession),
+    Null(&'a super::SymmetricSession),
 }
 
 impl Work<'_> {
@@ -288,7 +288,7 @@ impl RawQueuePair {
             #[cfg(feature = "null")]
             Work::Null(session) => {
                 // SAFETY: the object is ours.
-                unsafe { sys::shim_set_null(lead, session.as_ptr()) };
+                unsafe { sys::shim_set_null(lead, session.handle().as_ptr()) };
             }
             Work::Halves(halves) => {
                 self.set_halves(lead, halves);

@@ -5,14 +5,14 @@ use std::ptr;
 use dpdk_sys as sys;
 
 use super::{DeviceId, SessionPool};
-use super::{NullSession, QueuePairs, RawQueuePair};
+use super::{QueuePairs, RawQueuePair, SymmetricSession};
 use crate::Eal;
 
 /// A loop of an application's on crypto_null: it fills a burst of ops, enqueues them, and dequeues until
 /// they are back, by the same functions that the driver calls.
 pub struct RawLoop {
     ops: Vec<*mut sys::rte_crypto_op>,
-    session: NullSession,
+    session: SymmetricSession,
     _pool: SessionPool,
     queue_pair: RawQueuePair,
 }
@@ -53,7 +53,7 @@ impl RawLoop {
         let count = self.ops.len() as u16;
         for op in &self.ops {
             // SAFETY: an op of our own pool, not with the device: every burst is awaited.
-            unsafe { sys::shim_set_null(*op, self.session.as_ptr()) }
+            unsafe { sys::shim_set_null(*op, self.session.handle().as_ptr()) }
         }
         let mut sent = 0;
         while sent < count {

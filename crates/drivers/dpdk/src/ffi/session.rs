@@ -7,6 +7,8 @@ use std::ptr::{self, NonNull};
 
 use dpdk_sys as sys;
 
+#[cfg(feature = "null")]
+use super::SymmetricSession;
 use super::{DeviceId, Running, errno, unique_name};
 pub(crate) use ec::{Group, Multiplying, Signing};
 
@@ -22,10 +24,10 @@ pub(crate) struct RsaNumbers<'a> {
     pub(crate) qinv: &'a [u8],
 }
 
-/// Where sessions of one queue pair come from. Freed after the last of them: [`Session`] cannot say so
-/// by itself, the queue pair that owns both does by the order of its fields.
+/// Where sessions of one queue pair come from, asymmetric or symmetric ones. Freed after the last of them: a session
+/// cannot say so by itself, the queue pair that owns both does by the order of its fields.
 pub(crate) struct SessionPool {
-    pool: NonNull<sys::rte_mempool>,
+    pub(super) pool: NonNull<sys::rte_mempool>,
     running: Running,
     /// Not to be freed: a device has kept ops with sessions of it.
     leaked: bool,
@@ -42,11 +44,14 @@ impl SessionPool {
         let pool = unsafe {
             sys::rte_cryptodev_asym_session_pool_create(name.as_ptr(), count, 0, 0, socket)
         };
-        let pool = NonNull::new(pool).ok_or_else(errno)?;
-        let running = running.clone();
+        Self::of(pool, running)
+    }
+
+    /// What DPDK made, or `rte_errno`.
+    pub(super) fn of(pool: *mut sys::rte_mempool, running: &Running) -> Result<Self, i32> {
         Ok(Self {
-            pool,
-            running,
+            pool: NonNull::new(pool).ok_or_else(errno)?,
+            running: running.clone(),
             leaked: false,
         })
     }
@@ -146,46 +151,18 @@ impl SessionPool {
         let pool = unsafe {
             sys::rte_cryptodev_sym_session_pool_create(name.as_ptr(), count, 512, 0, 0, socket)
         };
-        let pool = NonNull::new(pool).ok_or_else(errno)?;
-        let running = running.clone();
-        Ok(Self {
-            pool,
-            running,
-            leaked: false,
-        })
+        Self::of(pool, running)
     }
 
     /// A session that does nothing, from a pool of symmetric ones.
     ///
     /// # Errors
     /// `rte_errno`.
-    pub(crate) fn null(&self, device: DeviceId) -> Result<NullSession, i32> {
+    pub(crate) fn null(&self, device: DeviceId) -> Result<SymmetricSession, i32> {
         // SAFETY: the device exists; the pool is one of symmetric sessions or the call fails.
         let session = unsafe { sys::shim_null_session(device.id, self.pool.as_ptr()) };
         let session = NonNull::new(session).ok_or_else(errno)?;
-        Ok(NullSession { session, device })
-    }
-}
-
-/// A session of the NULL cipher.
-#[cfg(feature = "null")]
-pub(crate) struct NullSession {
-    session: NonNull<c_void>,
-    device: DeviceId,
-}
-
-#[cfg(feature = "null")]
-impl NullSession {
-    pub(super) fn as_ptr(&self) -> *mut c_void {
-        self.session.as_ptr()
-    }
-}
-
-#[cfg(feature = "null")]
-impl Drop for NullSession {
-    fn drop(&mut self) {
-        // SAFETY: ours, of this device, and no op with it is left in the device.
-        unsafe { sys::rte_cryptodev_sym_session_free(self.device.id, self.session.as_ptr()) };
+        Ok(SymmetricSession { session, device })
     }
 }
 
