@@ -237,3 +237,24 @@ fn devices_are_listed_with_what_they_offer() {
         "{said}"
     );
 }
+
+/// Nothing about lanes is known of a CPU on which nothing was measured.
+#[test]
+fn from_how_many_ops_on_lanes_pay_is_said_of_the_cpu_that_the_program_runs_on() {
+    let fills = |command: &mut Command| {
+        let output = run(command.arg("devices"), b"");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let of_mb = said.lines().find(|line| line.starts_with("mb "));
+        let kinds = of_mb.and_then(|mb| mb.split("ops: ").nth(1)?.split(';').next());
+        let kinds = kinds.map_or(0, |kinds| kinds.split(", ").count());
+        let fills = said.lines().filter(|line| line.contains("lanes pay"));
+        assert_eq!(fills.count(), kinds, "{said}");
+        kinds
+    };
+    fills(&mut Command::new(spinlane()));
+    if has("qemu-x86_64") {
+        let mut without_lanes = Command::new("qemu-x86_64");
+        let kinds = fills(without_lanes.args(["-cpu", "Haswell"]).arg(spinlane()));
+        assert_eq!(kinds, 0, "it has no AVX-512");
+    }
+}

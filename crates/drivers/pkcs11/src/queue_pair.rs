@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki::mechanism::MechanismType;
 use spinlane_cryptodev::{
-    Burst, Capabilities, DeviceStats, KeyHandle, Op, OpKind, OpStatus, QueuePair,
+    Burst, Capabilities, DeviceStats, HealthConfig, KeyHandle, Op, OpKind, OpStatus, QueuePair,
 };
 use zeroize::Zeroizing;
 
@@ -138,6 +138,16 @@ impl QueuePair for TokenQueuePair {
         });
         self.stats.dequeued += count as u64;
         count
+    }
+
+    /// A token takes far longer than lanes. What its own bounds should have ended twice over is lost.
+    fn health(&self) -> HealthConfig {
+        let settings = self.pool.backend().token.settings();
+        let bounds = settings.wait_at_most.saturating_add(settings.stuck_after);
+        HealthConfig {
+            op_deadline_ns: u64::try_from(2 * bounds.as_nanos()).unwrap_or(u64::MAX),
+            ..HealthConfig::default()
+        }
     }
 
     fn batches(&self) -> bool {

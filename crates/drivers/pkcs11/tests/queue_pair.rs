@@ -51,6 +51,9 @@ fn every_kind_is_signed_by_the_token() {
             [Rsa2048, Rsa3072, Rsa4096, EcdsaP256, EcdsaP384, Ed25519]
         );
         assert!(!queue_pair.is_inline() && !queue_pair.batches());
+        // The driver ends what takes too long, before a poll core gives it up.
+        let bounds = quick(2).wait_at_most + quick(2).stuck_after;
+        assert!(u128::from(queue_pair.health().op_deadline_ns) > bounds.as_nanos());
 
         let labels = ["rsa2048", "rsa3072", "p256", "p384", "ed25519"];
         let inputs = [256, 384, 32, 48, 130].map(|len| {
