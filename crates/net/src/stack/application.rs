@@ -166,8 +166,8 @@ impl<F: FrameIo> Stack<F> {
         }
     }
 
-    /// Lets go of a connection. What is queued is still sent, and our side closed behind it; what the peer sends is thrown away.
-    /// If something had come that was not read, the peer is told by a reset (RFC 2525, section 2.17).
+    /// Lets go of a connection. What is queued is still sent, and our side closed behind it. If something had come that was not
+    /// read, or comes now, the peer is told by a reset (RFC 9293, section 3.6.1; RFC 2525, section 2.17).
     pub fn release(&mut self, id: FlowId) {
         let now = self.core.now;
         if self.core.flows.owned(id).is_none() {

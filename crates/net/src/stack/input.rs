@@ -264,17 +264,24 @@ impl Core {
         };
         let tcb = &mut busy.tcb;
         let before = (tcb.state(), tcb.expects(), tcb.unacknowledged());
+        let mut is_lost = false;
         tcb.segment(
             now,
             &arrival.segment,
             arrival.payload,
             |bytes| match owner {
                 Owner::Application => deliver(id, bytes),
-                // Nobody will read it.
-                Owner::Nobody => bytes.len(),
+                Owner::Nobody => {
+                    is_lost = true;
+                    bytes.len()
+                }
                 Owner::HalfOpen(_) | Owner::Backlog => 0,
             },
         );
+        if is_lost {
+            // Nobody will read it, and its sender should know (RFC 9293, section 3.6.1).
+            tcb.abort();
+        }
         let after = (tcb.state(), tcb.expects(), tcb.unacknowledged());
         if before != after && !flow.unresolved {
             // The peer, which knows the numbers, may have moved.
