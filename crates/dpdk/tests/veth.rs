@@ -7,136 +7,22 @@ mod support;
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant as Clock};
+use std::time::Instant as Clock;
 
 use spinlane_dpdk::{Port, PortConfig, PortError, QueuePair};
-use spinlane_net::{Config, FlowId, Instant, Interface, ListenerId, Mac, Reason, Stack};
+use spinlane_net::{Mac, Reason};
+use support::responder::{PATIENCE, Responder, body};
 use support::{Cable, eal};
 
-/// Longer than anything here takes, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-/// A responder on our stack: whatever the question, an answer of so many bytes, and then the end.
-struct Responder {
-    stack: Stack<QueuePair>,
-    listener: ListenerId,
-    begun: Clock,
-    answers: Vec<Answer>,
-    served: usize,
-}
-
-struct Answer {
-    id: FlowId,
-    left: Vec<u8>,
-    asked: Vec<u8>,
-}
-
-fn body(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| ((at * 2_654_435_761) >> 13) as u8)
-        .collect()
-}
-
-impl Responder {
-    fn new(cable: &Cable, mac: Option<Mac>) -> Self {
-        let config = PortConfig {
-            mac,
-            ..PortConfig::default()
-        };
-        let spec = format!("net_af_packet{},iface={}", cable.number, cable.ours);
-        let (port, mut pairs) = Port::open(eal(), &spec, &config).unwrap();
-        Self::on(pairs.remove(0), port.mac())
-    }
-
-    fn on(pair: QueuePair, mac: Mac) -> Self {
-        let interface = |address: &str, prefix| Interface {
-            address: address.parse().unwrap(),
-            prefix,
-        };
-        let mut config = Config::new(mac, interface("10.77.0.2", 24), [9; 48]);
-        config.interfaces.push(interface("fd77::2", 64));
-        let mut stack = Stack::new(config, pair).unwrap();
-        let listener = stack.listen("[::]:80".parse().unwrap()).unwrap();
-        Self {
-            stack,
-            listener,
-            begun: Clock::now(),
-            answers: Vec::new(),
-            served: 0,
-        }
-    }
-
-    fn now(&self) -> Instant {
-        Instant::from_micros(self.begun.elapsed().as_micros() as u64 + 1_000_000)
-    }
-
-    fn turn(&mut self) {
-        let now = self.now();
-        self.stack.receive(now, |_, _| 0);
-        while let Some(id) = self.stack.accept(self.listener) {
-            self.answers.push(Answer {
-                id,
-                left: Vec::new(),
-                asked: Vec::new(),
-            });
-        }
-        let (stack, served) = (&mut self.stack, &mut self.served);
-        self.answers.retain_mut(|answer| {
-            let done = answer.turn(stack);
-            *served += usize::from(done);
-            !done
-        });
-        self.stack.transmit(now);
-    }
-
-    /// Serves until `client` has ended, and gives what it printed.
-    fn serve(&mut self, client: Child) -> Vec<u8> {
-        let begun = Clock::now();
-        let reader = std::thread::spawn(|| client.wait_with_output());
-        while !reader.is_finished() {
-            self.turn();
-            assert!(begun.elapsed() < PATIENCE, "{:?}", self.stack);
-        }
-        let output = reader.join().unwrap().unwrap();
-        assert!(
-            output.status.success(),
-            "{output:?}, {:?}",
-            self.stack.counters()
-        );
-        output.stdout
-    }
-}
-
-impl Answer {
-    /// Returns `true` if the connection is done with.
-    fn turn(&mut self, stack: &mut Stack<QueuePair>) -> bool {
-        let asked = &mut self.asked;
-        stack.read(self.id, |parts| {
-            let bytes = parts.concat();
-            asked.extend_from_slice(&bytes);
-            bytes.len()
-        });
-        if self.asked.ends_with(b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&self.asked).into_owned();
-            let path = text.split([' ', '/']).nth(2).unwrap_or_default();
-            let len = path.parse().unwrap_or(0);
-            self.left = format!("HTTP/1.0 200 OK\r\nContent-Length: {len}\r\n\r\n").into_bytes();
-            self.left.extend(body(len));
-            self.asked.clear();
-        }
-        if !self.left.is_empty() {
-            let taken = stack.write(self.id, &self.left);
-            self.left.drain(..taken);
-            if self.left.is_empty() {
-                stack.close(self.id);
-            }
-        }
-        let over = stack.end(self.id).is_some() || stack.peer_finished(self.id);
-        if over && self.left.is_empty() {
-            stack.release(self.id);
-        }
-        over && self.left.is_empty()
-    }
+/// On our end of the cable.
+fn responder(cable: &Cable, mac: Option<Mac>) -> Responder<QueuePair> {
+    let config = PortConfig {
+        mac,
+        ..PortConfig::default()
+    };
+    let spec = format!("net_af_packet{},iface={}", cable.number, cable.ours);
+    let (port, mut pairs) = Port::open(eal(), &spec, &config).unwrap();
+    Responder::on(pairs.remove(0), port.mac())
 }
 
 fn curl(cable: &Cable, address: &str, len: usize) -> Child {
@@ -151,7 +37,7 @@ fn curl_is_served_over_a_dpdk_port() {
     let Some(cable) = Cable::new("curl_is_served_over_a_dpdk_port", 0) else {
         return;
     };
-    let mut responder = Responder::new(&cable, None);
+    let mut responder = self::responder(&cable, None);
     for address in ["10.77.0.2", "[fd77::2]"] {
         for len in [0, 1, 1000, 100_000, 3_000_000] {
             let client = curl(&cable, address, len);
@@ -198,7 +84,7 @@ fn a_chosen_address_is_answered_for() {
         return;
     };
     let mac = Mac([2, 0, 0x5e, 0, 0, 0x17]);
-    let mut responder = Responder::new(&cable, Some(mac));
+    let mut responder = self::responder(&cable, Some(mac));
     let client = curl(&cable, "10.77.0.2", 5000);
     assert_eq!(responder.serve(client), body(5000));
     let neighbours = cable.run("ip", &["neigh", "show", "10.77.0.2"]);
@@ -211,7 +97,7 @@ fn a_connection_is_opened_to_the_kernels_server() {
     let Some(cable) = Cable::new("a_connection_is_opened_to_the_kernels_server", 2) else {
         return;
     };
-    let mut responder = Responder::new(&cable, None);
+    let mut responder = self::responder(&cable, None);
     for address in ["10.77.0.1", "fd77::1"] {
         let script = "import socket,sys\n\
             f = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n\

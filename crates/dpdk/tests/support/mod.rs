@@ -1,6 +1,7 @@
 //! EAL, once for all tests, and a cable.
 
 mod cable;
+pub mod responder;
 
 use std::sync::LazyLock;
 
