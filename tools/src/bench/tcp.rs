@@ -21,6 +21,9 @@ use crate::measure::{on_core, thread_cpu_ns, within};
 /// Bytes of a question and of an answer at most.
 const MOST_BYTES: usize = 64 * 1024;
 
+/// What is said.
+static SAID: [u8; MOST_BYTES] = [b'x'; MOST_BYTES];
+
 /// Either end.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
@@ -129,13 +132,12 @@ impl<C: Carrier> Exchange<C> {
     }
 
     /// Does what can be done without waiting; returns whether it is over.
-    fn turn(&mut self) -> io::Result<bool> {
-        let mut block = [b'x'; MOST_BYTES];
+    fn turn(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
         if !self.serves {
-            self.say(&block)?;
+            self.say()?;
         }
         loop {
-            match self.carrier.fill(&mut block) {
+            match self.carrier.fill(scratch) {
                 Ok(0) if self.serves && self.incoming == 0 => return Ok(self.outgoing == 0),
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.incoming = self.incoming.saturating_sub(count),
@@ -144,15 +146,15 @@ impl<C: Carrier> Exchange<C> {
             }
         }
         if self.serves && self.incoming == 0 {
-            self.say(&block)?;
+            self.say()?;
         }
         // The client closes first.
         Ok(!self.serves && self.incoming == 0)
     }
 
-    fn say(&mut self, block: &[u8]) -> io::Result<()> {
+    fn say(&mut self) -> io::Result<()> {
         while self.outgoing != 0 {
-            match self.carrier.drain(&block[..self.outgoing]) {
+            match self.carrier.drain(&SAID[..self.outgoing]) {
                 Ok(count) => self.outgoing -= count,
                 Err(error) if is_transient(&error) => break,
                 Err(error) => return Err(error),
@@ -175,6 +177,8 @@ struct Tally {
     /// The first connection.
     begun: Option<(Instant, u64)>,
     busy_ns: u64,
+    /// Where what comes is read to.
+    scratch: Vec<u8>,
 }
 
 impl Tally {
@@ -184,6 +188,7 @@ impl Tally {
             length: Duration::from_secs_f64(args.seconds),
             begun: None,
             busy_ns: 0,
+            scratch: vec![0; MOST_BYTES],
         }
     }
 
@@ -206,17 +211,19 @@ impl Tally {
             .is_some_and(|(begun, _)| begun.elapsed() >= self.length)
     }
 
-    /// `sleeps`: the thread slept when there was nothing to do, so that its CPU time is what it was busy.
+    /// `sleeps`: the thread slept when there was nothing to do, so that its CPU time is what it was busy. Of a thread that spins it is the
+    /// share of busy turns: whatever else ran on its core took from both alike.
     fn finish(self, sleeps: bool) -> Result<Report> {
         let mut report = self.report;
         if let Some((begun, cpu_ns)) = self.begun {
-            let busy_ns = match sleeps {
-                true => thread_cpu_ns()? - cpu_ns,
-                false => self.busy_ns,
+            let cpu_ns = (thread_cpu_ns()? - cpu_ns) as f64;
+            let busy_share = match sleeps {
+                true => 1.0,
+                false => self.busy_ns as f64 / begun.elapsed().as_nanos() as f64,
             };
             let connections = report.connections.max(1) as f64;
             report.connections_per_s = report.connections as f64 / begun.elapsed().as_secs_f64();
-            report.cpu_us_per_connection = busy_ns as f64 / 1e3 / connections;
+            report.cpu_us_per_connection = cpu_ns * busy_share / 1e3 / connections;
         }
         Ok(report)
     }

@@ -99,7 +99,7 @@ impl Ends<'_> {
         let Some(exchange) = &mut self.places[place] else {
             return Ok(());
         };
-        let ended = exchange.turn();
+        let ended = exchange.turn(&mut self.tally.scratch);
         if matches!(ended, Ok(false)) {
             return Ok(());
         }

@@ -110,7 +110,7 @@ impl<'a> Ends<'a> {
         let Some(exchange) = &mut self.places[place] else {
             return Ok(());
         };
-        let ended = exchange.turn();
+        let ended = exchange.turn(&mut self.tally.scratch);
         if !matches!(ended, Ok(false)) {
             self.tally.count(&ended);
             self.places[place] = None;
