@@ -1,23 +1,22 @@
 //! What connections are made from: certificates, keys and settings, in either TLS library's terms.
 
-mod sni;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use spinlane::openssl::{self, Pem, Protocol, SslCtx, read_file};
-use spinlane::rustls::{ChainTicketer, Connection, SCOPE_LEN, TicketSeed, provider};
+use spinlane::rustls::{
+    CertificatesByName, ChainTicketer, Connection, SCOPE_LEN, TicketSeed, chain_digest, provider,
+};
 use spinlane::{Conn, Lcore, Ssl};
 
 use super::args::{Args, KeySource};
 use super::offload::ServedKey;
 use super::tokens::Tokens;
 use crate::tls::{Identity, Library, Tls, certificates};
-use sni::{CertificatesByName, chain_digest};
 
 /// What connections are made from.
 #[derive(Clone)]
@@ -148,8 +147,7 @@ impl Context {
         let scope = clients
             .as_ref()
             .map_or([0; SCOPE_LEN], |clients| clients.scope);
-        let certificates = Arc::new(CertificatesByName::new(identities, &scope)?);
-        let keys = certificates.keys().to_vec();
+        let (certificates, keys) = certificates_by_name(identities, &scope)?;
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(args.min_protocol))?;
         let builder = match clients {
@@ -231,6 +229,28 @@ impl Context {
     pub fn keys(&self) -> &[ServedKey] {
         &self.keys
     }
+}
+
+/// The identities by their names, and their keys. `clients`: a digest of what decides which clients get in.
+fn certificates_by_name(
+    identities: &[Identity],
+    clients: &[u8; SCOPE_LEN],
+) -> Result<(Arc<CertificatesByName>, Vec<ServedKey>)> {
+    let (mut all, mut keys) = (Vec::new(), Vec::new());
+    for identity in identities {
+        let (key, op) = identity.rustls()?;
+        all.push(key);
+        keys.push(ServedKey {
+            name: identity.key_name().to_owned(),
+            op,
+            is_on_token: identity.is_on_token(),
+        });
+    }
+    let certificates = CertificatesByName::new(all, clients).map_err(|(index, error)| {
+        let name = identities.get(index).map_or("--cert", Identity::name);
+        anyhow!("{name}: {error}")
+    })?;
+    Ok((Arc::new(certificates), keys))
 }
 
 fn read_identities(args: &Args, tokens: &Tokens) -> Result<Vec<Identity>> {

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use serde::Serialize;
 use spinlane::cryptodev::{KeyHandle, OpKind};
 use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted, read_file};
 use spinlane::pkcs11::uri::Uri;
-use spinlane::rustls::{KeyOffload, device_key, load_private_key};
+use spinlane::rustls::{CertificateError, KeyOffload, certified, device_key, load_private_key};
 use zeroize::Zeroizing;
 
 /// Key of a throw-away certificate.
@@ -139,13 +139,12 @@ impl Identity {
             None => load_private_key(&self.private_key()?)
                 .map_err(|error| anyhow!("{}: {error}{}", self.key_name, self.elsewhere()))?,
         };
-        let certified = CertifiedKey::new(self.certificates()?, loaded.key);
         let op = match (loaded.op, loaded.offload) {
             (Some(op), _) => Ok(op),
             (None, KeyOffload::Unsupported(why)) => Err(why),
             (None, KeyOffload::Offloaded) => Err("it is of no kind that devices have".to_owned()),
         };
-        Ok((self.matching(certified)?, op))
+        Ok((self.certified(loaded.key)?, op))
     }
 
     /// Who else serves an identity that rustls does not.
@@ -165,7 +164,7 @@ impl Identity {
     /// As for [`Identity::rustls`].
     pub fn stock_rustls(&self) -> Result<Arc<CertifiedKey>> {
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&self.private_key()?)?;
-        self.matching(CertifiedKey::new(self.certificates()?, key))
+        self.certified(key)
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
@@ -178,59 +177,21 @@ impl Identity {
         })
     }
 
-    fn matching(&self, certified: CertifiedKey) -> Result<Arc<CertifiedKey>> {
+    /// Puts its certificates and `key` together.
+    fn certified(&self, key: Arc<dyn SigningKey>) -> Result<Arc<CertifiedKey>> {
         let (name, key_name) = (&self.name, &self.key_name);
-        match certified.keys_match() {
-            Ok(()) => Ok(Arc::new(certified)),
-            Err(rustls::Error::InconsistentKeys(_)) => bail!(mismatch(&certified, name, key_name)),
-            Err(rustls::Error::InvalidCertificate(error)) if is_old(&error) => bail!(
-                "{name}: the certificate is of X.509 version 1 or 2, which rustls does not take; \
-                 issue one of version 3, with the server's names as subjectAltName"
+        certified(self.certificates()?, key).map_err(|error| match error {
+            CertificateError::Order { position } => anyhow!(
+                "{name}: the certificate of private key {key_name} is number {position}; put it first, and its \
+                 issuers behind it"
             ),
-            Err(error) => {
-                Err(error).with_context(|| format!("{name}: the certificate cannot be used"))
-            }
-        }
+            CertificateError::Mismatch => anyhow!(
+                "certificate {name} and private key {key_name} do not match; give the key that the certificate \
+                 was issued for"
+            ),
+            error => anyhow!("{name}: {error}"),
+        })
     }
-}
-
-/// Whether a certificate is of an old version of X.509.
-fn is_old(error: &rustls::CertificateError) -> bool {
-    let rustls::CertificateError::Other(other) = error else {
-        return false;
-    };
-    other.0.downcast_ref() == Some(&webpki::Error::UnsupportedCertVersion)
-}
-
-/// Why certificate and key do not belong together.
-fn mismatch(certified: &CertifiedKey, name: &str, key_name: &str) -> String {
-    let certificates = certified.cert.iter();
-    let position = certificates.zip(1..).skip(1).find(|(certificate, _)| {
-        let alone = CertifiedKey::new(vec![(*certificate).clone()], Arc::clone(&certified.key));
-        alone.keys_match().is_ok()
-    });
-    if let Some((_, position)) = position {
-        return format!(
-            "{name}: the certificate of private key {key_name} is number {position}; put it first, and its \
-             issuers behind it"
-        );
-    }
-    // prime-field (RFC 3279, section 2.3.5), which only a curve's parameters have.
-    const PRIME_FIELD: [u8; 9] = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01];
-    let leaf = certified.cert.first();
-    if leaf.is_some_and(|leaf| {
-        leaf.windows(PRIME_FIELD.len())
-            .any(|bytes| bytes == PRIME_FIELD)
-    }) {
-        return format!(
-            "{name}: the certificate gives its curve by explicit parameters, which RFC 5480 forbids and rustls \
-             does not take; make key and certificate again with the curve's name (openssl genpkey -pkeyopt \
-             ec_param_enc:named_curve)"
-        );
-    }
-    format!(
-        "certificate {name} and private key {key_name} do not match; give the key that the certificate was issued for"
-    )
 }
 
 /// The certificates in a PEM text called `name`, at least one.
