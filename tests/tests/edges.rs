@@ -155,6 +155,8 @@ const UNSAFE_FILES: &[(&str, &str, usize)] = &[
     ("spinlane-job", "src/wait_ctx.rs", 3),
     // The simulation does what SSL_free does to a paused job.
     ("spinlane-tools", "src/sim/world/connection.rs", 1),
+    // Calls libspinlane.so as a C program does.
+    ("spinlane-tools", "src/bench/c.rs", usize::MAX),
 ];
 
 struct Package {

@@ -15,6 +15,28 @@ use super::server::ServerCtx;
 use crate::measure::{Stopwatch, on_core, pairs, within};
 use spinlane_proxy::tls::{Identity, KeyKind, Library};
 
+/// What does TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FrontEnd {
+    /// rustls over aws-lc.
+    Rustls,
+    /// The machine's libssl.
+    Openssl,
+    /// rustls as C programs have it, by spinlane_conn_* of --library: one more side to compare with.
+    C,
+}
+
+impl FrontEnd {
+    /// The library that does TLS on our side.
+    pub fn library(self) -> Library {
+        match self {
+            Self::Openssl => Library::Openssl,
+            Self::Rustls | Self::C => Library::Rustls,
+        }
+    }
+}
+
 /// The version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 pub enum Version {
@@ -71,7 +93,10 @@ impl From<Suite> for CipherSuite {
 pub struct Args {
     /// The library that does TLS.
     #[arg(long, value_enum, default_value = "rustls")]
-    pub(super) tls: Library,
+    pub(super) tls: FrontEnd,
+    /// The library that `--tls c` loads [default: libspinlane.so beside this program].
+    #[arg(long, value_name = "PATH")]
+    pub(super) library: Option<std::path::PathBuf>,
     /// The server's certificate.
     #[arg(long, value_enum, default_value = "rsa2048")]
     pub(super) cert: KeyKind,
@@ -151,7 +176,9 @@ pub fn check(args: &Args) -> Result<()> {
     );
     ensure!(
         args.group != Group::X25519Mlkem768
-            || (args.tls == Library::Rustls && !args.resume && args.protocol == Version::Tls13),
+            || (args.tls.library() == Library::Rustls
+                && !args.resume
+                && args.protocol == Version::Tls13),
         "--group x25519mlkem768 needs --tls rustls and --protocol 1.3, and goes without --resume"
     );
     Ok(())
@@ -176,8 +203,11 @@ fn on_this_core(args: &Args, identity: &Identity, core: usize, lcore: &Lcore) ->
     spinlane::crypto::random::warm_up();
     let device = device::open(&args.device).context("--device")?;
     lcore.add_queue_pair(device.queue_pair(QueuePairConfig::default())?);
-    let mut servers = vec![ServerCtx::ours(args.tls, args, identity)?];
-    if args.tls == Library::Rustls {
+    let mut servers = vec![ServerCtx::ours(args.tls.library(), args, identity)?];
+    if args.tls == FrontEnd::C {
+        servers.push(ServerCtx::c(args, identity)?);
+    }
+    if args.tls.library() == Library::Rustls {
         servers.push(ServerCtx::stock_rustls(args, identity)?);
     }
     if args.group != Group::X25519Mlkem768 {
@@ -283,7 +313,7 @@ mod tests {
         let args = parse("").unwrap();
         assert_eq!(
             (args.tls, args.cert, args.protocol),
-            (Library::Rustls, KeyKind::Rsa2048, Version::Tls13)
+            (FrontEnd::Rustls, KeyKind::Rsa2048, Version::Tls13)
         );
         assert_eq!(
             (args.connections, args.device.as_str(), args.tickets),
@@ -407,6 +437,43 @@ mod tests {
             }
         }
         assert!(error_of("--tls openssl --group x25519mlkem768").contains("--tls rustls"));
+    }
+
+    #[test]
+    fn the_same_loop_by_the_c_interface_is_one_more_side() {
+        let target = std::env::current_exe().unwrap();
+        // Of target/PROFILE/deps/THIS.
+        let target = target.ancestors().nth(3).unwrap();
+        let mut build = std::process::Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "--offline",
+            "--package",
+            "spinlane-capi",
+        ]);
+        let built = build.arg("--target-dir").arg(target).status();
+        assert!(built.unwrap().success(), "{build:?}");
+        let library = target.join("debug/libspinlane.so");
+        for line in ["--cert p256 --resume", "--cert rsa2048 --protocol 1.2"] {
+            let object = smoke(&format!(
+                "--tls c --library {} {line} --connections 4 --rounds 1 --handshakes 8",
+                library.display()
+            ));
+            let baselines = object["baselines"].as_array().unwrap();
+            assert_eq!(baselines.len(), 3);
+            assert!(
+                baselines[0]["name"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("spinlane_conn_*")
+            );
+        }
+        let text = error_of("--tls c --library /no/such.so");
+        assert!(
+            text.contains("/no/such.so") && text.contains("--library"),
+            "{text}"
+        );
     }
 
     #[test]

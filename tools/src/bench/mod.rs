@@ -1,6 +1,7 @@
 //! `spinlane bench`: whole handshakes against the stock libraries.
 
 mod arrivals;
+mod c;
 mod client;
 mod connect;
 mod handshake;

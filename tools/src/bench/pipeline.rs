@@ -264,21 +264,24 @@ impl<'a> Pipeline<'a> {
     }
 
     fn poll(&mut self) -> Result<()> {
-        let Some(lcore) = self.lcore else {
-            return Ok(());
-        };
         let (more, before) = (self.has_work(), self.ready.len());
-        let (polled, poll_ns) = self.watch.time(|| {
-            if more {
-                // It may lead to ops yet: partial batches wait for them.
-                lcore.note_work();
-            }
-            let polled = lcore.poll();
-            while let Some(Conn(slot)) = lcore.next_ready() {
-                self.ready.push_back(slot as usize);
-            }
-            polled
-        });
+        let ready = &mut self.ready;
+        let mut queue = |slot| ready.push_back(slot as usize);
+        let (polled, poll_ns) = match (self.lcore, self.server) {
+            (Some(lcore), _) => self.watch.time(|| {
+                if more {
+                    // It may lead to ops yet: partial batches wait for them.
+                    lcore.note_work();
+                }
+                let polled = lcore.poll();
+                while let Some(Conn(slot)) = lcore.next_ready() {
+                    queue(slot);
+                }
+                polled.map(|_| ()).map_err(anyhow::Error::from)
+            }),
+            (None, ServerCtx::C(servers)) => self.watch.time(|| servers.poll(more, queue)),
+            (None, _) => return Ok(()),
+        };
         polled?;
         self.server_ns += poll_ns;
         self.unclaimed_ns += poll_ns;

@@ -5,10 +5,10 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use spinlane::lcore::Stats;
 
-use super::handshake::{Args, Group, Version};
+use super::handshake::{Args, FrontEnd, Group, Version};
 use super::pipeline::Round;
 use crate::measure::{Spread, histogram, percentile_us};
-use spinlane_proxy::tls::{KeyKind, Library};
+use spinlane_proxy::tls::KeyKind;
 
 /// What the pinned thread found out.
 pub struct Measured {
@@ -33,7 +33,7 @@ pub struct Measured {
 /// One run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    tls: Library,
+    tls: FrontEnd,
     protocol: Version,
     cert: KeyKind,
     group: Group,

@@ -13,6 +13,7 @@ use spinlane::openssl::{self, KeyOffload, SslCtx};
 use spinlane::rustls::{Connection, TicketSeed, provider};
 use spinlane::{Conn, Lcore, Ssl};
 
+use super::c::{CConn, CServers};
 use super::handshake::{Args, Group, Version};
 use spinlane_proxy::tls::{Identity, Library, Progress, Tls};
 
@@ -24,6 +25,8 @@ pub enum ServerCtx {
     Rustls(Arc<ServerConfig>),
     /// rustls over aws-lc-rs as it comes.
     StockRustls(Arc<ServerConfig>),
+    /// Ours, as C programs have it, with an lcore of its own.
+    C(CServers),
 }
 
 /// A server's side of a connection.
@@ -32,6 +35,8 @@ pub enum Server {
     Tls(Tls),
     /// rustls' own buffered connection.
     StockRustls(Box<ServerConnection>),
+    /// By `spinlane_conn_*`.
+    C(CConn),
 }
 
 impl ServerCtx {
@@ -63,6 +68,14 @@ impl ServerCtx {
                 Self::Rustls(Arc::new(config))
             }
         })
+    }
+
+    /// rustls by `spinlane_conn_*`.
+    ///
+    /// # Errors
+    /// There is no such library, or it rejects a setting.
+    pub fn c(args: &Args, identity: &Identity) -> Result<Self> {
+        Ok(Self::C(CServers::new(args, identity)?))
     }
 
     /// libssl alone.
@@ -98,6 +111,7 @@ impl ServerCtx {
                 let conn = ServerConnection::new(Arc::clone(config))?;
                 return Ok(Server::StockRustls(Box::new(conn)));
             }
+            Self::C(servers) => return Ok(Server::C(servers.accept(conn.0)?)),
         };
         if let Some(lcore) = lcore {
             tls.attach(lcore, conn);
@@ -111,6 +125,7 @@ impl ServerCtx {
             Self::Openssl(_) => format!("{}, synchronous", ::openssl::version::version()),
             Self::Rustls(_) => "rustls on Spinlane".to_owned(),
             Self::StockRustls(_) => "rustls+aws-lc-rs".to_owned(),
+            Self::C(_) => "spinlane_conn_*, called from C".to_owned(),
         }
     }
 }
@@ -173,6 +188,7 @@ impl Server {
     pub fn push_input(&mut self, bytes: &[u8]) -> Result<usize> {
         match self {
             Self::Tls(tls) => Ok(tls.push_input(bytes)),
+            Self::C(conn) => Ok(conn.push_input(bytes)),
             Self::StockRustls(conn) => {
                 let mut from = Cursor::new(bytes);
                 // It reads 4 KiB at a time.
@@ -189,6 +205,7 @@ impl Server {
     pub fn write_output(&mut self, mut to: impl FnMut(&[u8]) -> usize) -> Result<usize> {
         match self {
             Self::Tls(tls) => Ok(tls.write_output(|bytes| Ok(to(bytes)))?),
+            Self::C(conn) => Ok(conn.write_output(to)),
             Self::StockRustls(conn) => {
                 let mut total = 0;
                 while conn.wants_write() {
@@ -206,6 +223,7 @@ impl Server {
     pub fn handshake(&mut self) -> Result<Progress> {
         match self {
             Self::Tls(tls) => Ok(tls.handshake()?),
+            Self::C(conn) => conn.handshake(),
             Self::StockRustls(conn) => {
                 conn.process_new_packets()?;
                 Ok(if conn.is_handshaking() {
@@ -224,6 +242,7 @@ impl Server {
     pub fn read(&mut self, to: &mut [u8]) -> Result<Progress> {
         match self {
             Self::Tls(tls) => Ok(tls.read(to)?),
+            Self::C(conn) => conn.read(to),
             Self::StockRustls(conn) => {
                 conn.process_new_packets()?;
                 match conn.reader().read(to) {
@@ -244,6 +263,7 @@ impl Server {
     pub fn write(&mut self, from: &[u8]) -> Result<Progress> {
         match self {
             Self::Tls(tls) => Ok(tls.write(from)?),
+            Self::C(conn) => conn.write(from),
             Self::StockRustls(conn) => {
                 let count = conn.writer().write(from)?;
                 ensure!(count == from.len(), "rustls took {count} bytes only");
@@ -256,6 +276,7 @@ impl Server {
     pub fn session_reused(&self) -> bool {
         match self {
             Self::Tls(tls) => tls.session_reused(),
+            Self::C(conn) => conn.session_reused(),
             Self::StockRustls(conn) => conn.handshake_kind() == Some(HandshakeKind::Resumed),
         }
     }

@@ -103,7 +103,7 @@ fn on_this_core(args: &Args, identity: &Identity, core: usize) -> Result<Report>
     let clock = ServerClock::default();
     let lcore = Lcore::with_clock(Config::default(), Box::new(clock.clone()));
     let device = open(&args.handshake.device, &lcore)?;
-    let offloaded = ServerCtx::ours(args.handshake.tls, &args.handshake, identity)?;
+    let offloaded = ServerCtx::ours(args.handshake.tls.library(), &args.handshake, identity)?;
     let stock = ServerCtx::stock_openssl(&args.handshake, identity)?;
     let client = ClientCtx::new(&args.handshake, identity)?;
     let watch = Stopwatch::of_thread()?;
