@@ -1,13 +1,11 @@
 //! Authenticated encryption with associated data (RFC 5116): the algorithms, and a key of one for
 //! the CPU.
 
-mod cipher;
-
 use std::fmt;
 
 use thiserror::Error;
 
-pub use cipher::Cipher;
+pub use crate::aws_lc::Cipher;
 
 /// Bytes of a nonce, of every algorithm.
 pub const NONCE_LEN: usize = 12;

@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 
 use aws_lc_sys as sys;
 
-pub(crate) use aead::Aead;
+pub use aead::Cipher;
 pub use ec::Group;
 pub(crate) use ec::{Ec, ec_public, ec_shared, is_point};
 pub(crate) use ed25519::{Ed25519, ed25519_verify};

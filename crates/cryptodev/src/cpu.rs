@@ -31,8 +31,16 @@ pub fn run_aead(op: &mut aead::Op) {
     let direction = op.direction();
     let (ok, otherwise) = match (op.parts(), direction) {
         (None, _) => (false, OpStatus::Error),
-        (Some(parts), Direction::Seal) => (parts.key.seal(parts), OpStatus::Error),
-        (Some(parts), Direction::Open) => (parts.key.open(parts), OpStatus::Invalid),
+        (Some(parts), Direction::Seal) => {
+            let cipher = parts.key.cipher();
+            let ok = cipher.seal(parts.nonce, parts.aad, parts.data, parts.tag);
+            (ok, OpStatus::Error)
+        }
+        (Some(parts), Direction::Open) => {
+            let cipher = parts.key.cipher();
+            let ok = cipher.open(parts.nonce, parts.aad, parts.data, parts.tag);
+            (ok, OpStatus::Invalid)
+        }
     };
     match ok {
         true => op.status = OpStatus::Success,

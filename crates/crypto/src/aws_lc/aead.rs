@@ -1,28 +1,49 @@
 //! AES-GCM and ChaCha20-Poly1305, in place or from one memory into another.
 
-use std::ptr::{self, NonNull};
+use std::fmt;
+use std::ptr::NonNull;
 
 use aws_lc_sys as sys;
 
 use super::take_error_reason;
-use crate::aead::{Algorithm, NONCE_LEN, TAG_LEN};
+use crate::aead::{Algorithm, KeyLengthError, NONCE_LEN, TAG_LEN};
 
-/// An expanded key in aws-lc. Never changed once made.
-pub(crate) struct Aead(NonNull<sys::EVP_AEAD_CTX>);
+/// A key that seals and opens on the calling thread, where it lies and where it shall go. Expanded
+/// when it is made, immutable from then on, wiped when it is dropped.
+///
+/// ```
+/// use spinlane_crypto::aead::{Algorithm, Cipher, TAG_LEN};
+///
+/// let cipher = Cipher::new(Algorithm::Aes128Gcm, &[7; 16])?;
+/// let (nonce, mut sealed) = ([1; 12], [0; 5 + 1 + TAG_LEN]);
+/// assert!(cipher.seal_into(&nonce, b"header", b"hello", &[23], &mut sealed));
+///
+/// let (data, tag) = sealed.split_at_mut(6);
+/// assert!(cipher.open(&nonce, b"header", data, tag.first_chunk().unwrap()));
+/// assert_eq!(data, b"hello\x17");
+/// # Ok::<(), spinlane_crypto::aead::KeyLengthError>(())
+/// ```
+pub struct Cipher(NonNull<sys::EVP_AEAD_CTX>);
 
 // SAFETY: the context is never changed after `new`, and no thread owns it: it is plain memory.
-unsafe impl Send for Aead {}
+unsafe impl Send for Cipher {}
 // SAFETY: openssl/aead.h, "Concurrency" at EVP_AEAD_CTX_seal: seals and opens by one context may
 // run at once, of the AEADs used here among others.
-unsafe impl Sync for Aead {}
+unsafe impl Sync for Cipher {}
 
-impl Aead {
-    /// Makes the key of these bytes, [`Algorithm::key_len`] of them.
+impl Cipher {
+    /// Makes the key of these bytes. Every value is a key.
+    ///
+    /// # Errors
+    /// [`KeyLengthError`] unless there are [`Algorithm::key_len`] bytes.
     ///
     /// # Panics
-    /// If there are more or fewer, or memory is out.
-    pub(crate) fn new(algorithm: Algorithm, secret: &[u8]) -> Self {
-        assert_eq!(secret.len(), algorithm.key_len(), "key length");
+    /// If memory is out.
+    pub fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyLengthError> {
+        let got = secret.len();
+        if got != algorithm.key_len() {
+            return Err(KeyLengthError { algorithm, got });
+        }
         // SAFETY: functions without preconditions that return static tables.
         let aead = unsafe {
             match algorithm {
@@ -32,55 +53,39 @@ impl Aead {
             }
         };
         // SAFETY: a static table; `secret` is valid for its length and copied.
-        let context =
-            unsafe { sys::EVP_AEAD_CTX_new(aead, secret.as_ptr(), secret.len(), TAG_LEN) };
-        Self(NonNull::new(context).expect("memory for a key of the algorithm's length"))
+        let context = unsafe { sys::EVP_AEAD_CTX_new(aead, secret.as_ptr(), got, TAG_LEN) };
+        let context = NonNull::new(context);
+        Ok(Self(
+            context.expect("memory for a key of the algorithm's length"),
+        ))
     }
 
-    /// Seals `data` in place. Returns `false`, and leaves `data` and `tag` zero, if a length is out
-    /// of the algorithm's range.
+    /// Seals `data` in place and writes `tag`. Returns `false`, and leaves zeros, if a length is
+    /// out of the algorithm's range.
+    ///
+    /// The caller must never use a nonce twice with one key.
     #[must_use]
-    pub(crate) fn seal(
+    pub fn seal(
         &self,
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
         data: &mut [u8],
         tag: &mut [u8; TAG_LEN],
     ) -> bool {
-        let mut tag_len = 0;
-        // SAFETY: the context is live; every pointer is valid for the length beside it. Input and
-        // output may be the same (openssl/aead.h), and `tag` is disjoint from them, both being
-        // borrowed mutably.
-        let ok = unsafe {
-            sys::EVP_AEAD_CTX_seal_scatter(
-                self.0.as_ptr(),
-                data.as_mut_ptr(),
-                tag.as_mut_ptr(),
-                &raw mut tag_len,
-                TAG_LEN,
-                nonce.as_ptr(),
-                NONCE_LEN,
-                data.as_ptr(),
-                data.len(),
-                ptr::null(),
-                0,
-                aad.as_ptr(),
-                aad.len(),
-            )
-        };
-        if ok != 1 {
-            take_error_reason();
-        }
-        ok == 1 && tag_len == TAG_LEN
+        // SAFETY: `data` is its own input.
+        unsafe { self.scatter(nonce, aad, data.as_ptr(), &[], data, tag) }
     }
 
-    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both and the tag. Returns
-    /// `false`, and leaves `out` zero, if a length is out of the algorithm's range.
+    /// Seals `plain`, and `last` behind it, into `out`: the ciphertext of both, and the tag. Each
+    /// byte is read once and written once. Returns `false`, and leaves zeros, if a length is out of
+    /// the algorithm's range.
+    ///
+    /// The caller must never use a nonce twice with one key.
     ///
     /// # Panics
-    /// Unless `out` is as long as the three.
+    /// Unless `out` is as long as `plain`, `last` and [`TAG_LEN`] together.
     #[must_use]
-    pub(crate) fn seal_into(
+    pub fn seal_into(
         &self,
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
@@ -90,12 +95,30 @@ impl Aead {
     ) -> bool {
         let (text, tail) = out.split_at_mut(plain.len());
         assert_eq!(tail.len(), last.len() + TAG_LEN, "length of the output");
+        // SAFETY: `plain` is as long as `text`, which is borrowed mutably, and so disjoint from it.
+        unsafe { self.scatter(nonce, aad, plain.as_ptr(), last, text, tail) }
+    }
+
+    /// Seals what is at `plain`, as long as `text`, into that, and `last` into `tail`, with the tag behind it. Leaves
+    /// zeros if it fails.
+    ///
+    /// # Safety
+    /// So many bytes can be read at `plain`, which are those of `text` or none of them.
+    #[inline]
+    unsafe fn scatter(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        plain: *const u8,
+        last: &[u8],
+        text: &mut [u8],
+        tail: &mut [u8],
+    ) -> bool {
         let mut tail_len = 0;
-        // SAFETY: the context is live; every pointer is valid for the length beside it, `text` for
-        // as many bytes as `plain` has. `text` and `tail` are borrowed mutably, so that they are
-        // disjoint from each other and from everything else. Each of these AEADs takes `extra_in`
-        // (their methods' seal_scatter_supports_extra_in) and encrypts it to the front of the tag's
-        // memory.
+        // SAFETY: the context is live; every pointer is valid for the length beside it, `plain` by the caller's
+        // promise. Input and output may be the same (openssl/aead.h). `text` and `tail` are borrowed mutably, so that
+        // they are disjoint from each other and from everything else. Each of these AEADs takes `extra_in` (their
+        // methods' seal_scatter_supports_extra_in) and encrypts it to the front of the tag's memory.
         let ok = unsafe {
             sys::EVP_AEAD_CTX_seal_scatter(
                 self.0.as_ptr(),
@@ -105,8 +128,8 @@ impl Aead {
                 tail.len(),
                 nonce.as_ptr(),
                 NONCE_LEN,
-                plain.as_ptr(),
-                plain.len(),
+                plain,
+                text.len(),
                 last.as_ptr(),
                 last.len(),
                 aad.as_ptr(),
@@ -119,17 +142,18 @@ impl Aead {
         ok == 1 && tail_len == tail.len()
     }
 
-    /// Opens `data` in place. Returns `false`, and leaves `data` zero, if `tag` is not its tag
-    /// (EVP_AEAD_CTX_open_gather clears its output).
+    /// Opens `data` in place. Returns `false`, and leaves zeros (EVP_AEAD_CTX_open_gather clears its output), if `tag`
+    /// is not its tag.
     #[must_use]
-    pub(crate) fn open(
+    pub fn open(
         &self,
         nonce: &[u8; NONCE_LEN],
         aad: &[u8],
         data: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> bool {
-        // SAFETY: as in `seal`.
+        // SAFETY: the context is live; every pointer is valid for the length beside it. Input and output may be the
+        // same (openssl/aead.h).
         let ok = unsafe {
             sys::EVP_AEAD_CTX_open_gather(
                 self.0.as_ptr(),
@@ -151,9 +175,16 @@ impl Aead {
     }
 }
 
-impl Drop for Aead {
+impl Drop for Cipher {
     fn drop(&mut self) {
         // SAFETY: we hold the only reference. aws-lc's OPENSSL_free wipes what it frees.
         unsafe { sys::EVP_AEAD_CTX_free(self.0.as_ptr()) }
+    }
+}
+
+impl fmt::Debug for Cipher {
+    /// Nothing of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cipher").finish_non_exhaustive()
     }
 }

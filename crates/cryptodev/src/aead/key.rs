@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use spinlane_crypto::Wiped;
 use spinlane_crypto::aead::{Algorithm, Cipher};
 
-use super::{Error, Parts};
+use super::Error;
 
 /// A key, expanded once when it is made and immutable from then on. Share it as `Arc<Key>`; every op
 /// in flight holds it. Wiped when it is dropped.
@@ -56,18 +56,6 @@ impl Key {
     /// What seals and opens with it on the CPU, at once.
     pub fn cipher(&self) -> &Cipher {
         &self.cpu
-    }
-
-    /// Seals on the CPU; false, and zeros, if a length is out of the algorithm's range.
-    #[must_use]
-    pub(crate) fn seal(&self, parts: Parts<'_>) -> bool {
-        self.cpu.seal(parts.nonce, parts.aad, parts.data, parts.tag)
-    }
-
-    /// Opens on the CPU; false, and zeros, if the tag is not that of the data.
-    #[must_use]
-    pub(crate) fn open(&self, parts: Parts<'_>) -> bool {
-        self.cpu.open(parts.nonce, parts.aad, parts.data, parts.tag)
     }
 }
 
