@@ -156,6 +156,16 @@ int spinlane_lcore_free(spinlane_lcore *lcore);
 int spinlane_lcore_add_device(spinlane_lcore *lcore, spinlane_device *device, unsigned nb_desc);
 
 /*
+ * The same for records: connections without libssl (spinlane_conn_*) that are attached to the lcore, and finish their
+ * handshakes afterwards, have that device seal what spinlane_conn_write takes, if it does so for their cipher suite. The
+ * records of all connections since the last spinlane_poll go to it as one burst. Until a poll has them back,
+ * spinlane_conn_take_output has nothing, though spinlane_conn_output_len counts them; then the connection comes out of
+ * spinlane_next_ready, or its callback is made. Fails if the device seals no records. Its counters stand behind those of
+ * the devices for other ops.
+ */
+int spinlane_lcore_add_record_device(spinlane_lcore *lcore, spinlane_device *device, unsigned nb_desc);
+
+/*
  * One iteration, once per turn of the pipeline's loop: takes what devices have finished, sets the
  * status of each and makes its callback, and grants retries by free slots. Bounded; never blocks.
  * Returns how much it did, 0 if there was nothing to do, -1 on failure: from within a
@@ -511,7 +521,10 @@ ptrdiff_t spinlane_conn_read_input(spinlane_conn *conn, spinlane_fill fill, void
 /* Whether there is room for bytes of the peer's: not while text waits to be read. */
 int spinlane_conn_has_input_room(const spinlane_conn *conn);
 
-/* Moves output, which is to be sent to the peer, into the caller's memory; returns how many bytes. */
+/*
+ * Moves output, which is to be sent to the peer, into the caller's memory; returns how many bytes. 0 although
+ * spinlane_conn_output_len is not: a device seals it (spinlane_lcore_add_record_device).
+ */
 size_t spinlane_conn_take_output(spinlane_conn *conn, void *to, size_t len);
 
 /*
@@ -520,7 +533,7 @@ size_t spinlane_conn_take_output(spinlane_conn *conn, void *to, size_t len);
  */
 ptrdiff_t spinlane_conn_write_output(spinlane_conn *conn, spinlane_take take, void *arg);
 
-/* Bytes of output; of text decrypted and not yet read. 0 while paused. */
+/* Bytes of output, those included that devices are sealing; of text decrypted and not yet read. 0 while paused. */
 size_t spinlane_conn_output_len(const spinlane_conn *conn);
 size_t spinlane_conn_pending(const spinlane_conn *conn);
 

@@ -88,8 +88,8 @@ impl From<&OpCounts> for Counts {
     }
 }
 
-impl From<&ChannelStats> for DeviceStats {
-    fn from(stats: &ChannelStats) -> Self {
+impl From<&ChannelStats<&str>> for DeviceStats {
+    fn from(stats: &ChannelStats<&str>) -> Self {
         Self {
             size: size_of::<Self>(),
             name: name(&stats.device),
@@ -110,12 +110,12 @@ impl From<&ChannelStats> for DeviceStats {
     }
 }
 
-impl From<&KindStats> for OpStats {
-    fn from(stats: &KindStats) -> Self {
+impl From<&KindStats<&str>> for OpStats {
+    fn from(stats: &KindStats<&str>) -> Self {
         let at = |quantile| stats.latency_ns.value_at_quantile(quantile);
         Self {
             size: size_of::<Self>(),
-            name: name(stats.kind.name()),
+            name: name(stats.kind),
             counts: (&stats.counts).into(),
             p50_ns: at(0.5),
             p90_ns: at(0.9),
@@ -137,9 +137,13 @@ fn name(name: &str) -> [c_char; NAME] {
 
 /// # Safety
 /// `lcore` is NULL or live.
-unsafe fn device(lcore: *const ThreadLcore, index: c_uint) -> Result<ChannelStats, Failure> {
+unsafe fn device(
+    lcore: *const ThreadLcore,
+    index: c_uint,
+) -> Result<ChannelStats<&'static str>, Failure> {
     // SAFETY: by the caller's promise.
-    let mut channels = unsafe { of(lcore) }?.stats().channels;
+    let stats = unsafe { of(lcore) }?.stats();
+    let mut channels: Vec<_> = stats.queue_pairs().collect();
     let count = channels.len();
     match index as usize {
         index if index < count => Ok(channels.swap_remove(index)),
@@ -151,7 +155,11 @@ unsafe fn device(lcore: *const ThreadLcore, index: c_uint) -> Result<ChannelStat
 
 /// # Safety
 /// `lcore` is NULL or live.
-unsafe fn kind(lcore: *const ThreadLcore, at: c_uint, index: c_uint) -> Result<KindStats, Failure> {
+unsafe fn kind(
+    lcore: *const ThreadLcore,
+    at: c_uint,
+    index: c_uint,
+) -> Result<KindStats<&'static str>, Failure> {
     // SAFETY: by the caller's promise.
     let mut kinds = unsafe { device(lcore, at) }?.kinds;
     let count = kinds.len();

@@ -184,6 +184,32 @@ pub unsafe extern "C" fn spinlane_lcore_add_device(
     })
 }
 
+/// Opens a queue pair for records on `device`.
+///
+/// # Safety
+/// As for [`spinlane_lcore_add_device`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_lcore_add_record_device(
+    lcore: *mut ThreadLcore,
+    device: *mut OpenDevice,
+    nb_desc: c_uint,
+) -> c_int {
+    check(|| {
+        // SAFETY: by the contract; what `of` has found to be there is.
+        let (lcore, settings) = unsafe { (of(lcore)?, (*lcore).settings) };
+        // SAFETY: by the contract.
+        let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
+        let mut config = QueuePairConfig::default();
+        if nb_desc != 0 {
+            config.capacity = nb_desc as usize;
+        }
+        let queue_pair = spinlane::job::on_thread_stack(|| device.0.record_queue_pair(config))?;
+        let health = settings.health(queue_pair.health());
+        lcore.add_record_queue_pair_with(queue_pair, health);
+        Ok(())
+    })
+}
+
 /// One iteration; how many ops completed and connections were granted a retry, or -1.
 ///
 /// # Safety

@@ -24,6 +24,13 @@ fn libssl_needs_no_callback_and_devices_are_counted() {
 }
 
 #[test]
+fn a_device_seals_records_in_bursts() {
+    let leaf = leaf("one.test");
+    let program = compile("tests/c/records.c", Link::Spinlane, &["-Wpedantic"]);
+    succeed(Command::new(program).args([&leaf.certificate, &leaf.key]));
+}
+
+#[test]
 fn forty_lines_serve_curl() {
     let source = include_str!("../examples/hello.c");
     assert!(source.lines().count() <= 40, "{}", source.lines().count());

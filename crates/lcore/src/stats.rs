@@ -89,7 +89,7 @@ impl std::ops::AddAssign for OpCounts {
 
 /// Counters of one queue pair and the slots in front of it.
 #[derive(Clone, Debug)]
-pub struct ChannelStats<K: Kind = OpKind> {
+pub struct ChannelStats<K = OpKind> {
     /// Name of the device.
     pub device: String,
     /// What became of its ops, all kinds together.
@@ -138,7 +138,42 @@ pub struct HealthStats {
     pub probes_failed: u64,
 }
 
+impl Stats {
+    /// The queue pairs of all classes, with the names of their kinds: those for private-key ops, then those for
+    /// records.
+    pub fn queue_pairs(&self) -> impl Iterator<Item = ChannelStats<&'static str>> {
+        let channels = self.channels.iter().map(ChannelStats::by_name);
+        channels.chain(self.records.iter().map(ChannelStats::by_name))
+    }
+}
+
 impl<K: Kind> ChannelStats<K> {
+    fn by_name(&self) -> ChannelStats<&'static str> {
+        let kinds = self.kinds.iter().map(|of_kind| KindStats {
+            kind: of_kind.kind.name(),
+            counts: of_kind.counts,
+            latency_ns: of_kind.latency_ns.clone(),
+        });
+        ChannelStats {
+            device: self.device.clone(),
+            counts: self.counts,
+            stray: self.stray,
+            in_flight: self.in_flight,
+            in_flight_peak: self.in_flight_peak,
+            capacity: self.capacity,
+            free_slots: self.free_slots,
+            quarantined: self.quarantined,
+            retry_queue: self.retry_queue,
+            idle_flushes: self.idle_flushes,
+            health: self.health,
+            device_stats: self.device_stats,
+            xstats: self.xstats.clone(),
+            kinds: kinds.collect(),
+        }
+    }
+}
+
+impl<K> ChannelStats<K> {
     /// Mean number of lanes filled per batch; `None` before the first batch.
     pub fn batch_fill_mean(&self) -> Option<f64> {
         let DeviceStats {
@@ -150,7 +185,7 @@ impl<K: Kind> ChannelStats<K> {
 
 /// One op kind on one queue pair.
 #[derive(Clone, Debug)]
-pub struct KindStats<K: Kind = OpKind> {
+pub struct KindStats<K = OpKind> {
     /// Which kind.
     pub kind: K,
     /// What became of its ops.

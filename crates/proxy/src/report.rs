@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use spinlane::cryptodev::Kind;
 use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
 
 use super::counters::Counters;
@@ -53,15 +52,8 @@ impl fmt::Display for Report {
                 "  not offloaded {inline_ops} outside jobs, {unrouted_ops} of kinds no device serves"
             )?;
         }
-        let Stats {
-            channels, records, ..
-        } = &self.lcore;
-        channels
-            .iter()
-            .try_for_each(|channel| write_channel(f, channel))?;
-        records
-            .iter()
-            .try_for_each(|channel| write_channel(f, channel))
+        let mut queue_pairs = self.lcore.queue_pairs();
+        queue_pairs.try_for_each(|queue_pair| write_channel(f, &queue_pair))
     }
 }
 
@@ -112,7 +104,7 @@ impl fmt::Display for Counters {
     }
 }
 
-fn write_channel<K: Kind>(f: &mut fmt::Formatter<'_>, channel: &ChannelStats<K>) -> fmt::Result {
+fn write_channel(f: &mut fmt::Formatter<'_>, channel: &ChannelStats<&str>) -> fmt::Result {
     let ChannelStats {
         device,
         counts,
@@ -171,7 +163,7 @@ fn write_channel<K: Kind>(f: &mut fmt::Formatter<'_>, channel: &ChannelStats<K>)
 }
 
 /// What became of the ops of each kind, and how long they took.
-fn write_kinds<K: Kind>(f: &mut fmt::Formatter<'_>, kinds: &[KindStats<K>]) -> fmt::Result {
+fn write_kinds(f: &mut fmt::Formatter<'_>, kinds: &[KindStats<&str>]) -> fmt::Result {
     if kinds.is_empty() {
         return Ok(());
     }
@@ -196,7 +188,6 @@ fn write_kinds<K: Kind>(f: &mut fmt::Formatter<'_>, kinds: &[KindStats<K>]) -> f
         latency_ns,
     } in kinds
     {
-        let name = kind.name();
         let OpCounts {
             enqueued,
             completed,
@@ -209,7 +200,7 @@ fn write_kinds<K: Kind>(f: &mut fmt::Formatter<'_>, kinds: &[KindStats<K>]) -> f
         } = counts;
         write!(
             f,
-            "    {name:<16}{enqueued:>11}{completed:>11}{fallback:>10}{cancelled:>10}{refused:>9}{retried:>9}{timed_out:>10}"
+            "    {kind:<16}{enqueued:>11}{completed:>11}{fallback:>10}{cancelled:>10}{refused:>9}{retried:>9}{timed_out:>10}"
         )?;
         for quantile in QUANTILES {
             let latency_us = latency_ns.value_at_quantile(quantile) as f64 / 1e3;

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use prometheus::proto::{
     Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType, Quantile, Summary,
 };
-use spinlane::cryptodev::Kind;
-use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
+use spinlane::lcore::KindStats;
 
 use super::tables::{
     CONNECTIONS, OPS, PACKET_GAUGES, PACKET_TOTALS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS,
-    Row,
+    QueuePair, Row,
 };
 use crate::report::{QUANTILES, Report};
 
@@ -98,11 +97,11 @@ fn of_packets(reports: &[&Report]) -> Vec<MetricFamily> {
     families
 }
 
-fn of_queue_pairs(queue_pairs: &[QueuePair]) -> Vec<MetricFamily> {
+fn of_queue_pairs(queue_pairs: &[(Vec<LabelPair>, QueuePair)]) -> Vec<MetricFamily> {
     let each = || {
         queue_pairs
             .iter()
-            .map(|pair| (pair.labels.clone(), &pair.stats))
+            .map(|(labels, pair)| (labels.clone(), pair))
     };
     let mut families = rows(MetricType::COUNTER, QUEUE_PAIR_TOTALS, each);
     families.extend(rows(MetricType::GAUGE, QUEUE_PAIR_GAUGES, each));
@@ -121,104 +120,46 @@ fn of_queue_pairs(queue_pairs: &[QueuePair]) -> Vec<MetricFamily> {
     families
 }
 
-fn of_kinds(queue_pairs: &[QueuePair]) -> Vec<MetricFamily> {
-    let each = || queue_pairs.iter().flat_map(|pair| &pair.kinds);
+fn of_kinds(queue_pairs: &[(Vec<LabelPair>, QueuePair)]) -> Vec<MetricFamily> {
+    let each = || {
+        queue_pairs.iter().flat_map(|(labels, pair)| {
+            pair.kinds.iter().map(move |kind| {
+                let labels = [labels.clone(), vec![label("op", kind.kind)]].concat();
+                (labels, kind)
+            })
+        })
+    };
     let mut families = rows(MetricType::COUNTER, OPS, || {
-        each().map(|kind| (kind.labels.clone(), &kind.counts))
+        each().map(|(labels, kind)| (labels, &kind.counts))
     });
     families.push(family(
         "op_latency_seconds",
         "From the submission of an op to its callback; cancelled ops stay out.",
         MetricType::SUMMARY,
-        each().map(|kind| kind.latency.clone()).collect(),
+        each().map(|(labels, kind)| latency(labels, kind)).collect(),
     ));
     families
 }
 
-/// A queue pair, whichever its class.
-struct QueuePair {
-    labels: Vec<LabelPair>,
-    /// Without its kinds.
-    stats: ChannelStats,
-    kinds: Vec<OfKind>,
-}
-
-/// One kind of op on a queue pair.
-struct OfKind {
-    labels: Vec<LabelPair>,
-    counts: OpCounts,
-    latency: Metric,
-}
-
-/// Every queue pair, those for records numbered behind the others of their core.
-fn queue_pairs(reports: &[&Report]) -> Vec<QueuePair> {
-    let mut all = Vec::new();
-    for report in reports {
-        let Stats {
-            channels, records, ..
-        } = &report.lcore;
-        all.extend((0..).zip(channels).map(|at| QueuePair::of(report, at)));
-        let numbers = channels.len()..;
-        all.extend(numbers.zip(records).map(|at| QueuePair::of(report, at)));
-    }
-    all
-}
-
-impl QueuePair {
-    fn of<K: Kind>(report: &Report, (number, stats): (usize, &ChannelStats<K>)) -> Self {
-        let ChannelStats {
-            device,
-            counts,
-            stray,
-            in_flight,
-            in_flight_peak,
-            capacity,
-            free_slots,
-            quarantined,
-            retry_queue,
-            idle_flushes,
-            health,
-            device_stats,
-            xstats,
-            kinds,
-        } = stats.clone();
-        let labels = vec![
-            label("core", report.core),
-            label("queue_pair", number),
-            label("device", &device),
-        ];
-        let kinds = kinds.iter().map(|kind| {
-            let labels = [labels.clone(), vec![label("op", kind.kind.name())]].concat();
-            OfKind {
-                latency: latency(labels.clone(), kind),
-                labels,
-                counts: kind.counts,
-            }
+/// Every queue pair with its labels.
+fn queue_pairs(reports: &[&Report]) -> Vec<(Vec<LabelPair>, QueuePair)> {
+    let of_core = |report: &&Report| {
+        let core = report.core;
+        let labelled = report.lcore.queue_pairs().enumerate();
+        let labelled = labelled.map(move |(number, pair)| {
+            let labels = vec![
+                label("core", core),
+                label("queue_pair", number),
+                label("device", &pair.device),
+            ];
+            (labels, pair)
         });
-        Self {
-            kinds: kinds.collect(),
-            stats: ChannelStats {
-                device,
-                counts,
-                stray,
-                in_flight,
-                in_flight_peak,
-                capacity,
-                free_slots,
-                quarantined,
-                retry_queue,
-                idle_flushes,
-                health,
-                device_stats,
-                xstats,
-                kinds: Vec::new(),
-            },
-            labels,
-        }
-    }
+        labelled.collect::<Vec<_>>()
+    };
+    reports.iter().flat_map(of_core).collect()
 }
 
-fn latency<K: Kind>(labels: Vec<LabelPair>, kind: &KindStats<K>) -> Metric {
+fn latency(labels: Vec<LabelPair>, kind: &KindStats<&str>) -> Metric {
     let histogram = &kind.latency_ns;
     let quantiles = QUANTILES.map(|quantile| {
         let mut value = Quantile::default();

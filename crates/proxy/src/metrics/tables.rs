@@ -80,8 +80,11 @@ pub const OPS: &[Row<OpCounts>] = rows! { o;
     ops_bytes_total "Bytes of input, of text of records, of those that succeeded." = o.bytes;
 };
 
+/// A queue pair, whichever the class of its ops.
+pub type QueuePair = ChannelStats<&'static str>;
+
 /// Of a queue pair: counters.
-pub const QUEUE_PAIR_TOTALS: &[Row<ChannelStats>] = rows! { c;
+pub const QUEUE_PAIR_TOTALS: &[Row<QueuePair>] = rows! { c;
     stray_completions_total "Ops given back late or twice." = c.stray;
     idle_flushes_total "Partial batches started for want of other work." = c.idle_flushes;
     batches_total "Batches run in lanes." = c.device_stats.batches;
@@ -95,7 +98,7 @@ pub const QUEUE_PAIR_TOTALS: &[Row<ChannelStats>] = rows! { c;
 };
 
 /// Of a queue pair: gauges.
-pub const QUEUE_PAIR_GAUGES: &[Row<ChannelStats>] = rows! { c;
+pub const QUEUE_PAIR_GAUGES: &[Row<QueuePair>] = rows! { c;
     ops_in_flight "Ops in flight." = c.in_flight;
     ops_in_flight_peak "Most ops ever in flight." = c.in_flight_peak;
     queue_pair_capacity "Ops in flight at most." = c.capacity;
