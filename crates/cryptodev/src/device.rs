@@ -1,7 +1,9 @@
 //! Devices and their queue pairs: what a driver implements.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
+use spinlane_crypto::PublicKey;
 use spinlane_crypto::aead::Algorithm;
 use thiserror::Error;
 
@@ -198,6 +200,21 @@ pub trait Device: Send + Sync {
     /// The configuration is out of the device's range, or the device cannot be had.
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError>;
 
+    /// Finds a private key that stays in the device, by the name that its driver knows keys by, such as the URI of a
+    /// PKCS#11 object. Its public half is `public`, as from a certificate, or what the device says.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoKeys`] if it keeps none, as by default; [`DeviceError::Key`] if not this one.
+    fn own_key(
+        &self,
+        _name: &str,
+        _public: Option<PublicKey>,
+    ) -> Result<Arc<KeyHandle>, DeviceError> {
+        Err(DeviceError::NoKeys {
+            device: self.name().to_owned(),
+        })
+    }
+
     /// Which algorithms it seals and opens records with, both ways each; none by default.
     fn record_capabilities(&self) -> Capabilities<Algorithm> {
         Capabilities::NONE
@@ -374,6 +391,18 @@ pub enum DeviceError {
         device: String,
         /// The class.
         class: &'static str,
+    },
+    /// It has no keys of its own.
+    #[error("device {device} keeps no keys; a token does: pkcs11:MODULE,token=LABEL")]
+    NoKeys {
+        /// Name of the device.
+        device: String,
+    },
+    /// It does not have this key.
+    #[error("{reason}")]
+    Key {
+        /// The driver's own words, with the key's name in them.
+        reason: String,
     },
     /// A buffer that cannot be had.
     #[error(transparent)]

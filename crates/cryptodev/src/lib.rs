@@ -59,5 +59,5 @@ pub use device::{
 pub use key::KeyHandle;
 pub use kind::{Check, Compute, Kind, MAX_KINDS, OpKind, OpSpec};
 pub use op::{Head, Op, OpStatus, Token};
-pub use ops::MAX_OUTPUT;
+pub use ops::{MAX_OUTPUT, PssHash};
 pub use request::{Request, RequestError};

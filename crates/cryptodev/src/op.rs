@@ -9,6 +9,7 @@ use spinlane_crypto::cleanse;
 use crate::buffer::Buffer;
 use crate::key::KeyHandle;
 use crate::kind::OpKind;
+use crate::ops::PssHash;
 use crate::request::Request;
 
 /// How an op stands.
@@ -53,6 +54,7 @@ pub struct Op {
     kind: OpKind,
     input_len: u16,
     key: Option<Arc<KeyHandle>>,
+    pss: Option<PssHash>,
     memory: Buffer,
 }
 
@@ -69,6 +71,7 @@ impl Op {
             kind: OpKind::Rsa2048,
             input_len: 0,
             key: None,
+            pss: None,
             memory,
         })
     }
@@ -84,6 +87,7 @@ impl Op {
         };
         self.kind = request.kind;
         self.key = request.key.cloned();
+        self.pss = request.pss;
         let input_len = request.input.len() + request.more.len();
         let (head, tail) = self.memory[..input_len].split_at_mut(request.input.len());
         head.copy_from_slice(request.input);
@@ -108,6 +112,7 @@ impl Op {
         self.head = other.head;
         self.kind = other.kind;
         self.key.clone_from(&other.key);
+        self.pss = other.pss;
         self.input_len = other.input_len;
         self.memory[..used].copy_from_slice(other.used());
     }
@@ -148,6 +153,12 @@ impl Op {
     /// The key it uses; `None` for key exchanges, whose scalar is in the input.
     pub fn key(&self) -> Option<&Arc<KeyHandle>> {
         self.key.as_ref()
+    }
+
+    /// What its RSA block is the PSS encoding of, where that is known and its key is a device's own. A device
+    /// that pads for itself signs this in the block's place.
+    pub fn pss(&self) -> Option<&PssHash> {
+        self.pss.as_ref()
     }
 
     /// Its operands, [`OpKind::input_len`] bytes; of Ed25519's message as many as it has.

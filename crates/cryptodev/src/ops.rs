@@ -8,6 +8,8 @@ pub(crate) mod mlkem;
 pub(crate) mod rsa;
 pub(crate) mod x25519;
 
+pub use rsa::PssHash;
+
 use crate::kind::{Compute, OpKind, OpSpec};
 use crate::op::OpStatus;
 

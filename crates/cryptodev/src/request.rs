@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::key::KeyHandle;
 use crate::kind::OpKind;
+use crate::ops::PssHash;
 
 /// What is asked: a kind, the key it needs, and a checked input.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ pub struct Request<'a> {
     /// The operands, which follow each other.
     pub(crate) input: &'a [u8],
     pub(crate) more: &'a [u8],
+    /// What an RSA block was made of, for a device that pads for itself.
+    pub(crate) pss: Option<PssHash>,
 }
 
 impl Request<'_> {

@@ -125,6 +125,7 @@ impl<'a> Request<'a> {
             key: None,
             input: private,
             more: peer,
+            pss: None,
         })
     }
 }

@@ -87,6 +87,7 @@ impl<'a> Request<'a> {
             key: Some(key),
             input: digest,
             more: &[],
+            pss: None,
         })
     }
 }

@@ -56,6 +56,7 @@ impl<'a> Request<'a> {
             key: Some(key),
             input: message,
             more: &[],
+            pss: None,
         })
     }
 }

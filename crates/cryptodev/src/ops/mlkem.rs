@@ -75,6 +75,7 @@ impl<'a> Request<'a> {
             key: None,
             input: seed,
             more: &[],
+            pss: None,
         }
     }
 
@@ -89,6 +90,7 @@ impl<'a> Request<'a> {
             key: None,
             input: encapsulation_key,
             more: message,
+            pss: None,
         }
     }
 
@@ -103,6 +105,7 @@ impl<'a> Request<'a> {
             key: None,
             input: decapsulation_key,
             more: ciphertext,
+            pss: None,
         }
     }
 }

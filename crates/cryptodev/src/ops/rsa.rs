@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use spinlane_crypto::Key;
+use spinlane_crypto::digest::{Digest, MAX_DIGEST_LEN};
+use spinlane_crypto::{Key, MAX_MODULUS_LEN, RsaPublicKey, padding};
 
 use super::by;
 use crate::key::KeyHandle;
@@ -41,7 +42,50 @@ fn check(key: &Key, block: &[u8], output: &[u8]) -> bool {
     matches!(key, Key::Rsa(key) if key.verify_raw(output, block))
 }
 
+/// A hash that is signed by PSS with MGF1 over the same digest, and a salt as long as the hash (RFC 8017, section
+/// 8.1; the only salt that TLS 1.3 knows, RFC 8446, section 4.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PssHash {
+    digest: Digest,
+    bytes: [u8; MAX_DIGEST_LEN],
+}
+
+impl PssHash {
+    /// The digest that made it.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its bytes, as many as the digest has.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.digest.len()]
+    }
+
+    /// Whether `signature` is one over it.
+    pub fn is_signed(&self, by: &RsaPublicKey, signature: &[u8]) -> bool {
+        let mut block = [0; MAX_MODULUS_LEN];
+        let block = &mut block[..by.modulus().len()];
+        by.open(signature, block)
+            && padding::is_pss(self.digest, self.bytes(), self.digest.len(), block)
+    }
+}
+
 impl<'a> Request<'a> {
+    /// Says what the block of [`Request::rsa_private`] is the PSS encoding of, with a salt as long as the hash:
+    /// a block does not tell, and a token that has CKM_RSA_PKCS_PSS alone must be given the hash. Its signature
+    /// has a salt of its own. Without effect on a key whose secret is in memory, and if `hash` has another length
+    /// than the digest's.
+    #[must_use]
+    pub fn of_pss(mut self, digest: Digest, hash: &[u8]) -> Self {
+        let is_remote = self.key.is_some_and(|key| key.as_remote().is_some());
+        if is_remote && hash.len() == digest.len() {
+            let mut bytes = [0; MAX_DIGEST_LEN];
+            bytes[..hash.len()].copy_from_slice(hash);
+            self.pss = Some(PssHash { digest, bytes });
+        }
+        self
+    }
+
     /// RSA private operation on `block`, which is already padded, big-endian and as long as
     /// the modulus.
     ///
@@ -73,6 +117,7 @@ impl<'a> Request<'a> {
             key: Some(key),
             input: block,
             more: &[],
+            pss: None,
         })
     }
 }

@@ -49,6 +49,7 @@ impl<'a> Request<'a> {
             key: None,
             input: private,
             more: &[],
+            pss: None,
         }
     }
 
@@ -64,6 +65,7 @@ impl<'a> Request<'a> {
             key: None,
             input: private,
             more: peer,
+            pss: None,
         }
     }
 

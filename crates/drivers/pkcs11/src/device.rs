@@ -19,7 +19,7 @@ use crate::queue::{TokenPool, TokenQueue};
 use crate::queue_pair::{self, TokenQueuePair};
 use crate::settings::Settings;
 use crate::token::{OpenSession, Token};
-use crate::uri::Uri;
+use crate::uri::{Uri, UriError};
 
 /// A token with its sessions. They are closed when it and all its queues are gone.
 ///
@@ -104,6 +104,19 @@ impl TokenDevice {
         self.token().retry_pin();
     }
 
+    /// Whether the key is on this token.
+    pub fn has(&self, key: &KeyHandle) -> bool {
+        let number = self.token().number();
+        key.object::<TokenKey>()
+            .is_some_and(|key| key.token == number)
+    }
+
+    /// Whether sessions are closed as soon as there is nothing left for them, as for a token whose keys serve no
+    /// longer: a session is opened again for an op that comes yet. Returns what it was before; `false` at first.
+    pub fn rest(&self, rests: bool) -> bool {
+        self.pool.rest(rests)
+    }
+
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         self.token().counters.read()
@@ -138,6 +151,20 @@ impl Device for TokenDevice {
     /// What the token's mechanisms allow, for keys that are on it.
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// `name` is a URI; what it leaves open, as module and PIN, has been said already.
+    fn own_key(
+        &self,
+        name: &str,
+        public: Option<PublicKey>,
+    ) -> Result<Arc<KeyHandle>, DeviceError> {
+        let refused = |reason| DeviceError::Key { reason };
+        let uri: Uri = name
+            .parse()
+            .map_err(|error: UriError| refused(error.to_string()))?;
+        self.key(&uri, public)
+            .map_err(|error| refused(error.to_string()))
     }
 
     /// `max_delay_ns` means nothing here: nothing waits for company.

@@ -98,9 +98,19 @@ impl TokenKey {
         &self.uri
     }
 
-    /// Whether it signs blocks that are padded already: RSA-PSS without the digest needs that.
+    /// Whether it signs blocks that are padded already.
     pub fn takes_padded_blocks(&self) -> bool {
         self.can.rsa_raw
+    }
+
+    /// Whether an RSA key signs by PSS, which TLS 1.3 needs: a block that is padded already, or by the token.
+    pub fn signs_pss(&self) -> bool {
+        self.can.rsa_raw || self.can.rsa_pss
+    }
+
+    /// Whether its token must be given the hash to sign by PSS.
+    pub(crate) fn pads_pss(&self) -> bool {
+        !self.can.rsa_raw && self.can.rsa_pss
     }
 
     /// Its handle in this session.

@@ -24,10 +24,20 @@ pub(crate) struct ContractOp {
 
 impl ContractOp {
     pub(crate) fn task(&mut self) -> Task {
+        let key = self.op.key().cloned();
+        let pads = |key: &Arc<KeyHandle>| key.object().is_some_and(TokenKey::pads_pss);
+        let (operation, input) = match self.op.pss().filter(|_| key.as_ref().is_some_and(pads)) {
+            None => (Operation::Private, self.op.input()),
+            Some(hash) => {
+                let (digest, salt_len) = (hash.digest(), hash.digest().len());
+                (Operation::RsaPss { digest, salt_len }, hash.bytes())
+            }
+        };
+        let input = Zeroizing::new(input.to_vec());
         Task {
-            key: self.op.key().cloned(),
-            operation: Operation::Private,
-            input: Zeroizing::new(self.op.input().to_vec()),
+            key,
+            operation,
+            input,
         }
     }
 
@@ -175,7 +185,11 @@ impl QueuePair for TokenQueuePair {
 /// The kinds that a token with these mechanisms may serve. They do not tell curves: what a key is, its own
 /// public half tells.
 pub(crate) fn capabilities(mechanisms: &[MechanismType]) -> Capabilities {
-    let rsa = [MechanismType::RSA_X_509, MechanismType::RSA_PKCS];
+    let rsa = [
+        MechanismType::RSA_X_509,
+        MechanismType::RSA_PKCS,
+        MechanismType::RSA_PKCS_PSS,
+    ];
     let kinds = [
         (
             &rsa[..],

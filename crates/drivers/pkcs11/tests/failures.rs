@@ -3,11 +3,16 @@
 mod support;
 
 use std::collections::VecDeque;
-use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, thread};
 
+use openssl::pkey::{PKey, Private};
 use spinlane_driver_pkcs11::{Failure, Operation, Settings, TokenDevice, TokenOp};
-use spinlane_pkcs11_shim::{Counter, Knob};
-use support::{PIN, in_process, load, quick, run, threads_and_descriptors, wait_for};
+use spinlane_pkcs11_shim::{Control, Counter, Knob};
+use support::{
+    PIN, import, in_process, init_token, load, quick, run, threads_and_descriptors, wait_for,
+};
 
 const DIGEST: &[u8] = &[5; 32];
 
@@ -390,6 +395,93 @@ fn a_forked_child_leaves_the_parents_token_alone_and_may_open_its_own() {
             assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
             assert_eq!(status, 0, "the child's end");
             assert_eq!(load(&mut queue, &key, DIGEST, 20), (20, 0));
+        },
+    );
+}
+
+#[test]
+fn sessions_that_serve_no_longer_are_closed_when_they_have_nothing_to_do() {
+    in_process(
+        "sessions_that_serve_no_longer_are_closed_when_they_have_nothing_to_do",
+        |bench| {
+            let open =
+                || bench.control.count(Counter::Opened) - bench.control.count(Counter::Closed);
+            let device = bench.device(quick(4));
+            let key = device.key(&bench.uri("p256"), None).unwrap();
+            let mut queue = device.queue(64).unwrap();
+            bench.control.set(Knob::LatencyUs, 2000);
+            assert_eq!(load(&mut queue, &key, DIGEST, 50), (50, 0));
+            assert_eq!(open(), 4);
+            assert!(!device.rest(true));
+            wait_for("the end of the sessions", || open() == 0);
+            // A handshake that has been under way still gets its signature.
+            assert_eq!(load(&mut queue, &key, DIGEST, 50), (50, 0));
+            wait_for("the end of the sessions", || open() == 0);
+            assert!(device.rest(false));
+            assert_eq!(load(&mut queue, &key, DIGEST, 50), (50, 0));
+            assert_eq!(open(), 4, "they stay open again");
+        },
+    );
+}
+
+/// Puts another token of the same label and PIN in the token's place, with this key. The module learns of it when it is
+/// initialised again.
+fn remake(folder: &Path, private: &PKey<Private>, control: &Control) {
+    let (next, tokens) = (folder.join("next"), folder.join("tokens"));
+    fs::create_dir_all(next.join("tokens")).unwrap();
+    let configuration = format!("directories.tokendir = {}\n", next.join("tokens").display());
+    fs::write(next.join("softhsm2.conf"), configuration).unwrap();
+    init_token(&next, "test");
+    import(&next, "test", "p256", "03", private);
+    control.set(Knob::Deaf, 1);
+    fs::remove_dir_all(&tokens).unwrap();
+    fs::rename(next.join("tokens"), &tokens).unwrap();
+}
+
+#[test]
+fn a_token_made_anew_in_the_middle_of_load_serves_again() {
+    in_process(
+        "a_token_made_anew_in_the_middle_of_load_serves_again",
+        |bench| {
+            let settings = Settings {
+                restart_module_after: Duration::from_millis(50),
+                ..quick(4)
+            };
+            let device = bench.device(settings);
+            let key = device.key(&bench.uri("p256"), None).unwrap();
+            let mut queue = device.queue(64).unwrap();
+            assert_eq!(load(&mut queue, &key, DIGEST, 50), (50, 0));
+            let before = threads_and_descriptors();
+            let (mut good, mut bad) = (0, 0);
+            for round in 0..3 {
+                bench.control.set(Knob::LatencyUs, 1000);
+                let maker = {
+                    let (folder, private) = (bench.folder.clone(), bench.private("p256"));
+                    let control = Control::open(&folder.join("control")).unwrap();
+                    thread::spawn(move || remake(&folder, &private, &control))
+                };
+                let mut served = 0;
+                // Bounded by the time after which the test gives up.
+                let start = std::time::Instant::now();
+                while served < 50 || !maker.is_finished() {
+                    assert!(
+                        start.elapsed() < Duration::from_secs(60),
+                        "{:?}",
+                        device.counts()
+                    );
+                    let (more, failed) = load(&mut queue, &key, DIGEST, 50);
+                    (good, bad) = (good + more, bad + failed);
+                    served = if failed == 0 { served + more } else { 0 };
+                    thread::sleep(Duration::from_millis(1));
+                }
+                maker.join().unwrap();
+                assert!(bad > round, "the token was away, {bad}");
+            }
+            let counts = device.counts();
+            assert!(counts.module_restarts >= 3, "{counts:?}");
+            assert_eq!((counts.pins_refused, counts.threads_stuck), (0, 0));
+            assert_eq!(queue.in_flight(), 0, "{good} good, {bad} bad");
+            assert_eq!(threads_and_descriptors(), before);
         },
     );
 }

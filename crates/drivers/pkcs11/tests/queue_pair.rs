@@ -3,11 +3,11 @@
 mod support;
 
 use spinlane_crypto::digest::Digest;
-use spinlane_crypto::padding;
+use spinlane_crypto::{PublicKey, padding};
 use spinlane_cryptodev::{
-    Burst, Device, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, test_keys,
+    Burst, Device, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token, cpu, test_keys,
 };
-use spinlane_driver_pkcs11::{Failure, NAME, Settings};
+use spinlane_driver_pkcs11::{Failure, NAME, Settings, TokenKey};
 use spinlane_pkcs11_shim::{Control, Counter, Knob};
 use support::{in_process, quick, wait_for};
 
@@ -202,6 +202,67 @@ fn a_full_queue_pair_refuses_and_a_reset_one_starts_afresh() {
             device.close();
             let failed = run(&mut *queue_pair, op(1, &request));
             assert_eq!(failed.status, OpStatus::Error, "{}", Failure::Stopped);
+        },
+    );
+}
+
+#[test]
+fn a_token_that_pads_for_itself_signs_the_hash_of_a_pss_block() {
+    in_process(
+        "a_token_that_pads_for_itself_signs_the_hash_of_a_pss_block",
+        |bench| {
+            let hidden = Control::HIDE_RSA_RAW | Control::HIDE_RSA_PKCS;
+            bench.control.set(Knob::Hide, hidden);
+            let device = bench.device(quick(2));
+            assert!(device.capabilities().has(OpKind::Rsa2048));
+            let key = device.key(&bench.uri("rsa2048"), None).unwrap();
+            assert!(key.object::<TokenKey>().unwrap().signs_pss());
+            let mut queue_pair = device.queue_pair(CONFIG).unwrap();
+            for digest in [Digest::Sha256, Digest::Sha384, Digest::Sha512] {
+                let hash = vec![7; digest.len()];
+                let mut block = vec![0; 256];
+                padding::pss(digest, &hash, digest.len(), &mut block).unwrap();
+                let request = Request::rsa_private(&key, &block).unwrap();
+                let op = run(&mut *queue_pair, op_of(&request.of_pss(digest, &hash)));
+                assert_eq!(op.status, OpStatus::Success, "{digest:?}");
+                // The salt is another, so that the block is too.
+                assert!(!key.as_remote().unwrap().verify(&block, op.output()));
+                assert!(cpu::result_is_right(&op));
+                // Another hash is not what was signed.
+                let other = request.of_pss(digest, &vec![8; digest.len()]);
+                let PublicKey::Rsa(public) = key.as_remote().unwrap() else {
+                    panic!("an RSA key");
+                };
+                let mut wrong = Op::new();
+                wrong.prepare(Token(4), &other, 0);
+                assert!(!wrong.pss().unwrap().is_signed(public, op.output()));
+
+                // A block alone does not tell.
+                let op = run(&mut *queue_pair, op_of(&request));
+                assert_eq!(op.status, OpStatus::NotProcessed, "{digest:?}");
+            }
+            assert_eq!(count(&*queue_pair, "failed_other"), 3);
+        },
+    );
+}
+
+fn op_of(request: &Request<'_>) -> Box<Op> {
+    op(5, request)
+}
+
+#[test]
+fn a_key_is_found_by_name_and_a_device_in_front_knows_it_too() {
+    in_process(
+        "a_key_is_found_by_name_and_a_device_in_front_knows_it_too",
+        |bench| {
+            let device: Box<dyn Device> = Box::new(bench.device(quick(2)));
+            let key = device
+                .own_key(&bench.uri("p256").to_string(), None)
+                .unwrap();
+            assert_eq!(key.driver(), Some(NAME));
+            let refused = |name: &str| device.own_key(name, None).unwrap_err().to_string();
+            assert!(refused("file:key").contains("pkcs11:"));
+            assert!(refused("pkcs11:object=nothing").contains("no private key"));
         },
     );
 }

@@ -39,9 +39,10 @@ mod rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use spinlane_crypto::PublicKey;
 use spinlane_crypto::aead::Algorithm;
 use spinlane_cryptodev::{
-    Capabilities, Device, DeviceError, Operation, QueuePair, QueuePairConfig, aead,
+    Capabilities, Device, DeviceError, KeyHandle, Operation, QueuePair, QueuePairConfig, aead,
 };
 
 pub use config::{Chance, Latency, SimConfig, SimConfigError};
@@ -89,6 +90,14 @@ impl Device for SimDevice {
 
     fn queue_pair(&self, config: QueuePairConfig) -> Result<Box<dyn QueuePair>, DeviceError> {
         Ok(Box::new(self.open(config)?))
+    }
+
+    fn own_key(
+        &self,
+        name: &str,
+        public: Option<PublicKey>,
+    ) -> Result<Arc<KeyHandle>, DeviceError> {
+        self.inner.own_key(name, public)
     }
 
     fn record_capabilities(&self) -> Capabilities<Algorithm> {

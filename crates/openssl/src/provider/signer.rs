@@ -281,8 +281,11 @@ impl Signer {
                     let block = &mut block[..self.size()?];
                     if self.settings.pad(hash, block) {
                         let out = &mut out[..block.len()];
-                        return offload(&Request::rsa_private(key, block).ok()?, out)
-                            .then_some(out.len());
+                        let mut request = Request::rsa_private(key, block).ok()?;
+                        if let Some(digest) = self.settings.is_plain_pss() {
+                            request = request.of_pss(digest, hash);
+                        }
+                        return offload(&request, out).then_some(out.len());
                     }
                 }
                 Algorithm::Ec => {}
@@ -433,6 +436,14 @@ impl Signer {
 }
 
 impl Settings {
+    /// The digest, for PSS with a salt as long as the hash.
+    fn is_plain_pss(&self) -> Option<Digest> {
+        let digest = self.digest.filter(|_| self.pss)?;
+        let is_plain = self.salt_len == ffi::RSA_PSS_SALTLEN_DIGEST
+            || usize::try_from(self.salt_len) == Ok(digest.len());
+        is_plain.then_some(digest)
+    }
+
     /// Pads `hash` to the whole of `block`. Returns `false` if the default provider is to judge the
     /// case.
     fn pad(&self, hash: &[u8], block: &mut [u8]) -> bool {

@@ -76,8 +76,15 @@ impl Signer for OffloadedRsaSigner {
         };
         let mut block = [0; MAX_OUTPUT];
         let block = &mut block[..modulus_len];
-        self.pad(message, block)?;
-        let request = Request::rsa_private(&self.key, block).map_err(general)?;
+        let digest = self.digest();
+        let mut hash = [0; MAX_DIGEST_LEN];
+        digest.hash(&[message], &mut hash);
+        let hash = &hash[..digest.len()];
+        let is_pss = self.pad(digest, hash, block)?;
+        let mut request = Request::rsa_private(&self.key, block).map_err(general)?;
+        if is_pss {
+            request = request.of_pss(digest, hash);
+        }
         let mut signature = vec![0; modulus_len];
         offload(&request, &mut signature).map_err(offload_error)?;
         Ok(signature)
@@ -89,8 +96,8 @@ impl Signer for OffloadedRsaSigner {
 }
 
 impl OffloadedRsaSigner {
-    fn pad(&self, message: &[u8], block: &mut [u8]) -> Result<(), Error> {
-        let digest = match self.scheme {
+    fn digest(&self) -> Digest {
+        match self.scheme {
             SignatureScheme::RSA_PSS_SHA512 | SignatureScheme::RSA_PKCS1_SHA512 | pss::SHA512 => {
                 Digest::Sha512
             }
@@ -98,18 +105,24 @@ impl OffloadedRsaSigner {
                 Digest::Sha384
             }
             _ => Digest::Sha256,
-        };
-        let mut hash = [0; MAX_DIGEST_LEN];
-        digest.hash(&[message], &mut hash);
-        let hash = &hash[..digest.len()];
-        match self.scheme {
-            SignatureScheme::RSA_PKCS1_SHA256
-            | SignatureScheme::RSA_PKCS1_SHA384
-            | SignatureScheme::RSA_PKCS1_SHA512 => padding::pkcs1_v15(digest, hash, block),
-            // The salt is as long as the hash (RFC 8446, section 4.2.3).
-            _ => padding::pss(digest, hash, digest.len(), block),
         }
-        .map_err(general)
+    }
+
+    /// Pads `hash` to the whole of `block`; returns whether that is by PSS.
+    fn pad(&self, digest: Digest, hash: &[u8], block: &mut [u8]) -> Result<bool, Error> {
+        let is_pss = !matches!(
+            self.scheme,
+            SignatureScheme::RSA_PKCS1_SHA256
+                | SignatureScheme::RSA_PKCS1_SHA384
+                | SignatureScheme::RSA_PKCS1_SHA512
+        );
+        match is_pss {
+            false => padding::pkcs1_v15(digest, hash, block),
+            // The salt is as long as the hash (RFC 8446, section 4.2.3).
+            true => padding::pss(digest, hash, digest.len(), block),
+        }
+        .map_err(general)?;
+        Ok(is_pss)
     }
 }
 

@@ -86,6 +86,8 @@ struct Shared<B: Backend> {
     slots: Vec<Slot<B::Job>>,
     limits: Limits,
     closed: AtomicBool,
+    /// A worker without an op gives its session up.
+    rests: AtomicBool,
     /// Threads that are stuck now.
     stuck: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -100,6 +102,7 @@ impl<B: Backend> Pool<B> {
             slots: (0..limits.workers).map(|_| Slot::new()).collect(),
             limits,
             closed: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             stuck: AtomicUsize::new(0),
             threads: Mutex::new(Vec::new()),
             alarm: Alarm::default(),
@@ -152,6 +155,17 @@ impl<B: Backend> Pool<B> {
                 slot.fail_stragglers(Failure::Stopped);
             }
         }
+    }
+
+    /// Whether workers give their sessions up as soon as they have no op; returns what it was before.
+    pub(crate) fn rest(&self, rests: bool) -> bool {
+        let before = self.shared.rests.swap(rests, Ordering::Relaxed);
+        if rests && !before && !self.backend().is_forked() {
+            for slot in self.slots() {
+                slot.sleep.wake();
+            }
+        }
+        before
     }
 
     /// Ends all ops that wait, lets those finish that are begun, and ends the threads.
@@ -224,7 +238,16 @@ impl<B: Backend> Shared<B> {
         loop {
             match slot.take(epoch) {
                 Next::Over => return,
-                Next::Nothing => slot.sleep.sleep_unless(|| slot.is_due(epoch)),
+                Next::Nothing => {
+                    let rests = || self.rests.load(Ordering::Relaxed);
+                    let rested = rests();
+                    if rested {
+                        session = self.backend.session();
+                    }
+                    // The wake that says so comes after the word.
+                    let is_due = || slot.is_due(epoch) || (rests() && !rested);
+                    slot.sleep.sleep_unless(is_due);
+                }
                 Next::Task(task) => {
                     let outcome = self.serve(&mut session, task);
                     if slot.finish(epoch, outcome) {
