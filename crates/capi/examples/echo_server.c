@@ -194,7 +194,8 @@ static void sockets(int listener, SSL_CTX *ctx)
         accept_one(listener, ctx);
 }
 
-static SSL_CTX *make_ctx(const char *cert, const char *key)
+/* token is the device that key is on, if key is a URI: it stays there. */
+static SSL_CTX *make_ctx(const char *cert, const char *key, const spinlane_device *token)
 {
     SSL_CTX *ctx = SSL_CTX_new_ex(spinlane_libctx(), SPINLANE_PROPERTY_QUERY, TLS_server_method());
 
@@ -204,7 +205,8 @@ static SSL_CTX *make_ctx(const char *cert, const char *key)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
     if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1)
         die(cert);
-    switch (spinlane_ssl_ctx_use_private_key_file(ctx, key)) {
+    switch (token != NULL ? spinlane_ssl_ctx_use_private_key_uri(ctx, token, key)
+                          : spinlane_ssl_ctx_use_private_key_file(ctx, key)) {
     case SPINLANE_KEY_OFFLOADED:
         return ctx;
     case SPINLANE_KEY_NOT_OFFLOADED:
@@ -240,14 +242,14 @@ static int make_listener(int port)
 int main(int argc, char **argv)
 {
     struct spinlane_stats stats;
-    spinlane_device *device;
+    spinlane_device *device, *token = NULL;
     struct conn *conn;
     SSL_CTX *ctx;
     void *ready;
     int listener;
 
     if (argc < 3) {
-        fprintf(stderr, "usage: %s cert.pem key.pem [device [nb_desc [port]]]\n", argv[0]);
+        fprintf(stderr, "usage: %s cert.pem key.pem|pkcs11:URI [device [nb_desc [port]]]\n", argv[0]);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -259,7 +261,10 @@ int main(int argc, char **argv)
     if ((lcore = spinlane_lcore_create()) == NULL
         || !spinlane_lcore_add_device(lcore, device, argc > 4 ? (unsigned)atoi(argv[4]) : 0))
         die("lcore");
-    ctx = make_ctx(argv[1], argv[2]);
+    if (strncmp(argv[2], "pkcs11:", 7) == 0
+        && ((token = spinlane_device_open(argv[2])) == NULL || !spinlane_lcore_add_device(lcore, token, 0)))
+        die("token");
+    ctx = make_ctx(argv[1], argv[2], token);
     for (conn = conns; conn < conns + MAX_CONNS; conn++)
         conn->fd = -1;
     listener = make_listener(argc > 5 ? atoi(argv[5]) : 0);
@@ -286,6 +291,7 @@ int main(int argc, char **argv)
     if (!spinlane_lcore_free(lcore))
         die("spinlane_lcore_free");
     spinlane_device_close(device);
+    spinlane_device_close(token);
     SSL_CTX_free(ctx);
     close(listener);
     return 0;

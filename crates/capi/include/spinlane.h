@@ -587,6 +587,14 @@ int spinlane_ssl_ctx_use_private_key(SSL_CTX *ctx, EVP_PKEY *key);
 int spinlane_ssl_ctx_use_private_key_file(SSL_CTX *ctx, const char *path);
 
 /*
+ * The same with a key that stays on a PKCS#11 token: uri is its RFC 7512 URI, and device is that token,
+ * opened by the same URI or by "pkcs11:MODULE,token=LABEL,pin-file=PATH". Each lcore whose connections use ctx
+ * must have been given device (spinlane_lcore_add_device). Nothing is computed in software for such a key: an
+ * operation that the token does not do fails. Returns SPINLANE_KEY_OFFLOADED or 0. May wait for the token.
+ */
+int spinlane_ssl_ctx_use_private_key_uri(SSL_CTX *ctx, const spinlane_device *device, const char *uri);
+
+/*
  * Has conn, any pointer of the application's, come out of spinlane_next_ready whenever a call on ssl that
  * returned SSL_ERROR_WANT_ASYNC can go on: when its op has ended, and in its turn after a refusal. Sets
  * SSL_MODE_ASYNC and the asynchronous callback with its argument, which are no longer the application's: no callback, status

@@ -8,7 +8,7 @@ use std::ptr;
 use spinlane::openssl::{KeyOffload, Pem, abi, raw};
 use spinlane::rustls;
 
-use crate::device::text;
+use crate::device::{OpenDevice, text};
 use crate::error::{Failure, check, guard, null, remember};
 use crate::lcore::{ThreadLcore, named, of};
 use crate::{start, warn_of_binding};
@@ -75,6 +75,32 @@ pub unsafe extern "C" fn spinlane_ssl_ctx_use_private_key_file(
         let pem = Pem::read(Path::new(OsStr::from_bytes(path.to_bytes())))?;
         // SAFETY: live, by the contract.
         answer(unsafe { raw::use_private_key_pem(ctx.cast(), &pem) })
+    })
+}
+
+/// Makes the key that `uri` names on `device` the private key of `ctx`.
+///
+/// # Safety
+/// `ctx` as above; `device` is NULL or open; `uri` is NULL or a terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_ssl_ctx_use_private_key_uri(
+    ctx: *mut c_void,
+    device: *const OpenDevice,
+    uri: *const c_char,
+) -> c_int {
+    guard(0, || {
+        start();
+        if ctx.is_null() {
+            return Err(null("ctx"));
+        }
+        // SAFETY: NULL or open, and NULL or terminated, by the contract.
+        let (device, uri) = unsafe { (device.as_ref(), text(uri)) };
+        let device = device.ok_or_else(|| null("device"))?;
+        let uri = uri.ok_or_else(|| null("uri"))?.to_string_lossy();
+        let key = device.0.own_key(&uri, None)?;
+        // SAFETY: live, by the contract.
+        unsafe { raw::use_remote_key(ctx.cast(), &key) }?;
+        Ok(KEY_OFFLOADED)
     })
 }
 

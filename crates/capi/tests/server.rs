@@ -4,9 +4,11 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::{env, fs};
 
-use support::{Link, compile, identity, succeed, text};
+use support::{Identity, Link, compile, identity, succeed, text};
 
 const LIBSSL: &str = "echo_server.c";
 /// By libssl, and by `spinlane_conn_*`.
@@ -20,14 +22,26 @@ struct Server {
 impl Server {
     /// The example, serving with a key of this kind, on a queue pair for `nb_desc` ops.
     fn start(example: &str, kind: &str, device: &str, nb_desc: &str) -> Self {
-        let identity = identity(kind);
+        Self::with_key(example, &identity(kind), None, device, nb_desc)
+    }
+
+    /// The same; `token` has the key, if there is one.
+    fn with_key(
+        example: &str,
+        identity: &Identity,
+        token: Option<&Token>,
+        device: &str,
+        nb_desc: &str,
+    ) -> Self {
         let flags = ["-Wpedantic"];
         let source = format!("examples/{example}");
         let mut command = Command::new(compile(&source, Link::Spinlane, &flags));
-        command
-            .arg(&identity.certificate)
-            .arg(&identity.key)
-            .args([device, nb_desc]);
+        command.arg(&identity.certificate);
+        match token {
+            Some(token) => token.configure(command.arg(&token.uri)),
+            None => command.arg(&identity.key),
+        };
+        command.args([device, nb_desc]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap())
@@ -66,8 +80,11 @@ impl Drop for Server {
 }
 
 fn serve_many(example: &str, kind: &str, device: &str, nb_desc: &str) -> impl Fn(&str) -> u64 {
+    serve_many_by(Server::start(example, kind, device, nb_desc))
+}
+
+fn serve_many_by(server: Server) -> impl Fn(&str) -> u64 {
     let clients = compile("tests/c/clients.c", Link::Stock, &[]);
-    let server = Server::start(example, kind, device, nb_desc);
     let output = succeed(Command::new(clients).args([&server.port, "24", "10"]));
     assert_eq!(
         text(&output.stdout).trim(),
@@ -116,6 +133,99 @@ fn it_serves_many_connections() {
             assert_eq!(counted("refused"), 0, "24 clients fit a queue pair of 256");
         }
     }
+}
+
+/// A SoftHSM2 token of the test's own, with one key.
+struct Token {
+    configuration: PathBuf,
+    uri: String,
+}
+
+impl Token {
+    /// Moves the identity's key onto a token. `None`, said aloud, where there is no SoftHSM2.
+    fn with(identity: &Identity, kind: &str) -> Option<Self> {
+        const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+        if !Path::new(MODULE).exists() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED a key on a token: {MODULE} is missing; `make test` installs it"
+            );
+            return None;
+        }
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("token-{kind}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("tokens")).unwrap();
+        let tokens = folder.join("tokens");
+        let configuration = folder.join("softhsm2.conf");
+        fs::write(
+            &configuration,
+            format!("directories.tokendir = {}\n", tokens.display()),
+        )
+        .unwrap();
+        fs::write(folder.join("pin"), "1234\n").unwrap();
+        let pin = folder.join("pin");
+        let token = Self {
+            configuration,
+            uri: format!(
+                "pkcs11:token=web;object=site?module-path={MODULE}&pin-source=file:{}",
+                pin.display()
+            ),
+        };
+        let key = identity.key.to_str().unwrap();
+        for arguments in [
+            &[
+                "--init-token",
+                "--free",
+                "--label",
+                "web",
+                "--so-pin",
+                "12345678",
+            ][..],
+            &[
+                "--import", key, "--token", "web", "--label", "site", "--id", "01",
+            ],
+        ] {
+            let mut util = Command::new("softhsm2-util");
+            succeed(token.configure(util.args(arguments).args(["--pin", "1234"])));
+        }
+        Some(token)
+    }
+
+    fn configure<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("SOFTHSM2_CONF", &self.configuration)
+    }
+}
+
+#[test]
+fn it_serves_keys_that_stay_on_a_token() {
+    for kind in ["rsa2048", "p256"] {
+        let identity = identity(kind);
+        let Some(token) = Token::with(&identity, kind) else {
+            return;
+        };
+        let nowhere = Identity {
+            key: "/nonexistent".into(),
+            ..identity
+        };
+        let counted = serve_many_by(Server::with_key(LIBSSL, &nowhere, Some(&token), "auto", "0"));
+        assert_eq!(counted("refused"), 0, "24 clients fit a queue pair of 256");
+    }
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused() {
+    let (ours, other) = (identity("p256"), identity("rsa2048"));
+    let Some(token) = Token::with(&ours, "other") else {
+        return;
+    };
+    let mut server = Command::new(compile("examples/echo_server.c", Link::Spinlane, &[]));
+    server.arg(&other.certificate).arg(&token.uri);
+    let output = token.configure(&mut server).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("SSL_CTX_use_PrivateKey"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! SPEC = auto | mb | mb:blinding=on | soft
 //!      | dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]    (feature `dpdk`)
 //!      | pkcs11:MODULE[,token=LABEL][,serial=TEXT][,slot-id=N][,sessions=N][,pin-file=PATH|,pin-env=NAME][,verify=off]
+//!      | pkcs11:URI                                                  (RFC 7512: a key's, or its token's)
 //!      | lookaside:SPEC@CORE[+CORE…][,sleep_us=N]
 //!      | sim:SEED[,FAULT=VALUE…]:SPEC
 //! ```
@@ -136,7 +137,7 @@ impl Parsed {
             Some(("lookaside", inner)) => Self::lookaside(spec, inner),
             Some(("sim", rest)) => Self::sim(spec, rest),
             Some(("dpdk", rest)) => Self::dpdk(rest),
-            Some(("pkcs11", rest)) => Ok(Self::Pkcs11(Box::new(rest.parse()?))),
+            Some(("pkcs11", rest)) => Ok(Self::Pkcs11(Box::new(pkcs11(spec, rest)?))),
             Some(("mb", options)) => Ok(Self::Mb(options.parse()?)),
             Some(_) => Err(unknown(spec)),
             None => match spec {
@@ -259,6 +260,18 @@ fn open_dpdk(spec: &spinlane_driver_dpdk::Spec) -> Result<Box<dyn Device>, OpenE
         config.pci.push(spec.name.clone());
     }
     Ok(Box::new(DpdkDevice::open(&Eal::init(&config)?, spec)?))
+}
+
+/// Reads a token's spec: the driver's own, or a key's URI (RFC 7512), which names its token as well.
+fn pkcs11(spec: &str, rest: &str) -> Result<spinlane_driver_pkcs11::Spec, OpenError> {
+    if !rest.contains(['?', ';']) {
+        return Ok(rest.parse()?);
+    }
+    let uri = spec.parse();
+    Ok(spinlane_driver_pkcs11::Spec {
+        uri: uri.map_err(spinlane_driver_pkcs11::SpecError::from)?,
+        settings: spinlane_driver_pkcs11::Settings::default(),
+    })
 }
 
 fn unknown(spec: &str) -> OpenError {

@@ -60,6 +60,7 @@ static void nulls(void)
     MUST(spinlane_ssl_ctx_use_private_key(NULL, NULL) == 0);
     SAYS("ctx is NULL");
     MUST(spinlane_ssl_ctx_use_private_key_file(NULL, NULL) == 0);
+    MUST(spinlane_ssl_ctx_use_private_key_uri(NULL, NULL, NULL) == 0);
     spinlane_ssl_free(NULL);
 }
 
@@ -98,6 +99,7 @@ static void keys(void)
 {
     SSL_CTX *ctx = SSL_CTX_new_ex(spinlane_libctx(), SPINLANE_PROPERTY_QUERY, TLS_server_method());
     EVP_PKEY *key = EVP_PKEY_Q_keygen(spinlane_libctx(), NULL, "ED448");
+    spinlane_device *device;
 
     MUST(ctx != NULL && key != NULL);
     MUST(spinlane_ssl_ctx_use_private_key(ctx, NULL) == 0);
@@ -108,6 +110,16 @@ static void keys(void)
     SAYS("/nonexistent/key.pem");
     MUST(spinlane_ssl_ctx_use_private_key_file(ctx, "/dev/null") == 0);
     SAYS("private key");
+    MUST(spinlane_ssl_ctx_use_private_key_uri(ctx, NULL, "pkcs11:token=a") == 0);
+    SAYS("device is NULL");
+    MUST((device = spinlane_device_open("soft")) != NULL);
+    MUST(spinlane_ssl_ctx_use_private_key_uri(ctx, device, NULL) == 0);
+    SAYS("uri is NULL");
+    MUST(spinlane_ssl_ctx_use_private_key_uri(ctx, device, "pkcs11:token=a") == 0);
+    SAYS("device soft keeps no keys");
+    spinlane_device_close(device);
+    MUST(spinlane_device_open("pkcs11:token=a;object=b") == NULL);
+    SAYS("module-path");
     MUST(spinlane_ssl_ctx_use_private_key(ctx, key) == 0 || *spinlane_last_error() != '\0');
     EVP_PKEY_free(key);
     SSL_CTX_free(ctx);

@@ -25,6 +25,7 @@ use super::key::Operand;
 use super::keymgmt::KeyData;
 use super::names;
 use super::params::{self, Param, Params};
+use super::remote;
 
 /// Key data. libcrypto's callers are alone with a key while they change it.
 #[derive(Clone)]
@@ -167,9 +168,15 @@ impl Content {
 
     fn has_private(&self) -> bool {
         match &self.form {
-            Form::Native(native) => native.private.is_some(),
+            Form::Native(native) => native.private.is_some() || self.is_remote(),
             Form::Foreign { has_private, .. } => *has_private,
         }
+    }
+
+    /// Whether the private part is a device's own.
+    fn is_remote(&self) -> bool {
+        let device = self.device.get().and_then(Option::as_ref);
+        device.is_some_and(|key| key.as_remote().is_some())
     }
 
     fn has_public(&self) -> bool {
@@ -362,13 +369,16 @@ impl KeyData for EcKey {
             return false;
         }
         let bound = params.find(names::BOUND).is_some();
-        let content = match Native::from_params(selection, params) {
+        let mut content = match Native::from_params(selection, params) {
             Some(native) => Content::native(native, bound),
             None => match self.context.inner.import(c"EC", selection, params) {
                 Some(inner) => Content::foreign(inner, bound),
                 None => return false,
             },
         };
+        if let Some(key) = remote::take(params) {
+            content.device = OnceLock::from(Some(key));
+        }
         // As the default provider would, were it asked: a private part out of range is refused.
         if content.has_private()
             && matches!(content.form, Form::Native(_))

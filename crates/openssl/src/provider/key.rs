@@ -26,6 +26,7 @@ use super::key_gen::{self, Generation};
 use super::keymgmt::{self, KeyData};
 use super::names;
 use super::params::Params;
+use super::remote;
 
 /// Finds the key for devices in a key of the default provider. Returns `None` if no device does its
 /// kind.
@@ -153,10 +154,19 @@ impl KeyData for HeldKey {
     /// Fills it with the key that `params` describe.
     fn import(&mut self, selection: c_int, params: Params<'_>) -> bool {
         let name = self.kind.name;
-        let Some(inner) = self.context.inner.import(name, selection, params) else {
+        let remote = remote::take(params);
+        let parts = match &remote {
+            Some(_) => selection & !ffi::OSSL_KEYMGMT_SELECT_PRIVATE_KEY,
+            None => selection,
+        };
+        let Some(inner) = self.context.inner.import(name, parts, params) else {
             return false;
         };
-        let content = Content::new(self.kind, inner, params.find(names::BOUND).is_some());
+        let mut content = Content::new(self.kind, inner, params.find(names::BOUND).is_some());
+        if let Some(key) = remote {
+            content.has_private = true;
+            content.device = OnceLock::from(Some(key));
+        }
         if content.bound && content.device(self.kind).is_none() {
             raise(format_args!(
                 "{name:?}: devices do no such key; leave it in the default provider"

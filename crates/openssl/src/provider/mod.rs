@@ -67,6 +67,7 @@ mod offload;
 mod output;
 mod params;
 mod rand;
+mod remote;
 mod secret_cache;
 mod settings;
 mod signature;
@@ -78,6 +79,7 @@ use std::ptr;
 pub use counters::{Counters, Delegated, counters};
 pub use ffi::{OSSL_CALLBACK, OSSL_CORE_HANDLE, OSSL_DISPATCH};
 pub use load::{BindError, LoadError, Provider, bind, load};
+pub use remote::bind_remote;
 pub use settings::{SettingError, Settings};
 
 use context::{Context, ContextRef};

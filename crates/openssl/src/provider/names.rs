@@ -20,6 +20,8 @@ pub(super) const DEVICE: &CStr = c"device";
 
 /// Of keys, ours alone: whether the private part stays here. [`super::bind`] imports with it.
 pub(super) const BOUND: &CStr = c"spinlane-bound";
+/// Of keys, ours alone: the private part is a device's own. [`super::bind_remote`] imports with it.
+pub(super) const REMOTE: &CStr = c"spinlane-remote";
 
 header_names! {
     PROVIDER_NAME = OSSL_PROV_PARAM_NAME c"name";

@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use spinlane_cryptodev::KeyHandle;
 use spinlane_job::Job;
 use spinlane_lcore::{Conn, Lcore};
 
@@ -69,6 +71,34 @@ pub unsafe fn use_private_key_pem(ctx: *mut SSL_CTX, pem: &Pem) -> Result<KeyOff
     let key = pem.private_key(library_context()?)?;
     // SAFETY: by the caller's promise; the key is live and was loaded there.
     unsafe { use_private_key(ctx, key.as_ptr()) }
+}
+
+/// Makes `key`, whose secret is a device's own, the private key of `ctx`. Each connection's lcore must have a
+/// queue pair of that device. The certificate must have been set before.
+///
+/// # Errors
+/// The secret is in memory, or the key is not that of the certificate.
+///
+/// # Safety
+/// `ctx` is live, in [`library_context`].
+pub unsafe fn use_remote_key(ctx: *mut SSL_CTX, key: &Arc<KeyHandle>) -> Result<(), SslError> {
+    // SAFETY: the library context that the provider is loaded in; the result is owned.
+    let used = unsafe {
+        let bound = provider::bind_remote(key, library_context()?);
+        let bound = bound.map_err(|error| SslError::Provider(error.to_string()))?;
+        Owned::new(bound, ffi::EVP_PKEY_free)
+    };
+    let used = used.ok_or_else(|| SslError::call("EVP_PKEY_fromdata"))?;
+    drop(ErrorStack::take());
+    // SAFETY: both live; the context takes a reference of its own.
+    let is_used = unsafe {
+        ffi::SSL_CTX_use_PrivateKey(ctx, used.as_ptr()) == 1
+            && ffi::SSL_CTX_check_private_key(ctx) == 1
+    };
+    match is_used {
+        true => Ok(()),
+        false => Err(SslError::call("SSL_CTX_use_PrivateKey")),
+    }
 }
 
 /// Returns the job of the call on `ssl` that is paused or, from within a callback, refused just
