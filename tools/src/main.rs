@@ -37,10 +37,13 @@ enum Command {
     Bench(bench::Command),
 }
 
+/// What is logged unless RUST_LOG says otherwise. cryptoki calls each mechanism that it does not know an error.
+const LOG: &str = "info,cryptoki=off";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

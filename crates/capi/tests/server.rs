@@ -80,10 +80,10 @@ impl Drop for Server {
 }
 
 fn serve_many(example: &str, kind: &str, device: &str, nb_desc: &str) -> impl Fn(&str) -> u64 {
-    serve_many_by(Server::start(example, kind, device, nb_desc))
+    serve_many_by(example, Server::start(example, kind, device, nb_desc))
 }
 
-fn serve_many_by(server: Server) -> impl Fn(&str) -> u64 {
+fn serve_many_by(example: &str, server: Server) -> impl Fn(&str) -> u64 {
     let clients = compile("tests/c/clients.c", Link::Stock, &[]);
     let output = succeed(Command::new(clients).args([&server.port, "24", "10"]));
     assert_eq!(
@@ -207,7 +207,7 @@ fn it_serves_keys_that_stay_on_a_token() {
             key: "/nonexistent".into(),
             ..identity
         };
-        let counted = serve_many_by(Server::with_key(LIBSSL, &nowhere, Some(&token), "auto", "0"));
+        let counted = serve_many_by(LIBSSL, Server::with_key(LIBSSL, &nowhere, Some(&token), "auto", "0"));
         assert_eq!(counted("refused"), 0, "24 clients fit a queue pair of 256");
     }
 }

@@ -44,12 +44,19 @@ pub struct Args {
     /// The certificate's private key: a file, without pass phrase, or the URI of a key that stays on a PKCS#11
     /// token (RFC 7512; --tls rustls), such as
     /// `pkcs11:token=web;object=site?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/pin`.
-    /// SIGHUP has refused PINs tried again.
+    /// A file may have such a URI in place of a key. SIGHUP has it read again, and refused PINs tried again.
     #[arg(long, value_name = "PEM|pkcs11:URI", requires = "cert", value_parser = KeySource::parse)]
     pub key: Vec<KeySource>,
     /// Sessions with each PKCS#11 token: as many signatures as it makes at a time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub token_sessions: u16,
+    /// Cores that the sessions' threads run on, which wait for tokens. By default all but --cores, if there
+    /// are others.
+    #[arg(long, value_name = "LIST")]
+    pub token_cores: Option<Cores>,
+    /// Lets a token's signatures leave unchecked. Whoever gets a wrong one of an RSA key may have the key.
+    #[arg(long)]
+    pub no_token_verify: bool,
     /// Key of the throw-away certificate.
     #[arg(
         long,

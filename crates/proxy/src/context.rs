@@ -15,7 +15,7 @@ use spinlane::{Conn, Lcore, Ssl};
 
 use super::args::{Args, KeySource};
 use super::offload::ServedKey;
-use super::tokens::Tokens;
+use super::tokens::{self, Tokens};
 use crate::tls::{Identity, Library, Tls, certificates};
 
 /// What connections are made from.
@@ -52,7 +52,7 @@ impl Lasting {
     /// For the life of the program.
     ///
     /// # Errors
-    /// A throw-away certificate cannot be made, or a token cannot be opened.
+    /// A throw-away certificate cannot be made, or the cores cannot be told.
     pub fn new(args: &Args) -> Result<Self> {
         let throw_away = if args.cert.is_empty() {
             let made = Identity::self_signed(args.self_signed);
@@ -63,7 +63,7 @@ impl Lasting {
         Ok(Self {
             tickets: TicketSeed::new(args.ticket_rotation),
             throw_away,
-            tokens: Tokens::open(args)?,
+            tokens: Tokens::new(args)?,
         })
     }
 
@@ -105,7 +105,7 @@ impl Context {
             anyhow::bail!("several --cert need --tls rustls; with --tls openssl give one");
         };
         ensure!(
-            !identity.is_on_token(),
+            identity.token_key().is_none(),
             "{}: a key on a token needs --tls rustls",
             identity.key_name()
         );
@@ -133,7 +133,7 @@ impl Context {
             keys: vec![ServedKey {
                 name,
                 op,
-                is_on_token: false,
+                on_token: None,
             }],
         })
     }
@@ -243,7 +243,7 @@ fn certificates_by_name(
         keys.push(ServedKey {
             name: identity.key_name().to_owned(),
             op,
-            is_on_token: identity.is_on_token(),
+            on_token: identity.token_key().cloned(),
         });
     }
     let certificates = CertificatesByName::new(all, clients).map_err(|(index, error)| {
@@ -261,9 +261,10 @@ fn read_identities(args: &Args, tokens: &Tokens) -> Result<Vec<Identity>> {
         args.key.len()
     );
     let pairs = args.cert.iter().zip(&args.key);
-    let read = |(cert, key): (&PathBuf, &KeySource)| match key {
-        KeySource::File(key) => Identity::read(cert, key),
-        KeySource::Token(uri) => Identity::on_token(cert, uri, tokens.key(uri)?),
+    let read = |(cert, key): (&PathBuf, &KeySource)| match (tokens::uri(key)?, key) {
+        (Some(uri), _) => Identity::on_token(cert, &uri, tokens.key(&uri, cert)?),
+        (None, KeySource::File(key)) => Identity::read(cert, key),
+        (None, KeySource::Token(uri)) => anyhow::bail!("--key {uri}: is no URI"),
     };
     pairs.map(read).collect()
 }

@@ -86,7 +86,6 @@ struct Start<L> {
     site: Site,
     device: Arc<dyn Device>,
     record_device: Option<Arc<dyn Device>>,
-    lasting: Arc<Lasting>,
     /// One per core, in their order.
     listeners: Mutex<Vec<(usize, Open<L>)>>,
     /// Jobs of each core at most.
@@ -183,10 +182,10 @@ fn run_over<L: Listener + 'static>(
             stop: stop.clone(),
             limits,
             metrics: metrics.as_ref().map(Metrics::probe),
+            lasting: Arc::clone(&lasting),
         },
         device,
         record_device,
-        lasting: Arc::clone(&lasting),
         listeners: Mutex::new(cores.iter().copied().zip(network.open).collect()),
         max_jobs,
         op_deadline: args.op_deadline,
@@ -291,13 +290,12 @@ fn serve<L: Listener>(
         let health = queue_pair.health();
         lcore.add_record_queue_pair_with(queue_pair, start.deadline_of(health));
     }
-    for queue_pair in start.lasting.tokens().queue_pairs()? {
-        lcore.add_queue_pair(queue_pair);
-    }
     spinlane::job::init_thread(start.max_jobs, 0).context("jobs")?;
+    let mut worker = Worker::new(core, lcore, &start.site, events, open());
+    worker.open_tokens()?;
     // The receiver lives until all cores have left.
     let _ = events.send(Event::Ready);
-    Ok(Worker::new(core, lcore, &start.site, events, open()).run())
+    Ok(worker.run())
 }
 
 /// Returns whether all `cores` became ready.
@@ -340,6 +338,11 @@ fn reload(args: &Args, lasting: &Lasting, current: &Current, device: Capabilitie
     match TlsContext::new(args, lasting) {
         Ok(context) => {
             let keys = offload::signers(context.keys(), device).join("; ");
+            let on_tokens = context
+                .keys()
+                .iter()
+                .filter_map(|key| key.on_token.as_deref());
+            lasting.tokens().rest_except(on_tokens);
             current.replace(context);
             tracing::info!("certificates and keys were read again; private key {keys}");
         }

@@ -1,6 +1,8 @@
 //! What of a handshake's work goes to the device, and what is computed in place, in words.
 
-use spinlane::cryptodev::{Capabilities, OpKind};
+use std::sync::Arc;
+
+use spinlane::cryptodev::{Capabilities, KeyHandle, OpKind};
 
 use crate::tls::Library;
 
@@ -11,15 +13,15 @@ pub struct ServedKey {
     pub name: String,
     /// The op that it signs by; or why there is none, so that the TLS library signs.
     pub op: Result<OpKind, String>,
-    /// Its secret is on a PKCS#11 token, which signs.
-    pub is_on_token: bool,
+    /// The key, if its secret is on a PKCS#11 token, which signs.
+    pub on_token: Option<Arc<KeyHandle>>,
 }
 
 impl ServedKey {
     /// Who signs by it.
     fn signer(&self, device: Capabilities) -> String {
         match &self.op {
-            Ok(op) if self.is_on_token => format!("stays on its token, {}", op.name()),
+            Ok(op) if self.on_token.is_some() => format!("stays on its token, {}", op.name()),
             Ok(op) if device.has(*op) => format!("offloaded, {}", op.name()),
             Ok(op) => format!("computed in place: the device has no {}", op.name()),
             Err(why) => format!("computed in place: {why}"),
@@ -94,7 +96,7 @@ mod tests {
         ServedKey {
             name,
             op,
-            is_on_token: false,
+            on_token: None,
         }
     }
 

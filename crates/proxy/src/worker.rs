@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
@@ -26,7 +27,7 @@ use super::args::Limits;
 use super::carrier::Listener;
 use super::client::Client;
 use super::connection::{Connection, Next};
-use super::context::Context;
+use super::context::{Context, Lasting};
 use super::counters::Closed;
 use super::env::Env;
 use super::metrics::Probe;
@@ -57,6 +58,8 @@ pub struct Site {
     pub stop: Stop,
     /// What the arguments say.
     pub limits: Limits,
+    /// The tokens that keys are on.
+    pub lasting: Arc<Lasting>,
     /// Who wants to know the counters.
     pub metrics: Option<Probe>,
 }
@@ -101,6 +104,8 @@ pub struct Worker<'a, L: Listener> {
     context: Context,
     /// Which reading of the files that is.
     reading: u64,
+    /// Tokens that its lcore has queue pairs of.
+    tokens: usize,
     sweep_ns: u64,
     report_ns: u64,
     /// Number of the last scrape that was answered.
@@ -131,6 +136,7 @@ impl<'a, L: Listener> Worker<'a, L> {
             env: Env::new(site.limits.clone(), net),
             context: context.for_core(),
             reading,
+            tokens: 0,
             sweep_ns: 0,
             report_ns: lcore.now_ns().saturating_add(site.limits.stats_ns),
             scraped: 0,
@@ -225,8 +231,24 @@ impl<'a, L: Listener> Worker<'a, L> {
         }
         if self.site.context.reading() != self.reading {
             let (reading, context) = self.site.context.latest();
+            if let Err(error) = self.open_tokens() {
+                // Its handshakes fail, each with a word.
+                tracing::error!(core = self.core, "a token is not served: {error:#}");
+            }
             (self.reading, self.context) = (reading, context.for_core());
         }
+    }
+
+    /// Takes a queue pair of each token that it has none of.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn open_tokens(&mut self) -> anyhow::Result<()> {
+        for queue_pair in self.site.lasting.tokens().queue_pairs(self.tokens)? {
+            self.lcore.add_queue_pair(queue_pair);
+            self.tokens += 1;
+        }
+        Ok(())
     }
 
     /// Accepts no more; connections have some time to finish.

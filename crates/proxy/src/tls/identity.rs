@@ -74,9 +74,9 @@ impl Identity {
         })
     }
 
-    /// Whether its key stays on a token.
-    pub fn is_on_token(&self) -> bool {
-        self.token_key.is_some()
+    /// Its key, if that stays on a token.
+    pub fn token_key(&self) -> Option<&Arc<KeyHandle>> {
+        self.token_key.as_ref()
     }
 
     /// A certificate for this machine's loopback names that nobody trusts, and its key.
