@@ -57,8 +57,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-mlkem", &[]),
     ("crypto-mb-sys", &[]),
     ("dpdk-sys", &[]),
-    // A PKCS#11 module for tests, which load it.
-    ("spinlane-pkcs11-shim", &[]),
+    // A PKCS#11 module for tests, which load it; lanes are its arithmetic.
+    (
+        "spinlane-pkcs11-shim",
+        &[
+            "spinlane-cryptodev",
+            "spinlane-crypto",
+            "spinlane-driver-mb",
+        ],
+    ),
     ("spinlane-driver-soft", CONTRACT),
     (
         "spinlane-driver-mb",

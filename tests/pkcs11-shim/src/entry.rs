@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 use cryptoki_sys::{
     CK_BBOOL, CK_BYTE, CK_FLAGS, CK_FUNCTION_LIST, CK_MECHANISM, CK_MECHANISM_TYPE, CK_NOTIFY,
     CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_TOKEN_INFO, CK_ULONG, CK_USER_TYPE,
-    CKR_ARGUMENTS_BAD, CKR_DEVICE_REMOVED, CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_INVALID,
-    CKR_OK, CKR_TOKEN_NOT_PRESENT,
+    CKM_ECDSA, CKM_RSA_X_509, CKR_ARGUMENTS_BAD, CKR_BUFFER_TOO_SMALL, CKR_DEVICE_REMOVED,
+    CKR_FUNCTION_NOT_SUPPORTED, CKR_MECHANISM_INVALID, CKR_OK, CKR_OPERATION_NOT_INITIALIZED,
+    CKR_TOKEN_NOT_PRESENT,
 };
 
 use crate::control::{Counter, Knob};
-use crate::inner::{State, guard};
+use crate::inner::{State, guard, state};
 
 /// Calls a function of the inner module.
 macro_rules! forward {
@@ -205,6 +206,14 @@ unsafe extern "C" fn sign_init(
         if is_hidden(state, mechanism) {
             return CKR_MECHANISM_INVALID;
         }
+        // SAFETY: null, or valid for reads as PKCS #11 says.
+        let kind = unsafe { mechanism.as_ref() }.map(|mechanism| mechanism.mechanism);
+        let card = state.card.as_ref();
+        if let (Some(card), Some(CKM_ECDSA | CKM_RSA_X_509)) = (card, kind)
+            && card.begin(state, session, key)
+        {
+            return CKR_OK;
+        }
         forward!(state, C_SignInit(session, mechanism, key))
     })
 }
@@ -252,6 +261,28 @@ unsafe extern "C" fn sign(
     signature: *mut CK_BYTE,
     signature_len: *mut CK_ULONG,
 ) -> CK_RV {
+    let card = state().and_then(|state| state.card.as_ref());
+    if let Some((card, len)) = card.and_then(|card| Some((card, card.signature_len(session)?))) {
+        // SAFETY: PKCS #11 says so: data and length are valid for reads, the length for writes.
+        let (data, room) = unsafe {
+            let room = std::mem::replace(&mut *signature_len, len as CK_ULONG);
+            (slice::from_raw_parts(data, data_len as usize), room)
+        };
+        if signature.is_null() {
+            return CKR_OK;
+        }
+        if (room as usize) < len {
+            return CKR_BUFFER_TOO_SMALL;
+        }
+        let Some(answer) = card.sign(session, data) else {
+            return CKR_OPERATION_NOT_INITIALIZED;
+        };
+        // SAFETY: the caller's buffer, as long as it said.
+        let call =
+            |_: &State| answer.write_to(unsafe { slice::from_raw_parts_mut(signature, len) });
+        // SAFETY: as above.
+        return unsafe { run(session, signature, call) };
+    }
     let call = |state: &State| {
         forward!(
             state,

@@ -9,6 +9,7 @@ use std::sync::{OnceLock, RwLock};
 use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_GENERAL_ERROR, CKR_OK};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
+use crate::card::Card;
 use crate::control::{Control, Words};
 use crate::entry;
 
@@ -19,6 +20,8 @@ pub(crate) struct State {
     /// What this module hands out.
     pub(crate) ours: CK_FUNCTION_LIST,
     pub(crate) words: &'static Words,
+    /// What computes in the inner module's place.
+    pub(crate) card: Option<Card>,
     /// That the token is away has been seen, and its sessions closed.
     pub(crate) removed: AtomicBool,
     /// Held for reading while a session is used, for writing while all are closed.
@@ -52,6 +55,7 @@ fn make() -> Result<State, String> {
         ours: entry::list(&inner),
         inner,
         words,
+        card: env::var_os("PKCS11_SHIM_CARD").map(|folder| Card::new(Path::new(&folder))),
         removed: AtomicBool::new(false),
         using: RwLock::new(()),
     })

@@ -6,6 +6,7 @@
 //! PKCS11_SHIM_MODULE=/usr/lib/softhsm/libsofthsm2.so   the module behind it
 //! PKCS11_SHIM_FAULTS=latency_us=5000,lose_every=100    what it does from the start (names: Knob)
 //! PKCS11_SHIM_CONTROL=/tmp/control                     a file by which it is steered (Control)
+//! PKCS11_SHIM_CARD=/tmp/keys                           computes in lanes with these keys (card)
 //! ```
 //!
 //! # Invariants
@@ -16,6 +17,7 @@
 //!
 //! Source of names and behaviour: PKCS #11 Cryptographic Token Interface Base Specification, version 2.40.
 
+mod card;
 mod control;
 mod entry;
 mod faults;
