@@ -40,6 +40,7 @@ done
 anywhere tools/compare_nginx.sh "$core" "$client_core" 3
 anywhere "$spinlane" bench records --core "$core"
 anywhere "$spinlane" bench records --device dpdk:crypto_aesni_gcm --volume 2 --rounds 7 --core "$core"
+anywhere "$spinlane" bench records --device dpdk:crypto_aesni_gcm --volume 2 --rounds 7 --core "$core"
 anywhere "$spinlane" bench memory --connections 10000
 anywhere tools/compare_dpdk_perf.sh crypto_aesni_gcm aes-128-gcm "$core"
 anywhere "$spinlane" speed --device dpdk:crypto_openssl --algorithm rsa2048 --core "$core"
