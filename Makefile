@@ -15,7 +15,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan asan asan-core valgrind
+.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan asan asan-core valgrind
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,14 +36,19 @@ check: ## Formatting, lints, documentation, scripts, dependencies. Installs noth
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(DPDK)
 	tools/gate.sh scripts licences advisories unused
 
-install: ## Put libspinlane.so (with DPDK, if that is here), spinlane.h and a pkg-config file under PREFIX (and DESTDIR).
+check-abi: ## Compare spinlane.h with that of the last release (needs abigail-tools): what was built then must still run.
+	tools/check_abi.sh
+
+install: ## Put libspinlane.so (with DPDK, if that is here), spinlane.h, a pkg-config file and a CMake package under PREFIX (and DESTDIR).
 	cargo build --release --package spinlane-capi $(DPDK)
-	install -d $(TO)/lib/pkgconfig $(TO)/include $(TO)/share/spinlane
+	install -d $(TO)/lib/pkgconfig $(TO)/lib/cmake/spinlane $(TO)/include $(TO)/share/spinlane
 	install -m 755 target/release/libspinlane.so $(TO)/lib/libspinlane.so.$(VERSION)
 	ln -sf libspinlane.so.$(VERSION) $(TO)/lib/libspinlane.so.0
 	ln -sf libspinlane.so.0 $(TO)/lib/libspinlane.so
 	install -m 644 crates/capi/include/spinlane.h $(TO)/include
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' crates/capi/spinlane.pc.in >$(TO)/lib/pkgconfig/spinlane.pc
+	for part in config config-version; do sed 's|@VERSION@|$(VERSION)|' crates/capi/spinlane-$$part.cmake.in \
+		>$(TO)/lib/cmake/spinlane/spinlane-$$part.cmake || exit 1; done
 	sed 's|@PREFIX@|$(PREFIX)|g' crates/capi/openssl.cnf >$(TO)/share/spinlane/openssl.cnf
 
 test-openssl4: setup ## Run what speaks to OpenSSL against OpenSSL 4.0, which is built first.

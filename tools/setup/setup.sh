@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Building: a C compiler, libssl. Testing: its program, curl, and a cross compiler and an emulator
-# for the fibers of aarch64. crypto_mb comes with pip.
+# for the fibers of aarch64; cmake and abidiff for what C programs are promised. crypto_mb comes with pip.
 packages=(
     build-essential pkg-config libssl-dev
-    openssl curl procps python3 python3-pip python3-venv
+    openssl curl procps python3 python3-pip python3-venv cmake abigail-tools
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 )
 
