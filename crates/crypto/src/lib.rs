@@ -19,6 +19,7 @@ pub mod aead;
 mod aws_lc;
 pub mod curve;
 pub mod digest;
+pub mod ecdsa;
 mod key;
 pub mod mlkem;
 pub mod nonce;

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 
 use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use spinlane_crypto::{Erased, Wiped};
+use spinlane_crypto::{Erased, Wiped, constant_time_eq};
 use spinlane_job as job;
 
 /// Secrets kept: those of the connection that runs, and some of connections that wait.
@@ -73,7 +73,7 @@ struct Entry {
 impl Cache {
     fn hmac_key(&mut self, job: usize, digest: Digest, secret: &[u8], last_use: bool) -> HmacKey {
         let is_it = |entry: &Erased<Entry>| {
-            entry.key.digest() == digest && equal(&entry.secret[..secret.len()], secret)
+            entry.key.digest() == digest && constant_time_eq(&entry.secret[..secret.len()], secret)
         };
         for slot in &mut self.entries {
             if let Some(entry) = slot.as_ref().filter(|entry| is_it(entry)) {
@@ -107,14 +107,6 @@ impl Cache {
             }
         }
     }
-}
-
-/// Compares in constant time: how much of a secret was guessed must not show.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.iter()
-        .zip(b)
-        .fold(0, |different, (a, b)| different | (a ^ b))
-        == 0
 }
 
 #[cfg(test)]

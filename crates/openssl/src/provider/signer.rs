@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use spinlane_crypto::digest::{Digest, Hasher, MAX_DIGEST_LEN};
-use spinlane_crypto::padding;
+use spinlane_crypto::{ecdsa, padding};
 use spinlane_cryptodev::{KeyHandle, MAX_OUTPUT, Request};
 
 use super::counters::{Delegated, count_delegated};
@@ -506,42 +506,5 @@ fn sign_ecdsa(key: &Arc<KeyHandle>, hash: &[u8], out: &mut [u8; MAX_OUTPUT]) -> 
         32 => Request::ecdsa_p256(key, digest),
         _ => Request::ecdsa_p384(key, digest),
     };
-    offload(&request.ok()?, raw).then(|| encode_ecdsa(raw, out))
-}
-
-/// Writes the DER of ECDSA-Sig-Value (RFC 3279, section 2.2.3), at most 104 bytes, of `r || s` of
-/// at most 48 bytes each; returns its length.
-fn encode_ecdsa(raw: &[u8], out: &mut [u8; MAX_OUTPUT]) -> usize {
-    let mut at = 2;
-    for number in raw.chunks(raw.len() / 2) {
-        let zeros = number.iter().take_while(|byte| **byte == 0).count();
-        let number = &number[zeros.min(number.len() - 1)..];
-        let sign = usize::from(number[0] >= 0x80);
-        let len = number.len() + sign;
-        out[at..at + 3].copy_from_slice(&[0x02, len as u8, 0]);
-        out[at + 2 + sign..at + 2 + len].copy_from_slice(number);
-        at += 2 + len;
-    }
-    out[..2].copy_from_slice(&[0x30, (at - 2) as u8]);
-    at
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ecdsa_der_has_minimal_positive_integers() {
-        let mut out = [0; MAX_OUTPUT];
-        let mut raw = [0; 64];
-        raw[31] = 1;
-        raw[32] = 0x80;
-        let len = encode_ecdsa(&raw, &mut out);
-        let mut wanted = vec![0x30, 38, 0x02, 1, 1, 0x02, 33, 0, 0x80];
-        wanted.resize(40, 0);
-        assert_eq!(&out[..len], &wanted[..]);
-        assert_eq!(encode_ecdsa(&[0xff; 64], &mut out), 72);
-        assert_eq!(encode_ecdsa(&[0; 64], &mut out), 8);
-        assert_eq!(encode_ecdsa(&[0xff; 96], &mut out), 104);
-    }
+    offload(&request.ok()?, raw).then(|| ecdsa::to_der(raw, out))
 }

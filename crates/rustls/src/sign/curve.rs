@@ -7,6 +7,7 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use spinlane_crypto::digest::Digest;
+use spinlane_crypto::ecdsa;
 use spinlane_cryptodev::{KeyHandle, OpKind, Request};
 use spinlane_lcore::offload;
 
@@ -95,7 +96,11 @@ impl Signer for OffloadedCurveSigner {
         offload(&request, signature).map_err(offload_error)?;
         Ok(match self.scheme {
             SignatureScheme::ED25519 => signature.to_vec(),
-            _ => encode(signature),
+            _ => {
+                let mut der = [0; ecdsa::MAX_DER_LEN];
+                let len = ecdsa::to_der(signature, &mut der);
+                der[..len].to_vec()
+            }
         })
     }
 
@@ -119,43 +124,5 @@ impl OffloadedCurveSigner {
         signer
             .ok_or_else(|| Error::General("aws-lc-rs has no Ed25519".to_owned()))?
             .sign(message)
-    }
-}
-
-/// `r ‖ s`, each of at most 48 bytes, as Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
-fn encode(signature: &[u8]) -> Vec<u8> {
-    // Two integers of at most 49 bytes: every length is one byte.
-    let mut der = Vec::with_capacity(2 + 2 * 51);
-    der.extend([0x30, 0]);
-    for number in signature.chunks(signature.len() / 2) {
-        let shorter = &number[..number.len() - 1];
-        let zeros = shorter.iter().take_while(|byte| **byte == 0).count();
-        let number = &number[zeros..];
-        // Else it would be a negative one.
-        let sign = usize::from(number[0] >= 0x80);
-        der.extend([0x02, (number.len() + sign) as u8]);
-        der.extend(std::iter::repeat_n(0, sign));
-        der.extend_from_slice(number);
-    }
-    der[1] = (der.len() - 2) as u8;
-    der
-}
-
-#[cfg(test)]
-mod tests {
-    use super::encode;
-
-    #[test]
-    fn numbers_are_encoded_as_short_as_they_go_and_never_negative() {
-        let mut signature = [0; 64];
-        assert_eq!(encode(&signature), [0x30, 6, 2, 1, 0, 2, 1, 0]);
-        signature[31] = 0x7f;
-        signature[63] = 0x80;
-        assert_eq!(encode(&signature), [0x30, 7, 2, 1, 0x7f, 2, 2, 0, 0x80]);
-        for (len, size) in [(64, 33), (96, 49)] {
-            let full = encode(&vec![0xff; len]);
-            assert_eq!(full[..5], [0x30, 2 * (size + 2), 2, size, 0]);
-            assert_eq!(full.len(), usize::from(2 + 2 * (size + 2)));
-        }
     }
 }
