@@ -3,7 +3,7 @@
  * for anything but the sockets.
  *
  *     cc echo_conn.c -lspinlane -o echo_conn
- *     ./echo_conn cert.pem key.pem [device [nb_desc [port]]]
+ *     ./echo_conn cert.pem key.pem|pkcs11:URI [device [nb_desc [port]]]
  *
  * Prints the port it listens on. SIGTERM ends it; it then prints what it counted.
  */
@@ -227,13 +227,13 @@ int main(int argc, char **argv)
 {
     struct spinlane_stats stats;
     spinlane_conn_config *config;
-    spinlane_device *device;
+    spinlane_device *device, *token = NULL;
     struct peer *peer;
     void *ready;
     int listener;
 
     if (argc < 3) {
-        fprintf(stderr, "usage: %s cert.pem key.pem [device [nb_desc [port]]]\n", argv[0]);
+        fprintf(stderr, "usage: %s cert.pem key.pem|pkcs11:URI [device [nb_desc [port]]]\n", argv[0]);
         return 2;
     }
     signal(SIGTERM, on_signal);
@@ -243,7 +243,11 @@ int main(int argc, char **argv)
         || !spinlane_lcore_add_device(lcore, device, argc > 4 ? (unsigned)atoi(argv[4]) : 0))
         die("lcore");
     config = spinlane_conn_config_create_server();
-    switch (spinlane_conn_config_add_certificate_files(config, argv[1], argv[2])) {
+    if (strncmp(argv[2], "pkcs11:", 7) == 0
+        && ((token = spinlane_device_open(argv[2])) == NULL || !spinlane_lcore_add_device(lcore, token, 0)))
+        die("token");
+    switch (token != NULL ? spinlane_conn_config_add_certificate_uri(config, argv[1], token, argv[2])
+                          : spinlane_conn_config_add_certificate_files(config, argv[1], argv[2])) {
     case SPINLANE_KEY_OFFLOADED:
         break;
     case SPINLANE_KEY_NOT_OFFLOADED:
@@ -279,6 +283,7 @@ int main(int argc, char **argv)
     if (!spinlane_lcore_free(lcore))
         die("spinlane_lcore_free");
     spinlane_device_close(device);
+    spinlane_device_close(token);
     close(listener);
     return 0;
 }

@@ -392,6 +392,13 @@ int spinlane_conn_config_add_certificate(spinlane_conn_config *config, const voi
 int spinlane_conn_config_add_certificate_files(spinlane_conn_config *config, const char *chain, const char *key);
 
 /*
+ * The same with a key that stays on a PKCS#11 token, by its RFC 7512 URI; chain is a file. device is the token: see
+ * spinlane_ssl_ctx_use_private_key_uri.
+ */
+int spinlane_conn_config_add_certificate_uri(spinlane_conn_config *config, const char *chain,
+                                             const spinlane_device *device, const char *uri);
+
+/*
  * Sets the issuers of the peers that are let in, PEM text or a file. A server demands a certificate of
  * its clients then. A client takes these in place of the system's.
  */

@@ -207,11 +207,11 @@ fn it_serves_keys_that_stay_on_a_token() {
             key: "/nonexistent".into(),
             ..identity
         };
-        let counted = serve_many_by(
-            LIBSSL,
-            Server::with_key(LIBSSL, &nowhere, Some(&token), "auto", "0"),
-        );
-        assert_eq!(counted("refused"), 0, "24 clients fit a queue pair of 256");
+        for example in EXAMPLES {
+            let server = Server::with_key(example, &nowhere, Some(&token), "auto", "0");
+            let counted = serve_many_by(example, server);
+            assert_eq!(counted("refused"), 0, "24 clients fit a queue pair of 256");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use spinlane::rustls::{MOST_PERIODS, TicketSeed};
 
 use super::bytes;
 use super::settings::{Settings, Side};
-use crate::device::text;
+use crate::device::{OpenDevice, text};
 use crate::error::{Failure, check, failure, guard, null};
 use crate::ssl::key_offload;
 use crate::start;
@@ -173,6 +173,29 @@ pub unsafe extern "C" fn spinlane_conn_config_add_certificate_files(
         let (chain, key) = unsafe { (read(chain, "chain")?, read(key, "key")?) };
         // SAFETY: by the contract.
         unsafe { add_certificate(config, &chain, &key) }
+    })
+}
+
+/// Adds a certificate, a PEM file, and its key, which stays on `device`.
+///
+/// # Safety
+/// `config` is NULL or live; `device` is NULL or open; path and URI are NULL or terminated strings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn spinlane_conn_config_add_certificate_uri(
+    config: *mut Config,
+    chain: *const c_char,
+    device: *const OpenDevice,
+    uri: *const c_char,
+) -> c_int {
+    guard(0, || {
+        // SAFETY: by the contract.
+        let (chain, device, uri) = unsafe { (read(chain, "chain")?, device.as_ref(), text(uri)) };
+        let device = device.ok_or_else(|| null("device"))?;
+        let uri = uri.ok_or_else(|| null("uri"))?.to_string_lossy();
+        let key = device.0.own_key(&uri, None)?;
+        let add = |settings: &mut Settings| settings.add_own_key(&chain, &uri, &key);
+        // SAFETY: by the contract.
+        unsafe { change(config, add) }.map(key_offload)
     })
 }
 

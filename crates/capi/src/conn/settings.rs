@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spinlane::cryptodev::KeyHandle;
 use spinlane::openssl::{Pem, Wanted};
 use spinlane::rustls::rustls::client::danger::ServerCertVerifier;
 use spinlane::rustls::rustls::client::{Resumption, WebPkiServerVerifier};
@@ -17,8 +18,8 @@ use spinlane::rustls::rustls::{
     SupportedProtocolVersion, version,
 };
 use spinlane::rustls::{
-    CertificatesByName, DEFAULT_MAX_INPUT, KeyOffload, SCOPE_LEN, TicketSeed, certified,
-    chain_digest, load_private_key, prefer_aes128, provider, system_roots,
+    CertificatesByName, DEFAULT_MAX_INPUT, KeyOffload, LoadedKey, SCOPE_LEN, TicketSeed, certified,
+    chain_digest, device_key, load_private_key, prefer_aes128, provider, system_roots,
 };
 
 use super::name::NotesName;
@@ -115,9 +116,29 @@ impl Settings {
         let der = PrivateKeyDer::from_pem_slice(key.text());
         let der = der.map_err(|error| unreadable(key, "private key", &error))?;
         let loaded = load_private_key(&der).map_err(|error| named(key.name(), &error))?;
+        self.add_loaded(chain, key.name(), loaded)
+    }
+
+    /// The same with a key that stays in its device.
+    pub(super) fn add_own_key(
+        &mut self,
+        chain: &Pem,
+        name: &str,
+        key: &Arc<KeyHandle>,
+    ) -> Result<KeyOffload, Failure> {
+        let loaded = device_key(key).ok_or_else(|| failure(format!("{name}: is in memory")))?;
+        self.add_loaded(chain, name, loaded)
+    }
+
+    fn add_loaded(
+        &mut self,
+        chain: &Pem,
+        name: &str,
+        loaded: LoadedKey,
+    ) -> Result<KeyOffload, Failure> {
         let chain_of = certificates(chain)?;
         let certified = certified(chain_of, loaded.key)
-            .map_err(|error| failure(format!("{} with {}: {error}", chain.name(), key.name())))?;
+            .map_err(|error| failure(format!("{} with {}: {error}", chain.name(), name)))?;
         if self.side == Side::Client && !self.certificates.is_empty() {
             return Err(failure(
                 "a client has one certificate; this one has it already",
