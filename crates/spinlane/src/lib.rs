@@ -1,6 +1,12 @@
 //! Spinlane: poll-mode TLS crypto offload. What an embedding application depends on.
 //!
-//! This crate only gathers: every item belongs to the crate it comes from.
+//! A whole HTTPS server; in `examples/` are others, which serve many connections, by rustls and by libssl, and one
+//! that signs without TLS:
+//! ```no_run
+#![doc = include_str!("../examples/hello.rs")]
+//! ```
+//! This crate only gathers: every item belongs to the crate it comes from. [`device::open`] makes devices from their
+//! specs, [`drivers`] has their types.
 //!
 //! # Invariants
 //! - Contains no logic but the reading of device specs.
@@ -8,6 +14,17 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+
+/// The drivers, for those who make a device by its type rather than by its spec.
+pub mod drivers {
+    #[cfg(feature = "dpdk")]
+    pub use spinlane_driver_dpdk as dpdk;
+    pub use spinlane_driver_lookaside as lookaside;
+    pub use spinlane_driver_mb as mb;
+    pub use spinlane_driver_pkcs11 as pkcs11;
+    pub use spinlane_driver_sim as sim;
+    pub use spinlane_driver_soft as soft;
+}
 
 pub use spinlane_crypto as crypto;
 pub use spinlane_cryptodev as cryptodev;
