@@ -14,6 +14,8 @@ use crate::wiped::Wiped;
 
 /// Bytes of SHA-512's block.
 const LONG_BLOCK: usize = sha512::BLOCK_LEN;
+/// Lanes of the smaller batch.
+const HALF: usize = LANES / 2;
 
 /// An HMAC key (RFC 2104), kept as the two digest states that already took it in. Wiped on drop.
 #[derive(Clone)]
@@ -50,7 +52,11 @@ impl HmacKey {
         let short = keys.iter().all(|key| key.len() <= LONG_BLOCK);
         match Lanes::detect() {
             Some(lanes) if short => {
-                in_lanes(lanes, start, keys).map(|states| Self { digest, states })
+                let states = match 2 * N <= HALF {
+                    true => in_lanes::<N, HALF>(lanes, start, keys),
+                    false => in_lanes::<N, LANES>(lanes, start, keys),
+                };
+                states.map(|states| Self { digest, states })
             }
             _ => keys.map(|key| Self::one(digest, key)),
         }
@@ -102,7 +108,10 @@ impl HmacKey {
         const { assert!(N <= LANES) };
         let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
         if let Some(lanes) = Lanes::detect()
-            && Self::sign_in_lanes(lanes, &ops, &mut tags)
+            && match N <= HALF {
+                true => Self::sign_in_lanes::<HALF>(lanes, &ops, &mut tags),
+                false => Self::sign_in_lanes::<LANES>(lanes, &ops, &mut tags),
+            }
         {
             return tags;
         }
@@ -147,14 +156,14 @@ impl HmacKey {
         )
     }
 
-    /// Computes all HMACs in lanes. Returns `false`, and has done nothing, if one of them is not
-    /// for lanes.
-    fn sign_in_lanes(
+    /// Computes all HMACs, at most `L`, in lanes. Returns `false`, and has done nothing, if one of them
+    /// is not for lanes.
+    fn sign_in_lanes<const L: usize>(
         lanes: Lanes,
         ops: &[(&Self, &[u8])],
         tags: &mut [Wiped<MAX_DIGEST_LEN>],
     ) -> bool {
-        let mut batch = Batch::new();
+        let mut batch = Batch::<L>::new();
         let mut block = Wiped::<LONG_BLOCK>::ZEROS;
         for (lane, (key, message)) in ops.iter().enumerate() {
             let States::Long(inner, _) = &key.states else {
@@ -249,9 +258,14 @@ fn last_block<const BLOCK: usize>(parts: &[&[u8]], block: &mut [u8; BLOCK]) -> b
     end_message(block, filled)
 }
 
-/// Computes the inner and the outer state of each key. No key is longer than a block.
-fn in_lanes<const N: usize>(lanes: Lanes, start: &[u64; 8], keys: [&[u8]; N]) -> [States; N] {
-    let mut batch = Batch::new();
+/// Computes the inner and the outer state of each key, in `L` lanes, two for each. No key is longer than a
+/// block.
+fn in_lanes<const N: usize, const L: usize>(
+    lanes: Lanes,
+    start: &[u64; 8],
+    keys: [&[u8]; N],
+) -> [States; N] {
+    let mut batch = Batch::<L>::new();
     let mut block = Wiped::<LONG_BLOCK>::ZEROS;
     for (index, key) in keys.into_iter().enumerate() {
         for (lane, pad) in [(2 * index, 0x36), (2 * index + 1, 0x5c)] {

@@ -23,7 +23,9 @@ mod assembly {
         /// Needs BMI1, BMI2 and AVX512VL.
         pub(super) fn spinlane_sha512_blocks(state: *mut State, data: *const u8, blocks: usize);
         /// Needs AVX512F.
-        pub(super) fn spinlane_sha512_lanes(states: *mut [u64; 8], blocks: *const [u64; 8]);
+        pub(super) fn spinlane_sha512_eight(states: *mut u64, blocks: *const u64);
+        /// Needs AVX512VL.
+        pub(super) fn spinlane_sha512_four(states: *mut u64, blocks: *const u64);
     }
 }
 
@@ -32,7 +34,7 @@ impl Lanes {
     pub(crate) fn detect() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         // Detection includes that the operating system keeps the registers.
-        let has_lanes = is_x86_feature_detected!("avx512f");
+        let has_lanes = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
         #[cfg(not(target_arch = "x86_64"))]
         let has_lanes = false;
         has_lanes.then_some(Self(()))
@@ -61,13 +63,21 @@ pub(super) fn compress(state: &mut State, blocks: &[[u8; BLOCK_LEN]]) {
 }
 
 /// Compresses every lane's block into its state.
-pub(super) fn compress_lanes(_cpu: Lanes, batch: &mut Batch) {
+pub(super) fn compress_lanes<const N: usize>(_cpu: Lanes, batch: &mut Batch<N>) {
+    const { assert!(N == 4 || N == 8) };
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a `Lanes` exists only where the CPU has AVX512F. The function reads and writes eight
-    // rows of states and reads sixteen of blocks, each 64 bytes long and aligned to 64, as a
-    // batch's are, and otherwise its own constants.
-    unsafe {
-        assembly::spinlane_sha512_lanes(batch.states.as_mut_ptr(), batch.blocks.as_ptr());
+    {
+        let function = match N {
+            4 => assembly::spinlane_sha512_four,
+            _ => assembly::spinlane_sha512_eight,
+        };
+        let states = batch.states.as_flattened_mut().as_mut_ptr();
+        let blocks = batch.blocks.as_flattened().as_ptr();
+        // SAFETY: a `Lanes` exists only where the CPU has AVX512F and AVX512VL. The function for N lanes
+        // reads and writes eight rows of N states and reads sixteen rows of N words of blocks, as many as a
+        // batch has. It wants both aligned to a row, which has 8 * N bytes, 32 or 64: a batch is aligned to
+        // 64, and its blocks begin behind 64 * N bytes of states. Otherwise it reads its own constants.
+        unsafe { function(states, blocks) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     unreachable!(
@@ -88,7 +98,7 @@ pub(super) fn cleanse_words(words: &mut [u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sha512::{LANES, SHA384_START};
+    use crate::sha512::SHA384_START;
 
     /// Bytes without a pattern.
     fn bytes(seed: u64) -> impl Iterator<Item = u8> {
@@ -120,13 +130,18 @@ mod tests {
     #[test]
     fn every_lane_is_aws_lcs_and_alters_no_other() {
         let Some(lanes) = Lanes::detect() else {
-            println!("skipped: this CPU has no AVX512F");
+            println!("skipped: this CPU has no AVX512VL");
             return;
         };
-        let mut states = [SHA384_START; LANES];
-        let mut batch = Batch::new();
+        lanes_are_aws_lcs::<4>(lanes);
+        lanes_are_aws_lcs::<8>(lanes);
+    }
+
+    fn lanes_are_aws_lcs<const N: usize>(lanes: Lanes) {
+        let mut states = [SHA384_START; N];
+        let mut batch = Batch::<N>::new();
         for round in 0..200 {
-            let blocks = blocks::<LANES>(round);
+            let blocks = blocks::<N>(round);
             for (lane, (state, block)) in states.iter_mut().zip(&blocks).enumerate() {
                 batch.set(lane, state, block);
                 aws_lc::sha512_compress(state, &[*block]);
