@@ -18,6 +18,9 @@ pub(super) struct InlineHash {
 /// A running hash.
 struct Running {
     hasher: Hasher,
+    /// The hash of what it has taken in, once it was asked for: rustls asks twice for that of a transcript up
+    /// to the server's Finished message.
+    so_far: OnceLock<Output>,
     is_empty: bool,
     hash: &'static InlineHash,
 }
@@ -51,6 +54,7 @@ impl Hash for InlineHash {
     fn start(&self) -> Box<dyn Context> {
         Box::new(Running {
             hasher: Hasher::new(self.digest),
+            so_far: OnceLock::new(),
             is_empty: true,
             hash: Self::of(self.digest),
         })
@@ -92,12 +96,14 @@ impl Running {
 
 impl Context for Running {
     fn fork_finish(&self) -> Output {
-        self.output(self.hasher.clone())
+        let so_far = self.so_far.get_or_init(|| self.output(self.hasher.clone()));
+        Output::new(so_far.as_ref())
     }
 
     fn fork(&self) -> Box<dyn Context> {
         Box::new(Self {
             hasher: self.hasher.clone(),
+            so_far: OnceLock::new(),
             ..*self
         })
     }
@@ -108,7 +114,31 @@ impl Context for Running {
     }
 
     fn update(&mut self, data: &[u8]) {
+        self.so_far.take();
         self.is_empty &= data.is_empty();
         self.hasher.update(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_of_all_that_was_taken_in_before_it_was_asked_for() {
+        for hash in [&SHA256, &SHA384] {
+            let mut running = hash.start();
+            for end in 0..200u8 {
+                let taken: Vec<u8> = (0..end).collect();
+                let expected = hash.hash(&taken);
+                assert_eq!(running.fork_finish().as_ref(), expected.as_ref());
+                assert_eq!(running.fork_finish().as_ref(), expected.as_ref());
+                let mut other = running.fork();
+                other.update(b"of its own");
+                let more = hash.hash(&[&taken[..], b"of its own"].concat());
+                assert_eq!(other.fork_finish().as_ref(), more.as_ref());
+                running.update(&[end]);
+            }
+        }
     }
 }
