@@ -233,11 +233,13 @@ fn a_bad_hybrid_share_ends_its_own_handshake_with_illegal_parameter() {
         };
         let share = group.start().unwrap().pub_key().to_vec();
         let mut shares = spoilt(&share, classical(1184));
-        // A coefficient of 4095, the first and the last.
+        // A coefficient of 4095, or of 3329, the least that is none (FIPS 203, section 7.2): the first, and the last
+        // of 768. Each has 12 bits, the lowest in front.
         let mlkem = if classical(1184).start == 0 { 65 } else { 0 };
-        for at in [mlkem, mlkem + 1150] {
+        let least = [(0, [0x01, 0x0d]), (1150, [0x10, 0xd0])];
+        for (at, bits) in least.into_iter().chain([(0, [0xff; 2]), (1150, [0xff; 2])]) {
             let mut share = share.clone();
-            share[at..at + 2].fill(0xff);
+            share[mlkem + at..][..2].copy_from_slice(&bits);
             shares.push(share);
         }
         for share in shares {
