@@ -15,7 +15,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan asan asan-core valgrind
+.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan tsan-pkcs11 asan asan-core valgrind
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -90,9 +90,18 @@ loom: ## Model-check the ring, how clients attach to crypto cores, and how a tok
 	RUSTFLAGS="--cfg loom" cargo test --package spinlane-driver-lookaside --release --lib --target-dir target/loom
 	RUSTFLAGS="--cfg loom" cargo test --package spinlane-driver-pkcs11 --release --lib --target-dir target/loom
 
-tsan: ## Run the ring's stress test under ThreadSanitizer (needs a nightly toolchain).
+tsan: tsan-pkcs11 ## Run the stress test of the ring and the tests of the PKCS#11 driver under ThreadSanitizer (needs a nightly toolchain, with rust-src).
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" cargo +nightly test \
 		--package spinlane-ring --test stress --target $(NIGHTLY_TARGET) --target-dir target/tsan
+
+# The standard library is instrumented too: otherwise the sanitizer takes its locks for none. A sanitized process cannot fork and
+# then make threads, and is slow, so that the tests go one by one.
+tsan-pkcs11:
+	cargo build --package spinlane-pkcs11-shim
+	PKCS11_TEST_SHIM=$(CURDIR)/target/debug/libspinlane_pkcs11_shim.so \
+		TSAN_OPTIONS=suppressions=$(CURDIR)/crates/drivers/pkcs11/tests/tsan.supp RUSTFLAGS="-Zsanitizer=thread" \
+		cargo +nightly test -Zbuild-std --package spinlane-driver-pkcs11 --lib --test failures --test queue_pair \
+		--target $(NIGHTLY_TARGET) --target-dir target/tsan -- --test-threads 1 --skip forked_child
 
 # An abandoned job leaks what its frames owned (in stock OpenSSL too): tests that abandon run without
 # the leak check. The sanitizer's frames do not fit the smallest stack.

@@ -445,6 +445,8 @@ fn a_token_made_anew_in_the_middle_of_load_serves_again() {
         |bench| {
             let settings = Settings {
                 restart_module_after: Duration::from_millis(50),
+                // To initialise the module may take long.
+                stuck_after: Duration::from_secs(10),
                 ..quick(4)
             };
             let device = bench.device(settings);

@@ -92,8 +92,11 @@ fn softhsm() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// The shim, which cargo has built beside the test.
+/// The shim, which cargo has built beside the test. An instrumented one cannot be loaded: $PKCS11_TEST_SHIM is another.
 pub fn shim() -> PathBuf {
+    if let Some(shim) = env::var_os("PKCS11_TEST_SHIM") {
+        return shim.into();
+    }
     let test = env::current_exe().unwrap();
     let shim = test.parent().unwrap().join("libspinlane_pkcs11_shim.so");
     assert!(shim.exists(), "{} is missing", shim.display());
