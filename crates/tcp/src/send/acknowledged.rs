@@ -22,7 +22,6 @@ impl Sender {
         sacks: &[Range],
         echo: Option<u32>,
     ) {
-        let full = self.cubic.window() <= self.in_flight + u32::from(self.mss);
         let acked = ack.since(self.una);
         let mut sample = None;
         let mut news = acked > 0;
@@ -66,7 +65,7 @@ impl Sender {
             false => self.count_duplicates(acked, is_bare),
         }
         let may_grow = self.recovery.is_none_or(|recovery| recovery.by_timeout);
-        if acked > 0 && full && may_grow {
+        if acked > 0 && self.limited && may_grow {
             let rtt = self.rtt.smoothed().unwrap_or_default().as_secs_f64();
             self.cubic.acked(now, self.mss.into(), acked, rtt);
         }
@@ -197,7 +196,7 @@ impl Sender {
             && self.recovery.is_none()
             && probe.end < ack
         {
-            self.cubic.lost(self.mss.into(), self.in_flight);
+            self.cubic.lost(self.mss.into(), self.out());
         }
     }
 
@@ -242,8 +241,12 @@ impl Sender {
             until: self.nxt,
             by_timeout: false,
         });
-        let out = self.in_flight + self.lost * u32::from(self.mss);
-        self.cubic.lost(self.mss.into(), out);
+        self.cubic.lost(self.mss.into(), self.out());
+    }
+
+    /// What is out and not acknowledged in a row, whatever was reported beyond (FlightSize of RFC 5681, section 2).
+    pub(super) fn out(&self) -> u32 {
+        self.nxt.since(self.una)
     }
 
     /// Without SACK: the third duplicate says that the first segment is lost (RFC 5681, section 3.2), and an acknowledgement of

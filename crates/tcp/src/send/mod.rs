@@ -104,6 +104,8 @@ pub(crate) struct Sender {
     sent: VecDeque<Sent>,
     /// Sequence numbers in flight.
     in_flight: u32,
+    /// The congestion window was what stopped the last output.
+    limited: bool,
     sacked: u32,
     lost: u32,
     fin: Fin,
@@ -150,6 +152,7 @@ impl Sender {
             data: Buffer::default(),
             sent: VecDeque::new(),
             in_flight: 0,
+            limited: false,
             sacked: 0,
             lost: 0,
             fin: Fin::No,

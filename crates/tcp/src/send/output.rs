@@ -15,6 +15,8 @@ impl Sender {
         if next.is_some() {
             return next;
         }
+        // Whether more would have gone out: a burst of acknowledgements comes before the next output, and all of them count.
+        self.limited = self.in_flight >= self.cubic.window();
         if self.probe_due && self.window > 0 {
             return self.probe_next();
         }

@@ -92,8 +92,7 @@ impl Sender {
             }
         }
         if self.backoff == 0 {
-            let out = self.in_flight + self.lost * u32::from(self.mss);
-            self.cubic.timed_out(self.mss.into(), out);
+            self.cubic.timed_out(self.mss.into(), self.out());
         }
         self.recovery = Some(Recovery {
             until: self.nxt,
