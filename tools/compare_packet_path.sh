@@ -14,7 +14,8 @@ client_core=${4:-1}
 spinlane=${SPINLANE_BIN:-target/release/spinlane}
 namespace=spinlane-compare-$$
 dir=$(mktemp -d)
-memif() { echo "net_memif0,role=$1,id=0,socket=$dir/memif.sock,socket-abstract=no,rsize=11,bsize=2048"; }
+# One socket per run: a server leaves its own behind.
+memif() { echo "net_memif0,role=$1,id=0,socket=$dir/$2.sock,socket-abstract=no,rsize=11,bsize=2048"; }
 ip netns add "$namespace"
 server=
 stop() {
@@ -57,9 +58,10 @@ far=(--ip 10.9.0.1/24 --mac 02:00:00:00:09:01)
 
 # tls_packets CERT RESUME…: new connections per second of the proxy on packets.
 tls_packets() {
-	serve proxy --port "$(memif server)" "${packets[@]}" --listen 10.9.0.2:443 --backend respond --cores "$server_core" --self-signed "$1"
+	local run=$RANDOM$RANDOM
+	serve proxy --port "$(memif server $run)" "${packets[@]}" --listen 10.9.0.2:443 --backend respond --cores "$server_core" --self-signed "$1"
 	await "listens on"
-	client connect 10.9.0.2:443 --port "$(memif client)" "${far[@]}" "${@:2}"
+	client connect 10.9.0.2:443 --port "$(memif client $run)" "${far[@]}" "${@:2}"
 	stop
 	field connections_per_s
 }
@@ -72,9 +74,10 @@ tls_sockets() {
 }
 # CPU us per connection of a server of TCP alone. It ends by itself, after the client.
 tcp_packets() {
-	serve bench tcp serve 10.9.0.2:80 --port "$(memif server)" "${packets[@]}" --connections 4096 --core "$server_core" --seconds "$seconds" --json
+	local run=$RANDOM$RANDOM
+	serve bench tcp serve 10.9.0.2:80 --port "$(memif server $run)" "${packets[@]}" --connections 4096 --core "$server_core" --seconds "$seconds" --json
 	sleep 2
-	client tcp load 10.9.0.2:80 --port "$(memif client)" "${far[@]}"
+	client tcp load 10.9.0.2:80 --port "$(memif client $run)" "${far[@]}"
 	wait "$server"; server=
 	grep '^{' "$dir/server.log" >"$dir/json"
 	field cpu_us_per_connection

@@ -345,10 +345,7 @@ fn mistakes_at_the_start_are_named_with_their_remedy() {
         &with(&["--listen", "10.77.0.2:0"]),
         &["port 0", "name a port"],
     );
-    complains(
-        &with(&["--port-memory", "16"]),
-        &["no memory", "--port-memory"],
-    );
+    complains(&with(&["--eal=-m4"]), &["no memory", "--port-memory"]);
     let cores = spinlane_tests::program::cores();
     if let [one, other, ..] = cores[..] {
         let cores = format!("{one},{other}");

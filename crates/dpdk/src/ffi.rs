@@ -8,7 +8,7 @@ mod link;
 mod port;
 mod process;
 
-pub(crate) use link::is_running;
+pub(crate) use link::{is_running, mtu};
 pub(crate) use port::{Opened, Plug, RawQueuePair, SetUp};
 pub(crate) use process::allowed_cores;
 pub use process::{HeapStats, Running};

@@ -180,8 +180,11 @@ impl Port {
             config.mac.map(|mac| mac.0),
         );
         let set_up = set_up.map_err(|error| failed(name, error))?;
+        let interface = interface(arguments);
+        // Some drivers take 1500 for granted.
+        let below = interface.and_then(ffi::mtu).unwrap_or(u16::MAX);
         let caps = Caps {
-            mtu: set_up.mtu,
+            mtu: set_up.mtu.min(below),
             tx_checksums: set_up.tx_checksums,
         };
         let opened = Arc::new(opened);
@@ -191,7 +194,7 @@ impl Port {
         });
         let pairs = pairs.collect();
         let port = Self {
-            interface: interface(arguments).map(str::to_owned),
+            interface: interface.map(str::to_owned),
             name: name.to_owned(),
             mac: config.mac.unwrap_or(Mac(set_up.mac)),
             opened,

@@ -1,7 +1,8 @@
 //! `spinlane bench tcp`: connections that carry a question and an answer and nothing else: what TCP itself costs.
 //!
-//! Over the kernel's sockets by epoll, as a server would; with --port over our own stack. The question is answered by as many bytes, and
-//! the client closes first.
+//! Over the kernel's sockets by epoll, as a server would; with --port over our own stack. The question is answered by as many bytes,
+//! and the server closes first: it is in its table, not the
+//! client's, that connections wait out their time.
 
 mod kernel;
 #[cfg(feature = "dpdk")]
@@ -136,20 +137,24 @@ impl<C: Carrier> Exchange<C> {
         if !self.serves {
             self.say()?;
         }
-        loop {
+        let has_ended = loop {
             match self.carrier.fill(scratch) {
-                Ok(0) if self.serves && self.incoming == 0 => return Ok(self.outgoing == 0),
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => break true,
                 Ok(count) => self.incoming = self.incoming.saturating_sub(count),
-                Err(error) if is_transient(&error) => break,
+                Err(error) if is_transient(&error) => break false,
                 Err(error) => return Err(error),
             }
+        };
+        if has_ended && self.incoming != 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
-        if self.serves && self.incoming == 0 {
+        if self.serves && self.incoming == 0 && self.outgoing != 0 {
             self.say()?;
+            if self.outgoing == 0 {
+                self.carrier.end();
+            }
         }
-        // The client closes first.
-        Ok(!self.serves && self.incoming == 0)
+        Ok(has_ended && self.outgoing == 0)
     }
 
     fn say(&mut self) -> io::Result<()> {

@@ -20,6 +20,8 @@ pub struct Responder<F: FrameIo> {
 struct Answer {
     id: FlowId,
     left: Vec<u8>,
+    /// Bytes of it that the stack has taken.
+    sent: usize,
     asked: Vec<u8>,
 }
 
@@ -59,6 +61,7 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
             self.answers.push(Answer {
                 id,
                 left: Vec::new(),
+                sent: 0,
                 asked: Vec::new(),
             });
         }
@@ -106,17 +109,17 @@ impl Answer {
             self.left.extend(body(len));
             self.asked.clear();
         }
-        if !self.left.is_empty() {
-            let taken = stack.write(self.id, &self.left);
-            self.left.drain(..taken);
-            if self.left.is_empty() {
+        if self.sent < self.left.len() {
+            self.sent += stack.write(self.id, &self.left[self.sent..]);
+            if self.sent == self.left.len() {
                 stack.close(self.id);
             }
         }
         let over = stack.end(self.id).is_some() || stack.peer_finished(self.id);
-        if over && self.left.is_empty() {
+        let is_done = over && self.sent == self.left.len();
+        if is_done {
             stack.release(self.id);
         }
-        over && self.left.is_empty()
+        is_done
     }
 }
