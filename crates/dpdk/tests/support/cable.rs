@@ -4,7 +4,6 @@ use std::process::Command;
 
 /// A cable from here to a namespace, whose end has the addresses 10.77.0.1/24 and fd77::1/64.
 pub struct Cable {
-    pub number: u32,
     pub ours: String,
     pub theirs: String,
     namespace: String,
@@ -26,7 +25,6 @@ impl Cable {
     pub fn new(test: &str, number: u32) -> Option<Self> {
         let id = std::process::id();
         let cable = Self {
-            number,
             ours: format!("slo{number}.{id}"),
             theirs: format!("slt{number}.{id}"),
             namespace: format!("spinlane-{number}-{id}"),
@@ -75,18 +73,6 @@ impl Cable {
         let output = self.command(program).args(args).output().unwrap();
         assert!(output.status.success(), "{program} {args:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Three pings, if the program is installed.
-    pub fn ping(&self, address: &str) -> Option<Command> {
-        let installed = Command::new("ping").arg("-V").output().is_ok();
-        if !installed {
-            eprintln!("SKIPPED pings: ping is not installed");
-            return None;
-        }
-        let mut command = self.command("ping");
-        command.args(["-c", "3", "-i", "0.2", address]);
-        Some(command)
     }
 }
 
