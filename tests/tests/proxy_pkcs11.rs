@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream};
 
 use spinlane_pkcs11_shim::{Control, Counter, Knob};
 use spinlane_tests::identity::{Identity, self_signed};
@@ -394,15 +394,17 @@ impl Probe {
 }
 
 fn connect(proxy: SocketAddr, scheme: &str) -> Option<SslStream<TcpStream>> {
-    let mut config = SslConnector::builder(SslMethod::tls_client()).unwrap();
-    config.set_verify(SslVerifyMode::NONE);
-    config.set_sigalgs_list(scheme).unwrap();
+    // A connector would read the system's roots each time.
+    let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
+    context.set_sigalgs_list(scheme).unwrap();
     let socket = TcpStream::connect(proxy).unwrap();
     socket.set_nodelay(true).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
         .unwrap();
-    config.build().connect("localhost", socket).ok()
+    let mut ssl = Ssl::new(&context.build()).unwrap();
+    ssl.set_hostname("localhost").unwrap();
+    ssl.connect(socket).ok()
 }
 
 /// Prints the 99th percentiles of what does not need the token, while the token is saturated or stuck, beside those
