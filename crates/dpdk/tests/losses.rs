@@ -1,7 +1,6 @@
 //! A port that loses, doubles, delays and spoils frames, curl on the kernel's TCP behind it.
 #![cfg(feature = "dpdk")]
 
-#[expect(dead_code, reason = "tests/veth.rs uses all of it")]
 mod support;
 
 use std::io::Read;

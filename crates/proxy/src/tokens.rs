@@ -103,7 +103,8 @@ impl Tokens {
     pub fn rest_except<'a>(&self, served: impl Iterator<Item = &'a KeyHandle> + Clone) {
         for (uri, token) in &*self.open() {
             let serves = served.clone().any(|key| token.has(key));
-            if token.rest(!serves) != !serves {
+            let did_rest = token.rest(!serves);
+            if did_rest == serves {
                 let sessions = if serves { "opened" } else { "closed" };
                 tracing::info!("{uri}: its sessions are {sessions} by SIGHUP");
             }
