@@ -245,7 +245,7 @@ mod tests {
 
     fn measured(spec: &str, suite: &str) -> Result<Report> {
         let line = "records --rounds 1 --volume 1 --size 64,16384 --burst 1,9 --suite";
-        let line = line.split(' ').chain([suite]);
+        let line = line.split(' ').chain([suite, "--device", spec]);
         measure(&Cli::try_parse_from(line)?.args, spec)
     }
 
