@@ -163,10 +163,13 @@ fn apache_serves_curl() {
     apache("p256", "kind=ecdsa-p256");
 }
 
-/// As root, postgres serves nobody.
+/// As root, postgres serves nobody. Whoever it runs as may look into the folders above this checkout, which may be
+/// root's alone.
 fn as_somebody_else(command: Command, user: &str) -> Command {
     let mut setpriv = Command::new("setpriv");
     setpriv.args(["--reuid", user, "--clear-groups"]);
+    setpriv.args(["--inh-caps", "+dac_override"]);
+    setpriv.args(["--ambient-caps", "+dac_override"]);
     setpriv.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         setpriv.env(name, value.unwrap_or_default());
