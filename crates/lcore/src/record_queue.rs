@@ -15,8 +15,7 @@ use std::rc::Rc;
 use spinlane_crypto::aead::Algorithm;
 use spinlane_crypto::fork_generation;
 use spinlane_cryptodev::aead::Op;
-use spinlane_cryptodev::{Burst, OpStatus, Operation};
-use spinlane_cryptodev::{DeviceError, Token};
+use spinlane_cryptodev::{Burst, DeviceError, OpStatus, Token};
 use spinlane_job::Notify;
 
 use crate::channel::pool::Pool;
@@ -208,11 +207,12 @@ impl Waiting {
     /// Keeps an op for reuse.
     fn keep(&mut self, mut op: Box<Op>) {
         // What a success has left is a sealed record, or what its reader has seen.
-        match op.status {
-            OpStatus::Success => op.recycle(),
-            _ => Operation::recycle(&mut *op),
+        if op.status == OpStatus::Success {
+            op.recycle();
+            self.idle.keep(op);
+        } else {
+            self.idle.put(op);
         }
-        self.idle.keep(op);
     }
 
     /// Takes out the records of `places`.

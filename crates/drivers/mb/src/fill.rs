@@ -22,7 +22,7 @@ pub(crate) const NEVER: usize = LANES + 1;
 const ROUNDS: usize = 3;
 
 /// What was measured of a kind.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fill {
     /// Nanoseconds that an op takes by aws-lc.
     pub(crate) one_ns: u64,
@@ -38,21 +38,6 @@ impl Fill {
     pub(crate) fn pays_from(self) -> usize {
         let longer = self.batch_ns / self.one_ns.max(1);
         1 + longer.min(LANES as u64) as usize
-    }
-
-    fn times(self, factor: u64) -> Self {
-        self.and(Self {
-            one_ns: (factor - 1) * self.one_ns,
-            batch_ns: (factor - 1) * self.batch_ns,
-        })
-    }
-
-    /// Of one after the other.
-    fn and(self, other: Self) -> Self {
-        Self {
-            one_ns: self.one_ns + other.one_ns,
-            batch_ns: self.batch_ns + other.batch_ns,
-        }
     }
 }
 
@@ -79,21 +64,33 @@ pub(crate) fn notes(fills: &Fills) -> Vec<String> {
     OpKind::ALL.into_iter().zip(fills).map(note).collect()
 }
 
-/// Of the dearest kinds only what they are made of is timed, to take no longer than a few milliseconds: an exchange
-/// is two other ops, and longer moduli take both ways longer, about alike.
+/// What a kind's time is made of, how often each; empty: it is timed itself. The dearest kinds are not, to take no
+/// longer than a few milliseconds: an exchange is two other ops, and longer moduli take both ways longer, about alike.
+const fn parts(kind: OpKind) -> &'static [(OpKind, u64)] {
+    match kind {
+        OpKind::Rsa3072 => &[(OpKind::Rsa2048, 3)],
+        OpKind::Rsa4096 => &[(OpKind::Rsa2048, 7)],
+        OpKind::X25519Exchange => &[(OpKind::X25519Keygen, 1), (OpKind::X25519Derive, 1)],
+        OpKind::EcdhP256Exchange => &[(OpKind::EcdhP256Keygen, 1), (OpKind::EcdhP256Derive, 1)],
+        OpKind::EcdhP384Exchange => &[(OpKind::EcdhP384Keygen, 1), (OpKind::EcdhP384Derive, 1)],
+        _ => &[],
+    }
+}
+
 fn measure(cpu: Cpu) -> Fills {
     let mut lanes = Lanes::new(cpu);
-    let mut time = |kind| time(&mut lanes, kind);
-    let rsa_2048 = time(OpKind::Rsa2048);
-    OpKind::ALL.map(|kind| match kind {
-        OpKind::Rsa2048 => rsa_2048,
-        OpKind::Rsa3072 => rsa_2048.times(3),
-        OpKind::Rsa4096 => rsa_2048.times(7),
-        OpKind::X25519Exchange => time(OpKind::X25519Keygen).and(time(OpKind::X25519Derive)),
-        OpKind::EcdhP256Exchange => time(OpKind::EcdhP256Keygen).and(time(OpKind::EcdhP256Derive)),
-        OpKind::EcdhP384Exchange => time(OpKind::EcdhP384Keygen).and(time(OpKind::EcdhP384Derive)),
-        kind => time(kind),
-    })
+    let mut fills = OpKind::ALL.map(|kind| match parts(kind) {
+        [] => time(&mut lanes, kind),
+        _ => Fill::default(),
+    });
+    for kind in OpKind::ALL {
+        for (part, times) in parts(kind) {
+            let Fill { one_ns, batch_ns } = fills[part.index()];
+            fills[kind.index()].one_ns += times * one_ns;
+            fills[kind.index()].batch_ns += times * batch_ns;
+        }
+    }
+    fills
 }
 
 fn time(lanes: &mut Lanes, kind: OpKind) -> Fill {
