@@ -407,7 +407,8 @@ int spinlane_conn_config_set_ca_file(spinlane_conn_config *config, const char *p
 
 /*
  * Has a client believe any server, so that whoever is on the way reads and changes everything. For tests, and
- * for those who compare spinlane_conn_peer_certificate with what they know before they send anything.
+ * for those who compare spinlane_conn_peer_certificate with what they know before they send anything. A later
+ * spinlane_conn_config_set_ca ends it.
  */
 int spinlane_conn_config_dangerously_accept_any_certificate(spinlane_conn_config *config);
 
@@ -444,7 +445,8 @@ int spinlane_conn_config_set_tickets(spinlane_conn_config *config, unsigned coun
  * For servers that open each other's tickets: derives the ticket keys from 32 secret bytes, which began at since
  * (seconds since 1970) and are good for a new key every lifetime_s seconds. Servers that are given the same
  * three, have the same issuers set and show the same certificates agree, as far as their clocks do. Whoever has the
- * secret opens every ticket made from it: keep it as a private key, and replace it now and then.
+ * secret opens every ticket made from it: keep it as a private key, and replace it now and then. The later call of this
+ * one and spinlane_conn_config_set_tickets, whose keys are random, says which keys there are.
  */
 int spinlane_conn_config_set_ticket_secret(spinlane_conn_config *config, const uint8_t secret[32], uint64_t since,
                                            uint64_t lifetime_s);

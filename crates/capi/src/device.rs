@@ -2,11 +2,12 @@
 
 use std::ffi::{CStr, c_char, c_uint};
 use std::ptr;
+use std::sync::Arc;
 
-use spinlane::cryptodev::Device;
+use spinlane::cryptodev::{Device, KeyHandle};
 
 use crate::conn::copy_text;
-use crate::error::{failure, guard, null};
+use crate::error::{Failure, failure, guard, null};
 use crate::start;
 
 /// `spinlane_device`: a device. May be used on any thread.
@@ -21,11 +22,7 @@ pub unsafe extern "C" fn spinlane_device_open(spec: *const c_char) -> *mut OpenD
     guard(ptr::null_mut(), || {
         start();
         // SAFETY: NULL or terminated, by the contract.
-        let spec = unsafe { text(spec) }.ok_or_else(|| null("spec"))?;
-        let spec = spec
-            .to_str()
-            .map_err(|_| failure(format!("device spec {spec:?} is not UTF-8; see spinlane.h")))?;
-        let device = spinlane::device::open(spec)?;
+        let device = spinlane::device::open(unsafe { utf8(spec, "spec") }?)?;
         Ok(Box::into_raw(Box::new(OpenDevice(device))))
     })
 }
@@ -83,6 +80,31 @@ pub unsafe extern "C" fn spinlane_device_describe(
 pub(crate) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: by the caller's promise.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// # Safety
+/// `chars` is NULL or a terminated string that lives for `'a`.
+pub(crate) unsafe fn utf8<'a>(chars: *const c_char, argument: &str) -> Result<&'a str, Failure> {
+    // SAFETY: by the caller's promise.
+    let chars = unsafe { text(chars) }.ok_or_else(|| null(argument))?;
+    let utf8 = chars.to_str();
+    utf8.map_err(|_| failure(format!("{argument} {chars:?} is not UTF-8")))
+}
+
+/// The key of `device`'s own that `uri` names, and the name. (A token's module may take more stack than a job has.)
+///
+/// # Safety
+/// `device` is NULL or open; `uri` is NULL or a terminated string that lives for `'a`.
+pub(crate) unsafe fn own_key<'a>(
+    device: *const OpenDevice,
+    uri: *const c_char,
+) -> Result<(&'a str, Arc<KeyHandle>), Failure> {
+    // SAFETY: by the caller's promise.
+    let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
+    // SAFETY: by the caller's promise.
+    let uri = unsafe { utf8(uri, "uri") }?;
+    let key = spinlane::job::on_thread_stack(|| device.0.own_key(uri, None))?;
+    Ok((uri, key))
 }
 
 #[cfg(test)]

@@ -158,6 +158,26 @@ fn drain(lcore: &Lcore) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a queue pair is opened by.
+///
+/// # Safety
+/// Both are NULL, or live for `'a`.
+unsafe fn opening<'a>(
+    lcore: *mut ThreadLcore,
+    device: *mut OpenDevice,
+    nb_desc: c_uint,
+) -> Result<(&'a Lcore, LcoreSettings, &'a OpenDevice, QueuePairConfig), Failure> {
+    // SAFETY: by the caller's promise; what `of` has found to be there is.
+    let (lcore, settings) = unsafe { (of(lcore)?, (*lcore).settings) };
+    // SAFETY: by the caller's promise.
+    let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
+    let mut config = QueuePairConfig::default();
+    if nb_desc != 0 {
+        config.capacity = nb_desc as usize;
+    }
+    Ok((lcore, settings, device, config))
+}
+
 /// Opens a queue pair of `device` with room for `nb_desc` ops (0 = 256) on `lcore`.
 ///
 /// # Safety
@@ -169,14 +189,8 @@ pub unsafe extern "C" fn spinlane_lcore_add_device(
     nb_desc: c_uint,
 ) -> c_int {
     check(|| {
-        // SAFETY: by the contract; what `of` has found to be there is.
-        let (lcore, settings) = unsafe { (of(lcore)?, (*lcore).settings) };
         // SAFETY: by the contract.
-        let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
-        let mut config = QueuePairConfig::default();
-        if nb_desc != 0 {
-            config.capacity = nb_desc as usize;
-        }
+        let (lcore, settings, device, config) = unsafe { opening(lcore, device, nb_desc) }?;
         let queue_pair = spinlane::job::on_thread_stack(|| device.0.queue_pair(config))?;
         let health = settings.health(queue_pair.health());
         lcore.add_queue_pair_with(queue_pair, health);
@@ -195,14 +209,8 @@ pub unsafe extern "C" fn spinlane_lcore_add_record_device(
     nb_desc: c_uint,
 ) -> c_int {
     check(|| {
-        // SAFETY: by the contract; what `of` has found to be there is.
-        let (lcore, settings) = unsafe { (of(lcore)?, (*lcore).settings) };
         // SAFETY: by the contract.
-        let device = unsafe { device.as_ref() }.ok_or_else(|| null("device"))?;
-        let mut config = QueuePairConfig::default();
-        if nb_desc != 0 {
-            config.capacity = nb_desc as usize;
-        }
+        let (lcore, settings, device, config) = unsafe { opening(lcore, device, nb_desc) }?;
         let queue_pair = spinlane::job::on_thread_stack(|| device.0.record_queue_pair(config))?;
         let health = settings.health(queue_pair.health());
         lcore.add_record_queue_pair_with(queue_pair, health);

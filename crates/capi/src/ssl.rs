@@ -8,7 +8,7 @@ use std::ptr;
 use spinlane::openssl::{KeyOffload, Pem, abi, raw};
 use spinlane::rustls;
 
-use crate::device::{OpenDevice, text};
+use crate::device::{OpenDevice, own_key, text};
 use crate::error::{Failure, check, guard, null, remember};
 use crate::lcore::{ThreadLcore, named, of};
 use crate::{start, warn_of_binding};
@@ -94,10 +94,7 @@ pub unsafe extern "C" fn spinlane_ssl_ctx_use_private_key_uri(
             return Err(null("ctx"));
         }
         // SAFETY: NULL or open, and NULL or terminated, by the contract.
-        let (device, uri) = unsafe { (device.as_ref(), text(uri)) };
-        let device = device.ok_or_else(|| null("device"))?;
-        let uri = uri.ok_or_else(|| null("uri"))?.to_string_lossy();
-        let key = device.0.own_key(&uri, None)?;
+        let (_, key) = unsafe { own_key(device, uri) }?;
         // SAFETY: live, by the contract.
         unsafe { raw::use_remote_key(ctx.cast(), &key) }?;
         Ok(KEY_OFFLOADED)

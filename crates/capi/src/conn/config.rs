@@ -12,7 +12,7 @@ use spinlane::rustls::{MOST_PERIODS, TicketSeed};
 
 use super::bytes;
 use super::settings::{Settings, Side};
-use crate::device::{OpenDevice, text};
+use crate::device::{OpenDevice, own_key, text, utf8};
 use crate::error::{Failure, check, failure, guard, null};
 use crate::ssl::key_offload;
 use crate::start;
@@ -58,15 +58,6 @@ unsafe fn change<T>(
     let changed = change(&mut settings)?;
     settings.touch();
     Ok(changed)
-}
-
-/// # Safety
-/// `chars` is NULL or a terminated string that lives for `'a`.
-unsafe fn utf8<'a>(chars: *const c_char, argument: &str) -> Result<&'a str, Failure> {
-    // SAFETY: by the caller's promise.
-    let chars = unsafe { text(chars) }.ok_or_else(|| null(argument))?;
-    let utf8 = chars.to_str();
-    utf8.map_err(|_| failure(format!("{argument} {chars:?} is not UTF-8")))
 }
 
 /// # Safety
@@ -189,11 +180,8 @@ pub unsafe extern "C" fn spinlane_conn_config_add_certificate_uri(
 ) -> c_int {
     guard(0, || {
         // SAFETY: by the contract.
-        let (chain, device, uri) = unsafe { (read(chain, "chain")?, device.as_ref(), text(uri)) };
-        let device = device.ok_or_else(|| null("device"))?;
-        let uri = uri.ok_or_else(|| null("uri"))?.to_string_lossy();
-        let key = device.0.own_key(&uri, None)?;
-        let add = |settings: &mut Settings| settings.add_own_key(&chain, &uri, &key);
+        let (chain, (uri, key)) = unsafe { (read(chain, "chain")?, own_key(device, uri)?) };
+        let add = |settings: &mut Settings| settings.add_own_key(&chain, uri, &key);
         // SAFETY: by the contract.
         unsafe { change(config, add) }.map(key_offload)
     })

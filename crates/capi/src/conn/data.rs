@@ -41,26 +41,28 @@ fn call<T>(
     result.map_err(|error| handle.fail(error))
 }
 
-/// Does the same where it counts bytes.
+/// Does the same where it counts bytes, in `count`.
+fn transfer(
+    handle: &Handle,
+    count: &mut usize,
+    action: impl FnOnce(&mut Connection) -> Result<Progress, Error>,
+) -> Result<c_int, Failure> {
+    let progress = call(handle, action)?;
+    if let Progress::Done(done) = progress {
+        *count = done;
+    }
+    Ok(number(progress))
+}
+
+/// A count for the caller, who adds up whatever a call says: 0, before anything else can be wrong.
 ///
 /// # Safety
-/// `conn` is NULL or live; `count` is NULL or valid for writing.
-unsafe fn transfer(
-    conn: *mut Handle,
-    count: *mut usize,
-    action: impl FnOnce(&mut Connection) -> Result<Progress, Error>,
-) -> c_int {
-    guard(0, || {
-        // SAFETY: by the caller's promise.
-        let (handle, count) = unsafe { (Handle::of(conn)?, count.as_mut()) };
-        let count = count.ok_or_else(|| null("count"))?;
-        *count = 0;
-        let progress = call(handle, action)?;
-        if let Progress::Done(done) = progress {
-            *count = done;
-        }
-        Ok(number(progress))
-    })
+/// `count` is NULL or valid for writing for `'a`.
+unsafe fn zeroed<'a>(count: *mut usize, argument: &str) -> Result<&'a mut usize, Failure> {
+    // SAFETY: by the caller's promise.
+    let count = unsafe { count.as_mut() }.ok_or_else(|| null(argument))?;
+    *count = 0;
+    Ok(count)
 }
 
 /// Drives the handshake.
@@ -89,9 +91,10 @@ pub unsafe extern "C" fn spinlane_conn_read(
 ) -> c_int {
     guard(0, || {
         // SAFETY: by the contract.
-        let to = unsafe { bytes_mut(to, len, "to") }?;
+        let count = unsafe { zeroed(count, "count") }?;
         // SAFETY: by the contract.
-        Ok(unsafe { transfer(conn, count, |connection| connection.read(to)) })
+        let (handle, to) = unsafe { (Handle::of(conn)?, bytes_mut(to, len, "to")?) };
+        transfer(handle, count, |connection| connection.read(to))
     })
 }
 
@@ -107,13 +110,14 @@ pub unsafe extern "C" fn spinlane_conn_read_with(
     count: *mut usize,
 ) -> c_int {
     guard(0, || {
+        // SAFETY: by the contract.
+        let (count, handle) = unsafe { (zeroed(count, "count")?, Handle::of(conn)?) };
         let take = take.ok_or_else(|| null("take"))?;
         let lend = |text: &[u8]| {
             let taken = take(arg, text.as_ptr().cast(), text.len());
             usize::try_from(taken).unwrap_or(0).min(text.len())
         };
-        // SAFETY: by the contract.
-        Ok(unsafe { transfer(conn, count, |connection| connection.read_with(lend)) })
+        transfer(handle, count, |connection| connection.read_with(lend))
     })
 }
 
@@ -130,9 +134,10 @@ pub unsafe extern "C" fn spinlane_conn_write(
 ) -> c_int {
     guard(0, || {
         // SAFETY: by the contract.
-        let from = unsafe { bytes(from, len, "from") }?;
+        let count = unsafe { zeroed(count, "count") }?;
         // SAFETY: by the contract.
-        Ok(unsafe { transfer(conn, count, |connection| connection.write(from)) })
+        let (handle, from) = unsafe { (Handle::of(conn)?, bytes(from, len, "from")?) };
+        transfer(handle, count, |connection| connection.write(from))
     })
 }
 
@@ -153,17 +158,14 @@ pub unsafe extern "C" fn spinlane_conn_write_into(
 ) -> c_int {
     guard(0, || {
         // SAFETY: by the contract.
+        let (count, filled) = unsafe { (zeroed(count, "count")?, zeroed(filled, "filled")?) };
+        // SAFETY: by the contract.
         let (from, to) = unsafe { (bytes(from, len, "from")?, bytes_mut(to, room, "to")?) };
         // SAFETY: by the contract.
-        let filled = unsafe { filled.as_mut() }.ok_or_else(|| null("filled"))?;
-        *filled = 0;
-        // SAFETY: by the contract.
-        Ok(unsafe {
-            transfer(conn, count, |connection| {
-                let (progress, sealed) = connection.write_into(from, to)?;
-                *filled = sealed;
-                Ok(progress)
-            })
+        transfer(unsafe { Handle::of(conn) }?, count, |connection| {
+            let (progress, sealed) = connection.write_into(from, to)?;
+            *filled = sealed;
+            Ok(progress)
         })
     })
 }
@@ -226,12 +228,11 @@ pub unsafe extern "C" fn spinlane_conn_read_input(
         let handle = unsafe { Handle::of(conn) }?;
         let fill = fill.ok_or_else(|| null("fill"))?;
         let mut returned = 0;
-        // What is wrong is told by the number alone.
-        let _ = handle.connection_mut()?.read_input(|room| {
+        let moved = handle.connection_mut()?.read_input(|room| {
             returned = fill(arg, room.as_mut_ptr().cast(), room.len());
             took(returned, room.len())
         });
-        checked(returned)
+        answer(returned, moved)
     })
 }
 
@@ -271,12 +272,11 @@ pub unsafe extern "C" fn spinlane_conn_write_output(
         let handle = unsafe { Handle::of(conn) }?;
         let take = take.ok_or_else(|| null("take"))?;
         let mut returned = 0;
-        // What is wrong is told by the number alone.
-        let _ = handle.connection_mut()?.write_output(|output| {
+        let moved = handle.connection_mut()?.write_output(|output| {
             returned = take(arg, output.as_ptr().cast(), output.len());
             took(returned, output.len())
         });
-        checked(returned)
+        answer(returned, moved)
     })
 }
 
@@ -288,9 +288,11 @@ fn took(returned: isize, len: usize) -> io::Result<usize> {
     }
 }
 
-fn checked(returned: isize) -> Result<isize, Failure> {
+/// What the caller is told: the number that its function returned, or why it was not called.
+fn answer(returned: isize, moved: io::Result<usize>) -> Result<isize, Failure> {
     match returned {
-        0.. => Ok(returned),
+        0 => Ok(moved?.cast_signed()),
+        1.. => Ok(returned),
         _ => Err(failure(
             "the function given returned a negative number; see errno",
         )),

@@ -148,9 +148,10 @@ impl Settings {
         Ok(loaded.offload)
     }
 
-    /// Takes `pem`'s certificates for the issuers of the peers that are let in.
+    /// Takes `pem`'s certificates for the issuers of the peers that are let in, nobody else from now on.
     pub(super) fn set_issuers(&mut self, pem: &Pem) -> Result<(), Failure> {
         self.issuers = Some((pem.name().to_owned(), certificates(pem)?));
+        self.accepts_any = false;
         Ok(())
     }
 
@@ -236,7 +237,8 @@ impl Settings {
             )
         })?);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&self.versions)?;
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| disagreeing(&error))?;
         let builder = match &self.issuers {
             None => builder.with_no_client_auth(),
             Some((name, _)) => {
@@ -267,7 +269,8 @@ impl Settings {
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&self.versions)?
+            .with_protocol_versions(&self.versions)
+            .map_err(|error| disagreeing(&error))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match self.certificates.first() {
@@ -347,6 +350,13 @@ fn unreadable(pem: &Pem, what: &str, error: &dyn std::fmt::Debug) -> Failure {
     failure(format!(
         "{}: no {what} in PEM format can be read from it ({error:?}); make or export it again",
         pem.name()
+    ))
+}
+
+fn disagreeing(error: &dyn Display) -> Failure {
+    failure(format!(
+        "versions, cipher suites and groups do not go together ({error}); give a suite of one of the versions \
+         (spinlane_conn_config_set_suites, spinlane_conn_config_set_versions)"
     ))
 }
 

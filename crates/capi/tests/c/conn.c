@@ -273,6 +273,10 @@ static void certificates_by_name_from_memory(void)
     ends(of_client, of_server, "one.test");
     MUST(handshake() == 1);
     free_ends();
+    MUST(spinlane_conn_config_set_ca(of_client, chain, chain_len) == 1); /* which ends that */
+    ends(of_client, of_server, "one.test");
+    MUST(handshake() == -1);
+    free_ends();
 
     /* A server that wants to see a certificate, and a client that has it. */
     strict = spinlane_conn_config_copy(of_server);
@@ -490,6 +494,11 @@ static void wrong_calls(void)
     MUST(spinlane_conn_config_check(empty) == 0);
     SAYS("there is no certificate");
     MUST(spinlane_conn_config_check(config) == 1);
+    MUST(spinlane_conn_config_set_versions(config, 0x0303, 0x0303) == 1);
+    MUST(spinlane_conn_config_set_suites(config, "TLS_AES_128_GCM_SHA256") == 1);
+    MUST(spinlane_conn_config_check(config) == 0);
+    SAYS("do not go together");
+    MUST(spinlane_conn_config_set_versions(config, 0x0303, 0x0304) == 1 && spinlane_conn_config_check(config) == 1);
     MUST(spinlane_conn_config_add_certificate_files(empty, files[0], files[3]) == 0);
     SAYS("do not match");
     MUST(spinlane_conn_config_add_certificate_files(empty, "/no/such", files[1]) == 0);
@@ -518,6 +527,10 @@ static void wrong_calls(void)
     SAYS("is the length negative?");
     MUST(spinlane_conn_read(server, &byte, 1, NULL) == SPINLANE_FAILED);
     SAYS("count is NULL");
+    count = 1, len = 1; /* 0 whatever is wrong */
+    MUST(spinlane_conn_read(server, NULL, 1, &count) == SPINLANE_FAILED && count == 0);
+    count = 1;
+    MUST(spinlane_conn_write_into(NULL, "x", 1, &byte, 1, &count, &len) == SPINLANE_FAILED && count == 0 && len == 0);
     MUST(spinlane_conn_read_input(server, NULL, NULL) == -1 && spinlane_conn_read_input(server, fails, NULL) == -1);
     SAYS("negative");
     MUST(spinlane_conn_handshake(server) == SPINLANE_WANT_INPUT);
