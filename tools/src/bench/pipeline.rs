@@ -255,6 +255,8 @@ impl<'a> Pipeline<'a> {
             Progress::Done(count) if answer[..count] == *PONG => {}
             other => bail!("the client got {other:?} in place of the server's message"),
         }
+        // TLS 1.2's sessions are shared, and libssl spoils that of a connection that ends without a word.
+        client.shutdown();
         if self.client.resumes() && self.earlier.is_none() {
             self.earlier = Some(client);
         }
