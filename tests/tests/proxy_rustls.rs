@@ -7,7 +7,7 @@ use std::process::Command;
 
 use spinlane_tests::identity::{Identity, issued, self_signed};
 use spinlane_tests::program::{TempDir, cores, has, run, spinlane, text, two_cores};
-use spinlane_tests::proxy::{Proxy, signature_type};
+use spinlane_tests::proxy::{LIBRARIES, Proxy, signature_type};
 
 fn s_client(proxy: &Proxy, args: &[&str]) -> String {
     proxy.s_client(args)
@@ -164,6 +164,27 @@ fn every_group_and_signature_algorithm_works_with_openssl() {
     }
     let ended = proxy.stop();
     assert_eq!(ended.count("failed"), 0, "{}", ended.stdout);
+}
+
+#[test]
+fn the_suite_is_the_one_that_is_preferred() {
+    if !has("openssl") {
+        return;
+    }
+    // Of TLS 1.3 and of TLS 1.2, where s_client has AES-256 first.
+    for (prefer, suites) in [
+        (&[][..], ["TLS_AES_128_GCM", "AES128-GCM"]),
+        (&["--prefer", "aes256"], ["TLS_AES_256_GCM", "AES256-GCM"]),
+        (&["--prefer", "client"], ["TLS_AES_256_GCM", "AES256-GCM"]),
+    ] {
+        for library in LIBRARIES {
+            let proxy = Proxy::start(&[&["--tls", library], prefer].concat());
+            for (version, suite) in ["-tls1_3", "-tls1_2"].into_iter().zip(suites) {
+                let said = s_client(&proxy, &[version]);
+                assert!(said.contains(suite), "{library} {prefer:?}: {said}");
+            }
+        }
+    }
 }
 
 #[test]

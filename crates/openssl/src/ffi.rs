@@ -45,6 +45,7 @@ unsafe extern "C" {
         propq: *const c_char,
         method: *const SSL_METHOD,
     ) -> *mut SSL_CTX;
+    pub(crate) fn SSL_CTX_get_ciphers(ctx: *const SSL_CTX) -> *const stack_st_SSL_CIPHER;
     pub(crate) fn SSL_set_async_callback(
         ssl: *mut SSL,
         callback: Option<SslAsyncCallbackFn>,

@@ -22,6 +22,6 @@ pub use error::{ErrorStack, SslError};
 pub use spinlane_lcore::Progress;
 pub use ssl::raw;
 pub use ssl::{
-    ClientConfig, KeyOffload, Pem, PemFault, Protocol, ServerConfig, Ssl, SslCtx, Trust, Wanted,
-    read_file,
+    ClientConfig, KeyOffload, Pem, PemFault, Protocol, ServerConfig, Ssl, SslCtx, SuitePreference,
+    Trust, Wanted, read_file,
 };

@@ -8,7 +8,8 @@ use spinlane_driver_soft::SoftDevice;
 use spinlane_job::Status;
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore};
 use spinlane_openssl::{
-    ClientConfig, ErrorStack, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError, Trust,
+    ClientConfig, ErrorStack, KeyOffload, Progress, Protocol, Ssl, SslCtx, SslError,
+    SuitePreference, Trust,
 };
 use support::{Pair, identity, pump, server_config};
 
@@ -103,6 +104,79 @@ fn handshakes_pause_for_every_private_key_op_and_finish() {
             assert_eq!((lcore.in_flight(), stats.inline_ops), (0, 0));
         }
     }
+}
+
+#[test]
+fn servers_take_the_suite_that_they_prefer() {
+    use SuitePreference::{Aes128, Aes256, Clients};
+    // Of the client: its list of TLS 1.3, and of TLS 1.2.
+    let aes256_first = (
+        c"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256",
+        c"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256",
+    );
+    let aes128_first = (
+        c"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384",
+        c"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384",
+    );
+    let chacha_first = (
+        c"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256",
+        c"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256",
+    );
+    let without_either = (
+        c"TLS_CHACHA20_POLY1305_SHA256",
+        c"ECDHE-ECDSA-AES256-SHA384",
+    );
+    for (preference, lists, taken) in [
+        (Aes128, aes256_first, "AES-128 AES128-GCM"),
+        (Aes256, aes128_first, "AES-256 AES256-GCM"),
+        (Clients, aes256_first, "AES-256 AES256-GCM"),
+        (Clients, aes128_first, "AES-128 AES128-GCM"),
+        (Aes128, chacha_first, "CHACHA20 CHACHA20"),
+        (Aes256, without_either, "CHACHA20 AES256-SHA384"),
+    ] {
+        let taken = taken.split(' ').zip([Protocol::Tls13, Protocol::Tls12]);
+        for (name, protocol) in taken {
+            let lcore = lcore_with(8);
+            let mut config = server_config("p256");
+            config.max_protocol = protocol;
+            config.preference = preference;
+            let server = SslCtx::server(&config).expect("server");
+            let mut pair = Pair::new(&server, &lcore, 1);
+            // SAFETY: a live connection that has not begun, and terminated lists.
+            unsafe {
+                let client = pair.client.as_ptr();
+                assert_eq!(
+                    openssl_sys::SSL_set_ciphersuites(client, lists.0.as_ptr()),
+                    1
+                );
+                assert_eq!(
+                    openssl_sys::SSL_set_cipher_list(client, lists.1.as_ptr()),
+                    1
+                );
+            }
+            finish(&lcore, &mut pair);
+            let suite = suite_of(&pair.server).replace("AES_", "AES-");
+            assert!(suite.contains(name), "{preference:?} {lists:?}: {suite}");
+        }
+    }
+    // A list that the caller has ordered stays.
+    let lcore = lcore_with(8);
+    let mut config = server_config("p256");
+    config.max_protocol = Protocol::Tls12;
+    config.ciphers = aes256_first.1.to_str().ok().map(str::to_owned);
+    let server = SslCtx::server(&config).expect("server");
+    let mut pair = Pair::new(&server, &lcore, 1);
+    finish(&lcore, &mut pair);
+    assert!(suite_of(&pair.server).contains("AES256-GCM"));
+}
+
+fn suite_of(ssl: &Ssl) -> String {
+    // SAFETY: a live connection; its suite's name is a static.
+    let name = unsafe {
+        let suite = openssl_sys::SSL_get_current_cipher(ssl.as_ptr());
+        std::ffi::CStr::from_ptr(openssl_sys::SSL_CIPHER_get_name(suite))
+    };
+    name.to_string_lossy().into_owned()
 }
 
 #[test]

@@ -90,6 +90,9 @@ pub struct Args {
     /// Lowest version of TLS accepted.
     #[arg(long, value_name = "1.2|1.3", default_value = "1.2", value_parser = protocol)]
     pub min_protocol: Protocol,
+    /// The cipher suite that is taken where the client has it.
+    #[arg(long, value_name = "SUITE", default_value = "aes128")]
+    pub prefer: Preference,
     /// Issuers of client certificates; if given, a client must present one.
     #[arg(long, value_name = "PEM")]
     pub client_ca: Option<PathBuf>,
@@ -187,6 +190,17 @@ pub enum BareEnd {
     Reset,
     /// The end of the request: for clients that never send close_notify.
     Pass,
+}
+
+/// Which cipher suite is taken of those that both sides have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preference {
+    /// AES-128-GCM, with SHA-256: a fifth more handshakes than the next.
+    Aes128,
+    /// AES-256-GCM, with SHA-384.
+    Aes256,
+    /// The first of the client's list.
+    Client,
 }
 
 /// What connections are for.

@@ -7,13 +7,14 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use spinlane::openssl::{self, Pem, Protocol, SslCtx, read_file};
+use spinlane::openssl::{self, Pem, Protocol, SslCtx, SuitePreference, read_file};
 use spinlane::rustls::{
-    CertificatesByName, ChainTicketer, Connection, SCOPE_LEN, TicketSeed, chain_digest, provider,
+    CertificatesByName, ChainTicketer, Connection, SCOPE_LEN, TicketSeed, chain_digest,
+    prefer_aes256, provider,
 };
 use spinlane::{Conn, Lcore, Ssl};
 
-use super::args::{Args, KeySource};
+use super::args::{Args, KeySource, Preference};
 use super::offload::ServedKey;
 use super::tokens::{self, Tokens};
 use crate::tls::{Identity, Library, Tls, certificates};
@@ -112,6 +113,11 @@ impl Context {
         let (certificate, key) = identity.openssl();
         let mut config = openssl::ServerConfig::new(certificate, key);
         config.min_protocol = args.min_protocol;
+        config.preference = match args.prefer {
+            Preference::Aes128 => SuitePreference::Aes128,
+            Preference::Aes256 => SuitePreference::Aes256,
+            Preference::Client => SuitePreference::Clients,
+        };
         config.tickets = usize::from(args.tickets);
         config.session_lifetime = args.ticket_rotation;
         let roots = args.client_ca.as_ref().map(|path| -> Result<Pem> {
@@ -139,7 +145,11 @@ impl Context {
     }
 
     fn rustls(args: &Args, identities: &[Identity], tickets: &TicketSeed) -> Result<Self> {
-        let provider = Arc::new(provider());
+        let mut provider = provider();
+        if args.prefer == Preference::Aes256 {
+            prefer_aes256(&mut provider);
+        }
+        let provider = Arc::new(provider);
         let clients = args.client_ca.as_deref();
         let clients = clients.map(|path| Clients::read(path, Arc::clone(&provider)));
         let clients = clients.transpose()?;
@@ -157,6 +167,7 @@ impl Context {
         let mut config =
             builder.with_cert_resolver(Arc::<CertificatesByName>::clone(&certificates));
         config.enable_secret_extraction = true;
+        config.ignore_client_order = args.prefer != Preference::Client;
         config.send_tls13_tickets = usize::from(args.tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols = args

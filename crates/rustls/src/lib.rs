@@ -72,7 +72,7 @@ pub use crate::kx::{
     OffloadedEcdhP256, OffloadedEcdhP384, OffloadedSecp256r1Mlkem768, OffloadedX25519,
     OffloadedX25519Mlkem768,
 };
-pub use crate::provider::{BufferedRandom, prefer_aes128, provider};
+pub use crate::provider::{BufferedRandom, prefer_aes128, prefer_aes256, provider};
 pub use crate::roots::{NoRoots, system_roots};
 pub use crate::setup::{SetupError, client_config, server_config};
 pub use crate::sign::{KeyOffload, LoadedKey, OffloadingKeyProvider, device_key, load_private_key};

@@ -42,7 +42,8 @@ pub enum SetupError {
 
 /// A server's configuration: a certificate with its issuers behind it, and its private key, as PEM texts. Any
 /// client gets in; TLS 1.2 and 1.3; no session is resumed, for which there is
-/// [`TicketSeed`](crate::TicketSeed); AES-128 before AES-256, which is a quarter more handshakes.
+/// [`TicketSeed`](crate::TicketSeed); the suite is the first of [`provider`]'s that the client has too. For the client's
+/// own order set `ignore_client_order` to `false`.
 ///
 /// # Errors
 /// See [`SetupError`].
@@ -65,9 +66,7 @@ pub fn server_config(chain: &[u8], key: &[u8]) -> Result<ServerConfig, SetupErro
     let certified = certified(chain.map_err(unreadable("certificate"))?, key)?;
     let certificates = CertificatesByName::new(vec![certified], &[0; SCOPE_LEN]);
     let certificates = certificates.map_err(|(_, error)| error)?;
-    let mut provider = provider();
-    crate::prefer_aes128(&mut provider);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(certificates));

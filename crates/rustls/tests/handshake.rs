@@ -58,6 +58,42 @@ fn every_key_serves_both_versions_and_is_offloaded_if_devices_know_it() {
 }
 
 #[test]
+fn a_server_takes_aes_128_unless_it_prefers_otherwise() {
+    use rustls::CipherSuite as Suite;
+    let suites = [
+        (
+            &TLS13,
+            Suite::TLS13_AES_128_GCM_SHA256,
+            Suite::TLS13_AES_256_GCM_SHA384,
+        ),
+        (
+            &TLS12,
+            Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        ),
+    ];
+    let lcore = lcore(64);
+    for (version, aes128, aes256) in suites {
+        for key_of_256 in [false, true] {
+            let wanted = Wanted {
+                version,
+                prefers_aes256: key_of_256,
+                ..Wanted::default()
+            };
+            // The client has it the other way round.
+            let client = Wanted {
+                prefers_aes256: !key_of_256,
+                ..wanted
+            };
+            let mut ends = Ends::new(&lcore, wanted.server().into(), client.client().into());
+            ends.establish(&lcore).unwrap();
+            let taken = ends.server.cipher_suite().unwrap().suite();
+            assert_eq!(taken, if key_of_256 { aes256 } else { aes128 });
+        }
+    }
+}
+
+#[test]
 fn every_group_serves() {
     let lcore = lcore(64);
     let groups: [(&'static dyn SupportedKxGroup, u64); 5] = [

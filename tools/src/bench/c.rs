@@ -90,10 +90,11 @@ impl CServers {
             Version::Tls12 => 0x0303,
             Version::Tls13 => 0x0304,
         };
-        // The Rust side goes by its clients' order, which has AES-256 first unless they offer one alone.
-        let suites = match args.suite {
-            Some(Suite::Aes128) => c"TLS_AES_128_GCM_SHA256",
-            _ => {
+        let suites = match args.preferred() {
+            Suite::Aes128 => {
+                c"TLS_AES_128_GCM_SHA256:TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+            }
+            Suite::Aes256 => {
                 c"TLS_AES_256_GCM_SHA384:TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
             }
         };

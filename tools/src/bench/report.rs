@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use spinlane::lcore::Stats;
 
-use super::handshake::{Args, FrontEnd, Group, Version};
+use super::handshake::{Args, FrontEnd, Group, Suite, Version};
 use super::pipeline::Round;
 use crate::measure::{Spread, histogram, percentile_us};
 use spinlane_proxy::tls::KeyKind;
@@ -37,6 +37,7 @@ pub struct Report {
     protocol: Version,
     cert: KeyKind,
     group: Group,
+    suite: Suite,
     resume: bool,
     connections: usize,
     burst: usize,
@@ -131,6 +132,7 @@ impl Report {
             protocol: args.protocol,
             cert: args.cert,
             group: args.group,
+            suite: args.preferred(),
             resume: args.resume,
             connections: args.connections,
             burst: args.burst(),
@@ -161,11 +163,12 @@ impl Report {
     pub fn print(&self) {
         let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         println!(
-            "{}{}, {} certificate, {}, {} connections, device {}, core {}: {} rounds of {} handshakes, {} thrown away (preempted)",
+            "{}{}, {} certificate, {}, {}, {} connections, device {}, core {}: {} rounds of {} handshakes, {} thrown away (preempted)",
             self.protocol.name(),
             if self.resume { " resumed" } else { "" },
             name(&self.cert),
             name(&self.group),
+            name(&self.suite),
             self.connections,
             self.device,
             self.core,

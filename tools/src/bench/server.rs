@@ -9,12 +9,12 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::{HandshakeKind, NamedGroup, ServerConfig, ServerConnection};
-use spinlane::openssl::{self, KeyOffload, SslCtx};
-use spinlane::rustls::{Connection, TicketSeed, provider};
+use spinlane::openssl::{self, KeyOffload, SslCtx, SuitePreference};
+use spinlane::rustls::{Connection, TicketSeed, prefer_aes128, prefer_aes256, provider};
 use spinlane::{Conn, Lcore, Ssl};
 
 use super::c::{CConn, CServers};
-use super::handshake::{Args, Group, Version};
+use super::handshake::{Args, Group, Suite, Version};
 use spinlane_proxy::tls::{Identity, Library, Progress, Tls};
 
 /// A server's settings.
@@ -136,6 +136,10 @@ fn openssl_ctx(args: &Args, identity: &Identity, offload: bool) -> Result<SslCtx
         offload,
         tickets: args.tickets,
         max_protocol: args.protocol.into(),
+        preference: match args.preferred() {
+            Suite::Aes128 => SuitePreference::Aes128,
+            Suite::Aes256 => SuitePreference::Aes256,
+        },
         ..openssl::ServerConfig::new(certificate, key)
     };
     SslCtx::server(&config).context("the server's settings")
@@ -147,6 +151,10 @@ fn rustls_config(
     resolver: Arc<SingleCertAndKey>,
 ) -> Result<ServerConfig> {
     provider.kx_groups = groups(&provider, args.group)?;
+    match args.preferred() {
+        Suite::Aes128 => prefer_aes128(&mut provider),
+        Suite::Aes256 => prefer_aes256(&mut provider),
+    }
     let version = match args.protocol {
         Version::Tls12 => &rustls::version::TLS12,
         Version::Tls13 => &rustls::version::TLS13,
@@ -156,6 +164,7 @@ fn rustls_config(
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.enable_secret_extraction = true;
+    config.ignore_client_order = true;
     config.send_tls13_tickets = args.tickets;
     if args.tickets == 0 {
         config.session_storage = Arc::new(NoServerSessionStorage {});

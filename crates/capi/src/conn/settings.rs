@@ -19,7 +19,7 @@ use spinlane::rustls::rustls::{
 };
 use spinlane::rustls::{
     CertificatesByName, DEFAULT_MAX_INPUT, KeyOffload, LoadedKey, SCOPE_LEN, TicketSeed, certified,
-    chain_digest, device_key, load_private_key, prefer_aes128, provider, system_roots,
+    chain_digest, device_key, load_private_key, provider, system_roots,
 };
 
 use super::name::NotesName;
@@ -66,8 +66,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn new(side: Side) -> Self {
-        let mut provider = provider();
-        prefer_aes128(&mut provider);
+        let provider = provider();
         Self {
             side,
             certificates: Vec::new(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use spinlane_cryptodev::OpKind;
 
 use super::pem::{self, Owned, Pem};
+use super::suites::{self, SuitePreference};
 use super::ticket;
 use crate::abi::verify_binding;
 use crate::error::{ErrorStack, SslError};
@@ -60,6 +61,9 @@ pub struct ServerConfig {
     /// TLS 1.2 cipher suites, as SSL_CTX_set_cipher_list(3) takes them; libssl's own list if
     /// `None`.
     pub ciphers: Option<String>,
+    /// Whose order of cipher suites counts, and what comes first. TLS 1.2 suites that are given in `ciphers` stay in
+    /// their order.
+    pub preference: SuitePreference,
     /// Issuers of client certificates; if set, a client must present one.
     pub client_roots: Option<Pem>,
     /// Protocols to choose from by ALPN, most preferred first (`http/1.1`).
@@ -67,7 +71,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// TLS 1.2 and 1.3, offloaded, two tickets, sessions of two hours, everything else as libssl
+    /// TLS 1.2 and 1.3, offloaded, AES-128-GCM preferred, two tickets, sessions of two hours, everything else as libssl
     /// has it.
     pub fn new(certificate_chain: Pem, private_key: Pem) -> Self {
         Self {
@@ -80,6 +84,7 @@ impl ServerConfig {
             session_lifetime: Duration::from_secs(2 * 60 * 60),
             groups: None,
             ciphers: None,
+            preference: SuitePreference::default(),
             client_roots: None,
             alpn: Vec::new(),
         }
@@ -188,6 +193,9 @@ impl SslCtx {
         let mut setup = Setup::new(unsafe { ffi::TLS_server_method() }, config.offload)?;
         setup.protocols(config.min_protocol, config.max_protocol)?;
         setup.lists(config.groups.as_deref(), config.ciphers.as_deref())?;
+        let is_ordered = config.ciphers.is_some();
+        // SAFETY: a live context.
+        unsafe { suites::prefer(setup.ctx.as_ptr(), config.preference, is_ordered)? };
         setup.tickets(config.tickets, config.session_lifetime)?;
         setup.identity(&config.certificate_chain, &config.private_key)?;
         if let Some(roots) = &config.client_roots {
@@ -379,14 +387,11 @@ impl Setup {
                 return Err(setting("groups", list));
             }
         }
-        if let Some(list) = ciphers {
-            let text = CString::new(list).map_err(|_| setting("ciphers", list))?;
-            // SAFETY: a live context and a terminated list.
-            if unsafe { ffi::SSL_CTX_set_cipher_list(self.ctx.as_ptr(), text.as_ptr()) } != 1 {
-                return Err(setting("ciphers", list));
-            }
+        match ciphers {
+            // SAFETY: a live context.
+            Some(list) => unsafe { suites::set_tls12(self.ctx.as_ptr(), list) },
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn tickets(&mut self, count: usize, lifetime: Duration) -> Result<(), SslError> {
@@ -559,7 +564,7 @@ impl Setup {
     }
 }
 
-fn setting(setting: &'static str, value: &str) -> SslError {
+pub(super) fn setting(setting: &'static str, value: &str) -> SslError {
     SslError::Setting {
         setting,
         value: value.to_owned(),

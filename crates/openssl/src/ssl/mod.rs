@@ -7,9 +7,11 @@ mod ctx;
 mod fault;
 mod pem;
 pub mod raw;
+mod suites;
 mod ticket;
 
 pub use conn::Ssl;
 pub use ctx::{ClientConfig, KeyOffload, Protocol, ServerConfig, SslCtx, Trust};
 pub use fault::{PemFault, Wanted};
 pub use pem::{Pem, read_file};
+pub use suites::SuitePreference;

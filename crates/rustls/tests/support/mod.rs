@@ -19,7 +19,7 @@ use rustls::{
 use spinlane_cryptodev::{Device, QueuePairConfig};
 use spinlane_driver_soft::SoftDevice;
 use spinlane_lcore::{Config, Conn, HealthConfig, Lcore};
-use spinlane_rustls::{Connection, Error, Progress, load_private_key, provider};
+use spinlane_rustls::{Connection, Error, Progress, load_private_key, prefer_aes256, provider};
 
 pub mod scan;
 pub mod schedule;
@@ -122,6 +122,7 @@ pub struct Wanted {
     pub group: Option<&'static dyn SupportedKxGroup>,
     /// The only cipher suite; `None` = all.
     pub suite: Option<SupportedCipherSuite>,
+    pub prefers_aes256: bool,
     /// The client's own key.
     pub client_key: Option<&'static str>,
 }
@@ -133,6 +134,7 @@ impl Default for Wanted {
             version: &rustls::version::TLS13,
             group: None,
             suite: None,
+            prefers_aes256: false,
             client_key: None,
         }
     }
@@ -143,6 +145,9 @@ impl Wanted {
         let mut provider = provider();
         if let Some(group) = self.group {
             provider.kx_groups = vec![group];
+        }
+        if self.prefers_aes256 {
+            prefer_aes256(&mut provider);
         }
         if let Some(suite) = self.suite {
             provider.cipher_suites = vec![suite];
@@ -163,6 +168,7 @@ impl Wanted {
             }
         };
         let mut config = builder.with_cert_resolver(identity(self.key).certified());
+        config.ignore_client_order = true;
         config.send_tls13_tickets = 0;
         config.enable_secret_extraction = true;
         config
