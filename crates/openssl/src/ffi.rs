@@ -52,6 +52,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) fn SSL_set_async_callback_arg(ssl: *mut SSL, arg: *mut c_void) -> c_int;
     pub(crate) fn SSL_get_async_status(ssl: *mut SSL, status: *mut c_int) -> c_int;
+    pub(crate) fn X509_STORE_add_crl(store: *mut X509_STORE, list: *mut X509_CRL) -> c_int;
     pub(crate) fn SSL_set1_host(ssl: *mut SSL, name: *const c_char) -> c_int;
     pub(crate) fn X509_VERIFY_PARAM_set1_ip_asc(
         parameters: *mut X509_VERIFY_PARAM,

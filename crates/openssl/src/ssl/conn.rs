@@ -385,6 +385,28 @@ impl Ssl {
             .unwrap_or("unknown")
     }
 
+    /// Returns the name that the client asked for (SNI), if it did.
+    pub fn server_name(&self) -> Option<String> {
+        // SAFETY: a live connection; the name is NULL or a string that lives as long, as nothing else is called.
+        unsafe {
+            let name = ffi::SSL_get_servername(self.ssl, ffi::TLSEXT_NAMETYPE_host_name);
+            let name = (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name));
+            name.and_then(|name| name.to_str().ok()).map(str::to_owned)
+        }
+    }
+
+    /// Returns the protocol chosen by ALPN, if one was.
+    pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
+        let (mut name, mut len) = (ptr::null(), 0);
+        // SAFETY: a live connection and places of ours.
+        unsafe { ffi::SSL_get0_alpn_selected(self.ssl, &raw mut name, &raw mut len) };
+        if name.is_null() {
+            return None;
+        }
+        // SAFETY: so many bytes, which live as long as the connection.
+        Some(unsafe { std::slice::from_raw_parts(name, len as usize) }.to_vec())
+    }
+
     /// Returns `true` if the handshake resumed a session.
     pub fn session_reused(&self) -> bool {
         // SAFETY: a live connection.

@@ -64,8 +64,15 @@ pub struct ServerConfig {
     /// Whose order of cipher suites counts, and what comes first. TLS 1.2 suites that are given in `ciphers` stay in
     /// their order.
     pub preference: SuitePreference,
+    /// Cipher suites of both versions by their names in IANA's list, in order of preference; libssl's own if empty.
+    pub suites: Vec<String>,
     /// Issuers of client certificates; if set, a client must present one.
     pub client_roots: Option<Pem>,
+    /// Whether a client may also present none.
+    pub clients_may_be_anonymous: bool,
+    /// Revocation lists of the issuers of client certificates; if there are any, a client's certificate needs one of its
+    /// issuer, not out of date, without the certificate on it.
+    pub client_crls: Vec<Pem>,
     /// Protocols to choose from by ALPN, most preferred first (`http/1.1`).
     pub alpn: Vec<String>,
 }
@@ -85,7 +92,10 @@ impl ServerConfig {
             groups: None,
             ciphers: None,
             preference: SuitePreference::default(),
+            suites: Vec::new(),
             client_roots: None,
+            clients_may_be_anonymous: false,
+            client_crls: Vec::new(),
             alpn: Vec::new(),
         }
     }
@@ -191,18 +201,22 @@ impl SslCtx {
     pub fn server(config: &ServerConfig) -> Result<Self, SslError> {
         // SAFETY: returns a static.
         let mut setup = Setup::new(unsafe { ffi::TLS_server_method() }, config.offload)?;
-        setup.protocols(config.min_protocol, config.max_protocol)?;
+        let (min, max) = versions_of(config);
+        setup.protocols(min, max)?;
         setup.lists(config.groups.as_deref(), config.ciphers.as_deref())?;
-        let is_ordered = config.ciphers.is_some();
+        let is_ordered = config.ciphers.is_some() || !config.suites.is_empty();
         // SAFETY: a live context.
         unsafe { suites::prefer(setup.ctx.as_ptr(), config.preference, is_ordered)? };
+        setup.suites(&config.suites)?;
         setup.tickets(config.tickets, config.session_lifetime)?;
         setup.identity(&config.certificate_chain, &config.private_key)?;
         if let Some(roots) = &config.client_roots {
-            setup.verify_peer(
-                roots,
-                ffi::SSL_VERIFY_PEER | ffi::SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-            )?;
+            let must = match config.clients_may_be_anonymous {
+                true => 0,
+                false => ffi::SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+            };
+            setup.verify_peer(roots, ffi::SSL_VERIFY_PEER | must)?;
+            setup.revocation_lists(&config.client_crls)?;
         }
         setup.alpn(&config.alpn)?;
         Ok(setup.done())
@@ -394,6 +408,29 @@ impl Setup {
         }
     }
 
+    /// Suites by their names in IANA's list. libssl wants those of version 1.2 by names of its own; a version without any is
+    /// not served.
+    fn suites(&mut self, suites: &[String]) -> Result<(), SslError> {
+        let (old, new): (Vec<&str>, Vec<&str>) = suites
+            .iter()
+            .map(String::as_str)
+            .partition(|name| is_of_12(name));
+        let wrong = |_| setting("suites", &suites.join(":"));
+        if !new.is_empty() {
+            let list = CString::new(new.join(":")).map_err(|_| setting("suites", "\\0"))?;
+            // SAFETY: a live context and a terminated list.
+            if unsafe { ffi::SSL_CTX_set_ciphersuites(self.ctx.as_ptr(), list.as_ptr()) } != 1 {
+                return Err(setting("suites", &new.join(":")));
+            }
+        }
+        let old: Option<Vec<String>> = old.iter().map(|name| own_name(name)).collect();
+        match old {
+            None => Err(setting("suites", &suites.join(":"))),
+            Some(old) if old.is_empty() => Ok(()),
+            Some(old) => self.lists(None, Some(&old.join(":"))).map_err(wrong),
+        }
+    }
+
     fn tickets(&mut self, count: usize, lifetime: Duration) -> Result<(), SslError> {
         // SAFETY: a live context; the session id context is copied.
         unsafe {
@@ -518,6 +555,26 @@ impl Setup {
         Ok(())
     }
 
+    fn revocation_lists(&mut self, texts: &[Pem]) -> Result<(), SslError> {
+        // SAFETY: a live context; its store lives as long.
+        let store = unsafe { ffi::SSL_CTX_get_cert_store(self.ctx.as_ptr()) };
+        for text in texts {
+            for list in text.revocation_lists()? {
+                // SAFETY: both live; the store takes a reference of its own.
+                if unsafe { ffi::X509_STORE_add_crl(store, list.as_ptr()) } != 1 {
+                    return Err(SslError::call("X509_STORE_add_crl"));
+                }
+            }
+        }
+        // SAFETY: a live store.
+        let checks = texts.is_empty()
+            || unsafe { ffi::X509_STORE_set_flags(store, ffi::X509_V_FLAG_CRL_CHECK) } == 1;
+        match checks {
+            true => Ok(()),
+            false => Err(SslError::call("X509_STORE_set_flags")),
+        }
+    }
+
     fn alpn(&mut self, names: &[String]) -> Result<(), SslError> {
         if names.is_empty() {
             return Ok(());
@@ -562,6 +619,40 @@ impl Setup {
             }),
         }
     }
+}
+
+/// Whether a suite of IANA's list is of version 1.2 or older: later ones name no key exchange.
+fn is_of_12(suite: &str) -> bool {
+    suite.contains("_WITH_")
+}
+
+/// The versions for which there are suites.
+fn versions_of(config: &ServerConfig) -> (Protocol, Protocol) {
+    let has = |old: bool| {
+        config.suites.is_empty() || config.suites.iter().any(|suite| is_of_12(suite) == old)
+    };
+    let min = if has(true) {
+        config.min_protocol
+    } else {
+        Protocol::Tls13
+    };
+    let max = if has(false) {
+        config.max_protocol
+    } else {
+        Protocol::Tls12
+    };
+    (min, max)
+}
+
+/// What libssl calls a suite of version 1.2; `None` if it knows none of that name (OPENSSL_cipher_name(3)).
+fn own_name(suite: &str) -> Option<String> {
+    let suite = CString::new(suite).ok()?;
+    // SAFETY: a terminated name; libssl returns a static string.
+    let own = unsafe { std::ffi::CStr::from_ptr(ffi::OPENSSL_cipher_name(suite.as_ptr())) };
+    own.to_str()
+        .ok()
+        .filter(|name| *name != "(NONE)")
+        .map(str::to_owned)
 }
 
 pub(super) fn setting(setting: &'static str, value: &str) -> SslError {

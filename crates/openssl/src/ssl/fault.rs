@@ -12,6 +12,8 @@ const KEYS: [&str; 4] = [
     "EC PRIVATE KEY",
     "DSA PRIVATE KEY",
 ];
+/// A revocation list.
+const REVOCATION_LIST: &str = "X509 CRL";
 /// A key in PKCS#8, encrypted (RFC 5958, section 3).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 /// What ssh-keygen writes.
@@ -24,6 +26,8 @@ pub enum Wanted {
     Certificate,
     /// A private key that is not encrypted.
     PrivateKey,
+    /// Certificate revocation lists.
+    RevocationList,
 }
 
 impl std::fmt::Display for Wanted {
@@ -31,6 +35,7 @@ impl std::fmt::Display for Wanted {
         f.write_str(match self {
             Self::Certificate => "certificate",
             Self::PrivateKey => "private key",
+            Self::RevocationList => "revocation list",
         })
     }
 }
@@ -40,6 +45,7 @@ impl Wanted {
         match self {
             Self::Certificate => CERTIFICATES.contains(&label),
             Self::PrivateKey => KEYS.contains(&label) || [ENCRYPTED, OPENSSH].contains(&label),
+            Self::RevocationList => label == REVOCATION_LIST,
         }
     }
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::fault::{self, Wanted};
 use crate::error::{ErrorStack, SslError};
-use crate::ffi::{self, BIO, EVP_PKEY, OSSL_LIB_CTX, X509};
+use crate::ffi::{self, BIO, EVP_PKEY, OSSL_LIB_CTX, X509, X509_CRL};
 
 /// A PEM text and where it came from, for error messages.
 #[derive(Clone)]
@@ -142,37 +142,47 @@ impl Pem {
 
     /// Its certificates in their order, at least one.
     pub(super) fn certificates(&self) -> Result<Vec<Owned<X509>>, SslError> {
-        self.check(Wanted::Certificate)?;
-        let bio = self.bio(Wanted::Certificate)?;
-        let mut chain = Vec::new();
-        loop {
+        self.all(Wanted::Certificate, |bio| {
             // SAFETY: a live BIO; no object is reused and no pass phrase is asked for.
-            let certificate = unsafe {
-                Owned::new(
-                    ffi::PEM_read_bio_X509(
-                        bio.as_ptr(),
-                        ptr::null_mut(),
-                        Some(no_password),
-                        ptr::null_mut(),
-                    ),
-                    ffi::X509_free,
-                )
-            };
-            match certificate {
-                Some(certificate) => chain.push(certificate),
-                None => {
-                    let unreadable = self.unreadable(Wanted::Certificate);
-                    // The end of the text is an error to the reader too (PEM_R_NO_START_LINE).
-                    return match &unreadable {
-                        SslError::Pem { detail, .. }
-                            if !chain.is_empty() && detail.mentions("no start line") =>
-                        {
-                            Ok(chain)
-                        }
-                        _ => Err(unreadable),
-                    };
-                }
+            unsafe {
+                let (none, ask) = (ptr::null_mut(), Some(no_password as _));
+                let read = ffi::PEM_read_bio_X509(bio, ptr::null_mut(), ask, none);
+                Owned::new(read, ffi::X509_free)
             }
+        })
+    }
+
+    /// Its revocation lists, at least one.
+    pub(super) fn revocation_lists(&self) -> Result<Vec<Owned<X509_CRL>>, SslError> {
+        self.all(Wanted::RevocationList, |bio| {
+            // SAFETY: a live BIO; no object is reused and no pass phrase is asked for.
+            unsafe {
+                let (none, ask) = (ptr::null_mut(), Some(no_password as _));
+                let read = ffi::PEM_read_bio_X509_CRL(bio, ptr::null_mut(), ask, none);
+                Owned::new(read, ffi::X509_CRL_free)
+            }
+        })
+    }
+
+    /// All that are `wanted`, at least one, by `read`, which gives `None` behind the last.
+    fn all<T>(
+        &self,
+        wanted: Wanted,
+        read: impl Fn(*mut BIO) -> Option<Owned<T>>,
+    ) -> Result<Vec<Owned<T>>, SslError> {
+        self.check(wanted)?;
+        let bio = self.bio(wanted)?;
+        let mut all = Vec::new();
+        while let Some(one) = read(bio.as_ptr()) {
+            all.push(one);
+        }
+        let unreadable = self.unreadable(wanted);
+        // The end of the text is an error to the reader too (PEM_R_NO_START_LINE).
+        match &unreadable {
+            SslError::Pem { detail, .. } if !all.is_empty() && detail.mentions("no start line") => {
+                Ok(all)
+            }
+            _ => Err(unreadable),
         }
     }
 
