@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ pub struct Proxy {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// All of these, where there are several.
+    pub addresses: Vec<SocketAddr>,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
@@ -78,6 +81,20 @@ impl Proxy {
         Self::launch(Command::new(spinlane()), &network, args)
     }
 
+    /// Starts one by a configuration file, which says all.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start_by(file: &Path) -> Self {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut command = Command::new(spinlane());
+        command
+            .args(["proxy", "--config"])
+            .arg(file)
+            .env("NO_COLOR", "1");
+        Self::spawn(command, one)
+    }
+
     fn launch(mut command: Command, network: &[String], args: &[&str]) -> Self {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         command
@@ -90,6 +107,10 @@ impl Proxy {
         for limit in LIMITS.iter().filter(|limit| !args.contains(limit)) {
             command.args([limit, "100"]);
         }
+        Self::spawn(command, one)
+    }
+
+    fn spawn(mut command: Command, one: MutexGuard<'static, ()>) -> Self {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -100,6 +121,7 @@ impl Proxy {
         let mut proxy = Self {
             child,
             address: SocketAddr::from(([0; 4], 0)),
+            addresses: Vec::new(),
             stdout,
             stderr,
             readers: vec![reader, error_reader],
@@ -120,7 +142,9 @@ impl Proxy {
             .lines()
             .find_map(|line| line.split_once("listens on "))
             .expect("an address");
-        proxy.address = line.1.trim().parse().expect("an address");
+        let addresses = line.1.split(',').map(|address| address.trim().parse());
+        proxy.addresses = addresses.collect::<Result<_, _>>().expect("addresses");
+        proxy.address = proxy.addresses[0];
         proxy.idle_descriptors = proxy.descriptors();
         proxy
     }

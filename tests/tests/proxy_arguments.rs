@@ -54,12 +54,16 @@ fn values_that_mean_nothing() {
         &["--backend", "no-such-host.invalid:80"],
         &["--backend no-such-host.invalid:80", "resolved"],
     );
-    for option in ["--listen", "--backend", "--metrics"] {
+    for option in ["--listen", "--metrics"] {
         complains(
             &[option, "unix:/run/socket"],
             &[option, "unix:/run/socket", "only TCP is spoken here"],
         );
     }
+    complains(
+        &["--backend", "unix:socket"],
+        &["--backend unix:socket", "does not begin at the root"],
+    );
     complains(&["--cores", "x"], &["--cores", "\"x\" is no core number"]);
     complains(
         &["--cores", "4095"],

@@ -36,8 +36,17 @@ fn parse(text: &str) -> Samples {
         if line.starts_with('#') {
             continue;
         }
-        let (name, rest) = line.split_once('{').unwrap();
-        let (labels, value) = rest.rsplit_once("} ").unwrap();
+        let (name, labels, value) = match line.split_once('{') {
+            Some((name, rest)) => {
+                let (labels, value) = rest.rsplit_once("} ").unwrap();
+                (name, labels, value)
+            }
+            // Of the program as a whole.
+            None => {
+                let (name, value) = line.split_once(' ').unwrap();
+                (name, "", value)
+            }
+        };
         let family = families.last().unwrap();
         let suffixed = [
             family.clone(),
@@ -48,7 +57,8 @@ fn parse(text: &str) -> Samples {
             suffixed.contains(&name.to_owned()),
             "{line} within {family}"
         );
-        let labels = labels.split("\",").map(|label| {
+        let labels = labels.split("\",").filter(|label| !label.is_empty());
+        let labels = labels.map(|label| {
             let (name, value) = label.split_once("=\"").unwrap();
             (name.to_owned(), value.trim_end_matches('"').to_owned())
         });

@@ -26,6 +26,11 @@ struct Cli {
 enum Command {
     /// Terminate TLS in front of a plain-TCP backend.
     Proxy(Box<proxy::Args>),
+    /// Try a configuration file of `spinlane proxy`, and the files that it names.
+    Check {
+        /// The file.
+        file: std::path::PathBuf,
+    },
     /// List the crypto devices of this machine.
     Devices,
     /// Measure devices: operations per second and latency.
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Command::Proxy(args) => proxy::run(&args),
+        Command::Check { file } => proxy::check(&file),
         Command::Devices => devices::run(),
         Command::Speed(args) => speed::run(&args),
         Command::Sim(args) => sim::run(&args),

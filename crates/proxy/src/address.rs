@@ -1,9 +1,55 @@
-//! Addresses as the command line gives them: `HOST:PORT`.
+//! Addresses as the command line gives them: `HOST:PORT`, and of servers also `unix:PATH`.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+
+/// How a unix socket's address begins.
+pub const UNIX: &str = "unix:";
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// By TCP.
+    Ip(SocketAddr),
+    /// A unix socket of this machine.
+    Unix(Arc<Path>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+/// All addresses of the server that `text` stands for, as [`resolve`] has them; or its unix socket. May block.
+///
+/// # Errors
+/// `text` is no address, or port 0.
+pub fn resolve_server(text: &str) -> Result<Vec<Address>> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        ensure!(
+            path.starts_with('/'),
+            "the path does not begin at the root; write e.g. unix:/run/backend.socket"
+        );
+        return Ok(vec![Address::Unix(Path::new(path).into())]);
+    }
+    ensure!(!text.ends_with(":0"), "port 0 cannot be connected to");
+    Ok(resolve(text)?.into_iter().map(Address::Ip).collect())
+}
 
 /// All addresses that `text` stands for, in the resolver's order; at least one. May block.
 ///

@@ -6,7 +6,6 @@
 //!     └───── look now and then ── addresses ◀────┘
 //! ```
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::address::resolve;
+use super::address::{Address, UNIX, resolve_server};
 
 /// A name is resolved this often at most, however many connects fail.
 const RESOLVE_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +29,7 @@ struct Inner {
     /// As given: `HOST:PORT`.
     name: String,
     /// In the order in which they are tried; at least one.
-    addresses: Mutex<Vec<SocketAddr>>,
+    addresses: Mutex<Vec<Address>>,
     /// How often the addresses have changed.
     changes: AtomicU64,
     /// Asks the thread. One request is enough for all.
@@ -43,8 +42,8 @@ impl Directory {
     /// # Errors
     /// `name` has no address; or there can be no thread.
     pub fn new(name: &str) -> Result<Self> {
-        let (directory, requests) = Self::of(name, resolve(name)?);
-        if name.parse::<SocketAddr>().is_err() {
+        let (directory, requests) = Self::of(name, resolve_server(name)?);
+        if !name.starts_with(UNIX) && name.parse::<std::net::SocketAddr>().is_err() {
             let resolver = directory.clone();
             let thread = thread::Builder::new().name("resolver".to_owned());
             thread
@@ -54,7 +53,7 @@ impl Directory {
         Ok(directory)
     }
 
-    fn of(name: &str, addresses: Vec<SocketAddr>) -> (Self, Receiver<()>) {
+    fn of(name: &str, addresses: Vec<Address>) -> (Self, Receiver<()>) {
         let (sender, requests) = sync_channel(1);
         let inner = Inner {
             name: name.to_owned(),
@@ -74,13 +73,13 @@ impl Directory {
     /// As long as the program runs, since a directory that is asked keeps itself alive.
     fn serve(&self, requests: &Receiver<()>) {
         while requests.recv().is_ok() {
-            self.take(resolve(&self.0.name));
+            self.take(resolve_server(&self.0.name));
             thread::sleep(RESOLVE_EVERY);
         }
     }
 
     /// What resolving came to.
-    fn take(&self, resolved: Result<Vec<SocketAddr>>) {
+    fn take(&self, resolved: Result<Vec<Address>>) {
         let name = &self.0.name;
         let found = match resolved {
             Ok(found) => found,
@@ -107,7 +106,7 @@ impl Directory {
     }
 
     /// The addresses and which change brought them. Takes a lock: not for every connection.
-    fn latest(&self) -> (u64, Rc<[SocketAddr]>) {
+    fn latest(&self) -> (u64, Rc<[Address]>) {
         let addresses = self
             .0
             .addresses
@@ -127,8 +126,8 @@ impl std::fmt::Display for Directory {
     }
 }
 
-fn list(addresses: &[SocketAddr]) -> String {
-    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+fn list(addresses: &[Address]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
     addresses.join(", ")
 }
 
@@ -137,7 +136,7 @@ fn list(addresses: &[SocketAddr]) -> String {
 pub struct Route {
     directory: Directory,
     change: u64,
-    addresses: Rc<[SocketAddr]>,
+    addresses: Rc<[Address]>,
     /// Position of the address that served last: the first to be tried.
     favourite: usize,
 }
@@ -162,60 +161,38 @@ impl Route {
     }
 
     /// All addresses for one connection, the one that served last first.
-    pub fn attempts(&self) -> Attempts {
-        Attempts {
+    pub fn tour(&self) -> Tour {
+        Tour {
             addresses: Rc::clone(&self.addresses),
             at: self.favourite,
             left: self.addresses.len(),
-            failed: String::new(),
         }
     }
 
     /// `address` serves: connections from now on go there first.
-    pub fn prefer(&mut self, address: SocketAddr) {
-        if let Some(position) = self.addresses.iter().position(|of| *of == address) {
+    pub fn prefer(&mut self, address: &Address) {
+        if let Some(position) = self.addresses.iter().position(|of| of == address) {
             self.favourite = position;
         }
     }
-
-    /// An address failed: whether the name has others by now is worth asking.
-    pub fn refresh(&self) {
-        self.directory.refresh();
-    }
 }
 
-/// The addresses that one connection tries, one after the other.
-#[derive(Debug)]
-pub struct Attempts {
-    addresses: Rc<[SocketAddr]>,
+/// The addresses of one server that one connection tries, one after the other.
+#[derive(Debug, Default)]
+pub struct Tour {
+    addresses: Rc<[Address]>,
     at: usize,
     left: usize,
-    failed: String,
 }
 
-impl Attempts {
-    /// Notes that `address` failed.
-    pub fn fail(&mut self, address: SocketAddr, error: &std::io::Error) {
-        use std::fmt::Write as _;
-        let separator = if self.failed.is_empty() { "" } else { "; " };
-        // Nothing can go wrong with a string.
-        let _ = write!(self.failed, "{separator}{address}: {error}");
-    }
+impl Iterator for Tour {
+    type Item = Address;
 
-    /// The addresses that failed, with what each failed with; empty if there was none.
-    pub fn failed(&self) -> &str {
-        &self.failed
-    }
-}
-
-impl Iterator for Attempts {
-    type Item = SocketAddr;
-
-    fn next(&mut self) -> Option<SocketAddr> {
+    fn next(&mut self) -> Option<Address> {
         self.left = self.left.checked_sub(1)?;
         let address = self.addresses.get(self.at % self.addresses.len().max(1))?;
         self.at += 1;
-        Some(*address)
+        Some(address.clone())
     }
 }
 
@@ -223,8 +200,8 @@ impl Iterator for Attempts {
 mod tests {
     use super::*;
 
-    fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
-        let address = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
+    fn addresses(ports: &[u16]) -> Vec<Address> {
+        let address = |port: &u16| Address::Ip(([127, 0, 0, 1], *port).into());
         ports.iter().map(address).collect()
     }
 
@@ -232,45 +209,38 @@ mod tests {
     fn every_address_is_tried_once_the_one_that_served_first() {
         let (directory, _requests) = Directory::of("name:0", addresses(&[1, 2, 3]));
         let mut route = Route::new(&directory);
-        assert_eq!(route.attempts().collect::<Vec<_>>(), addresses(&[1, 2, 3]));
-        route.prefer(addresses(&[2])[0]);
-        assert_eq!(route.attempts().collect::<Vec<_>>(), addresses(&[2, 3, 1]));
-        route.prefer(addresses(&[9])[0]);
-        assert_eq!(route.attempts().next(), Some(addresses(&[2])[0]));
+        assert_eq!(route.tour().collect::<Vec<_>>(), addresses(&[1, 2, 3]));
+        route.prefer(&addresses(&[2])[0]);
+        assert_eq!(route.tour().collect::<Vec<_>>(), addresses(&[2, 3, 1]));
+        route.prefer(&addresses(&[9])[0]);
+        assert_eq!(route.tour().next(), Some(addresses(&[2])[0].clone()));
     }
 
     #[test]
     fn what_is_resolved_again_replaces_what_was_unless_it_fails() {
         let (directory, requests) = Directory::of("name:0", addresses(&[1, 2]));
         let mut route = Route::new(&directory);
-        route.prefer(addresses(&[2])[0]);
+        route.prefer(&addresses(&[2])[0]);
         directory.take(Err(anyhow::anyhow!("no answer")));
         directory.take(Ok(addresses(&[1, 2])));
         route.renew();
-        assert_eq!(route.attempts().next(), Some(addresses(&[2])[0]));
+        assert_eq!(route.tour().next(), Some(addresses(&[2])[0].clone()));
         directory.take(Ok(addresses(&[4, 5])));
         route.renew();
-        assert_eq!(route.attempts().collect::<Vec<_>>(), addresses(&[4, 5]));
+        assert_eq!(route.tour().collect::<Vec<_>>(), addresses(&[4, 5]));
         // Whoever asks does not wait, however often.
         for _ in 0..3 {
-            route.refresh();
+            directory.refresh();
         }
         assert_eq!(requests.try_iter().count(), 1);
         drop(requests);
-        route.refresh();
+        directory.refresh();
     }
 
     #[test]
-    fn what_failed_is_named() {
+    fn a_name_is_told_with_its_addresses() {
         let (directory, _requests) = Directory::of("name:0", addresses(&[1, 2]));
         assert_eq!(directory.to_string(), "name:0 (127.0.0.1:1, 127.0.0.1:2)");
-        let mut attempts = Route::new(&directory).attempts();
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        while let Some(address) = attempts.next() {
-            attempts.fail(address, &refused);
-        }
-        let text = "127.0.0.1:1: connection refused; 127.0.0.1:2: connection refused";
-        assert_eq!(attempts.failed(), text);
         let (literal, _requests) = Directory::of("127.0.0.1:1", addresses(&[1]));
         assert_eq!(literal.to_string(), "127.0.0.1:1");
     }

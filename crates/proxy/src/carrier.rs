@@ -7,10 +7,12 @@
 //! [`Sockets`](crate::sockets::Sockets) are the kernel's, [`Packets`](crate::packets::Packets) our own stack over a port.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use spinlane::Conn;
 
+use super::address::Address;
 use super::packets::PacketReport;
 
 /// A TCP connection, to a client or to the backend. Dropping it closes it: what was drained before still leaves.
@@ -56,11 +58,14 @@ pub trait Listener {
     /// When nobody was waiting, nobody need look again for so long.
     const ACCEPT_EVERY_NS: u64;
 
-    /// The next client that has come.
+    /// Takes clients from these sockets from now on, and from no others, where it takes any from the kernel.
+    fn listen(&mut self, _sockets: Vec<Arc<TcpListener>>) {}
+
+    /// The next client that has come, and the position of the listener that it came to.
     ///
     /// # Errors
     /// `WouldBlock`: none has. `ConnectionAborted` and `Interrupted`: not this one. Any other: none can be had now.
-    fn accept(&mut self) -> io::Result<(Self::Client, SocketAddr)>;
+    fn accept(&mut self) -> io::Result<(Self::Client, SocketAddr, usize)>;
 
     /// Takes no more clients.
     fn close(&mut self);
@@ -69,7 +74,7 @@ pub trait Listener {
     ///
     /// # Errors
     /// There is no way to it.
-    fn connect(&mut self, address: SocketAddr) -> io::Result<Self::Backend>;
+    fn connect(&mut self, address: &Address) -> io::Result<Self::Backend>;
 
     /// At the begin of a turn: takes what has come. Returns whether anything has.
     fn receive(&mut self, _now_ns: u64) -> bool {

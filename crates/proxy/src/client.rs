@@ -1,10 +1,11 @@
 //! The client's side of a connection: TLS over a connection that never blocks.
 
+use std::borrow::Cow;
 use std::io;
 
 use spinlane::Conn;
 
-use crate::tls::{Progress, Tls, TlsError};
+use crate::tls::{Progress, Tls, TlsError, take_name};
 
 use super::buffer::Buffer;
 use super::carrier::{Carrier, is_transient};
@@ -13,6 +14,8 @@ use super::carrier::{Carrier, is_transient};
 pub struct Client<C> {
     carrier: C,
     tls: Tls,
+    /// The name that it asked for, if rustls was to tell.
+    name: Option<Box<str>>,
     /// The first byte that came.
     first_byte: Option<u8>,
     /// TCP bytes came that the TLS library has not seen all of.
@@ -54,6 +57,7 @@ impl<C: Carrier> Client<C> {
             told: carrier.tell(conn),
             carrier,
             tls,
+            name: None,
             first_byte: None,
             unread: false,
             fin: false,
@@ -79,7 +83,25 @@ impl<C: Carrier> Client<C> {
     pub fn handshake(&mut self) -> Result<Progress, TlsError> {
         // What came behind the handshake is still to be read.
         self.unread = true;
-        self.tls.handshake()
+        let progress = self.tls.handshake();
+        if let Some(name) = take_name() {
+            self.name = Some(name);
+        }
+        progress
+    }
+
+    /// The name that the client asked for (SNI); of rustls only if its certificates are chosen by
+    /// [`Naming`](crate::tls::Naming).
+    pub fn server_name(&self) -> Option<Cow<'_, str>> {
+        match &self.tls {
+            Tls::Openssl(ssl) => ssl.server_name().map(Cow::Owned),
+            Tls::Rustls(_) => self.name.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    /// The protocol chosen by ALPN, if one was.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        self.tls.alpn()
     }
 
     /// Whether the handshake is done.

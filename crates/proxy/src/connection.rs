@@ -9,17 +9,19 @@
 //! client might never see our last ones.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use spinlane::Conn;
 
-use super::args::BareEnd;
-use super::backend::Attempts;
 use super::buffer::{Buffer, CAPACITY};
 use super::carrier::{Carrier, Listener};
 use super::client::{Client, End};
+use super::config::BareEnd;
 use super::counters::Closed;
+use super::doors::CoreDoor;
 use super::env::Env;
 use super::failure::{Failure, Parting};
+use super::pool::Attempts;
 use super::relay::{Moved, Relay, RelayError};
 use super::respond::Responder;
 use super::unfinished::Held;
@@ -39,6 +41,8 @@ pub struct Connection<L: Listener> {
     conn: Conn,
     client: Client<L::Client>,
     peer: SocketAddr,
+    /// Where it came in.
+    door: Rc<CoreDoor>,
     stage: Stage<L::Backend>,
     /// From the client, decrypted.
     up: Buffer,
@@ -77,12 +81,19 @@ pub enum Next {
 }
 
 impl<L: Listener> Connection<L> {
-    /// A connection just accepted, which the lcore calls `conn`.
-    pub fn new(conn: Conn, client: Client<L::Client>, peer: SocketAddr, env: &mut Env<L>) -> Self {
+    /// A connection just accepted at `door`, which the lcore calls `conn`.
+    pub fn new(
+        conn: Conn,
+        client: Client<L::Client>,
+        peer: SocketAddr,
+        door: Rc<CoreDoor>,
+        env: &mut Env<L>,
+    ) -> Self {
         Self {
             conn,
             client,
             peer,
+            door,
             stage: Stage::Handshake,
             up: Buffer::default(),
             down: Buffer::default(),
@@ -217,8 +228,8 @@ impl<L: Listener> Connection<L> {
 
     /// The handshake is done: what now?
     fn open(&mut self, env: &mut Env<L>) -> Result<(), Failure> {
-        if let Some(route) = &env.route {
-            return self.connect(route.attempts(), env);
+        if let Some(balancer) = self.door.backend(&self.client) {
+            return self.connect(Attempts::new(balancer), env);
         }
         self.stage = Stage::Open(App::Respond(Responder::default()));
         self.deadline_ns = env.now_ns.saturating_add(env.limits.idle_ns);
@@ -228,19 +239,17 @@ impl<L: Listener> Connection<L> {
     /// Begins to connect to the first address that lets it.
     fn connect(&mut self, mut attempts: Attempts, env: &mut Env<L>) -> Result<(), Failure> {
         while let Some(address) = attempts.next() {
-            match env.net.connect(address) {
+            match env.net.connect(&address) {
                 Ok(carrier) => {
                     let relay = Relay::new(carrier, address, self.conn);
                     self.stage = Stage::Open(App::Relay(relay, attempts));
                     self.deadline_ns = env.now_ns.saturating_add(CONNECT_NS);
                     return Ok(());
                 }
-                Err(error) => attempts.fail(address, &error),
+                Err(error) => attempts.fail(&address, &error),
             }
         }
-        if let Some(route) = &env.route {
-            route.refresh();
-        }
+        attempts.refresh();
         Err(Failure::unreachable(attempts.failed()))
     }
 
@@ -265,13 +274,10 @@ impl<L: Listener> Connection<L> {
         let Stage::Open(App::Relay(relay, attempts)) = &self.stage else {
             return;
         };
-        if attempts.failed().is_empty() {
-            return;
-        }
         let (address, failed) = (relay.address(), attempts.failed());
-        if let Some(route) = &mut env.route {
-            route.prefer(address);
-            route.refresh();
+        attempts.connected(address);
+        if failed.is_empty() {
+            return;
         }
         if let Some(held_back) = env.may_log(Closed::BackendUnreachable) {
             tracing::warn!(

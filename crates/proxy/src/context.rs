@@ -1,12 +1,18 @@
 //! What connections are made from: certificates, keys and settings, in either TLS library's terms.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::server::{
+    NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+};
+use rustls::{NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use spinlane::crypto::digest::{Digest, Hasher};
 use spinlane::openssl::{self, Pem, Protocol, SslCtx, SuitePreference, read_file};
 use spinlane::rustls::{
     CertificatesByName, ChainTicketer, Connection, SCOPE_LEN, TicketSeed, chain_digest,
@@ -14,10 +20,10 @@ use spinlane::rustls::{
 };
 use spinlane::{Conn, Lcore, Ssl};
 
-use super::args::{Args, KeySource, Preference};
+use super::config::{ClientAuth, Config, KeySource, Listener, Named, Origin, Preference};
 use super::offload::ServedKey;
 use super::tokens::{self, Tokens};
-use crate::tls::{Identity, Library, Tls, certificates};
+use crate::tls::{Identity, KeyKind, Library, Naming, Tls, certificates};
 
 /// What connections are made from.
 #[derive(Clone)]
@@ -40,11 +46,11 @@ enum Settings {
 }
 
 /// What outlives a reload: tickets issued before it are still good, for the names whose certificates are what
-/// they were, if --client-ca is what it was.
+/// they were, if clients are asked for the same certificates.
 pub struct Lasting {
     tickets: TicketSeed,
-    /// Made once, where no files are given.
-    throw_away: Option<Identity>,
+    /// Made once each, where no files are given.
+    throw_away: Mutex<Vec<(KeyKind, Identity)>>,
     /// Open as long as the program runs.
     tokens: Tokens,
 }
@@ -53,18 +59,12 @@ impl Lasting {
     /// For the life of the program.
     ///
     /// # Errors
-    /// A throw-away certificate cannot be made, or the cores cannot be told.
-    pub fn new(args: &Args) -> Result<Self> {
-        let throw_away = if args.cert.is_empty() {
-            let made = Identity::self_signed(args.self_signed);
-            Some(made.context("--self-signed")?)
-        } else {
-            None
-        };
+    /// The cores cannot be told.
+    pub fn new(config: &Config) -> Result<Self> {
         Ok(Self {
-            tickets: TicketSeed::new(args.ticket_rotation),
-            throw_away,
-            tokens: Tokens::new(args)?,
+            tickets: TicketSeed::new(config.ticket_rotation.0),
+            throw_away: Mutex::default(),
+            tokens: Tokens::new(config)?,
         })
     }
 
@@ -77,33 +77,52 @@ impl Lasting {
     pub fn mind_the_time(&self) {
         self.tickets.advance();
     }
+
+    /// The throw-away certificate with such a key.
+    fn throw_away(&self, kind: KeyKind) -> Result<Identity> {
+        let mut made = self
+            .throw_away
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, identity)) = made.iter().find(|(of, _)| *of == kind) {
+            return Ok(identity.clone());
+        }
+        let identity = Identity::self_signed(kind).context("--self-signed")?;
+        made.push((kind, identity.clone()));
+        Ok(identity)
+    }
+
+    fn identities(&self, listener: &Listener) -> Result<Vec<Identity>> {
+        let named = listener.identities()?;
+        if named.is_empty() {
+            return Ok(vec![self.throw_away(listener.self_signed)?]);
+        }
+        named
+            .into_iter()
+            .map(|named| read_identity(named, &self.tokens))
+            .collect()
+    }
 }
 
 impl Context {
-    /// Reads the files that the arguments name.
+    /// Reads the files that a listener names.
     ///
     /// # Errors
-    /// A file or an argument is at fault; the text names it.
-    pub fn new(args: &Args, lasting: &Lasting) -> Result<Self> {
-        let identities = match &lasting.throw_away {
-            Some(identity) => vec![identity.clone()],
-            None => read_identities(args, &lasting.tokens)?,
-        };
-        for name in &args.alpn {
-            ensure!(
-                (1..=255).contains(&name.len()),
-                "--alpn {name:?}: a protocol's name has 1 to 255 bytes"
-            );
-        }
-        match args.tls {
-            Library::Openssl => Self::openssl(args, &identities),
-            Library::Rustls => Self::rustls(args, &identities, &lasting.tickets),
+    /// A file or a value is at fault; the text names it.
+    pub fn new(listener: &Listener, config: &Config, lasting: &Lasting) -> Result<Self> {
+        let identities = lasting.identities(listener)?;
+        match listener.tls {
+            Library::Openssl => Self::openssl(listener, config, &identities),
+            Library::Rustls => Self::rustls(listener, config, &identities, &lasting.tickets),
         }
     }
 
-    fn openssl(args: &Args, identities: &[Identity]) -> Result<Self> {
+    fn openssl(listener: &Listener, settings: &Config, identities: &[Identity]) -> Result<Self> {
         let [identity] = identities else {
-            anyhow::bail!("several --cert need --tls rustls; with --tls openssl give one");
+            anyhow::bail!(
+                "{}: several certificates need --tls rustls; with --tls openssl give one",
+                listener.origin.place("cert")
+            );
         };
         ensure!(
             identity.token_key().is_none(),
@@ -112,21 +131,37 @@ impl Context {
         );
         let (certificate, key) = identity.openssl();
         let mut config = openssl::ServerConfig::new(certificate, key);
-        config.min_protocol = args.min_protocol;
-        config.preference = match args.prefer {
+        config.min_protocol = listener.min_protocol.0;
+        config.max_protocol = listener.max_protocol.0;
+        config.preference = match listener.prefer {
             Preference::Aes128 => SuitePreference::Aes128,
             Preference::Aes256 => SuitePreference::Aes256,
             Preference::Client => SuitePreference::Clients,
         };
-        config.tickets = usize::from(args.tickets);
-        config.session_lifetime = args.ticket_rotation;
-        let roots = args.client_ca.as_ref().map(|path| -> Result<Pem> {
-            let (name, text) = read_client_ca(path)?;
-            Ok(Pem::new(name, text))
-        });
-        config.client_roots = roots.transpose()?;
-        config.alpn.clone_from(&args.alpn);
-        let ctx = SslCtx::server(&config)?;
+        config.tickets = listener.tickets.get();
+        config.session_lifetime = settings.ticket_rotation.0;
+        config.groups = (!listener.groups.is_empty()).then(|| listener.groups.join(":"));
+        config.suites.clone_from(&listener.suites);
+        if listener.client_auth() != ClientAuth::Off {
+            let roots = listener.client_ca.as_ref().map(|path| -> Result<Pem> {
+                let (name, text) = read_named(&listener.origin, "client_ca", path)?;
+                Ok(Pem::new(name, text))
+            });
+            config.client_roots = roots.transpose()?;
+            for (at, path) in listener.client_crl.iter().enumerate() {
+                let (name, text) = read_named(&listener.origin, &format!("client_crl.{at}"), path)?;
+                config.client_crls.push(Pem::new(name, text));
+            }
+        }
+        config.clients_may_be_anonymous = listener.client_auth() == ClientAuth::Optional;
+        config.alpn.clone_from(&listener.alpn);
+        let ctx = SslCtx::server(&config).map_err(|error| {
+            let key = match &error {
+                openssl::SslError::Setting { setting, .. } => *setting,
+                _ => return anyhow::Error::from(error),
+            };
+            anyhow!("{}: {error}", listener.origin.place(key))
+        })?;
         let op = ctx.key_op().ok_or_else(|| match ctx.key_offload() {
             openssl::KeyOffload::Unsupported(why) => why.clone(),
             openssl::KeyOffload::Offloaded | openssl::KeyOffload::Off => {
@@ -144,33 +179,45 @@ impl Context {
         })
     }
 
-    fn rustls(args: &Args, identities: &[Identity], tickets: &TicketSeed) -> Result<Self> {
-        let mut provider = provider();
-        if args.prefer == Preference::Aes256 {
-            prefer_aes256(&mut provider);
-        }
-        let provider = Arc::new(provider);
-        let clients = args.client_ca.as_deref();
-        let clients = clients.map(|path| Clients::read(path, Arc::clone(&provider)));
-        let clients = clients.transpose()?;
+    fn rustls(
+        listener: &Listener,
+        settings: &Config,
+        identities: &[Identity],
+        tickets: &TicketSeed,
+    ) -> Result<Self> {
+        let provider = Arc::new(restricted(listener)?);
+        let clients = match listener.client_auth() {
+            ClientAuth::Off => None,
+            _ => Clients::read(listener, Arc::clone(&provider))?,
+        };
         // All zeros is no digest of a file.
         let scope = clients
             .as_ref()
             .map_or([0; SCOPE_LEN], |clients| clients.scope);
         let (certificates, keys) = certificates_by_name(identities, &scope)?;
+        let versions = versions(listener.min_protocol.0, listener.max_protocol.0);
         let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions(args.min_protocol))?;
+            .with_protocol_versions(versions)
+            .map_err(|error| {
+                anyhow!(
+                    "{}: {error}; add some that do",
+                    listener.origin.place("suites")
+                )
+            })?;
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(clients.verifier),
         };
-        let mut config =
-            builder.with_cert_resolver(Arc::<CertificatesByName>::clone(&certificates));
+        let resolver: Arc<dyn ResolvesServerCert> = match settings.wants_names(listener) {
+            true => Arc::new(Naming(Arc::clone(&certificates))),
+            false => Arc::<CertificatesByName>::clone(&certificates),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.enable_secret_extraction = true;
-        config.ignore_client_order = args.prefer != Preference::Client;
-        config.send_tls13_tickets = usize::from(args.tickets);
+        config.ignore_client_order = listener.prefer != Preference::Client;
+        config.send_tls13_tickets = listener.tickets.get();
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.alpn_protocols = args
+        config.alpn_protocols = listener
             .alpn
             .iter()
             .map(|name| name.clone().into_bytes())
@@ -180,8 +227,8 @@ impl Context {
                 config: Arc::new(config),
                 certificates,
                 ticketer: None,
-                tickets: (args.tickets != 0).then(|| tickets.clone()),
-                max_input: usize::try_from(args.max_handshake_bytes)?,
+                tickets: (listener.tickets.get() != 0).then(|| tickets.clone()),
+                max_input: settings.max_handshake_bytes.get(),
             },
             keys,
         })
@@ -264,54 +311,172 @@ fn certificates_by_name(
     Ok((Arc::new(certificates), keys))
 }
 
-fn read_identities(args: &Args, tokens: &Tokens) -> Result<Vec<Identity>> {
-    ensure!(
-        args.cert.len() == args.key.len(),
-        "{} --cert and {} --key were given; give one --key for each --cert, in their order",
-        args.cert.len(),
-        args.key.len()
-    );
-    let pairs = args.cert.iter().zip(&args.key);
-    let read = |(cert, key): (&PathBuf, &KeySource)| match (tokens::uri(key)?, key) {
-        (Some(uri), _) => Identity::on_token(cert, &uri, tokens.key(&uri, cert)?),
-        (None, KeySource::File(key)) => Identity::read(cert, key),
-        (None, KeySource::Token(uri)) => anyhow::bail!("--key {uri}: is no URI"),
-    };
-    pairs.map(read).collect()
+fn read_identity(named: Named, tokens: &Tokens) -> Result<Identity> {
+    let Named {
+        cert_name,
+        key_name,
+        cert,
+        key,
+    } = named;
+    match (tokens::uri(&key_name, &key)?, &key) {
+        (Some(uri), _) => {
+            let handle = tokens.key((&key_name, &uri), (&cert_name, &cert))?;
+            Identity::on_token((cert_name, &cert), key_name, handle)
+        }
+        (None, KeySource::File(key)) => Identity::read_as((cert_name, &cert), (key_name, key)),
+        (None, KeySource::Token(_)) => anyhow::bail!("{key_name}: is no URI"),
+    }
 }
 
-fn read_client_ca(path: &Path) -> Result<(String, Vec<u8>)> {
-    let name = format!("--client-ca {}", path.display());
+/// The file at a key, and what errors call it.
+fn read_named(origin: &Origin, key: &str, path: &Path) -> Result<(String, Vec<u8>)> {
+    let name = origin.name(key, path.display());
     let text = read_file(path).with_context(|| format!("{name}: cannot be read"))?;
     Ok((name, text.to_vec()))
 }
 
-fn versions(least: Protocol) -> &'static [&'static SupportedProtocolVersion] {
+fn versions(least: Protocol, most: Protocol) -> &'static [&'static SupportedProtocolVersion] {
     static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
-    match least {
-        Protocol::Tls12 => &BOTH,
-        Protocol::Tls13 => &BOTH[..1],
+    match (least, most) {
+        (Protocol::Tls13, _) => &BOTH[..1],
+        (_, Protocol::Tls12) => &BOTH[1..],
+        (Protocol::Tls12, Protocol::Tls13) => &BOTH,
     }
 }
 
-/// Which clients get in: those that present a certificate of one of the issuers in a file.
+/// rustls' cryptography, as far as the listener wants it.
+fn restricted(listener: &Listener) -> Result<CryptoProvider> {
+    let mut all = provider();
+    if listener.prefer == Preference::Aes256 {
+        prefer_aes256(&mut all);
+    }
+    if !listener.suites.is_empty() {
+        let known: Vec<_> = all
+            .cipher_suites
+            .iter()
+            .map(|suite| {
+                // rustls has its own names for those of TLS 1.3.
+                (
+                    format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"),
+                    *suite,
+                )
+            })
+            .collect();
+        all.cipher_suites = chosen(&listener.origin, "suites", &listener.suites, &known)?;
+    }
+    if !listener.groups.is_empty() {
+        let known: Vec<_> = all
+            .kx_groups
+            .iter()
+            .map(|group| {
+                let name = match group.name() {
+                    NamedGroup::secp256r1 => "P-256".to_owned(),
+                    NamedGroup::secp384r1 => "P-384".to_owned(),
+                    other => format!("{other:?}"),
+                };
+                (name, *group)
+            })
+            .collect();
+        all.kx_groups = chosen(&listener.origin, "groups", &listener.groups, &known)?;
+    }
+    Ok(all)
+}
+
+/// Those of `known` that are `wanted`, in the order wanted.
+fn chosen<T: Copy>(
+    origin: &Origin,
+    key: &str,
+    wanted: &[String],
+    known: &[(String, T)],
+) -> Result<Vec<T>> {
+    let find = |(at, name): (usize, &String)| {
+        let found = known
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| *value).with_context(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+            let culprit = origin.name(&format!("{key}.{at}"), name);
+            format!(
+                "{culprit}: not one that is served here; there are: {}",
+                names.join(", ")
+            )
+        })
+    };
+    wanted.iter().enumerate().map(find).collect()
+}
+
+/// Which clients get in: those that present a certificate of one of the issuers in a file, which no list revokes.
 struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
-    /// A digest of the issuers.
+    /// A digest of all that.
     scope: [u8; SCOPE_LEN],
 }
 
 impl Clients {
-    fn read(path: &Path, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Self> {
-        let (name, text) = read_client_ca(path)?;
+    fn read(listener: &Listener, provider: Arc<CryptoProvider>) -> Result<Option<Self>> {
+        let Some(path) = &listener.client_ca else {
+            return Ok(None);
+        };
+        let (name, text) = read_named(&listener.origin, "client_ca", path)?;
         let issuers = certificates(&name, &text)?;
-        let scope = chain_digest(&issuers);
+        let mut scope = chain_digest(&issuers);
         let mut roots = RootCertStore::empty();
         for certificate in issuers {
             roots.add(certificate).with_context(|| name.clone())?;
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        let verifier = verifier.build().with_context(|| name)?;
-        Ok(Self { verifier, scope })
+        let lists = revocation_lists(listener)?;
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let may_be_anonymous = listener.client_auth() == ClientAuth::Optional;
+        if may_be_anonymous {
+            verifier = verifier.allow_unauthenticated();
+        }
+        if may_be_anonymous || !lists.is_empty() {
+            // Issuers alone have the digest that they always had.
+            let mut hasher = Hasher::new(Digest::Sha256);
+            hasher.update(&scope);
+            hasher.update(&[u8::from(may_be_anonymous)]);
+            for list in &lists {
+                hasher.update(&u64::try_from(list.len())?.to_be_bytes());
+                hasher.update(list);
+            }
+            hasher.finish(&mut scope);
+        }
+        if !lists.is_empty() {
+            // As libssl has it by X509_V_FLAG_CRL_CHECK.
+            verifier = verifier
+                .with_crls(lists)
+                .only_check_end_entity_revocation()
+                .enforce_revocation_expiration();
+        }
+        let verifier = verifier.build().map_err(|error| match error {
+            VerifierBuilderError::InvalidCrl(why) => anyhow!(
+                "{}: a list cannot be used ({why:?}); rustls takes lists of version 2, which have a number (crlnumber \
+                 of openssl ca)",
+                listener.origin.place("client_crl")
+            ),
+            error => anyhow!("{name}: {error}"),
+        })?;
+        Ok(Some(Self { verifier, scope }))
     }
+}
+
+fn revocation_lists(listener: &Listener) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+    let mut lists = Vec::new();
+    for (at, path) in listener.client_crl.iter().enumerate() {
+        let (name, text) = read_named(&listener.origin, &format!("client_crl.{at}"), path)?;
+        let before = lists.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(&text) {
+            lists.push(
+                list.map_err(|error| {
+                    anyhow!("{name}: no revocation list in PEM format ({error})")
+                })?,
+            );
+        }
+        ensure!(
+            lists.len() > before,
+            "{name}: no revocation list in PEM format: it has none that begins with -----BEGIN X509 CRL-----; \
+             convert it (openssl crl)"
+        );
+    }
+    Ok(lists)
 }

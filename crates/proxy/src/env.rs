@@ -1,7 +1,6 @@
 //! What a core's connections share.
 
-use super::args::{Backend, Limits};
-use super::backend::Route;
+use super::config::Limits;
 use super::counters::{Closed, Counters};
 use super::unfinished::Unfinished;
 
@@ -16,8 +15,6 @@ pub struct Env<L> {
     pub now_ns: u64,
     /// What the arguments say.
     pub limits: Limits,
-    /// Where the backend is; `None` where requests are answered here.
-    pub route: Option<Route>,
     /// The program is to stop.
     pub stopping: bool,
     /// Something happened in this turn that may lead to crypto ops.
@@ -41,22 +38,23 @@ struct Limiter {
 impl<L> Env<L> {
     /// At the start.
     pub fn new(limits: Limits, net: L) -> Self {
-        let route = match &limits.backend {
-            Backend::Relay(directory) => Some(Route::new(directory)),
-            Backend::Respond => None,
-        };
         Self {
             net,
             now_ns: 0,
             unfinished: Unfinished::new(limits.max_unfinished_bytes),
             limits,
-            route,
             stopping: false,
             leads_to_ops: false,
             counters: Counters::default(),
             scratch: vec![0; 16 * 1024].into_boxed_slice(),
             log: [Limiter::default(); Closed::ALL.len()],
         }
+    }
+
+    /// Other limits from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.unfinished.limit(limits.max_unfinished_bytes);
+        self.limits = limits;
     }
 
     /// Whether an event of this kind may be logged now; if so, how many were not since the last.

@@ -8,20 +8,22 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod args;
 mod backend;
 mod buffer;
 pub mod carrier;
 mod client;
+pub mod config;
 mod connection;
 mod context;
 pub mod cores;
 mod counters;
+mod doors;
 mod env;
 mod failure;
 mod metrics;
 mod offload;
 pub mod packets;
+mod pool;
 mod relay;
 mod reload;
 mod report;
@@ -35,6 +37,7 @@ mod worker;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,14 +50,17 @@ use spinlane::cryptodev::{Capabilities, Device, HealthConfig, QueuePairConfig};
 use spinlane::lcore::{Config, Launched};
 
 use crate::tls::Library;
-pub use args::Args;
-use args::{Backend, Limits};
+pub use address::Address;
 use carrier::Listener;
-use context::{Context as TlsContext, Lasting};
+pub use config::Args;
+use config::{Config as Settings, Limits};
+use context::Lasting;
 use counters::Counters;
+use doors::{Door, Running};
 use metrics::Metrics;
+use offload::ServedKey;
 use packets::Via;
-use reload::Current;
+use reload::{Current, Outcome};
 use report::Report;
 use signals::{Hangup, Stop};
 use worker::{Event, Site, Worker};
@@ -86,8 +92,8 @@ struct Start<L> {
     site: Site,
     device: Arc<dyn Device>,
     record_device: Option<Arc<dyn Device>>,
-    /// One per core, in their order.
-    listeners: Mutex<Vec<(usize, Open<L>)>>,
+    /// One per core, with the core's place in their order.
+    listeners: Mutex<Vec<(usize, usize, Open<L>)>>,
     /// Jobs of each core at most.
     max_jobs: usize,
     /// That of the devices' ops, if the driver is not to say.
@@ -107,88 +113,117 @@ impl<L> Start<L> {
 /// Runs the proxy until a signal.
 ///
 /// # Errors
-/// An argument is at fault, or a core cannot start; the text names which.
+/// A value is at fault, or a core cannot start; the text names which.
 pub fn run(args: &Args) -> Result<()> {
-    match &args.packets.port {
-        None => {
-            let address = args.listen_address()?.unwrap_or(DEFAULT_ADDRESS);
-            run_over(args, |cores, _| sockets::network(address, cores))
-        }
-        Some(spec) => run_on_port(args, spec),
+    let settings = args.config()?;
+    match &settings.packets.port {
+        None => run_over(args, &settings, |cores, _| Ok(sockets::network(cores))),
+        Some(spec) => run_on_port(args, &settings, spec),
     }
 }
 
+/// Reads a configuration file and all that it names, and says what came of it.
+///
+/// # Errors
+/// Something is at fault; the text has line, column, culprit and remedy.
+pub fn check(path: &Path) -> Result<()> {
+    let settings = Settings::read(path)?;
+    settings.metrics_address()?;
+    let lasting = Lasting::new(&settings)?;
+    for listener in &settings.listener {
+        listener.listen_address()?;
+    }
+    let running = Running::new(&settings, &lasting, 0, None)?;
+    let (listeners, backends) = (running.doors.len(), settings.backend.len());
+    say(&format!(
+        "{}: good, with {listeners} listener(s) and {backends} named backend(s)\n",
+        path.display()
+    ));
+    Ok(())
+}
+
 #[cfg(feature = "dpdk")]
-fn run_on_port(args: &Args, spec: &str) -> Result<()> {
+fn run_on_port(args: &Args, settings: &Settings, spec: &str) -> Result<()> {
     use packets::port;
-    let address = args.listen_address()?;
+    let first = settings.listener.first().context("there is no listener")?;
+    let address = first.listen_address()?;
     // Before a crypto device of DPDK's starts EAL in its own way.
-    let eal = port::start(&args.packets, spec)?;
-    run_over(args, |cores, limits| {
-        let flows = limits.max_connections * limits.carriers();
+    let eal = port::start(&settings.packets, spec)?;
+    run_over(args, settings, |cores, limits| {
+        let flows = limits.max_connections * settings.carriers();
         port::open(
             &eal,
-            &args.packets,
+            &settings.packets,
             spec,
             address,
-            args.backend_via,
+            settings.backend_via,
             (cores, flows),
         )
     })
 }
 
 #[cfg(not(feature = "dpdk"))]
-fn run_on_port(_: &Args, spec: &str) -> Result<()> {
+fn run_on_port(_: &Args, _: &Settings, spec: &str) -> Result<()> {
     anyhow::bail!("--port {spec}: {}", packets::NO_DPDK)
 }
 
 /// Runs over the network that `open` opens for so many cores.
 fn run_over<L: Listener + 'static>(
     args: &Args,
+    settings: &Settings,
     open: impl FnOnce(usize, &Limits) -> Result<Network<L>>,
 ) -> Result<()> {
-    if !args.core_dumps {
+    if !settings.core_dumps {
         // Before a key is read (PR_SET_DUMPABLE of prctl(2)).
         prctl::set_dumpable(false).context("cannot keep this process out of core dumps")?;
     }
-    let limits = args.limits()?;
-    let cores = args.core_list()?;
-    let metrics = args.metrics_address()?.map(Metrics::bind).transpose()?;
-    let device = open_device("--device", &args.device, &cores)?;
-    let record_device = record_device(args, &device, &cores)?;
-    let lasting = Arc::new(Lasting::new(args)?);
-    let context = TlsContext::new(args, &lasting)?;
-    let mut network = open(cores.len(), &limits)?;
-    raise_file_limit(args, &limits, cores.len());
-    let max_jobs = max_jobs(&limits, cores.len());
-    let backend = limits.backend.clone();
+    let cores = settings.core_list()?;
+    let outcome = Arc::new(Outcome::default());
+    let metrics = settings.metrics_address()?;
+    let metrics = metrics
+        .map(|address| Metrics::bind(address, &outcome))
+        .transpose()?;
+    let device = open_device("device", settings, &settings.device, &cores)?;
+    let record_device = record_device(settings, &device, &cores)?;
+    let lasting = Arc::new(Lasting::new(settings)?);
+    let listening = if settings.packets.port.is_some() {
+        0
+    } else {
+        cores.len()
+    };
+    let mut running = Running::new(settings, &lasting, listening, None)?;
+    let mut network = open(cores.len(), &running.limits)?;
+    if let (Some(_), Some(door)) = (&settings.packets.port, running.doors.first_mut()) {
+        door.address = network.address;
+    }
+    raise_file_limit(settings, cores.len());
+    let max_jobs = max_jobs(&running.limits, cores.len());
     let (stop, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
 
     let scrape = metrics.as_ref().map(|metrics| metrics.address);
     let banner = banner(
-        args,
-        &context,
+        settings,
+        &running,
         (&*device, record_device.as_deref()),
         &cores,
-        &network,
-        &limits.backend,
+        &network.about,
         scrape,
     );
     let capabilities = device.capabilities();
-    let current = Current::new(context);
+    let current = Current::new(running);
+    let opened = cores.iter().copied().zip(0..).zip(network.open);
     let start = Arc::new(Start {
         site: Site {
-            context: current.clone(),
+            current: current.clone(),
             stop: stop.clone(),
-            limits,
             metrics: metrics.as_ref().map(Metrics::probe),
             lasting: Arc::clone(&lasting),
         },
         device,
         record_device,
-        listeners: Mutex::new(cores.iter().copied().zip(network.open).collect()),
+        listeners: Mutex::new(opened.map(|((core, at), open)| (core, at, open)).collect()),
         max_jobs,
-        op_deadline: args.op_deadline,
+        op_deadline: settings.op_deadline.map(|deadline| deadline.0),
     });
     let (sender, events) = mpsc::channel();
     let body = move |core, lcore: &Lcore| serve(core, lcore, &start, &sender);
@@ -208,10 +243,17 @@ fn run_over<L: Listener + 'static>(
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if hangup.take() {
-            if let Backend::Relay(directory) = &backend {
-                directory.refresh();
+            let renewed = reload(
+                args,
+                settings,
+                (&lasting, listening),
+                &current,
+                capabilities,
+            );
+            outcome.note(renewed.is_ok());
+            if let Err(error) = renewed {
+                tracing::error!("nothing is changed by SIGHUP: {error:#}");
             }
-            reload(args, &lasting, &current, capabilities);
         }
         lasting.mind_the_time();
         (network.watch)();
@@ -219,9 +261,16 @@ fn run_over<L: Listener + 'static>(
     finish(launched)
 }
 
-/// Opens the device of the option called `option`.
-fn open_device(option: &str, spec: &str, cores: &[usize]) -> Result<Arc<dyn Device>> {
-    let device = spinlane::device::open(spec).with_context(|| format!("{option} {spec}"))?;
+/// Opens the device that `key` names.
+fn open_device(
+    key: &str,
+    settings: &Settings,
+    spec: &str,
+    cores: &[usize],
+) -> Result<Arc<dyn Device>> {
+    let device = spinlane::device::open(spec);
+    let device = device.with_context(|| settings.origin.name(key, spec))?;
+    let option = settings.origin.place(key);
     for core in device.cores().iter().filter(|core| cores.contains(core)) {
         tracing::warn!(
             "core {core} is one of --cores and a crypto core of {option}: each slows the other down; \
@@ -233,24 +282,28 @@ fn open_device(option: &str, spec: &str, cores: &[usize]) -> Result<Arc<dyn Devi
 
 /// The device that seals records, which may be `device` itself.
 fn record_device(
-    args: &Args,
+    settings: &Settings,
     device: &Arc<dyn Device>,
     cores: &[usize],
 ) -> Result<Option<Arc<dyn Device>>> {
-    let Some(spec) = &args.record_device else {
+    let Some(spec) = &settings.record_device else {
         return Ok(None);
     };
+    let name = settings.origin.name("record_device", spec);
+    let libraries = settings.listener.iter().map(|listener| listener.tls);
     ensure!(
-        args.tls == Library::Rustls,
-        "--record-device {spec}: libssl seals its records itself; use --tls rustls"
+        libraries
+            .into_iter()
+            .any(|library| library == Library::Rustls),
+        "{name}: libssl seals its records itself; use --tls rustls"
     );
-    let of_records = match *spec == args.device {
+    let of_records = match *spec == settings.device {
         true => Arc::clone(device),
-        false => open_device("--record-device", spec, cores)?,
+        false => open_device("record_device", settings, spec, cores)?,
     };
     ensure!(
         !of_records.record_capabilities().is_empty(),
-        "--record-device {spec}: it seals no records; `spinlane devices` lists those that do, under AEAD"
+        "{name}: it seals no records; `spinlane devices` lists those that do, under AEAD"
     );
     Ok(Some(of_records))
 }
@@ -274,8 +327,8 @@ fn serve<L: Listener>(
         .listeners
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let position = listeners.iter().position(|(of, _)| *of == core);
-    let (_, open) = position
+    let found = listeners.iter().position(|(of, ..)| *of == core);
+    let (_, position, open) = found
         .map(|at| listeners.swap_remove(at))
         .context("a core started twice")?;
     drop(listeners);
@@ -291,7 +344,7 @@ fn serve<L: Listener>(
         lcore.add_record_queue_pair_with(queue_pair, start.deadline_of(health));
     }
     spinlane::job::init_thread(start.max_jobs, 0).context("jobs")?;
-    let mut worker = Worker::new(core, lcore, &start.site, events, open());
+    let mut worker = Worker::new((core, position), lcore, &start.site, events, open());
     worker.open_tokens()?;
     // The receiver lives until all cores have left.
     let _ = events.send(Event::Ready);
@@ -332,35 +385,55 @@ fn say(text: &str) {
         .and_then(|()| stdout.flush());
 }
 
-/// Reads certificates and keys again. If they are unusable, what there is stays.
-fn reload(args: &Args, lasting: &Lasting, current: &Current, device: Capabilities) {
+/// Reads the configuration again, and the files that it names. Where anything is unusable, all that there is stays.
+///
+/// # Errors
+/// What that is.
+fn reload(
+    args: &Args,
+    started_with: &Settings,
+    (lasting, listening): (&Lasting, usize),
+    current: &Current,
+    device: Capabilities,
+) -> Result<()> {
     lasting.tokens().retry_pins();
-    match TlsContext::new(args, lasting) {
-        Ok(context) => {
-            let keys = offload::signers(context.keys(), device).join("; ");
-            let on_tokens = context
-                .keys()
-                .iter()
-                .filter_map(|key| key.on_token.as_deref());
-            lasting.tokens().rest_except(on_tokens);
-            current.replace(context);
-            tracing::info!("certificates and keys were read again; private key {keys}");
-        }
-        Err(error) => tracing::error!("nothing is changed by SIGHUP: {error:#}"),
+    let settings = args.config()?;
+    if let Some(key) = started_with.differs_for_good(&settings) {
+        anyhow::bail!(
+            "{}: {key} cannot change while the program runs; set it back, or start the program again",
+            settings.origin.place(key)
+        );
     }
+    let (_, before) = current.latest();
+    let running = Running::new(&settings, lasting, listening, Some(&before))?;
+    running.refresh();
+    let keys = offload::signers(&all_keys(&running), device).join("; ");
+    let served = all_keys(&running);
+    let on_tokens = served.iter().filter_map(|key| key.on_token.as_deref());
+    lasting.tokens().rest_except(on_tokens);
+    current.replace(running);
+    tracing::info!("certificates and keys were read again; private key {keys}");
+    Ok(())
+}
+
+/// The private keys of all listeners.
+fn all_keys(running: &Running) -> Vec<ServedKey> {
+    let keys = running.doors.iter().flat_map(|door| door.context.keys());
+    keys.cloned().collect()
 }
 
 /// File descriptors for as many connections as there may be, if the system allows them.
-fn raise_file_limit(args: &Args, limits: &Limits, cores: usize) {
-    let per_connection = match (&args.packets.port, args.backend_via) {
-        (None, _) => limits.carriers(),
-        (Some(_), Via::Kernel) => limits.carriers() - 1,
+fn raise_file_limit(settings: &Settings, cores: usize) {
+    let carriers = settings.carriers();
+    let per_connection = match (&settings.packets.port, settings.backend_via) {
+        (None, _) => carriers,
+        (Some(_), Via::Kernel) => carriers - 1,
         (Some(_), Via::Port) => 0,
     };
     if per_connection == 0 {
         return;
     }
-    let wanted = (limits.max_connections * cores * per_connection + 64) as u64;
+    let wanted = (settings.max_connections.get() * cores * per_connection + 64) as u64;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
     };
@@ -394,50 +467,81 @@ fn max_jobs(limits: &Limits, cores: usize) -> usize {
 
 /// What is said when all cores are ready.
 fn banner(
-    args: &Args,
-    context: &TlsContext,
+    settings: &Settings,
+    running: &Running,
     (device, record_device): (&dyn Device, Option<&dyn Device>),
     cores: &[usize],
-    network: &Network<impl Listener>,
-    backend: &Backend,
+    about: &str,
     scrape: Option<SocketAddr>,
 ) -> String {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
     let capabilities = device.capabilities();
-    let key = offload::signers(context.keys(), capabilities).join("\n               ");
-    let exchange = offload::key_exchanges(args.tls, capabilities);
-    let device = device.name();
-    let Network { address, about, .. } = network;
     let records = record_device.map_or_else(String::new, |device| {
         let algorithms = device.record_capabilities();
         let algorithms = algorithms.iter().map(|algorithm| algorithm.name());
         let algorithms = algorithms.collect::<Vec<_>>().join(", ");
         format!("  records      sealed by {}: {algorithms}\n", device.name())
     });
-    let certificate = match args.cert.as_slice() {
-        [] => "throw-away, self-signed".to_owned(),
-        paths => {
-            let paths = paths.iter().map(|path| path.display().to_string());
-            paths.collect::<Vec<_>>().join(", ")
-        }
-    };
-    let library = match args.tls {
-        Library::Rustls => "rustls",
-        Library::Openssl => "libssl",
-    };
-    let client = if args.client_ca.is_some() {
-        "--cert CLIENT.PEM --key CLIENT.KEY "
-    } else {
-        ""
-    };
     let metrics = scrape.map_or_else(String::new, |address| {
         format!("  metrics      http://{}/metrics\n", reachable(address))
     });
+    let doors = running.doors.iter().zip(&settings.listener);
+    let doors: String = doors
+        .map(|(door, listener)| about_door(door, listener, capabilities))
+        .collect();
+    let client = match settings.listener.first() {
+        Some(first) if first.client_auth() == config::ClientAuth::Required => {
+            "--cert CLIENT.PEM --key CLIENT.KEY "
+        }
+        _ => "",
+    };
+    let addresses: Vec<String> = running
+        .doors
+        .iter()
+        .map(|door| door.address.to_string())
+        .collect();
+    let first = running
+        .doors
+        .first()
+        .map_or(DEFAULT_ADDRESS, |door| door.address);
     format!(
-        "spinlane proxy listens on {address}\n{about}  tls          {library}\n  device       {device}\n  cores        {}\n  certificate  {certificate}\n  \
-         private key  {key}\n  key exchange {exchange}\n{records}  backend      {backend}\n{metrics}  try          curl -k {client}https://{}/",
+        "spinlane proxy listens on {}\n{about}  device       {}\n  cores        {}\n{doors}{records}{metrics}  \
+         try          curl -k {client}https://{}/",
+        addresses.join(", "),
+        device.name(),
         cores.join(","),
-        reachable(*address),
+        reachable(first),
+    )
+}
+
+/// The part that is a listener's own.
+fn about_door(door: &Door, listener: &config::Listener, device: Capabilities) -> String {
+    let key = offload::signers(door.context.keys(), device).join("\n               ");
+    let exchange = offload::key_exchanges(listener.tls, device);
+    let mut certificates: Vec<String> = listener
+        .cert
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    certificates.extend(
+        listener
+            .cert_dir
+            .iter()
+            .map(|dir| format!("those in {}", dir.display())),
+    );
+    if certificates.is_empty() {
+        certificates.push("throw-away, self-signed".to_owned());
+    }
+    let library = match listener.tls {
+        Library::Rustls => "rustls",
+        Library::Openssl => "libssl",
+    };
+    format!(
+        "  listener     {}\n  tls          {library}\n  certificate  {}\n  private key  {key}\n  key exchange {exchange}\n  \
+         backend      {}\n",
+        door.address,
+        certificates.join(", "),
+        door.backends(),
     )
 }
 

@@ -8,10 +8,10 @@
 //! reason, so that it never takes a part of a request for the whole.
 
 use std::io;
-use std::net::SocketAddr;
 
 use spinlane::Conn;
 
+use super::address::Address;
 use super::buffer::Buffer;
 use super::carrier::{Carrier, is_transient};
 
@@ -20,7 +20,7 @@ use super::carrier::{Carrier, is_transient};
 pub struct Relay<C: Carrier> {
     carrier: C,
     /// Where it is, or is to be.
-    address: SocketAddr,
+    address: Address,
     connected: bool,
     /// Nobody need look for what comes.
     told: bool,
@@ -56,7 +56,7 @@ pub struct Moved {
 
 impl<C: Carrier> Relay<C> {
     /// A connection that was begun, to `address`, for the connection `conn`.
-    pub fn new(mut carrier: C, address: SocketAddr, conn: Conn) -> Self {
+    pub fn new(mut carrier: C, address: Address, conn: Conn) -> Self {
         Self {
             told: carrier.tell(conn),
             carrier,
@@ -70,8 +70,8 @@ impl<C: Carrier> Relay<C> {
     }
 
     /// The backend's address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Whether its connection's name is told when there is something to do, so that nobody need look.

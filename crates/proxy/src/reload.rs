@@ -1,9 +1,10 @@
-//! Certificates and keys read again on SIGHUP: the main thread reads, the cores look now and then.
+//! The configuration and its files read again on SIGHUP: the main thread reads, the cores look now and then.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::context::Context;
+use super::doors::Running;
 
 /// What was read last. Clones share it.
 #[derive(Clone)]
@@ -12,15 +13,15 @@ pub struct Current(Arc<Inner>);
 struct Inner {
     /// How often the files were read.
     reading: AtomicU64,
-    context: Mutex<Context>,
+    running: Mutex<Arc<Running>>,
 }
 
 impl Current {
     /// The first reading.
-    pub fn new(context: Context) -> Self {
+    pub fn new(running: Running) -> Self {
         Self(Arc::new(Inner {
             reading: AtomicU64::new(1),
-            context: Mutex::new(context),
+            running: Mutex::new(Arc::new(running)),
         }))
     }
 
@@ -31,23 +32,66 @@ impl Current {
     }
 
     /// The last reading and its number. Takes a lock: not for every connection.
-    pub fn latest(&self) -> (u64, Context) {
-        let context = self
+    pub fn latest(&self) -> (u64, Arc<Running>) {
+        let running = self
             .0
-            .context
+            .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        (self.reading(), context.clone())
+        (self.reading(), Arc::clone(&running))
     }
 
     /// Replaces it.
-    pub fn replace(&self, context: Context) {
+    pub fn replace(&self, running: Running) {
         let mut place = self
             .0
-            .context
+            .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *place = context;
+        *place = Arc::new(running);
         self.0.reading.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// What came of SIGHUP, for the counters.
+#[derive(Debug)]
+pub struct Outcome {
+    is_good: AtomicBool,
+    /// Of the last that was good, or of the start; in seconds since 1970.
+    good_since: AtomicU64,
+}
+
+impl Default for Outcome {
+    /// The start.
+    fn default() -> Self {
+        Self {
+            is_good: AtomicBool::new(true),
+            good_since: AtomicU64::new(now()),
+        }
+    }
+}
+
+impl Outcome {
+    /// One has come to its end.
+    pub fn note(&self, is_good: bool) {
+        self.is_good.store(is_good, Ordering::Relaxed);
+        if is_good {
+            self.good_since.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the last was good, or there was none.
+    pub fn is_good(&self) -> bool {
+        self.is_good.load(Ordering::Relaxed)
+    }
+
+    /// When what is in force was read, in seconds since 1970.
+    pub fn good_since(&self) -> u64 {
+        self.good_since.load(Ordering::Relaxed)
+    }
+}
+
+fn now() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.unwrap_or_default().as_secs()
 }

@@ -6,6 +6,7 @@ use spinlane::lcore::{ChannelStats, KindStats, OpCounts, Stats};
 
 use super::counters::Counters;
 use super::packets::PacketReport;
+use super::pool::ServerCounts;
 
 /// The quantiles of a latency that are told.
 pub const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
@@ -23,6 +24,8 @@ pub struct Report {
     pub lcore: Stats,
     /// Its stack's, if it has one.
     pub packets: Option<Box<PacketReport>>,
+    /// The servers of its backends.
+    pub servers: Vec<ServerCounts>,
 }
 
 impl fmt::Display for Report {

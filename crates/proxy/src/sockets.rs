@@ -2,21 +2,27 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Result;
-use socket2::{Domain, SockRef, Socket, Type};
+use anyhow::{Context as _, Result};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::address::listen_remedy;
+use super::address::{Address, listen_remedy};
 use super::carrier::{Carrier, Listener};
-use super::{Network, Open};
+use super::{DEFAULT_ADDRESS, Network, Open, doors};
 
 /// Connections that wait to be accepted, per socket; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A core's listening socket, until it is closed; by default there is none.
+/// A core's listening sockets, until they are closed; by default there are none.
 #[derive(Debug, Default)]
-pub struct Sockets(Option<TcpListener>);
+pub struct Sockets {
+    all: Vec<Arc<TcpListener>>,
+    /// Whose turn it is.
+    next: usize,
+}
 
 impl Listener for Sockets {
     type Client = TcpStream;
@@ -25,18 +31,32 @@ impl Listener for Sockets {
     /// accept(2) takes ten times as long as recv(2).
     const ACCEPT_EVERY_NS: u64 = 20_000;
 
-    fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let listener = self.0.as_ref().ok_or(ErrorKind::WouldBlock)?;
-        let (socket, peer) = listener.accept()?;
-        socket.set_nonblocking(true)?;
-        Ok((socket, peer))
+    fn listen(&mut self, sockets: Vec<Arc<TcpListener>>) {
+        (self.all, self.next) = (sockets, 0);
+    }
+
+    fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr, usize)> {
+        for _ in 0..self.all.len() {
+            // From each in turn, so that no crowd at one keeps the others waiting.
+            let at = self.next;
+            self.next = (at + 1) % self.all.len();
+            match self.all[at].accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                accepted => {
+                    let (socket, peer) = accepted?;
+                    socket.set_nonblocking(true)?;
+                    return Ok((socket, peer, at));
+                }
+            }
+        }
+        Err(ErrorKind::WouldBlock.into())
     }
 
     fn close(&mut self) {
-        self.0 = None;
+        self.all.clear();
     }
 
-    fn connect(&mut self, address: SocketAddr) -> io::Result<TcpStream> {
+    fn connect(&mut self, address: &Address) -> io::Result<TcpStream> {
         connect(address)
     }
 }
@@ -45,13 +65,23 @@ impl Listener for Sockets {
 ///
 /// # Errors
 /// There is no socket or no way to `address`.
-pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+pub fn connect(address: &Address) -> io::Result<TcpStream> {
+    let (socket, address) = match address {
+        Address::Ip(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+            socket.set_tcp_nodelay(true)?;
+            (socket, SockAddr::from(*address))
+        }
+        Address::Unix(path) => (
+            Socket::new(Domain::UNIX, Type::STREAM, None)?,
+            SockAddr::unix(path)?,
+        ),
+    };
     socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    match socket.connect(&address.into()) {
+    match socket.connect(&address) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(socket.into()),
+        // A stream is read, written and ended alike, of whichever family.
+        _ => Ok(OwnedFd::from(socket).into()),
     }
 }
 
@@ -77,7 +107,7 @@ impl Carrier for TcpStream {
 
     /// A connection attempt leaves an error or, in the end, a peer.
     fn is_connected(&self) -> io::Result<bool> {
-        match (self.take_error()?, self.peer_addr()) {
+        match (self.take_error()?, SockRef::from(self).peer_addr()) {
             (Some(error), _) => Err(error),
             (None, Ok(_)) => Ok(true),
             (None, Err(error)) if error.kind() == ErrorKind::NotConnected => Ok(false),
@@ -86,38 +116,34 @@ impl Carrier for TcpStream {
     }
 }
 
-/// Listens on `address`, by one socket per core.
-///
-/// # Errors
-/// The address is in use or not this machine's.
-pub fn network(address: SocketAddr, cores: usize) -> Result<Network<Sockets>> {
-    let (address, sockets) = bind(address, cores)?;
-    let open = |sockets: Sockets| Box::new(move || sockets) as Open<Sockets>;
-    Ok(Network {
-        address,
+/// The kernel's network for so many cores, which are told what to listen on.
+pub fn network(cores: usize) -> Network<Sockets> {
+    let open = |_| Box::new(Sockets::default) as Open<Sockets>;
+    Network {
+        address: DEFAULT_ADDRESS,
         about: String::new(),
-        open: sockets.into_iter().map(open).collect(),
+        open: (0..cores).map(open).collect(),
         watch: Box::new(|| ()),
-    })
+    }
 }
 
-/// Binds `count` nonblocking listening sockets to `address`. Returns them with the address they got,
-/// which has a port even if `address` had none.
+/// Binds `count` nonblocking listening sockets to `address`, which errors call `name`. Returns them with the address they
+/// got, which has a port even if `address` had none.
 ///
 /// # Errors
 /// The address is in use or not this machine's.
-fn bind(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<Sockets>)> {
+pub fn bind(name: &str, address: SocketAddr, count: usize) -> Result<(SocketAddr, doors::Sockets)> {
+    let slot = |listener| Mutex::new(Some(Arc::new(listener)));
+    let one = |address, shared| listen(address, shared).with_context(|| name.to_owned());
     if count == 1 {
-        let listener = listen(address, false)?;
-        return Ok((listener.local_addr()?, vec![Sockets(Some(listener))]));
+        let listener = one(address, false)?;
+        return Ok((listener.local_addr()?, [slot(listener)].into()));
     }
     // SO_REUSEPORT would silently share the port with whoever else listens there with that
     // option, so first a socket without it, which is refused if anyone does.
-    let address = listen(address, false)?.local_addr()?;
-    let listeners = (0..count)
-        .map(|_| Ok(Sockets(Some(listen(address, true)?))))
-        .collect::<Result<_>>()?;
-    Ok((address, listeners))
+    let address = one(address, false)?.local_addr()?;
+    let listeners = (0..count).map(|_| Ok(slot(one(address, true)?)));
+    Ok((address, listeners.collect::<Result<_>>()?))
 }
 
 fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener> {
@@ -135,8 +161,7 @@ fn listen(address: SocketAddr, shared: bool) -> Result<TcpListener> {
     };
     open().map_err(|error| {
         let remedy = listen_remedy(address, &error);
-        anyhow::Error::from(error)
-            .context(format!("--listen {address}: cannot listen there; {remedy}"))
+        anyhow::Error::from(error).context(format!("cannot listen there; {remedy}"))
     })
 }
 
@@ -146,17 +171,18 @@ mod tests {
 
     #[test]
     fn sockets_share_a_port_that_nobody_else_gets() {
-        let (address, listeners) = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let (address, listeners) = bind("x", "127.0.0.1:0".parse().unwrap(), 3).unwrap();
         assert_eq!(listeners.len(), 3);
         assert!(
             listeners
                 .iter()
-                .all(|Sockets(socket)| socket.as_ref().unwrap().local_addr().unwrap() == address)
+                .map(|slot| slot.lock().unwrap().clone().unwrap())
+                .all(|socket| socket.local_addr().unwrap() == address)
         );
         for count in [1, 2] {
-            let error = format!("{:#}", bind(address, count).unwrap_err());
+            let error = format!("{:#}", bind("--listen x", address, count).unwrap_err());
             assert!(
-                error.contains(&format!("--listen {address}")) && error.contains("in use"),
+                error.contains("--listen x: cannot listen there") && error.contains("in use"),
                 "{error}"
             );
         }

@@ -13,7 +13,7 @@ use spinlane::openssl::read_file;
 use spinlane::pkcs11::uri::Uri;
 use spinlane::pkcs11::{Error, KeyProblem, Settings, TokenDevice, TokenKey};
 
-use super::args::{Args, KeySource};
+use super::config::{Config, KeySource};
 use crate::tls::certificates;
 
 /// The tokens, by what the keys' URIs say of them.
@@ -29,11 +29,11 @@ impl Tokens {
     ///
     /// # Errors
     /// The cores cannot be told.
-    pub fn new(args: &Args) -> Result<Self> {
-        let cores = match &args.token_cores {
+    pub fn new(config: &Config) -> Result<Self> {
+        let cores = match &config.token_cores {
             Some(cores) => cores.0.clone(),
             None => {
-                let polling = args.core_list()?;
+                let polling = config.core_list()?;
                 let usable = core_affinity::get_core_ids().unwrap_or_default();
                 let others = usable.into_iter().map(|core| core.id);
                 others.filter(|core| !polling.contains(core)).collect()
@@ -41,8 +41,8 @@ impl Tokens {
         };
         Ok(Self {
             settings: Settings {
-                sessions: usize::from(args.token_sessions),
-                verify: !args.no_token_verify,
+                sessions: config.token_sessions.get(),
+                verify: !config.no_token_verify,
                 ..Settings::default()
             },
             cores,
@@ -54,8 +54,12 @@ impl Tokens {
     ///
     /// # Errors
     /// There is none, or it is of no use for TLS; the text says why.
-    pub fn key(&self, uri: &Uri, certificate: &Path) -> Result<Arc<KeyHandle>> {
-        let name = || format!("--key {uri}");
+    pub fn key(
+        &self,
+        (key_name, uri): (&str, &Uri),
+        certificate: (&str, &Path),
+    ) -> Result<Arc<KeyHandle>> {
+        let name = || key_name.to_owned();
         let mut open = self.open();
         if open.iter().all(|(known, _)| *known != uri.token()) {
             let token = on_cores(&self.cores, || {
@@ -76,7 +80,7 @@ impl Tokens {
         let own = key.object::<TokenKey>();
         ensure!(
             key.modulus().is_none() || own.is_some_and(TokenKey::signs_pss),
-            "--key {uri}: the token has neither CKM_RSA_X_509 nor CKM_RSA_PKCS_PSS, without which TLS 1.3 cannot be \
+            "{key_name}: the token has neither CKM_RSA_X_509 nor CKM_RSA_PKCS_PSS, without which TLS 1.3 cannot be \
              served by RSA; use a key on a curve"
         );
         Ok(key)
@@ -120,27 +124,26 @@ impl Tokens {
 ///
 /// # Errors
 /// The file cannot be read, or what begins as a URI is none.
-pub fn uri(key: &KeySource) -> Result<Option<Uri>> {
+pub fn uri(name: &str, key: &KeySource) -> Result<Option<Uri>> {
     let path = match key {
         KeySource::Token(uri) => return Ok(Some(uri.clone())),
         KeySource::File(path) => path,
     };
-    let name = || format!("--key {}", path.display());
-    let text = read_file(path).with_context(|| format!("{}: cannot be read", name()))?;
+    let text = read_file(path).with_context(|| format!("{name}: cannot be read"))?;
     if !text.starts_with(b"pkcs11:") {
         return Ok(None);
     }
-    let text = std::str::from_utf8(&text).with_context(name)?;
-    Ok(Some(text.trim_end().parse().with_context(name)?))
+    let text = std::str::from_utf8(&text).with_context(|| name.to_owned())?;
+    let uri = text.trim_end().parse();
+    Ok(Some(uri.with_context(|| name.to_owned())?))
 }
 
 /// The public key of the first certificate in a PEM file.
-fn public_key(certificate: &Path) -> Result<PublicKey> {
-    let name = format!("--cert {}", certificate.display());
+fn public_key((name, certificate): (&str, &Path)) -> Result<PublicKey> {
     let text = read_file(certificate).with_context(|| format!("{name}: cannot be read"))?;
-    let all = certificates(&name, &text)?;
-    let first = all.first().with_context(|| name.clone())?;
-    let parsed = ParsedCertificate::try_from(first).with_context(|| name.clone())?;
+    let all = certificates(name, &text)?;
+    let first = all.first().with_context(|| name.to_owned())?;
+    let parsed = ParsedCertificate::try_from(first).with_context(|| name.to_owned())?;
     PublicKey::from_spki(&parsed.subject_public_key_info())
         .with_context(|| format!("{name}: its public key is of no kind that a token signs by"))
 }

@@ -28,6 +28,11 @@ impl Unfinished {
         }
     }
 
+    /// They may receive `most` bytes together from now on.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Another one begins.
     pub fn begin(&mut self) -> Held {
         self.handshakes += 1;

@@ -17,18 +17,19 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use spinlane::{Conn, Lcore};
 
-use super::args::Limits;
 use super::carrier::Listener;
 use super::client::Client;
 use super::connection::{Connection, Next};
-use super::context::{Context, Lasting};
+use super::context::Lasting;
 use super::counters::Closed;
+use super::doors::Doors;
 use super::env::Env;
 use super::metrics::Probe;
 use super::reload::Current;
@@ -53,11 +54,9 @@ const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 /// What all cores share.
 pub struct Site {
     /// Certificates, keys and settings, as they were read last.
-    pub context: Current,
+    pub current: Current,
     /// Asks to stop.
     pub stop: Stop,
-    /// What the arguments say.
-    pub limits: Limits,
     /// The tokens that keys are on.
     pub lasting: Arc<Lasting>,
     /// Who wants to know the counters.
@@ -101,7 +100,9 @@ pub struct Worker<'a, L: Listener> {
     late: Vec<DefaultKey>,
     env: Env<L>,
     /// What new connections are made from.
-    context: Context,
+    doors: Doors,
+    /// Its place among the cores.
+    position: usize,
     /// Which reading of the files that is.
     reading: u64,
     /// Tokens that its lcore has queue pairs of.
@@ -115,15 +116,16 @@ pub struct Worker<'a, L: Listener> {
 }
 
 impl<'a, L: Listener> Worker<'a, L> {
-    /// Ready to run on `core`, whose lcore is `lcore`.
+    /// Ready to run on `core`, which has this position among the cores, and whose lcore is `lcore`.
     pub fn new(
-        core: usize,
+        (core, position): (usize, usize),
         lcore: &'a Lcore,
         site: &'a Site,
         reports: &'a Sender<Event>,
-        net: L,
+        mut net: L,
     ) -> Self {
-        let (reading, context) = site.context.latest();
+        let (reading, running) = site.current.latest();
+        net.listen(running.sockets(position));
         Self {
             core,
             lcore,
@@ -133,12 +135,13 @@ impl<'a, L: Listener> Worker<'a, L> {
             active: VecDeque::new(),
             idle: VecDeque::new(),
             late: Vec::new(),
-            env: Env::new(site.limits.clone(), net),
-            context: context.for_core(),
+            env: Env::new(running.limits.clone(), net),
+            doors: Doors::new(&running, &Doors::default()),
+            position,
             reading,
             tokens: 0,
             sweep_ns: 0,
-            report_ns: lcore.now_ns().saturating_add(site.limits.stats_ns),
+            report_ns: lcore.now_ns().saturating_add(running.limits.stats_ns),
             scraped: 0,
             accept_ns: 0,
             drained_ns: u64::MAX,
@@ -206,8 +209,8 @@ impl<'a, L: Listener> Worker<'a, L> {
         if self.env.now_ns >= self.sweep_ns {
             self.sweep_ns = self.env.now_ns + SWEEP_NS;
             self.sweep();
-            self.renew_context();
-            self.context.mind_the_time();
+            self.renew();
+            self.doors.mind_the_time();
         }
         if self.env.now_ns >= self.report_ns {
             self.report_ns = self.env.now_ns.saturating_add(self.env.limits.stats_ns);
@@ -225,18 +228,30 @@ impl<'a, L: Listener> Worker<'a, L> {
     }
 
     /// New connections use what was read last; those that are open keep what they have.
-    fn renew_context(&mut self) {
-        if let Some(route) = &mut self.env.route {
-            route.renew();
+    fn renew(&mut self) {
+        if self.site.current.reading() == self.reading {
+            return;
         }
-        if self.site.context.reading() != self.reading {
-            let (reading, context) = self.site.context.latest();
-            if let Err(error) = self.open_tokens() {
-                // Its handshakes fail, each with a word.
-                tracing::error!(core = self.core, "a token is not served: {error:#}");
-            }
-            (self.reading, self.context) = (reading, context.for_core());
+        let (reading, running) = self.site.current.latest();
+        if let Err(error) = self.open_tokens() {
+            // Its handshakes fail, each with a word.
+            tracing::error!(core = self.core, "a token is not served: {error:#}");
         }
+        self.accept_all();
+        if !self.env.stopping {
+            self.env.net.listen(running.sockets(self.position));
+        }
+        self.doors = Doors::new(&running, &self.doors);
+        self.env.limit(running.limits.clone());
+        let report_ns = self.env.now_ns.saturating_add(running.limits.stats_ns);
+        self.report_ns = self.report_ns.min(report_ns);
+        self.reading = reading;
+    }
+
+    /// Clients that are connected as far as they know are served, although nobody listens any more.
+    fn accept_all(&mut self) {
+        self.accept_ns = 0;
+        while self.accept() == ACCEPT_BURST {}
     }
 
     /// Takes a queue pair of each token that it has none of.
@@ -253,10 +268,9 @@ impl<'a, L: Listener> Worker<'a, L> {
 
     /// Accepts no more; connections have some time to finish.
     fn drain(&mut self) {
-        // Clients that are connected as far as they know are served.
-        self.accept_ns = 0;
-        while self.accept() == ACCEPT_BURST {}
+        self.accept_all();
         self.env.net.close();
+        self.site.current.latest().1.close(self.position);
         self.env.stopping = true;
         let resting = self.connections.iter_mut();
         for (key, entry) in resting.filter(|(_, entry)| entry.place == Place::Resting) {
@@ -280,9 +294,9 @@ impl<'a, L: Listener> Worker<'a, L> {
         let mut accepted = 0;
         while accepted < ACCEPT_BURST.min(room) {
             match self.env.net.accept() {
-                Ok((carrier, peer)) => {
+                Ok((carrier, peer, door)) => {
                     accepted += 1;
-                    self.admit(carrier, peer);
+                    self.admit(carrier, peer, door);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => {
@@ -301,19 +315,23 @@ impl<'a, L: Listener> Worker<'a, L> {
         accepted
     }
 
-    fn admit(&mut self, carrier: L::Client, peer: SocketAddr) {
+    fn admit(&mut self, carrier: L::Client, peer: SocketAddr, door: usize) {
         let Self {
             connections,
             env,
-            context,
+            doors,
             lcore,
             ..
         } = self;
+        // The sockets and the doors change together.
+        let Some(door) = doors.get(door).map(Rc::clone) else {
+            return;
+        };
         let admitted = connections.try_insert_with_key(|key| {
             let conn = Conn(key.data().as_ffi());
-            let tls = context.accept(lcore, conn)?;
+            let tls = door.context.accept(lcore, conn)?;
             let client = Client::new(carrier, tls, conn);
-            let connection = Connection::new(conn, client, peer, env);
+            let connection = Connection::new(conn, client, peer, door, env);
             anyhow::Ok(Entry {
                 connection,
                 place: Place::Listed,
@@ -414,6 +432,7 @@ impl<'a, L: Listener> Worker<'a, L> {
             counters: self.env.counters.clone(),
             lcore: self.lcore.stats(),
             packets: self.env.net.report(),
+            servers: self.doors.counts(),
         }
     }
 }

@@ -266,7 +266,10 @@ impl<'a, L: Listener> Load<'a, L> {
         let client = match &mut self.clients[slot] {
             Some(client) => client,
             place => {
-                let carrier = self.net.connect(self.args.server).context("connecting")?;
+                let carrier = self
+                    .net
+                    .connect(&self.args.server.into())
+                    .context("connecting")?;
                 place.insert(Client::new(carrier, self.config, self.lcore, slot, now)?)
             }
         };

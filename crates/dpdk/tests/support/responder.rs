@@ -14,8 +14,6 @@ pub struct Responder<F: FrameIo> {
     listener: ListenerId,
     begun: Clock,
     answers: Vec<Answer>,
-    /// The body that was asked for last, which takes longer to make than to send.
-    body: Vec<u8>,
     pub served: usize,
 }
 
@@ -48,14 +46,8 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
             listener,
             begun: Clock::now(),
             answers: Vec::new(),
-            body: Vec::new(),
             served: 0,
         }
-    }
-
-    /// Makes a body before it is asked for.
-    pub fn prepare(&mut self, len: usize) {
-        self.body = body(len);
     }
 
     fn now(&self) -> Instant {
@@ -73,9 +65,9 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
                 asked: Vec::new(),
             });
         }
-        let (stack, served, body) = (&mut self.stack, &mut self.served, &mut self.body);
+        let (stack, served) = (&mut self.stack, &mut self.served);
         self.answers.retain_mut(|answer| {
-            let done = answer.turn(stack, body);
+            let done = answer.turn(stack);
             *served += usize::from(done);
             !done
         });
@@ -102,7 +94,7 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
 
 impl Answer {
     /// Returns `true` if the connection is done with.
-    fn turn(&mut self, stack: &mut Stack<impl FrameIo>, whole: &mut Vec<u8>) -> bool {
+    fn turn(&mut self, stack: &mut Stack<impl FrameIo>) -> bool {
         let asked = &mut self.asked;
         stack.read(self.id, |parts| {
             let bytes = parts.concat();
@@ -114,10 +106,7 @@ impl Answer {
             let path = text.split([' ', '/']).nth(2).unwrap_or_default();
             let len = path.parse().unwrap_or(0);
             self.left = format!("HTTP/1.0 200 OK\r\nContent-Length: {len}\r\n\r\n").into_bytes();
-            if whole.len() != len {
-                *whole = body(len);
-            }
-            self.left.extend_from_slice(whole);
+            self.left.extend(body(len));
             self.asked.clear();
         }
         if self.sent < self.left.len() {

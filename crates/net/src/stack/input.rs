@@ -342,6 +342,7 @@ impl Core {
             };
             let tcb = Tcb::wake(config, resting);
             let busy = Busy {
+                counted: tcb.retransmissions(),
                 tcb,
                 since: self.now,
             };

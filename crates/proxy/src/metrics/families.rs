@@ -8,13 +8,18 @@ use prometheus::proto::{
 use spinlane::lcore::KindStats;
 
 use super::tables::{
-    CONNECTIONS, OPS, PACKET_GAUGES, PACKET_TOTALS, POLLS, QUEUE_PAIR_GAUGES, QUEUE_PAIR_TOTALS,
-    QueuePair, Row,
+    CONFIGURATION, CONNECTIONS, OPS, PACKET_GAUGES, PACKET_TOTALS, POLLS, QUEUE_PAIR_GAUGES,
+    QUEUE_PAIR_TOTALS, QueuePair, Row, SERVER_GAUGES, SERVER_TOTALS,
 };
+use crate::reload::Outcome;
 use crate::report::{QUANTILES, Report};
 
 /// The families of `cores`, of which those in `reports` have answered.
-pub fn of(cores: &[usize], reports: &BTreeMap<usize, Box<Report>>) -> Vec<MetricFamily> {
+pub fn of(
+    cores: &[usize],
+    reports: &BTreeMap<usize, Box<Report>>,
+    outcome: &Outcome,
+) -> Vec<MetricFamily> {
     let up = cores.iter().map(|core| {
         let up = f64::from(u8::from(reports.contains_key(core)));
         gauge(vec![label("core", core)], up)
@@ -27,6 +32,10 @@ pub fn of(cores: &[usize], reports: &BTreeMap<usize, Box<Report>>) -> Vec<Metric
     )];
     let reports: Vec<&Report> = reports.values().map(|report| &**report).collect();
     families.extend(of_connections(&reports));
+    families.extend(of_servers(&reports));
+    families.extend(rows(MetricType::GAUGE, CONFIGURATION, || {
+        [(Vec::new(), outcome)].into_iter()
+    }));
     families.extend(of_packets(&reports));
     families.extend(rows(MetricType::COUNTER, POLLS, || {
         reports
@@ -70,6 +79,24 @@ fn of_connections(reports: &[&Report]) -> Vec<MetricFamily> {
             .iter()
             .map(|report| (of_core(report), &report.counters))
     }));
+    families
+}
+
+fn of_servers(reports: &[&Report]) -> Vec<MetricFamily> {
+    let each = || {
+        reports.iter().flat_map(|report| {
+            report.servers.iter().map(|server| {
+                let mut labels = of_core(report);
+                labels.extend([
+                    label("backend", &server.pool),
+                    label("server", &server.server),
+                ]);
+                (labels, server)
+            })
+        })
+    };
+    let mut families = rows(MetricType::COUNTER, SERVER_TOTALS, each);
+    families.extend(rows(MetricType::GAUGE, SERVER_GAUGES, each));
     families
 }
 

@@ -24,6 +24,7 @@ use anyhow::{Context, Result};
 use prometheus::TextEncoder;
 
 use super::address::listen_remedy;
+use super::reload::Outcome;
 use super::report::Report;
 use http::Exchange;
 
@@ -62,17 +63,18 @@ pub struct Metrics {
     listener: TcpListener,
     /// Where it listens.
     pub address: SocketAddr,
+    outcome: Arc<Outcome>,
     wanted: Arc<AtomicU64>,
     sender: Sender<(u64, Box<Report>)>,
     reports: Receiver<(u64, Box<Report>)>,
 }
 
 impl Metrics {
-    /// Listens on `address`.
+    /// Listens on `address`; tells also of `outcome`.
     ///
     /// # Errors
     /// The address is in use or not this machine's.
-    pub fn bind(address: SocketAddr) -> Result<Self> {
+    pub fn bind(address: SocketAddr, outcome: &Arc<Outcome>) -> Result<Self> {
         let open = || -> std::io::Result<_> {
             let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
@@ -89,6 +91,7 @@ impl Metrics {
         Ok(Self {
             listener,
             address,
+            outcome: Arc::clone(outcome),
             wanted: Arc::new(AtomicU64::new(0)),
             sender,
             reports,
@@ -141,7 +144,7 @@ impl Metrics {
 
     /// What the cores have counted by now.
     fn text(&self, cores: &[usize]) -> Result<String> {
-        let families = families::of(cores, &self.collect(cores.len()));
+        let families = families::of(cores, &self.collect(cores.len()), &self.outcome);
         TextEncoder::new()
             .encode_to_string(&families)
             .context("encoding the counters")

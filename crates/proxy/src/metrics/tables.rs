@@ -4,6 +4,8 @@ use spinlane::lcore::{ChannelStats, OpCounts, Stats};
 
 use crate::counters::Counters;
 use crate::packets::PacketReport;
+use crate::pool::ServerCounts;
+use crate::reload::Outcome;
 
 /// Name, help, value.
 pub type Row<T> = (&'static str, &'static str, fn(&T) -> f64);
@@ -38,9 +40,6 @@ pub const PACKET_TOTALS: &[Row<PacketReport>] = rows! { p;
     tcp_accepted_total "TCP connections that clients opened." = p.counters.accepted;
     tcp_connected_total "TCP connections opened by us." = p.counters.connected;
     tcp_retransmissions_total "Segments sent again." = p.counters.retransmissions;
-    tcp_timeouts_total "Time-outs of what was sent: losses that no acknowledgement has shown." = p.counters.timeouts;
-    tcp_probes_total "Tail loss probes." = p.counters.probes;
-    tcp_recoveries_total "Losses, or several within a round trip, that acknowledgements have shown." = p.counters.recoveries;
     tcp_cookies_sent_total "SYNs answered by a cookie." = p.counters.cookies_sent;
     tcp_cookies_taken_total "Connections made of a cookie." = p.counters.cookies_taken;
     tcp_half_open_expired_total "Half-open connections given up." = p.counters.half_open_expired;
@@ -54,6 +53,24 @@ pub const PACKET_GAUGES: &[Row<PacketReport>] = rows! { p;
     tcp_flows "TCP connections, TIME-WAIT excluded." = p.flows;
     tcp_half_open "Of them, those whose handshake is not complete." = p.half_open;
     tcp_time_wait "Connections in TIME-WAIT." = p.time_waiting;
+};
+
+/// Of a server of a backend: counters.
+pub const SERVER_TOTALS: &[Row<ServerCounts>] = rows! { s;
+    server_connections_total "Connections made to a backend's server." = s.connects;
+    server_failures_total "Connections to a backend's server that could not be made." = s.failures;
+};
+
+/// Of a server of a backend: gauges.
+pub const SERVER_GAUGES: &[Row<ServerCounts>] = rows! { s;
+    server_connections_open "Connections to a backend's server, open or being made." = s.open;
+    server_up "1 if a backend's server gave signs of life, or nobody asks." = u8::from(s.up);
+};
+
+/// Of the configuration.
+pub const CONFIGURATION: &[Row<Outcome>] = rows! { o;
+    config_last_reload_successful "1 if the last SIGHUP was followed, or there was none." = u8::from(o.is_good());
+    config_last_reload_success_timestamp_seconds "When what is in force was read." = o.good_since();
 };
 
 /// Of an lcore.

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use spinlane::Conn;
 use spinlane_net::{ConnectError, FlowId, FrameIo, Instant, ListenerId, Stack};
 
+use super::address::Address;
 use super::carrier::{Carrier, Listener};
 use super::sockets;
 pub use flow::Flow;
@@ -77,14 +78,14 @@ impl<F: Port> Listener for Packets<F> {
 
     const ACCEPT_EVERY_NS: u64 = 0;
 
-    fn accept(&mut self) -> io::Result<(Flow<F>, SocketAddr)> {
+    fn accept(&mut self) -> io::Result<(Flow<F>, SocketAddr, usize)> {
         let mut core = self.core();
         while let Some(id) = self
             .listener
             .and_then(|listener| core.stack.accept(listener))
         {
             if let Some((peer, _)) = core.stack.addresses(id) {
-                return Ok((Flow::new(&self.core, id), peer));
+                return Ok((Flow::new(&self.core, id), peer, 0));
             }
         }
         Err(ErrorKind::WouldBlock.into())
@@ -96,10 +97,15 @@ impl<F: Port> Listener for Packets<F> {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr) -> io::Result<Backend<F>> {
-        if self.via == Via::Kernel {
-            return sockets::connect(address).map(Backend::Socket);
-        }
+    fn connect(&mut self, address: &Address) -> io::Result<Backend<F>> {
+        let address = match (self.via, address) {
+            (Via::Kernel, _) => return sockets::connect(address).map(Backend::Socket),
+            (Via::Port, Address::Ip(address)) => *address,
+            (Via::Port, Address::Unix(_)) => {
+                let why = "a port does not lead to unix sockets; give --backend-via kernel";
+                return Err(io::Error::new(ErrorKind::Unsupported, why));
+            }
+        };
         let opened = self.core().stack.connect(address);
         let id = opened.map_err(|error| {
             let kind = match error {

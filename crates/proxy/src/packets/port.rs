@@ -58,7 +58,7 @@ fn comes_up(port: &Port) -> bool {
 /// It cannot be.
 pub fn start(args: &PacketArgs, spec: &str) -> Result<Eal> {
     let config = EalConfig {
-        memory_mib: args.port_memory,
+        memory_mib: u32::try_from(args.port_memory.get()).unwrap_or(u32::MAX),
         pci: is_card(spec).then(|| spec.to_owned()).into_iter().collect(),
         extra: args
             .eal

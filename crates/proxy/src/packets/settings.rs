@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Deserializer};
 use spinlane_net::{Config, Interface, Mac};
 
+use crate::config::{Number, Origin, defaults, text, texts};
+
 /// How the backend is connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Via {
     /// By the same stack, over the same port.
     Port,
@@ -15,31 +19,30 @@ pub enum Via {
 }
 
 /// A port in place of the kernel's sockets.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, PartialEq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PacketArgs {
     /// Take clients from this DPDK port, by a TCP/IP stack of our own, in place of the kernel's sockets: a virtual device with its
     /// arguments, such as `net_af_packet0,iface=veth1` (`qpairs=2` for two cores), or a PCI address.
-    #[arg(long, value_name = "SPEC", requires = "ip")]
+    #[arg(long, value_name = "SPEC")]
     pub port: Option<String>,
     /// An address of ours and its network, such as 10.0.0.2/24 or fd00::2/64.
-    #[arg(long, value_name = "IP/BITS", requires = "port", value_parser = interface)]
+    #[arg(long, value_name = "IP/BITS", value_parser = interface)]
+    #[serde(deserialize_with = "interfaces")]
     pub ip: Vec<Interface>,
     /// Who takes packets for other networks; one per family.
-    #[arg(long, value_name = "IP", requires = "port")]
+    #[arg(long, value_name = "IP")]
+    #[serde(deserialize_with = "texts")]
     pub gateway: Vec<IpAddr>,
     /// Ethernet address, if not the port's own.
-    #[arg(long, value_name = "MAC", requires = "port")]
+    #[arg(long, value_name = "MAC")]
+    #[serde(deserialize_with = "mac")]
     pub mac: Option<Mac>,
     /// Memory for packets where there are no hugepages.
-    #[arg(long, value_name = "MIB", default_value_t = 256, requires = "port", value_parser = clap::value_parser!(u32).range(16..=1 << 20))]
-    pub port_memory: u32,
+    #[arg(long, value_name = "MIB", default_value = "256")]
+    pub port_memory: Number<16, { 1 << 20 }>,
     /// Further arguments for EAL, as on a DPDK application's command line.
-    #[arg(
-        long,
-        value_name = "ARGUMENTS",
-        requires = "port",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
     pub eal: Option<String>,
 }
 
@@ -53,7 +56,50 @@ fn interface(text: &str) -> Result<Interface, String> {
     })
 }
 
+fn interfaces<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Interface>, D::Error> {
+    let all: Vec<String> = texts(from)?;
+    let read = |text: &String| interface(text).map_err(|error| format!("{text}: {error}"));
+    let all: Result<Vec<Interface>, String> = all.iter().map(read).collect();
+    all.map_err(serde::de::Error::custom)
+}
+
+fn mac<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Mac>, D::Error> {
+    text(from).map(Some)
+}
+
+impl Default for PacketArgs {
+    fn default() -> Self {
+        defaults()
+    }
+}
+
 impl PacketArgs {
+    /// Checks that there is a port, with an address, or nothing that needs one.
+    ///
+    /// # Errors
+    /// Something is missing; the text names it.
+    pub(crate) fn check(&self, origin: &Origin) -> Result<()> {
+        let Some(port) = &self.port else {
+            let given = [
+                ("ip", !self.ip.is_empty()),
+                ("gateway", !self.gateway.is_empty()),
+                ("mac", self.mac.is_some()),
+                ("eal", self.eal.is_some()),
+            ];
+            if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+                let place = origin.place(&format!("packets.{key}"));
+                bail!("{place}: {key} is of use with a port only; give --port");
+            }
+            return Ok(());
+        };
+        ensure!(
+            !self.ip.is_empty(),
+            "{}: the port has no address; give --ip",
+            origin.name("packets.port", port)
+        );
+        Ok(())
+    }
+
     /// What core `core` of `cores` makes its stack with, for so many connections of the application's.
     ///
     /// # Errors

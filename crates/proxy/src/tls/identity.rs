@@ -8,15 +8,14 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spinlane::cryptodev::{KeyHandle, OpKind};
 use spinlane::openssl::{Pem, ServerConfig, SslCtx, Wanted, read_file};
-use spinlane::pkcs11::uri::Uri;
 use spinlane::rustls::{CertificateError, KeyOffload, certified, device_key, load_private_key};
 use zeroize::Zeroizing;
 
 /// Key of a throw-away certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyKind {
     /// ECDSA on P-256.
@@ -46,6 +45,17 @@ impl Identity {
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
         let name = format!("--cert {}", certificate.display());
         let key_name = format!("--key {}", key.display());
+        Self::read_as((name, certificate), (key_name, key))
+    }
+
+    /// The same; errors will call the files by the names in front of them.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn read_as(
+        (name, certificate): (String, &Path),
+        (key_name, key): (String, &Path),
+    ) -> Result<Self> {
         let read = |name: &str, path: &Path| {
             read_file(path).with_context(|| format!("{name}: cannot be read"))
         };
@@ -58,18 +68,21 @@ impl Identity {
         })
     }
 
-    /// Reads the certificate of a key that stays on a token. Errors will call it `--cert PATH`.
+    /// Reads the certificate, which errors will call `name`, of a key that stays on a token.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn on_token(certificate: &Path, uri: &Uri, key: Arc<KeyHandle>) -> Result<Self> {
-        let name = format!("--cert {}", certificate.display());
+    pub fn on_token(
+        (name, certificate): (String, &Path),
+        key_name: String,
+        key: Arc<KeyHandle>,
+    ) -> Result<Self> {
         let read = read_file(certificate).with_context(|| format!("{name}: cannot be read"))?;
         Ok(Self {
             certificate: read.to_vec(),
             key: Zeroizing::default(),
             name,
-            key_name: format!("--key {uri}"),
+            key_name,
             token_key: Some(key),
         })
     }

@@ -1,6 +1,7 @@
 //! The TLS libraries behind one face: libssl and rustls, both on Spinlane's jobs.
 
 mod identity;
+mod name;
 
 use std::io;
 
@@ -8,9 +9,12 @@ use spinlane::rustls::Connection;
 use spinlane::{Conn, Lcore, Ssl, openssl};
 
 pub use identity::{Identity, KeyKind, certificates};
+pub use name::{Naming, take_name};
 
 /// A TLS library to terminate TLS with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Library {
     /// rustls over aws-lc.
@@ -177,6 +181,14 @@ impl Tls {
         match self {
             Self::Openssl(ssl) => ssl.is_established(),
             Self::Rustls(tls) => tls.is_established(),
+        }
+    }
+
+    /// The protocol chosen by ALPN, if one was.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Openssl(ssl) => ssl.alpn_protocol(),
+            Self::Rustls(tls) => tls.alpn_protocol(),
         }
     }
 

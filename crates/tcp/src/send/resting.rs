@@ -17,6 +17,7 @@ pub(crate) struct Quiet {
     wl2: Seq,
     mss: u16,
     pub(crate) sack: bool,
+    retransmissions: u64,
 }
 
 impl Sender {
@@ -41,6 +42,7 @@ impl Sender {
                 wl2: self.wl2,
                 mss: self.mss,
                 sack: self.sack,
+                retransmissions: self.retransmissions,
             };
             (quiet, self.rtt, cubic.sizes(), self.rack.habits())
         })
@@ -54,6 +56,7 @@ impl Sender {
         (sender.window, sender.largest_window) = (quiet.window, quiet.largest_window);
         (sender.wl1, sender.wl2) = (quiet.wl1, quiet.wl2);
         sender.sack = quiet.sack;
+        sender.retransmissions = quiet.retransmissions;
         sender.rtt = rtt;
         sender.cubic = Cubic::of(cubic);
         sender.rack = Rack::of(quiet.nxt, rack);

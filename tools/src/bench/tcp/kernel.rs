@@ -40,7 +40,7 @@ pub fn run(args: &Args, serves: bool) -> Result<Report> {
         ends.epoll.add(listener, event).context("epoll_ctl")?;
     } else {
         ends.tally.begin()?;
-        while ends.place(sockets::connect(args.server)?)? {}
+        while ends.place(sockets::connect(&args.server.into())?)? {}
     }
     let mut events = vec![EpollEvent::empty(); 256];
     while !ends.tally.is_over() {
@@ -107,7 +107,7 @@ impl Ends<'_> {
         self.places[place] = None;
         self.free.push(place);
         if !self.serves {
-            self.place(sockets::connect(self.args.server)?)?;
+            self.place(sockets::connect(&self.args.server.into())?)?;
         }
         Ok(())
     }

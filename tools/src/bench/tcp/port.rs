@@ -91,10 +91,10 @@ impl<'a> Ends<'a> {
         while let Some(&place) = self.free.last() {
             let mut carrier = match self.serves {
                 true => match self.net.accept() {
-                    Ok((flow, _)) => Either::Flow(flow),
+                    Ok((flow, ..)) => Either::Flow(flow),
                     Err(_) => break,
                 },
-                false => self.net.connect(self.args.server)?,
+                false => self.net.connect(&self.args.server.into())?,
             };
             self.tally.begin()?;
             self.free.pop();
