@@ -23,7 +23,7 @@ use spinlane_lcore::{Lcore, Progress};
 
 use super::bio::{self, Buffers};
 use super::ctx::SslCtx;
-use super::raw::close;
+use super::raw::{self, close};
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, SSL};
 
@@ -114,15 +114,9 @@ impl Ssl {
         // SAFETY: a live connection; `go_on` is called with what it expects, for as long as the
         // connection lives.
         unsafe {
-            ffi::SSL_set_async_callback(self.ssl, Some(go_on));
-            ffi::SSL_set_async_callback_arg(self.ssl, arg);
+            raw::call_back(self.ssl, go_on, arg);
             if self.ctx.offloads() {
-                ffi::SSL_ctrl(
-                    self.ssl,
-                    ffi::SSL_CTRL_MODE,
-                    ffi::SSL_MODE_ASYNC,
-                    ptr::null_mut(),
-                );
+                raw::run_as_jobs(self.ssl);
             }
         }
     }

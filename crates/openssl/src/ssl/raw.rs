@@ -49,15 +49,8 @@ pub unsafe fn use_private_key(
         Err(error) => return Err(SslError::Provider(error.to_string())),
     };
     let used = used.as_ref().map_or(key, Owned::as_ptr);
-    drop(ErrorStack::take());
     // SAFETY: both live.
-    if unsafe {
-        ffi::SSL_CTX_use_PrivateKey(ctx, used) == 1 && ffi::SSL_CTX_check_private_key(ctx) == 1
-    } {
-        Ok(offload)
-    } else {
-        Err(SslError::call("SSL_CTX_use_PrivateKey"))
-    }
+    unsafe { use_key(ctx, used) }.map(|()| offload)
 }
 
 /// Does what [`use_private_key`] does, with the first private key of `pem`.
@@ -89,11 +82,19 @@ pub unsafe fn use_remote_key(ctx: *mut SSL_CTX, key: &Arc<KeyHandle>) -> Result<
         Owned::new(bound, ffi::EVP_PKEY_free)
     };
     let used = used.ok_or_else(|| SslError::call("EVP_PKEY_fromdata"))?;
+    // SAFETY: both live.
+    unsafe { use_key(ctx, used.as_ptr()) }
+}
+
+/// Makes `key` that of `ctx`, which takes a reference of its own.
+///
+/// # Safety
+/// Both are live.
+unsafe fn use_key(ctx: *mut SSL_CTX, key: *mut EVP_PKEY) -> Result<(), SslError> {
     drop(ErrorStack::take());
-    // SAFETY: both live; the context takes a reference of its own.
+    // SAFETY: by the caller's promise.
     let is_used = unsafe {
-        ffi::SSL_CTX_use_PrivateKey(ctx, used.as_ptr()) == 1
-            && ffi::SSL_CTX_check_private_key(ctx) == 1
+        ffi::SSL_CTX_use_PrivateKey(ctx, key) == 1 && ffi::SSL_CTX_check_private_key(ctx) == 1
     };
     match is_used {
         true => Ok(()),
@@ -126,15 +127,34 @@ pub unsafe fn attach(ssl: *mut SSL, conn: Conn) {
     let arg = ptr::without_provenance_mut(conn.0 as usize);
     // SAFETY: live, by the caller's promise; the callback takes its argument for a number.
     unsafe {
-        ffi::SSL_set_async_callback(ssl, Some(tell_current));
-        ffi::SSL_set_async_callback_arg(ssl, arg);
-        ffi::SSL_ctrl(
-            ssl,
-            ffi::SSL_CTRL_MODE,
-            ffi::SSL_MODE_ASYNC,
-            ptr::null_mut(),
-        );
+        call_back(ssl, tell_current, arg);
+        run_as_jobs(ssl);
     }
+}
+
+/// As SSL_async_callback_fn of SSL_set_async_callback(3).
+type TellFn = extern "C" fn(*mut SSL, *mut c_void) -> c_int;
+
+/// Has `callback` called with `arg` for the ops of `ssl`.
+///
+/// # Safety
+/// `ssl` is live and of this thread; `callback` may be called with `arg` as long as it lives.
+pub(super) unsafe fn call_back(ssl: *mut SSL, callback: TellFn, arg: *mut c_void) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        ffi::SSL_set_async_callback(ssl, Some(callback));
+        ffi::SSL_set_async_callback_arg(ssl, arg);
+    }
+}
+
+/// Has libssl run the calls on `ssl` as jobs, and go on with one that is paused (SSL_MODE_ASYNC).
+///
+/// # Safety
+/// `ssl` is live and of this thread.
+pub(super) unsafe fn run_as_jobs(ssl: *mut SSL) {
+    let (mode, no_arg) = (ffi::SSL_MODE_ASYNC, ptr::null_mut());
+    // SAFETY: by the caller's promise.
+    unsafe { ffi::SSL_ctrl(ssl, ffi::SSL_CTRL_MODE, mode, no_arg) };
 }
 
 /// The callback of [`attach`]: made within a poll, or on the job that was refused.
@@ -176,13 +196,7 @@ pub unsafe fn cancel(ssl: *mut SSL) {
             if ffi::SSL_waiting_for_async(ssl) == 0 {
                 break;
             }
-            // Only in this mode does libssl go on with the job.
-            ffi::SSL_ctrl(
-                ssl,
-                ffi::SSL_CTRL_MODE,
-                ffi::SSL_MODE_ASYNC,
-                ptr::null_mut(),
-            );
+            run_as_jobs(ssl);
             ffi::ERR_clear_error();
             let mut byte = 0_u8;
             spinlane_job::cancelling(|| match ffi::SSL_in_init(ssl) {
