@@ -6,10 +6,10 @@ use spinlane::rustls::rustls;
 use spinlane::rustls::{Connection, Error};
 
 use super::settings::{group_named, suite_named};
-use super::{Handle, bytes_mut, copy_text};
+use super::{Handle, ask, bytes_mut, copy_text};
 use crate::error::guard;
 
-/// Copies what `ask` gets of a connection.
+/// Copies what `find` finds of a connection.
 ///
 /// # Safety
 /// `conn` is NULL or live; `to` is NULL or writable for `size` bytes.
@@ -17,14 +17,10 @@ unsafe fn tell(
     conn: *const Handle,
     to: *mut c_char,
     size: usize,
-    ask: impl FnOnce(&Connection) -> Option<Vec<u8>>,
+    find: impl FnOnce(&Connection) -> Option<Vec<u8>>,
 ) -> usize {
-    guard(0, || {
-        // SAFETY: by the caller's promise.
-        let found = ask(&*unsafe { Handle::of(conn) }?.connection()?);
-        // SAFETY: by the caller's promise.
-        unsafe { copy_text(found.as_deref(), to, size) }
-    })
+    // SAFETY: by the caller's promise.
+    unsafe { ask(conn, 0, |conn| copy_text(find(conn).as_deref(), to, size)) }
 }
 
 /// The version of TLS, as a number; 0 before it is agreed on.
@@ -33,13 +29,12 @@ unsafe fn tell(
 /// `conn` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_version(conn: *const Handle) -> c_uint {
-    guard(0, || {
-        // SAFETY: by the contract.
-        let version = unsafe { Handle::of(conn) }?
-            .connection()?
-            .protocol_version();
-        Ok(version.map_or(0, |version| u16::from(version).into()))
-    })
+    let version = |conn: &Connection| {
+        conn.protocol_version()
+            .map_or(0, |version| u16::from(version).into())
+    };
+    // SAFETY: by the contract.
+    unsafe { ask(conn, 0, |conn| Ok(version(conn))) }
 }
 
 /// Name of the cipher suite.
@@ -115,12 +110,8 @@ pub unsafe extern "C" fn spinlane_conn_peer_certificate(
     to: *mut c_void,
     size: usize,
 ) -> usize {
-    guard(0, || {
-        // SAFETY: by the contract.
-        let found = unsafe { Handle::of(conn) }?
-            .connection()?
-            .peer_certificates();
-        let found = found.unwrap_or_default();
+    let copy = |conn: &Connection| {
+        let found = conn.peer_certificates().unwrap_or_default();
         let der = found.get(index as usize).map_or(&[][..], AsRef::as_ref);
         // SAFETY: by the contract.
         let to = unsafe { bytes_mut(to, size, "to") }?;
@@ -128,7 +119,9 @@ pub unsafe extern "C" fn spinlane_conn_peer_certificate(
             to.copy_from_slice(der);
         }
         Ok(der.len())
-    })
+    };
+    // SAFETY: by the contract.
+    unsafe { ask(conn, 0, copy) }
 }
 
 /// Whether the handshake resumed a session.
@@ -138,7 +131,7 @@ pub unsafe extern "C" fn spinlane_conn_peer_certificate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_is_resumed(conn: *const Handle) -> c_int {
     // SAFETY: by the contract.
-    unsafe { is(conn, Connection::session_reused) }
+    unsafe { ask(conn, 0, |conn| Ok(conn.session_reused().into())) }
 }
 
 /// Whether the handshake is done.
@@ -148,7 +141,7 @@ pub unsafe extern "C" fn spinlane_conn_is_resumed(conn: *const Handle) -> c_int 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_is_established(conn: *const Handle) -> c_int {
     // SAFETY: by the contract.
-    unsafe { is(conn, Connection::is_established) }
+    unsafe { ask(conn, 0, |conn| Ok(conn.is_established().into())) }
 }
 
 /// Whether the handshake is paused.
@@ -158,7 +151,7 @@ pub unsafe extern "C" fn spinlane_conn_is_established(conn: *const Handle) -> c_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_is_paused(conn: *const Handle) -> c_int {
     // SAFETY: by the contract.
-    unsafe { is(conn, Connection::is_paused) }
+    unsafe { ask(conn, 0, |conn| Ok(conn.is_paused().into())) }
 }
 
 /// Whether devices compute the connection's ops.
@@ -168,18 +161,7 @@ pub unsafe extern "C" fn spinlane_conn_is_paused(conn: *const Handle) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_is_offloaded(conn: *const Handle) -> c_int {
     // SAFETY: by the contract.
-    unsafe { is(conn, Connection::is_offloaded) }
-}
-
-/// # Safety
-/// `conn` is NULL or live.
-unsafe fn is(conn: *const Handle, ask: impl FnOnce(&Connection) -> bool) -> c_int {
-    guard(0, || {
-        // SAFETY: by the caller's promise.
-        let handle = unsafe { Handle::of(conn) }?;
-        let connection = handle.connection()?;
-        Ok(ask(&connection).into())
-    })
+    unsafe { ask(conn, 0, |conn| Ok(conn.is_offloaded().into())) }
 }
 
 /// What ended the connection, as a text; empty if nothing did.

@@ -6,7 +6,7 @@ use std::io;
 use spinlane::lcore::Progress;
 use spinlane::rustls::{Connection, Error};
 
-use super::{Handle, bytes, bytes_mut};
+use super::{Handle, ask, bytes, bytes_mut};
 use crate::error::{Failure, check, failure, guard, null};
 
 /// Fills `room`, up to `len` bytes of it; how many, or a negative number.
@@ -305,11 +305,8 @@ fn answer(returned: isize, moved: io::Result<usize>) -> Result<isize, Failure> {
 /// `conn` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_output_len(conn: *const Handle) -> usize {
-    guard(0, || {
-        // SAFETY: by the contract.
-        let handle = unsafe { Handle::of(conn) }?;
-        Ok(handle.connection()?.output_len())
-    })
+    // SAFETY: by the contract.
+    unsafe { ask(conn, 0, |conn| Ok(conn.output_len())) }
 }
 
 /// Bytes of text that wait to be read.
@@ -318,11 +315,8 @@ pub unsafe extern "C" fn spinlane_conn_output_len(conn: *const Handle) -> usize 
 /// `conn` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_pending(conn: *const Handle) -> usize {
-    guard(0, || {
-        // SAFETY: by the contract.
-        let handle = unsafe { Handle::of(conn) }?;
-        Ok(handle.connection()?.pending())
-    })
+    // SAFETY: by the contract.
+    unsafe { ask(conn, 0, |conn| Ok(conn.pending())) }
 }
 
 /// Whether there is room for bytes of the peer's.
@@ -331,9 +325,6 @@ pub unsafe extern "C" fn spinlane_conn_pending(conn: *const Handle) -> usize {
 /// `conn` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn spinlane_conn_has_input_room(conn: *const Handle) -> c_int {
-    guard(0, || {
-        // SAFETY: by the contract.
-        let handle = unsafe { Handle::of(conn) }?;
-        Ok(handle.connection()?.has_input_room().into())
-    })
+    // SAFETY: by the contract.
+    unsafe { ask(conn, 0, |conn| Ok(conn.has_input_room().into())) }
 }

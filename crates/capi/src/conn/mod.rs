@@ -11,7 +11,6 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use spinlane::job::{Foreign, Notify, WaitCtx, thread_name};
 use spinlane::lcore::{Conn, Lcore};
@@ -119,6 +118,21 @@ impl Handle {
     }
 }
 
+/// Answers a question of a connection; with `otherwise` where it cannot be asked.
+///
+/// # Safety
+/// `conn` is NULL or live.
+unsafe fn ask<T>(
+    conn: *const Handle,
+    otherwise: T,
+    answer: impl FnOnce(&Connection) -> Result<T, Failure>,
+) -> T {
+    // SAFETY: by the caller's promise.
+    guard(otherwise, || {
+        answer(&*unsafe { Handle::of(conn) }?.connection()?)
+    })
+}
+
 fn within() -> Failure {
     failure("the connection is used from within a call on it; let that return first")
 }
@@ -214,7 +228,7 @@ pub unsafe extern "C" fn spinlane_conn_create(
             }
             Built::Client(config) => {
                 let name = server_name.ok_or_else(|| null("server_name"))?;
-                (Connection::client(Arc::clone(&config), peer(name)?), false)
+                (Connection::client(config, peer(name)?), false)
             }
         };
         connection.set_max_input(settings.max_input);
