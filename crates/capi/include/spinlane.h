@@ -5,7 +5,8 @@
  *
  * Link libspinlane ahead of libcrypto (-lspinlane -lssl -lcrypto), or preload it: libssl's calls
  * of ASYNC_start_job(3) and its relatives are then answered by it, with the return values that
- * their man pages promise. The rest is libssl's own interface, SSL_set_async_callback(3):
+ * their man pages promise. (So is OSSL_LIB_CTX_set0_default(3), which it passes on: a job and its
+ * caller each have a default library context.) The rest is libssl's own interface, SSL_set_async_callback(3):
  *
  *     lcore = spinlane_lcore_create();                          one per thread
  *     spinlane_lcore_add_device(lcore, spinlane_device_open("auto"), 0);
@@ -125,7 +126,8 @@ spinlane_lcore *spinlane_lcore_create(void);
 
 /*
  * Settings of an lcore and of the queue pairs opened on it. 0 is the default of each, which for some is their device's
- * own; new ones are added at the end.
+ * own; new ones are added at the end. A larger structure, of a newer header, is taken if what this library does not
+ * know in it is 0, and is a failure otherwise.
  */
 struct spinlane_lcore_settings {
     size_t size;                /* in: sizeof(struct spinlane_lcore_settings) */

@@ -7,6 +7,9 @@ use spinlane::lcore::Config;
 
 use crate::error::{Failure, failure, null};
 
+/// Bytes of settings at most, of any version: a larger size was never set.
+const LARGEST: usize = 4096;
+
 /// `struct spinlane_lcore_settings`. Fields are only ever added, at the end; 0 is the default of each.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -20,7 +23,8 @@ pub struct LcoreSettings {
 }
 
 impl LcoreSettings {
-    /// Reads what the caller has set.
+    /// Reads what the caller has set. A caller with a newer header may have set what there is not yet: that is an
+    /// error, as for openat2(2), since a setting that does nothing is found late.
     ///
     /// # Safety
     /// `from` is NULL or valid for reading its `size` and as much as that says.
@@ -30,13 +34,23 @@ impl LcoreSettings {
         }
         // SAFETY: by the caller's promise.
         let size = unsafe { from.cast::<usize>().read() };
-        if size < size_of::<usize>() {
+        if !(size_of::<usize>()..=LARGEST).contains(&size) {
             return Err(failure(format!(
                 "settings->size is {size}; set it to sizeof(struct spinlane_lcore_settings) before the call"
             )));
         }
+        let known = size_of::<Self>();
+        let len = size.min(known);
+        // SAFETY: `size` bytes are there by the caller's promise; those behind `len` are no field of ours.
+        let unknown = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(len), size - len) };
+        if let Some(at) = unknown.iter().position(|byte| *byte != 0) {
+            return Err(failure(format!(
+                "settings has something at byte {}, and this library knows the first {known}: your spinlane.h is newer \
+                 than libspinlane.so; set to 0 what is newer, or take the newer library",
+                len + at
+            )));
+        }
         let mut settings = Self::default();
-        let len = size.min(size_of::<Self>());
         let to = (&raw mut settings).cast::<u8>();
         // SAFETY: `len` bytes are there by the caller's promise, and fit; any of them make numbers.
         unsafe { std::ptr::copy_nonoverlapping(from.cast(), to, len) };

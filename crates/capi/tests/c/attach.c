@@ -4,6 +4,7 @@
  *
  *     attach cert.pem key.pem
  */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,32 @@ static void counters(spinlane_lcore *lcore)
     MUST(device.counts.enqueued == 0xeeeeeeeeeeeeeeee && device.size == sizeof(size_t) + sizeof(device.name));
 }
 
+/* What programs give that were built with an older header, with a newer one, and with none in mind. */
+static void settings_of_other_versions(void)
+{
+    struct {
+        struct spinlane_lcore_settings known;
+        unsigned char newer[16];
+    } settings;
+    spinlane_lcore *lcore;
+
+    memset(&settings, 0, sizeof(settings));
+    MUST(spinlane_lcore_create_with(NULL) == NULL);
+    SAYS("settings is NULL");
+    MUST(spinlane_lcore_create_with(&settings.known) == NULL);
+    SAYS("sizeof(struct spinlane_lcore_settings)");
+    settings.known.size = (size_t)-1;
+    MUST(spinlane_lcore_create_with(&settings.known) == NULL);
+    SAYS("sizeof(struct spinlane_lcore_settings)");
+    settings.known.size = sizeof(settings);
+    MUST((lcore = spinlane_lcore_create_with(&settings.known)) != NULL && spinlane_lcore_free(lcore) == 1);
+    settings.newer[15] = 1;
+    MUST(spinlane_lcore_create_with(&settings.known) == NULL);
+    SAYS("set to 0 what is newer");
+    settings.known.size = offsetof(struct spinlane_lcore_settings, max_errors);
+    MUST((lcore = spinlane_lcore_create_with(&settings.known)) != NULL && spinlane_lcore_free(lcore) == 1);
+}
+
 int main(int argc, char **argv)
 {
     struct spinlane_lcore_settings settings;
@@ -157,9 +184,8 @@ int main(int argc, char **argv)
     MUST(spinlane_device_describe(NULL, NULL, 0) == 0);
     MUST(spinlane_device_describe(device, text, sizeof(text)) == strlen(text) && strncmp(text, "soft rsa2048 ", 13) == 0);
 
+    settings_of_other_versions();
     memset(&settings, 0, sizeof(settings));
-    MUST(spinlane_lcore_create_with(NULL) == NULL && spinlane_lcore_create_with(&settings) == NULL);
-    SAYS("sizeof(struct spinlane_lcore_settings)");
     settings.size = sizeof(settings);
     settings.op_deadline_ns = 2000000000;
     MUST((lcore = spinlane_lcore_create_with(&settings)) != NULL && spinlane_lcore_create_with(&settings) == NULL);
