@@ -17,8 +17,7 @@ use std::ptr;
 
 use crate::arch;
 use crate::asan;
-use crate::fiber::{Control, current};
-use crate::thread::thread;
+use crate::fiber::{Control, FIBER, current};
 use crate::valgrind;
 
 /// Runs `call` on the stack of the thread itself, below the frames of whoever resumed the
@@ -50,14 +49,14 @@ pub fn on_thread_stack<T, F: FnOnce() -> T>(call: F) -> T {
             errand.outermost = (*errand.outermost).outer;
         }
         let top = arch::below_resumer(&raw const (*errand.outermost).pair);
-        thread().fiber.set(ptr::null_mut());
+        FIBER.set(ptr::null_mut());
         // Enough for the first frame; further ones valgrind sees come and go.
         valgrind::allow(top.wrapping_sub(4096), 4096);
         asan::Switch::leave_for(&raw mut errand.away, &raw const (*errand.outermost).asan);
         arch::call((&raw mut errand).cast(), Errand::<T, F>::run, top);
         asan::Switch::entered_fiber(&raw mut errand.away);
     }
-    thread().fiber.set(fiber);
+    FIBER.set(fiber);
     match errand.outcome {
         Some(Ok(value)) => value,
         Some(Err(payload)) => panic::resume_unwind(payload),

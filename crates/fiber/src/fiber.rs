@@ -1,6 +1,7 @@
 //! Fibers: create, resume, suspend, end.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
@@ -10,7 +11,11 @@ use crate::arch::{self, Pair, Regs};
 use crate::asan;
 use crate::fp::FpControl;
 use crate::stack::Stack;
-use crate::thread::thread;
+
+thread_local! {
+    /// The innermost running fiber, or null.
+    pub(crate) static FIBER: Cell<*mut Control> = const { Cell::new(ptr::null_mut()) };
+}
 
 /// Bytes that must remain below the closure, or [`Fiber::new`] refuses it.
 const LEAST_ROOM: usize = 2048;
@@ -71,7 +76,7 @@ impl Control {
 /// Returns the innermost running fiber of this thread, or null.
 #[inline(always)]
 pub(crate) fn current() -> *mut Control {
-    thread().fiber.get()
+    FIBER.get()
 }
 
 /// A closure on a stack of its own, which runs when resumed.
@@ -155,8 +160,6 @@ impl Fiber {
                 pair: Pair {
                     resumer: Regs::default(),
                     fiber: arch::prepare(closure, control.cast(), run::<F>),
-                    #[cfg(target_arch = "x86_64")]
-                    left: [0; 2],
                 },
                 body: Body::Fresh,
                 owns_fp,
@@ -196,8 +199,11 @@ impl Fiber {
                 Body::Running | Body::Ended => refuse(&*control),
             }
             if current().is_null() && !(*control).owns_fp {
-                thread().fiber.set(control);
+                FIBER.set(control);
                 switch_to(control);
+                // Not what was loaded before: a value that goes round through memory would make each
+                // resume wait for the one before.
+                FIBER.set(ptr::null_mut());
             } else {
                 resume_nested_or_fp(control);
             }
@@ -209,8 +215,8 @@ impl Fiber {
         }
     }
 
-    /// Returns the fiber's record, which [`layout`](crate::layout) describes. The address stays the
-    /// same as long as the fiber lives.
+    /// Returns the address of the fiber's record, which lies at the very top of its stack and stays
+    /// there as long as the fiber lives.
     pub fn record(&self) -> *const () {
         self.control.as_ptr().cast_const().cast()
     }
@@ -287,7 +293,7 @@ impl Fiber {
         // SAFETY: Control is ours; no frame that is left uses it. The rest is the caller's promise.
         unsafe {
             (*self.control.as_ptr()).body = Body::Suspended;
-            thread().fiber.set(ptr::null_mut());
+            FIBER.set(ptr::null_mut());
             Ok(self.abandon())
         }
     }
@@ -329,18 +335,43 @@ pub fn suspend() -> Result<(), NotOnFiber> {
     if control.is_null() {
         return Err(NotOnFiber);
     }
-    // SAFETY: it was set by the resume that runs us, which waits.
+    // SAFETY: it was set by the resume that runs us.
+    unsafe { leave(control) };
+    Ok(())
+}
+
+/// Does what [`suspend`] does for the fiber whose record is there, and looks nothing up. Returns `false`, and
+/// does nothing, if the caller does not run on that fiber's own stack.
+///
+/// # Safety
+/// `record` is the [record](Fiber::record) of a fiber of this thread that lives.
+#[inline(always)]
+pub unsafe fn suspend_this(record: *const ()) -> bool {
+    let control = record.cast_mut().cast::<Control>();
+    // SAFETY: it lives by the caller's promise. Who runs on its stack was resumed, and the resumer waits.
+    unsafe {
+        let bottom = (*control).stack().bottom().addr();
+        if !(bottom..control.addr()).contains(&arch::stack_pointer()) {
+            return false;
+        }
+        leave(control);
+    }
+    true
+}
+
+/// Goes back to the resumer.
+///
+/// # Safety
+/// The caller runs on the fiber of `control`.
+#[inline(always)]
+unsafe fn leave(control: *mut Control) {
+    // SAFETY: by the caller's promise; the resumer waits.
     unsafe {
         (*control).body = Body::Suspended;
-        // A resumer that runs on a fiber itself puts its own back. Null is
-        // stored and not what was loaded before: a value that goes round
-        // through memory would make each resume wait for the one before.
-        thread().fiber.set(ptr::null_mut());
         asan::Switch::leave_fiber(&raw mut (*control).asan);
         arch::suspend(&raw mut (*control).pair);
         asan::Switch::entered_fiber(&raw mut (*control).asan);
     }
-    Ok(())
 }
 
 /// Returns the record of the innermost running fiber of this thread
@@ -376,7 +407,7 @@ unsafe fn switch_to(control: *mut Control) {
 /// As for [`switch_to`].
 #[inline(never)]
 unsafe fn resume_nested_or_fp(control: *mut Control) {
-    let outer = thread().fiber.replace(control);
+    let outer = FIBER.replace(control);
     // SAFETY: as the caller vouches. The control words in force are the
     // fiber's from `load_over` to the second read, which comes when it has
     // just stopped.
@@ -394,7 +425,7 @@ unsafe fn resume_nested_or_fp(control: *mut Control) {
         }
         (*control).outer = ptr::null_mut();
     }
-    thread().fiber.set(outer);
+    FIBER.set(outer);
 }
 
 /// Takes the stack of a fiber that is going away. Drops a closure that has not started.
@@ -455,7 +486,6 @@ unsafe extern "C" fn run<F: FnOnce()>(pair: *mut Pair) -> ! {
             (*control).panic = Some(payload);
         }
         (*control).body = Body::Ended;
-        thread().fiber.set(ptr::null_mut());
         asan::Switch::leave_fiber_for_good(&raw mut (*control).asan);
         arch::finish(pair)
     }

@@ -48,22 +48,18 @@ mod asan;
 mod errand;
 mod fiber;
 mod fp;
-#[cfg(target_arch = "x86_64")]
-pub mod layout;
 mod map;
 mod overflow;
 mod pool;
 mod source;
 mod stack;
-pub mod thread;
 pub mod valgrind;
 mod wipe;
 
 pub use errand::on_thread_stack;
-pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend};
+pub use fiber::{Fiber, NotOnFiber, State, current_record, on_fiber, suspend, suspend_this};
 pub use map::{max_map_count_for, most_stacks};
 pub use overflow::install_overflow_handler;
 pub use pool::{PoolConfig, PoolStats, StackPool};
 pub use source::{StackFunctions, StacksExist, set_stack_functions, stack_functions};
 pub use stack::{Stack, StackError};
-pub use thread::thread;

@@ -1,21 +1,33 @@
 //! What code sees as its thread's but a job and its caller must each keep for themselves.
 //!
 //! OpenSSL has one such thing, the default library context, and this crate knows nothing of
-//! OpenSSL: so it swaps a word by functions that the layer above gives it. Whoever is about to
-//! leave a side stores that side's word and sets the other's; after a switch nothing is left to do.
+//! OpenSSL: to it the context is a word, which the layer above tells and puts in force. It is
+//! swapped before a switch to a job and after the switch back.
 
 use std::sync::OnceLock;
 
-/// How to read and set the thread's word.
+use crate::local::local;
+
+/// How the thread's word is known and put in force.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// The word in force on this thread.
-    pub get: fn() -> usize,
+    /// Asks for the word in force on this thread, which is not 0. `None` if [`note_context`] is told of every
+    /// change.
+    pub ask: Option<fn() -> usize>,
     /// Puts another word in force.
     pub set: fn(usize),
 }
 
 static CONTEXT: OnceLock<Context> = OnceLock::new();
+
+impl Context {
+    fn in_force(&self) -> usize {
+        match self.ask {
+            None => local(|local| local.context.get()),
+            Some(ask) => ask(),
+        }
+    }
+}
 
 /// Makes all jobs of the process keep `context`'s word apart from their callers'. The first call
 /// counts; later ones do nothing.
@@ -23,19 +35,33 @@ pub fn keep_apart(context: Context) {
     CONTEXT.get_or_init(|| context);
 }
 
+/// Notes that `word` is now in force on this thread. It is 0 on a thread that was told nothing.
+pub fn note_context(word: usize) {
+    local(|local| local.context.set(word));
+}
+
 /// Returns the word in force; 0 if nothing is kept apart.
 #[inline]
 pub(crate) fn current() -> usize {
-    CONTEXT.get().map_or(0, |context| (context.get)())
+    CONTEXT.get().map_or(0, Context::in_force)
 }
 
 /// Puts `theirs` in force. Returns the word that was in force before.
-#[inline]
+#[inline(always)]
 pub(crate) fn exchange(theirs: usize) -> usize {
+    // Where it is to be asked for, nothing is noted, and no word is 0.
+    match local(|local| local.context.get()) == theirs {
+        true => theirs,
+        false => set(theirs),
+    }
+}
+
+#[cold]
+fn set(theirs: usize) -> usize {
     let Some(context) = CONTEXT.get() else {
         return 0;
     };
-    let ours = (context.get)();
+    let ours = context.in_force();
     if ours != theirs {
         (context.set)(theirs);
     }

@@ -16,14 +16,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::{mem, ptr};
 
-use spinlane_fiber::{self as fiber, Fiber, Stack, thread};
+use spinlane_fiber::{self as fiber, Fiber, Stack};
 
 use crate::context;
 use crate::letters::Letters;
+use crate::local::{self, local};
 use crate::notify::Notify;
 use crate::pool;
 use crate::status::Status;
-use crate::wait_ctx::WaitCtx;
+use crate::wait_ctx::{WaitCtx, peek};
 
 /// Bytes that a job's function may capture. The smallest stack, one page, has room to spare for
 /// them.
@@ -33,47 +34,26 @@ thread_local! {
     static RESTART_POLL: Cell<Option<fn()>> = const { Cell::new(None) };
 }
 
-// The words of this thread's record that are ours.
-
-/// The job that runs on this thread now (its address), or 0.
-const CURRENT: usize = 0;
-/// ASYNC_block_pause(3) calls not yet taken back.
-const BLOCKED: usize = 1;
-/// Not 0: the next job to be resumed is cancelled first.
-const CANCELLING: usize = 2;
-
-#[inline(always)]
-fn word(which: usize) -> &'static Cell<usize> {
-    &thread().words[which]
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 enum State {
     Idle,
     Running,
     Paused,
 }
 
-/// Reasons why a resume has more to do than to switch.
-mod detour {
-    /// Not all ops that the job wants are done.
-    pub(super) const WAITING: u8 = 1;
-    /// Descriptors of the job's wait context changed since the job's last resume.
-    pub(super) const CHANGES: u8 = 2;
-}
-
 /// `ASYNC_JOB`.
 pub struct Job {
-    /// The owning thread's [name](thread::name).
+    /// The owning thread's [name](local::name).
     thread: usize,
     /// Where other threads leave what they freed under this job.
     letters: Arc<Letters>,
     state: Cell<State>,
     /// Number of starts so far. A handle of an earlier start is stale.
     starts: Cell<u64>,
-    /// Bits of [`detour`].
-    detour: Cell<u8>,
+    /// Whether not all ops that the job wants are done.
+    waiting: Cell<bool>,
+    /// Whether descriptors of the job's wait context changed since the job's last resume.
+    changes: Cell<bool>,
     /// The fiber; `None` while the job is idle.
     fiber: RefCell<Option<Fiber>>,
     /// The fiber's record.
@@ -181,13 +161,11 @@ pub fn start<F: FnOnce() -> i32 + 'static>(
 /// Comes back when the job is resumed. Returns `false`, and does nothing, if [`can_pause`] returns
 /// `false`.
 #[inline(always)]
+#[allow(unsafe_code)]
 pub fn pause() -> bool {
-    if !can_pause() {
-        return false;
-    }
-    with_current(Job::leave);
-    // Refused only off a fiber, and the job's runs.
-    fiber::suspend().is_ok()
+    // SAFETY: a job that runs has a fiber, whose record it is.
+    let suspend = |job: &Job| unsafe { fiber::suspend_this(job.record.get()) };
+    !pause_blocked() && with_current(suspend) == Some(true)
 }
 
 /// Returns `true` if [`pause`] would pause: in a job, on the job's own fiber, with pauses not
@@ -207,21 +185,21 @@ pub fn current() -> Option<Rc<Job>> {
 /// Returns `true` if a job runs on this thread.
 #[inline]
 pub fn on_job() -> bool {
-    word(CURRENT).get() != 0
+    !local(|local| local.current.get()).is_null()
 }
 
 /// Makes pauses of this thread's jobs do nothing until unblocked, as ASYNC_block_pause(3) does.
 /// Calls nest. Outside a job a call does nothing.
 pub fn block_pause() {
     if on_job() {
-        word(BLOCKED).set(word(BLOCKED).get() + 1);
+        local(|local| local.blocked.set(local.blocked.get() + 1));
     }
 }
 
 /// Takes one [`block_pause`] back, as ASYNC_unblock_pause(3) does.
 pub fn unblock_pause() {
     if on_job() {
-        word(BLOCKED).set(word(BLOCKED).get().saturating_sub(1));
+        local(|local| local.blocked.set(local.blocked.get().saturating_sub(1)));
     }
 }
 
@@ -249,15 +227,15 @@ pub fn at_end(forget: fn(usize)) -> Option<usize> {
 /// Returns `true` if pausing is blocked.
 #[inline(always)]
 pub fn pause_blocked() -> bool {
-    word(BLOCKED).get() != 0
+    local(|local| local.blocked.get() != 0)
 }
 
 /// Runs `call`. The first paused job that `call` resumes is [cancelled](Job::cancel) first, so that
 /// the job unwinds. For layers that keep the job to themselves, as libssl does.
 pub fn cancelling<T>(call: impl FnOnce() -> T) -> T {
-    word(CANCELLING).set(1);
+    local(|local| local.cancelling.set(true));
     let value = call();
-    word(CANCELLING).set(0);
+    local(|local| local.cancelling.set(false));
     value
 }
 
@@ -271,10 +249,9 @@ pub fn set_restart_poll(poll: Option<fn()>) {
 #[inline(always)]
 #[allow(unsafe_code)]
 pub fn with_current<T>(visit: impl FnOnce(&Job) -> T) -> Option<T> {
-    let current = ptr::with_exposed_provenance::<Job>(word(CURRENT).get());
     // SAFETY: null, or a job that was entered and not left: it is not idle, so it keeps itself
     // alive. `visit` cannot end it: that takes the switch back from the fiber on which it runs.
-    unsafe { current.as_ref() }.map(visit)
+    unsafe { local(|local| local.current.get()).as_ref() }.map(visit)
 }
 
 /// At the end of the thread: a job whose function has ended it (pthread_exit(3)) has its frames no
@@ -290,7 +267,7 @@ pub(crate) fn end_left() {
             return;
         };
         job.leave();
-        word(BLOCKED).set(0);
+        local(|local| local.blocked.set(0));
         // SAFETY: the thread is ending on its own stack, so that nobody goes back to those frames;
         // what they owned is leaked, as it is where OpenSSL's own jobs end so.
         if let Ok(stack) = unsafe { fiber.abandon_left() } {
@@ -305,11 +282,12 @@ pub(crate) fn end_left() {
 impl Job {
     pub(crate) fn new(letters: &Arc<Letters>) -> Rc<Self> {
         Rc::new(Self {
-            thread: thread::name(),
+            thread: local::name(),
             letters: Arc::clone(letters),
             state: Cell::new(State::Idle),
             starts: Cell::new(0),
-            detour: Cell::new(0),
+            waiting: Cell::new(false),
+            changes: Cell::new(false),
             fiber: RefCell::new(None),
             record: Cell::new(ptr::null()),
             wait_ctx: RefCell::new(None),
@@ -338,14 +316,14 @@ impl Job {
     /// A panic of the job's function goes through.
     #[inline]
     pub fn resume(&self) -> Result<Progress, ResumeError> {
-        if word(CANCELLING).get() != 0 && self.is_of_this_thread() {
-            word(CANCELLING).set(0);
+        if local(|local| local.cancelling.get()) && self.is_of_this_thread() {
+            local(|local| local.cancelling.set(false));
             self.cancel();
         }
         if !self.can_run()? {
             return Ok(Progress::Paused);
         }
-        if self.detour.replace(0) & detour::CHANGES != 0
+        if self.changes.replace(false)
             && let Some(wait_ctx) = self.wait_ctx()
         {
             wait_ctx.forget_changes();
@@ -396,12 +374,10 @@ impl Job {
 
     /// Returns the address of the job's session; null if the job has no session. Changes no
     /// reference count: an engine's thread may ask for a job that is paused on another thread.
-    #[allow(unsafe_code)]
     pub fn wait_ctx_address(&self) -> *const WaitCtx {
-        // SAFETY: no reference to the place outlives the functions of this module that make one,
-        // and none of those calls out.
-        let wait_ctx = unsafe { &*self.wait_ctx.as_ptr() };
-        wait_ctx.as_ref().map_or(ptr::null(), Rc::as_ptr)
+        peek(&self.wait_ctx, |wait_ctx| {
+            wait_ctx.as_ref().map_or(ptr::null(), Rc::as_ptr)
+        })
     }
 
     pub(crate) fn letters(&self) -> &Letters {
@@ -432,7 +408,7 @@ impl Job {
         self.refusal.set(0);
         self.unfinished.set(ops);
         self.failed.set(false);
-        self.detour.set(self.detour.get() | detour::WAITING);
+        self.waiting.set(true);
     }
 
     /// Returns the token of the ops whose results the job wants; 0 if it wants no result. An op
@@ -451,7 +427,7 @@ impl Job {
         if unfinished != 0 {
             return None;
         }
-        self.end_wait();
+        self.waiting.set(false);
         Some(if failed { Status::ERR } else { Status::OK })
     }
 
@@ -482,7 +458,7 @@ impl Job {
     pub fn stop_awaiting(&self) {
         self.awaited.set(0);
         self.refusal.set(0);
-        self.end_wait();
+        self.waiting.set(false);
     }
 
     /// Ends every wait of this job at once. When the job is resumed next, its function unwinds by
@@ -505,7 +481,7 @@ impl Job {
     /// Returns `true` if the job belongs to the calling thread.
     #[inline(always)]
     pub fn is_of_this_thread(&self) -> bool {
-        self.thread == thread::name()
+        self.thread == local(|local| local.name.get())
     }
 
     /// Ends a paused job without running it again. The stack goes back to the pool; what the job's
@@ -528,28 +504,16 @@ impl Job {
         }
     }
 
-    /// Takes the return value of a function that ended after an entry point in assembly had resumed
-    /// it. The job is idle again.
-    pub fn finish(&self) -> i32 {
-        if self.fiber.borrow().as_ref().is_some_and(Fiber::is_done) {
-            return self.has_returned();
-        }
-        self.result.get()
-    }
-
     pub(crate) fn note_changes(&self) {
-        self.detour.set(self.detour.get() | detour::CHANGES);
-    }
-
-    fn end_wait(&self) {
-        self.detour.set(self.detour.get() & !detour::WAITING);
+        self.changes.set(true);
     }
 
     fn begin(self: &Rc<Self>, wait_ctx: Option<&Rc<WaitCtx>>, fiber: Fiber) {
         self.cancelled.set(false);
         self.handles_secrets.set(false);
         self.starts.set(self.starts.get() + 1);
-        self.detour.set(0);
+        self.waiting.set(false);
+        self.changes.set(false);
         self.own_context.set(context::current());
         if let Some(wait_ctx) = wait_ctx {
             wait_ctx.set_job(Some(Rc::clone(self)));
@@ -562,7 +526,7 @@ impl Job {
 
     #[inline(always)]
     fn is_waiting(&self) -> bool {
-        self.detour.get() & detour::WAITING != 0
+        self.waiting.get()
     }
 
     /// Runs the fiber until the fiber pauses or ends.
@@ -571,8 +535,9 @@ impl Job {
         self.enter();
         let unwinding = Unwinding(self);
         // A job that is not idle has a fiber.
-        let state = self.fiber.borrow().as_ref().map(Fiber::resume);
+        let state = peek(&self.fiber, |fiber| fiber.as_ref().map(Fiber::resume));
         mem::forget(unwinding);
+        self.leave();
         if state == Some(fiber::State::Suspended) {
             return Progress::Paused;
         }
@@ -585,17 +550,16 @@ impl Job {
         self.callers_context
             .set(context::exchange(self.own_context.get()));
         self.state.set(State::Running);
-        word(CURRENT).set(ptr::from_ref(self).expose_provenance());
+        local(|local| local.current.set(self));
     }
 
-    /// Gives the thread back to whoever started or resumed the job. The side that leaves does this,
-    /// so that an entry point in assembly may resume and go straight back to its caller.
+    /// Gives the thread back to whoever started or resumed the job.
     #[inline(always)]
     fn leave(&self) {
         self.own_context
             .set(context::exchange(self.callers_context.get()));
         self.state.set(State::Paused);
-        word(CURRENT).set(0);
+        local(|local| local.current.set(ptr::null()));
     }
 
     /// Takes the return value of a body that has returned or panicked. The value is read before the
@@ -603,9 +567,8 @@ impl Job {
     /// reference.
     #[inline(never)]
     fn has_returned(&self) -> i32 {
-        self.leave();
         // A job that ends with its pauses blocked blocks no other.
-        word(BLOCKED).set(0);
+        local(|local| local.blocked.set(0));
         let result = self.result.get();
         if let Some(Ok(stack)) = self.fiber.take().map(Fiber::into_stack) {
             self.end(stack);
@@ -637,42 +600,9 @@ struct Unwinding<'a>(&'a Job);
 
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
+        self.0.leave();
         self.0.has_returned();
     }
-}
-
-/// Where an entry point in assembly finds what a pause and a resume touch, in bytes. It does what
-/// [`Job::resume`] and [`pause`] do, and where that is more than to switch, it calls them.
-#[cfg(target_arch = "x86_64")]
-pub mod layout {
-    use std::mem::offset_of;
-
-    pub use spinlane_fiber::layout::*;
-
-    use super::{Job, State};
-
-    /// In the thread's record: the job that runs, or 0.
-    pub const THREAD_CURRENT: usize = THREAD_WORDS + 8 * super::CURRENT;
-    /// In the thread's record: not 0 while pausing is blocked.
-    pub const THREAD_BLOCKED: usize = THREAD_WORDS + 8 * super::BLOCKED;
-    /// In the thread's record: not 0 if the next resume cancels.
-    pub const THREAD_CANCELLING: usize = THREAD_WORDS + 8 * super::CANCELLING;
-    /// In a job: its thread's name.
-    pub const JOB_THREAD: usize = offset_of!(Job, thread);
-    /// In a job: a byte, [`JOB_RUNNING`] or [`JOB_PAUSED`] or idle.
-    pub const JOB_STATE: usize = offset_of!(Job, state);
-    /// In a job: a byte, not 0 if a resume has more to do than to switch.
-    pub const JOB_DETOUR: usize = offset_of!(Job, detour);
-    /// In a job: its fiber's record.
-    pub const JOB_RECORD: usize = offset_of!(Job, record);
-    /// In a job: while it is paused, its own context word.
-    pub const JOB_OWN_CONTEXT: usize = offset_of!(Job, own_context);
-    /// In a job: while it runs, its caller's context word.
-    pub const JOB_CALLERS_CONTEXT: usize = offset_of!(Job, callers_context);
-    /// The job runs.
-    pub const JOB_RUNNING: u8 = State::Running as u8;
-    /// The job is paused.
-    pub const JOB_PAUSED: u8 = State::Paused as u8;
 }
 
 impl std::fmt::Debug for Job {

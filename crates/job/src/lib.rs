@@ -32,24 +32,23 @@
 mod context;
 mod job;
 mod letters;
+mod local;
 mod notify;
 mod pool;
 mod status;
 mod wait_ctx;
 
-pub use context::{Context, keep_apart};
-#[cfg(target_arch = "x86_64")]
-pub use job::layout;
+pub use context::{Context, keep_apart, note_context};
 pub use job::{
     Job, Progress, ResumeError, at_end, block_pause, can_pause, cancelling, current, on_job, pause,
     pause_blocked, set_restart_poll, start, unblock_pause, wipe_stack_at_end, with_current,
 };
+pub use local::name as thread_name;
 pub use notify::{Conn, Foreign, Notify};
 pub use pool::{
     PoolSizeError, PoolStats, cleanup_thread, defer_wipes, give_back, init_thread, pool_stats,
     set_stack_size, wipe_stacks,
 };
-pub use spinlane_fiber::thread::name as thread_name;
 pub use spinlane_fiber::{
     StackFunctions, StacksExist, max_map_count_for, most_stacks, on_thread_stack,
     set_stack_functions, stack_functions,

@@ -13,9 +13,8 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 
-use spinlane_fiber::thread;
-
 use crate::job::Job;
+use crate::local;
 use crate::notify::{Foreign, Notify};
 use crate::status::Status;
 
@@ -52,7 +51,7 @@ pub struct WaitCtx {
     /// Descriptors, oldest first.
     fds: RefCell<Vec<WaitFd>>,
     freed: AtomicBool,
-    /// [Name](thread::name) of the thread whose job runs under this context, or 0.
+    /// [Name](local::name) of the thread whose job runs under this context, or 0.
     owner: AtomicUsize,
     /// The job that runs under this context, from its start to its end.
     job: RefCell<Option<Rc<Job>>>,
@@ -84,7 +83,7 @@ impl WaitCtx {
     /// Returns `true` if a job of another thread runs under this context.
     pub fn is_elsewhere(&self) -> bool {
         let owner = self.owner.load(Relaxed);
-        owner != 0 && owner != thread::name()
+        owner != 0 && owner != local::name()
     }
 
     /// [`WaitCtx::free`] while it [is elsewhere](Self::is_elsewhere): the job under it is ended, as
@@ -254,10 +253,12 @@ impl WaitCtx {
     }
 }
 
-/// Reads `place`. Counts no borrow, which would be a write: several threads may read at a time.
+/// Reads `place`. Counts no borrow, which would be a write: several threads may read at a time, and a job's
+/// switch need not.
 #[allow(unsafe_code)]
-fn peek<T, R>(place: &RefCell<T>, read: impl FnOnce(&T) -> R) -> R {
-    // SAFETY: the reference is gone before anything else may change the place: no `read` of this
-    // module calls out, and while other threads may read, nobody changes it ([`WaitCtx`]).
+pub(crate) fn peek<T, R>(place: &RefCell<T>, read: impl FnOnce(&T) -> R) -> R {
+    // SAFETY: nothing changes the place before `read` has returned. Of the reads in this crate one calls
+    // out, that of a job's fiber by `Job::switch`, and as long as a job runs its fiber stays. While other
+    // threads may read, nobody changes what they read ([`WaitCtx`]).
     read(unsafe { &*place.as_ptr() })
 }

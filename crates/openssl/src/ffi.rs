@@ -95,7 +95,7 @@ unsafe extern "C" {
         libctx: *mut OSSL_LIB_CTX,
         propq: *const c_char,
     ) -> c_int;
-    pub(crate) fn OSSL_LIB_CTX_set0_default(libctx: *mut OSSL_LIB_CTX) -> *mut OSSL_LIB_CTX;
+    pub(crate) fn OSSL_LIB_CTX_get0_global_default() -> *mut OSSL_LIB_CTX;
 
     pub(crate) fn BIO_get_new_index() -> c_int;
     pub(crate) fn ERR_error_string_n(code: c_ulong, text: *mut c_char, len: usize);

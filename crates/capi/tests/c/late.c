@@ -69,10 +69,22 @@ static int (*start_job)(ASYNC_JOB **job, ASYNC_WAIT_CTX *ctx, int *ret, int (*fu
 static int (*pause_job)(void);
 static ASYNC_WAIT_CTX *(*new_wait_ctx)(void);
 
+/* The default library context, which a job has of its own. */
+static OSSL_LIB_CTX *default_context(void)
+{
+    return OSSL_LIB_CTX_set0_default(NULL);
+}
+
 static int pauses(void *arg)
 {
+    int ret;
+
     (void)arg;
-    return pause_job() + 6;
+    MUST(default_context() == OSSL_LIB_CTX_get0_global_default());
+    OSSL_LIB_CTX_set0_default(libctx);
+    ret = pause_job() + 6;
+    MUST(default_context() == libctx);
+    return ret;
 }
 
 static void *starts(void *arg)
@@ -80,6 +92,7 @@ static void *starts(void *arg)
     int ret = 0;
 
     MUST(start_job(arg, new_wait_ctx(), &ret, pauses, NULL, 0) == ASYNC_PAUSE);
+    MUST(default_context() == OSSL_LIB_CTX_get0_global_default());
     return NULL;
 }
 
@@ -91,6 +104,7 @@ static void *resumes(void *arg)
     starts(&own);
     MUST(start_job(arg, NULL, &ret, pauses, NULL, 0) == ASYNC_ERR);
     MUST(start_job(&own, NULL, &ret, pauses, NULL, 0) == ASYNC_FINISH && ret == 7);
+    MUST(default_context() == OSSL_LIB_CTX_get0_global_default());
     ERR_clear_error();
     return NULL;
 }

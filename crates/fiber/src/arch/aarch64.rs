@@ -67,6 +67,16 @@ pub(crate) unsafe fn suspend(pair: *mut Pair) {
     unsafe { spinlane_fiber_switch(&raw mut (*pair).fiber, &raw const (*pair).resumer) }
 }
 
+/// Returns the caller's stack pointer. (The address of a local would do, but for AddressSanitizer, which moves
+/// locals elsewhere.)
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
 /// Returns the highest address on the resumer's stack that it does not use while it waits, 16-byte
 /// aligned.
 ///

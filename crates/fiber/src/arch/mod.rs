@@ -1,5 +1,5 @@
 //! The context switch. Each target has one file of Rust, exporting `Regs`,
-//! `prepare`, `resume`, `suspend`, `finish` and `below_resumer`, and one of assembly text.
+//! `prepare`, `resume`, `suspend`, `finish`, `below_resumer` and `stack_pointer`, and one of assembly text.
 //!
 //! A fiber's stack, from the top:
 //!
@@ -50,7 +50,7 @@ core::arch::global_asm!(include_str!("x86_64.s"));
 #[used]
 static UNWIND_TABLES: fn() = || ();
 
-pub(crate) use target::{Regs, below_resumer, finish, prepare, resume, suspend};
+pub(crate) use target::{Regs, below_resumer, finish, prepare, resume, stack_pointer, suspend};
 
 unsafe extern "C" {
     fn spinlane_fiber_call(argument: *mut u8, function: Call, top: *mut u8);
@@ -76,9 +76,6 @@ pub(crate) unsafe fn call(argument: *mut u8, function: Call, top: *mut u8) {
 pub(crate) struct Pair {
     pub(crate) resumer: Regs,
     pub(crate) fiber: Regs,
-    /// What an entry point in assembly leaves for the way back.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) left: [usize; 2],
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -2,17 +2,13 @@
 //!
 //! r12 to r15 are clobbers of the `asm!` blocks, so the compiler saves those
 //! that are live and no others; rbx and rbp it keeps to itself, so they are
-//! saved here. An entry point in assembly cannot tell what is live and saves
-//! all six ([`layout`]); it is gone back to by way of code of its own, which
-//! loads the other four. Nothing is pushed: the processor forwards a store to a load in
+//! saved here. Nothing is pushed: the processor forwards a store to a load in
 //! no time when both are addressed by one general register, and takes some 7
 //! cycles for a push and a pop with a change of rsp between them.
 //!
 //! Both ways a switch is left by `jmp`, and entered by none: a `call` would
 //! push an address on the return predictor that no `ret` takes off, and a
 //! `ret` would be predicted to go back to the side just left.
-//!
-//! [`layout`]: crate::layout
 
 use core::arch::asm;
 
@@ -31,12 +27,6 @@ pub(crate) struct Regs {
     rip: usize,
     rsp: usize,
     rbx: usize,
-    r12: usize,
-    r13: usize,
-    r14: usize,
-    r15: usize,
-    /// Where the switch goes on: rip, or what comes before it.
-    back: usize,
 }
 
 /// Registers for the first switch to a fiber: it will call `run(pair)` with
@@ -48,27 +38,23 @@ pub(crate) fn prepare(top: *mut u8, pair: *mut Pair, run: Run) -> Regs {
         rip: spinlane_fiber_entry as *const () as usize,
         rsp: top as usize,
         rbx: run as *const () as usize,
-        back: spinlane_fiber_entry as *const () as usize,
-        ..Regs::default()
     }
 }
 
 /// Stores the registers in the Regs at `$mine` bytes from the pair, loads
-/// those at `$theirs` and goes on there, with `$why` in eax.
+/// those at `$theirs` and goes on there.
 macro_rules! switch {
-    ($pair:expr, $mine:expr, $theirs:expr, $why:literal) => {
+    ($pair:expr, $mine:expr, $theirs:expr) => {
         asm!(
             "lea rax, [rip + 2f]",
             "mov [rdi + {mine}], rbp",
             "mov [rdi + {mine} + 8], rax",
             "mov [rdi + {mine} + 16], rsp",
             "mov [rdi + {mine} + 24], rbx",
-            "mov [rdi + {mine} + 64], rax",
             "mov rbx, [rdi + {theirs} + 24]",
             "mov rsp, [rdi + {theirs} + 16]",
             "mov rbp, [rdi + {theirs}]",
-            concat!("mov eax, ", $why),
-            "jmp [rdi + {theirs} + 64]",
+            "jmp [rdi + {theirs} + 8]",
             "2:",
             // The caller of a signal frame is looked up by this very address,
             // so it must not be the first one past the block.
@@ -91,7 +77,7 @@ macro_rules! switch {
 pub(crate) unsafe fn resume(pair: *mut Pair) {
     // SAFETY: by the caller's promise the other side is ready to run. rbx,
     // rbp and rsp come back through Regs; all else is declared clobbered.
-    unsafe { switch!(pair, Pair::RESUMER, Pair::FIBER, "1") }
+    unsafe { switch!(pair, Pair::RESUMER, Pair::FIBER) }
 }
 
 /// Runs the resumer; returns when the fiber is resumed.
@@ -100,9 +86,18 @@ pub(crate) unsafe fn resume(pair: *mut Pair) {
 /// The caller runs on the fiber of `pair`.
 #[inline(always)]
 pub(crate) unsafe fn suspend(pair: *mut Pair) {
-    // SAFETY: as for resume: the resumer waits in it, or in an entry point
-    // in assembly that stored the same.
-    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER, "2") }
+    // SAFETY: as for resume: the resumer waits in it.
+    unsafe { switch!(pair, Pair::FIBER, Pair::RESUMER) }
+}
+
+/// Returns the caller's stack pointer. (The address of a local would do, but for AddressSanitizer, which moves
+/// locals elsewhere.)
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
 }
 
 /// Returns the highest address on the resumer's stack that it does not use while it waits, 16-byte
@@ -131,8 +126,7 @@ pub(crate) unsafe fn finish(pair: *mut Pair) -> ! {
             "mov rbx, [rdi + {theirs} + 24]",
             "mov rsp, [rdi + {theirs} + 16]",
             "mov rbp, [rdi + {theirs}]",
-            "mov eax, 3",
-            "jmp [rdi + {theirs} + 64]",
+            "jmp [rdi + {theirs} + 8]",
             theirs = const Pair::RESUMER,
             in("rdi") pair,
             options(noreturn),

@@ -17,19 +17,18 @@ spinlane_fiber_entry:
     .cfi_signal_frame
     # The caller is the function that called resume, and its registers are in
     # its Regs. CFA (its rsp) = *(rbp + 16); the others are saved at an
-    # address: rbp (6) at rbp + 0, rip (16) at rbp + 8, rbx (3) at rbp + 24,
-    # r12 to r15 from rbp + 32 on (a resumer in Rust stores none of these four,
-    # and knows them lost).
+    # address: rbp (6) at rbp + 0, rip (16) at rbp + 8, rbx (3) at rbp + 24.
+    # r12 to r15 are lost, as the resumer knows.
     # 0x0f DW_CFA_def_cfa_expression, 0x10 DW_CFA_expression,
     # 0x76 DW_OP_breg6, 0x06 DW_OP_deref.
     .cfi_escape 0x0f, 3, 0x76, 16, 0x06
     .cfi_escape 0x10, 6, 2, 0x76, 0
     .cfi_escape 0x10, 16, 2, 0x76, 8
     .cfi_escape 0x10, 3, 2, 0x76, 24
-    .cfi_escape 0x10, 12, 2, 0x76, 32
-    .cfi_escape 0x10, 13, 2, 0x76, 40
-    .cfi_escape 0x10, 14, 2, 0x76, 48
-    .cfi_escape 0x10, 15, 2, 0x76, 56
+    .cfi_undefined r12
+    .cfi_undefined r13
+    .cfi_undefined r14
+    .cfi_undefined r15
     mov rdi, rbp
     # A return address for the unwinder alone. jmp and not call: nobody
     # returns here, and an unmatched call would put the processor's return

@@ -57,6 +57,13 @@ pub fn verify_binding() -> Result<(), BindingError> {
     Ok(())
 }
 
+/// Returns `true` if references to `name`, of objects that bind them now, lead to this library.
+pub(super) fn is_ours(name: &CStr) -> bool {
+    // SAFETY: a terminated name.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    base_of(found.cast_const()) == base_of(object as *const c_void)
+}
+
 /// Returns what libssl's reference to `name` is bound to, or will be.
 fn of_libssl(name: &CStr) -> *const c_void {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

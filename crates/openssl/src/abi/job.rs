@@ -54,11 +54,27 @@ pub extern "C" fn ASYNC_is_capable() -> c_int {
     1
 }
 
-/// What [`ASYNC_start_job`](super::ASYNC_start_job) does.
+/// ASYNC_pause_job(3): gives control back to whoever started the current job. Returns 1 when
+/// resumed, and at once outside a job or while pausing is blocked.
+#[unsafe(no_mangle)]
+pub extern "C" fn ASYNC_pause_job() -> c_int {
+    job::pause();
+    1
+}
+
+/// ASYNC_start_job(3): starts `func` with a copy of `size` bytes at `args` as a job under
+/// `wait_ctx`, or, where `*job` is a paused job, resumes that.
+///
+/// Returns [`ASYNC_FINISH`] with the function's result in `*ret` and `*job` NULL, [`ASYNC_PAUSE`]
+/// with the job in `*job`, [`ASYNC_NO_JOBS`], or [`ASYNC_ERR`] with an entry in the error queue: a
+/// NULL, a job of another thread, a job that is not paused, a start from within a job.
 ///
 /// # Safety
-/// As for that.
-pub(super) unsafe extern "C" fn start_job(
+/// `job` and `ret` are NULL or valid for writing; `*job` is NULL or a job that this function
+/// stored; `wait_ctx` is NULL or an `ASYNC_WAIT_CTX` not freed; `args` is NULL or valid for
+/// `size` bytes; `func` may be called with a copy of them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ASYNC_start_job(
     job: *mut *mut Job,
     wait_ctx: *mut WaitCtx,
     ret: *mut c_int,
@@ -66,75 +82,66 @@ pub(super) unsafe extern "C" fn start_job(
     args: *mut c_void,
     size: usize,
 ) -> c_int {
-    // SAFETY: NULL or valid, by the contract.
-    let (Some(job), Some(ret)) = (unsafe { job.as_mut() }, unsafe { ret.as_mut() }) else {
+    if job.is_null() || ret.is_null() {
         raise(c"ASYNC_start_job", ffi::ERR_R_PASSED_NULL_PARAMETER);
         return ASYNC_ERR;
+    }
+    // SAFETY: valid, by the contract; `*job` is NULL or a job of ours, and jobs live in their thread's pool.
+    let progress = match unsafe { (*job).as_ref() } {
+        Some(paused) => paused.resume().map_err(out_of_place),
+        // SAFETY: the same contract.
+        None => unsafe { begin(job, wait_ctx, func, args, size) },
     };
-    // SAFETY: NULL or a job of ours; jobs live in their thread's pool.
-    let outcome = match unsafe { (*job).as_ref() } {
-        Some(paused) => paused.resume(),
-        None => {
-            let Some(func) = func else {
-                raise(c"ASYNC_start_job", ffi::ERR_R_PASSED_NULL_PARAMETER);
-                return ASYNC_ERR;
-            };
-            // SAFETY: `args` is NULL or valid for `size` bytes, by the contract.
-            let Some(args) = (unsafe { Args::copy(args, size) }) else {
-                raise(c"ASYNC_start_job", ffi::ERR_R_MALLOC_FAILURE);
-                return ASYNC_ERR;
-            };
-            // SAFETY: `func` and `wait_ctx` are as `begin` wants them, by the contract.
-            unsafe { begin(job, wait_ctx, func, args) }
-        }
-    };
-    match outcome {
+    match progress {
         Ok(Progress::Paused) => ASYNC_PAUSE,
         Ok(Progress::Finished(result)) => {
-            *ret = result;
-            *job = ptr::null_mut();
+            // SAFETY: valid for writing, by the contract.
+            unsafe {
+                *ret = result;
+                *job = ptr::null_mut();
+            }
             ASYNC_FINISH
         }
         Ok(Progress::NoJobs) => ASYNC_NO_JOBS,
-        Err(_) => {
-            raise(c"ASYNC_start_job", ffi::ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED);
+        Err(reason) => {
+            raise(c"ASYNC_start_job", reason);
             ASYNC_ERR
         }
     }
 }
 
-/// What is left to do when a job ends that was resumed the short way: as [`start_job`] does.
-///
-/// # Safety
-/// `job` and `ret` are those that ASYNC_start_job was called with.
-#[cfg(all(target_arch = "x86_64", not(spinlane_asan)))]
-pub(super) unsafe extern "C" fn finish_job(job: *mut *mut Job, ret: *mut c_int) -> c_int {
-    // SAFETY: neither was NULL, nor was the job, which has run since.
-    unsafe {
-        *ret = (**job).finish();
-        *job = ptr::null_mut();
-    }
-    ASYNC_FINISH
+fn out_of_place(_: job::ResumeError) -> c_int {
+    ffi::ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED
 }
 
+/// The first start of a job; an error is a reason for the error queue. A function of its own, so that a restart
+/// saves and spills less.
+///
 /// # Safety
-/// As for [`start_job`].
+/// As for [`ASYNC_start_job`], and `out` is not NULL.
+#[inline(never)]
 unsafe fn begin(
-    out: &mut *mut Job,
+    out: *mut *mut Job,
     wait_ctx: *mut WaitCtx,
-    func: JobFn,
-    mut args: Args,
-) -> Result<Progress, job::ResumeError> {
+    func: Option<JobFn>,
+    args: *mut c_void,
+    size: usize,
+) -> Result<Progress, c_int> {
+    let func = func.ok_or(ffi::ERR_R_PASSED_NULL_PARAMETER)?;
+    // SAFETY: `args` is NULL or valid for `size` bytes, by the contract.
+    let args = unsafe { Args::copy(args, size) };
+    let mut args = args.ok_or(ffi::ERR_R_MALLOC_FAILURE)?;
     // SAFETY: NULL or from `Rc::into_raw` and not freed; ManuallyDrop leaves that reference alone.
     let wait_ctx =
         (!wait_ctx.is_null()).then(|| ManuallyDrop::new(unsafe { Rc::from_raw(wait_ctx) }));
     libctx::keep_apart();
     // SAFETY: `func` may be called with a copy of its arguments, by the contract.
     let body = move || unsafe { call(func, args.as_mut_ptr()) };
-    let (progress, paused) = job::start(wait_ctx.as_deref(), body)?;
+    let (progress, paused) = job::start(wait_ctx.as_deref(), body).map_err(out_of_place)?;
     if let Some(paused) = paused {
         // The job keeps itself alive while it is paused.
-        *out = Rc::as_ptr(&paused).cast_mut();
+        // SAFETY: valid for writing, by the contract.
+        unsafe { *out = Rc::as_ptr(&paused).cast_mut() };
     }
     Ok(progress)
 }

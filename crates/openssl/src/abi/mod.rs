@@ -8,14 +8,13 @@
 
 mod binding;
 mod call;
-mod entry;
 mod job;
 mod libctx;
 mod wait_ctx;
 
 pub use binding::{BindingError, verify_binding};
-pub use entry::{ASYNC_pause_job, ASYNC_start_job};
 pub use job::*;
+pub use libctx::OSSL_LIB_CTX_set0_default;
 pub use wait_ctx::*;
 
 use std::ffi::{CStr, c_int};
