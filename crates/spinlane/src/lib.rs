@@ -5,11 +5,12 @@
 //! ```no_run
 #![doc = include_str!("../examples/hello.rs")]
 //! ```
-//! This crate only gathers: every item belongs to the crate it comes from. [`device::open`] makes devices from their
-//! specs, [`drivers`] has their types.
+//! What a program needs is here at the top: a device ([`Mb`], [`Soft`], ... or, from a word of a command line,
+//! [`device::open`]), a poll core ([`Lcore`], or [`launch`], which makes the threads as well), and connections:
+//! [`Connection`] by rustls, [`Ssl`] by libssl. The modules have the rest.
 //!
 //! # Invariants
-//! - Contains no logic but the reading of device specs.
+//! - Only gathers: every item belongs to the crate it comes from, but for the devices' builders and specs.
 
 #![forbid(unsafe_code)]
 

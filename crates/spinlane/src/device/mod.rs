@@ -1,6 +1,15 @@
-//! Devices by their specs: `soft`, `mb`, `auto` for the fastest that this machine has, and
-//! devices around others: `lookaside:mb@1`, `sim:7,lose=0.01:mb`.
+//! Devices: one type each ([`Soft`], [`Mb`], [`Auto`] for the fastest that this machine has, [`Lookaside`] and [`Sim`]
+//! around others), and specs, which are the same written as one word, for command lines and files.
 //!
+//! ```
+//! use spinlane::device::{self, Mb, Sim, Spec};
+//! use spinlane::drivers::sim::{Chance, SimConfig};
+//!
+//! let faults = SimConfig { lose: Chance::percent(1), ..SimConfig::new(7) };
+//! assert_eq!(Spec::from(Sim::new(faults, Mb::new())), "sim:7,lose=0.01:mb".parse()?);
+//! assert_eq!(device::open("soft")?.name(), "soft");
+//! # Ok::<(), device::OpenError>(())
+//! ```
 //! ```text
 //! SPEC = auto | mb | mb:blinding=on | soft
 //!      | dpdk:NAME[,queue_pairs=N][,descriptors=N][,socket_id=N]    (feature `dpdk`)
@@ -10,15 +19,20 @@
 //!      | sim:SEED[,FAULT=VALUE…]:SPEC
 //! ```
 
-use std::time::Duration;
+mod builders;
+mod parse;
 
 use spinlane_cryptodev::{Device, DeviceError, QueuePairConfig};
-use spinlane_driver_lookaside::{IdlePolicy, LookasideDevice, Settings, StartError};
-use spinlane_driver_mb::{MbDevice, Options};
+use spinlane_driver_lookaside::{LookasideDevice, StartError};
+use spinlane_driver_mb::MbDevice;
 use spinlane_driver_pkcs11::TokenDevice;
-use spinlane_driver_sim::{SimConfig, SimConfigError, SimDevice};
+use spinlane_driver_sim::{SimConfigError, SimDevice};
 use spinlane_driver_soft::SoftDevice;
 use thiserror::Error;
+
+#[cfg(feature = "dpdk")]
+pub use builders::Dpdk;
+pub use builders::{Auto, Lookaside, Mb, Pkcs11, Sim, Soft};
 
 /// The devices that [`open`] understands by their name alone.
 pub const SPECS: [&str; 3] = ["auto", "mb", "soft"];
@@ -80,15 +94,12 @@ pub enum OpenError {
     Lookaside(#[from] StartError),
 }
 
-/// Opens the device that `spec` names. `auto` is `mb` where the CPU can run it and otherwise
-/// `soft`, with a line in the log that says why.
+/// Opens the device that `spec` names.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
-    let parsed = Parsed::new(spec)?;
-    // A job's is too small for some, DPDK's EAL among them.
-    spinlane_fiber::on_thread_stack(|| parsed.open())
+    spec.parse::<Spec>()?.open()
 }
 
 /// Checks that `spec` names a device that this machine and this build have, as far as that shows
@@ -97,7 +108,7 @@ pub fn open(spec: &str) -> Result<Box<dyn Device>, OpenError> {
 /// # Errors
 /// See [`OpenError`].
 pub fn check(spec: &str) -> Result<(), OpenError> {
-    Parsed::new(spec)?.check()
+    spec.parse::<Spec>()?.check()
 }
 
 /// Computes what a device needs once per process and forked children inherit: the tables of its
@@ -106,133 +117,79 @@ pub fn check(spec: &str) -> Result<(), OpenError> {
 /// # Errors
 /// See [`OpenError`].
 pub fn warm_up(spec: &str) -> Result<(), OpenError> {
-    let mut parsed = Parsed::new(spec)?;
-    while let Parsed::Lookaside(inner, ..) | Parsed::Sim(inner, _) = parsed {
-        parsed = *inner;
-    }
-    match parsed {
-        Parsed::Auto | Parsed::Soft | Parsed::Mb(_) => {
-            parsed.open()?.queue_pair(QueuePairConfig::default())?;
-        }
-        _ => {}
-    }
-    Ok(())
+    spec.parse::<Spec>()?.warm_up()
 }
 
-/// A spec, understood.
-enum Parsed {
-    Auto,
-    Soft,
-    Mb(Options),
+/// Any device that can be opened: one of the types above, or what a spec names ([`str::parse`]).
+///
+/// ```
+/// use spinlane::device::{Lookaside, Mb, Soft, Spec};
+///
+/// let devices: [Spec; 2] = [Soft::new().into(), "lookaside:mb@1".parse()?];
+/// assert_eq!(devices[1], Lookaside::new(Mb::new(), [1]).into());
+/// # Ok::<(), spinlane::device::OpenError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the types say what they are
+pub enum Spec {
+    Auto(Auto),
+    Soft(Soft),
+    Mb(Mb),
     #[cfg(feature = "dpdk")]
-    Dpdk(spinlane_driver_dpdk::Spec),
-    Pkcs11(Box<spinlane_driver_pkcs11::Spec>),
-    Lookaside(Box<Self>, Vec<usize>, Settings),
-    Sim(Box<Self>, SimConfig),
+    Dpdk(Dpdk),
+    Pkcs11(Pkcs11),
+    Lookaside(Lookaside),
+    Sim(Sim),
 }
 
-impl Parsed {
-    fn new(spec: &str) -> Result<Self, OpenError> {
-        match spec.split_once(':') {
-            Some(("lookaside", inner)) => Self::lookaside(spec, inner),
-            Some(("sim", rest)) => Self::sim(spec, rest),
-            Some(("dpdk", rest)) => Self::dpdk(rest),
-            Some(("pkcs11", rest)) => Ok(Self::Pkcs11(Box::new(pkcs11(spec, rest)?))),
-            Some(("mb", options)) => Ok(Self::Mb(options.parse()?)),
-            Some(_) => Err(unknown(spec)),
-            None => match spec {
-                "soft" => Ok(Self::Soft),
-                "mb" => Ok(Self::Mb(Options::default())),
-                "auto" => Ok(Self::Auto),
-                _ => Err(unknown(spec)),
-            },
-        }
-    }
-
-    /// Reads `rest`, which follows `dpdk:`.
-    #[cfg(feature = "dpdk")]
-    fn dpdk(rest: &str) -> Result<Self, OpenError> {
-        Ok(Self::Dpdk(rest.parse()?))
-    }
-
-    #[cfg(not(feature = "dpdk"))]
-    fn dpdk(_rest: &str) -> Result<Self, OpenError> {
-        Err(OpenError::Device(DeviceError::Unavailable {
-            device: "dpdk",
-            missing: "DPDK in this build",
-            remedy: "install libdpdk-dev and libclang-dev, and build with the feature `dpdk`",
-        }))
-    }
-
-    /// Reads `rest`, which follows `lookaside:`. The last `@` belongs to this spec, an earlier one
-    /// to the inner device's.
-    fn lookaside(spec: &str, rest: &str) -> Result<Self, OpenError> {
-        let wrong = |problem: String| OpenError::Spec {
-            spec: spec.to_owned(),
-            problem,
-            example: "lookaside:mb@1 or lookaside:mb@1+2,sleep_us=50",
-        };
-        let Some((inner, place)) = rest.rsplit_once('@') else {
-            return Err(wrong("@CORE is missing".to_owned()));
-        };
-        let mut options = place.split(',');
-        let cores = options.next().unwrap_or_default().split('+').map(|core| {
-            core.parse::<usize>()
-                .map_err(|_| wrong(format!("{core:?} is no core number")))
-        });
-        let cores = cores.collect::<Result<Vec<_>, _>>()?;
-        let mut settings = Settings::default();
-        for option in options {
-            let sleep_us = option.strip_prefix("sleep_us=");
-            let sleep_us = sleep_us.and_then(|sleep_us| sleep_us.parse().ok());
-            let Some(sleep_us) = sleep_us.filter(|sleep_us| *sleep_us > 0) else {
-                return Err(wrong(format!(
-                    "{option:?} is no option; there is: sleep_us=MICROSECONDS, at least 1"
-                )));
-            };
-            settings.idle = IdlePolicy::shared(Duration::from_micros(sleep_us));
-        }
-        Ok(Self::Lookaside(
-            Box::new(Self::new(inner)?),
-            cores,
-            settings,
-        ))
-    }
-
-    /// Reads `rest`, which follows `sim:`.
-    fn sim(spec: &str, rest: &str) -> Result<Self, OpenError> {
-        let Some((faults, inner)) = SimConfig::split_spec(rest) else {
-            return Err(OpenError::Spec {
-                spec: spec.to_owned(),
-                problem: "the device that is to have the faults is missing".to_owned(),
-                example: "sim:7,lose=0.01:soft",
-            });
-        };
-        let config = faults.parse()?;
-        Ok(Self::Sim(Box::new(Self::new(inner)?), config))
+impl Spec {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(self) -> Result<Box<dyn Device>, OpenError> {
+        // A job's stack is too small for some, DPDK's EAL among them.
+        spinlane_fiber::on_thread_stack(|| self.open_here())
     }
 
     fn check(&self) -> Result<(), OpenError> {
         match self {
-            Self::Auto | Self::Soft => Ok(()),
+            Self::Auto(_) | Self::Soft(_) => Ok(()),
             Self::Mb(_) => Ok(MbDevice::new().map(drop)?),
             #[cfg(feature = "dpdk")]
             Self::Dpdk(_) => Ok(()),
             // Only the module knows what is there.
             Self::Pkcs11(_) => Ok(()),
-            Self::Lookaside(inner, cores, settings) => {
-                inner.check()?;
-                Ok(spinlane_driver_lookaside::check(cores, settings)?)
+            Self::Lookaside(lookaside) => {
+                lookaside.inner.check()?;
+                Ok(spinlane_driver_lookaside::check(
+                    &lookaside.cores,
+                    &lookaside.settings,
+                )?)
             }
-            Self::Sim(inner, _) => inner.check(),
+            Self::Sim(sim) => sim.inner.check(),
         }
     }
 
-    fn open(self) -> Result<Box<dyn Device>, OpenError> {
+    fn warm_up(self) -> Result<(), OpenError> {
+        match self {
+            Self::Lookaside(Lookaside { inner, .. }) | Self::Sim(Sim { inner, .. }) => {
+                inner.warm_up()
+            }
+            Self::Auto(_) | Self::Soft(_) | Self::Mb(_) => {
+                self.open()?.queue_pair(QueuePairConfig::default())?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open_here(self) -> Result<Box<dyn Device>, OpenError> {
         Ok(match self {
-            Self::Soft => Box::new(SoftDevice::new()),
-            Self::Mb(options) => Box::new(MbDevice::new()?.with_options(options)),
-            Self::Auto => match MbDevice::new() {
+            Self::Soft(_) => Box::new(SoftDevice::new()),
+            Self::Mb(mb) => Box::new(MbDevice::new()?.with_options(mb.options)),
+            Self::Auto(_) => match MbDevice::new() {
                 Ok(device) => Box::new(device),
                 Err(error) => {
                     tracing::info!(%error, "device soft serves in place of mb");
@@ -240,12 +197,16 @@ impl Parsed {
                 }
             },
             #[cfg(feature = "dpdk")]
-            Self::Dpdk(spec) => open_dpdk(&spec)?,
-            Self::Pkcs11(spec) => Box::new(TokenDevice::open(&spec.uri, spec.settings)?),
-            Self::Lookaside(inner, cores, settings) => {
-                Box::new(LookasideDevice::new(inner.open()?, &cores, settings)?)
+            Self::Dpdk(dpdk) => open_dpdk(&dpdk.spec)?,
+            Self::Pkcs11(Pkcs11 { spec }) => Box::new(TokenDevice::open(&spec.uri, spec.settings)?),
+            Self::Lookaside(Lookaside {
+                inner,
+                cores,
+                settings,
+            }) => Box::new(LookasideDevice::new(inner.open_here()?, &cores, settings)?),
+            Self::Sim(Sim { faults, inner }) => {
+                Box::new(SimDevice::new(inner.open_here()?, faults))
             }
-            Self::Sim(inner, config) => Box::new(SimDevice::new(inner.open()?, config)),
         })
     }
 }
@@ -262,27 +223,59 @@ fn open_dpdk(spec: &spinlane_driver_dpdk::Spec) -> Result<Box<dyn Device>, OpenE
     Ok(Box::new(DpdkDevice::open(&Eal::init(&config)?, spec)?))
 }
 
-/// Reads a token's spec: the driver's own, or a key's URI (RFC 7512), which names its token as well.
-fn pkcs11(spec: &str, rest: &str) -> Result<spinlane_driver_pkcs11::Spec, OpenError> {
-    if !rest.contains(['?', ';']) {
-        return Ok(rest.parse()?);
-    }
-    let uri = spec.parse();
-    Ok(spinlane_driver_pkcs11::Spec {
-        uri: uri.map_err(spinlane_driver_pkcs11::SpecError::from)?,
-        settings: spinlane_driver_pkcs11::Settings::default(),
-    })
-}
-
-fn unknown(spec: &str) -> OpenError {
-    OpenError::Unknown {
-        spec: spec.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spec_is_a_type_written_as_a_word() {
+        use spinlane_driver_sim::{Chance, SimConfig};
+        use std::time::Duration;
+
+        let uri = "pkcs11:token=a?module-path=/m.so";
+        let faults = SimConfig {
+            dup: Chance::ALWAYS,
+            ..SimConfig::new(3)
+        };
+        let pairs: [(&str, Spec); 8] = [
+            ("auto", Auto::new().into()),
+            ("soft", Soft::new().into()),
+            ("mb", Mb::new().into()),
+            ("mb:blinding=on", Mb::new().blinding(true).into()),
+            (
+                "pkcs11:/m.so,token=a,sessions=3,verify=off",
+                Pkcs11::new(uri.parse().unwrap())
+                    .sessions(3)
+                    .verify(false)
+                    .into(),
+            ),
+            (uri, Pkcs11::new(uri.parse().unwrap()).into()),
+            (
+                "lookaside:mb@1+2,sleep_us=50",
+                Lookaside::new(Mb::new(), [1, 2])
+                    .sleep(Duration::from_micros(50))
+                    .into(),
+            ),
+            (
+                "sim:3,dup=1:lookaside:soft@0",
+                Sim::new(faults, Lookaside::new(Soft::new(), [0])).into(),
+            ),
+        ];
+        for (text, device) in pairs {
+            assert_eq!(text.parse::<Spec>().unwrap(), device);
+        }
+        #[cfg(feature = "dpdk")]
+        assert_eq!(
+            "dpdk:crypto_openssl,queue_pairs=2,descriptors=64,socket_id=0"
+                .parse::<Spec>()
+                .unwrap(),
+            Dpdk::new("crypto_openssl")
+                .queue_pairs(2)
+                .descriptors(64)
+                .socket_id(0)
+                .into()
+        );
+    }
 
     #[test]
     fn a_device_is_named_as_it_was_asked_for() {
