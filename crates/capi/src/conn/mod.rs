@@ -127,9 +127,11 @@ unsafe fn ask<T>(
     otherwise: T,
     answer: impl FnOnce(&Connection) -> Result<T, Failure>,
 ) -> T {
-    // SAFETY: by the caller's promise.
     guard(otherwise, || {
-        answer(&*unsafe { Handle::of(conn) }?.connection()?)
+        // SAFETY: by the caller's promise.
+        let handle = unsafe { Handle::of(conn) }?;
+        let connection = handle.connection()?;
+        answer(&connection)
     })
 }
 
