@@ -99,6 +99,13 @@ pub(crate) struct Inner {
     pub(crate) stats: RefCell<Stats>,
 }
 
+impl Default for Lcore {
+    /// An lcore with the default settings.
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
 impl Lcore {
     /// An lcore on the TSC, without queue pairs.
     pub fn new(config: Config) -> Self {
