@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant as Clock;
 
 use spinlane_dpdk::{Port, PortConfig, QueuePair};
-use spinlane_net::{Caps, Frame, FrameIo, Mac, Reason};
+use spinlane_net::{Caps, Counters, Frame, FrameIo, Mac, Reason};
 use support::responder::{Responder, body};
 use support::{Cable, eal};
 
@@ -182,8 +182,20 @@ fn ours(cable: &Cable, lost: u64, seed: u64) -> f64 {
         ..Faults::default()
     };
     let mut responder = Responder::on(Faulty::new(pair, faults, seed), mac);
+    responder.prepare(LENGTH);
     let url = format!("http://10.77.0.2/{LENGTH}");
-    speed(&responder.serve(curl(cable, &url, &TOLD)))
+    let speed = speed(&responder.serve(curl(cable, &url, &TOLD)));
+    let Counters {
+        retransmissions,
+        recoveries,
+        probes,
+        timeouts,
+        ..
+    } = responder.stack.counters();
+    println!(
+        "  ours: {retransmissions} segments again, {recoveries} recoveries, {probes} probes, {timeouts} time-outs"
+    );
+    speed
 }
 
 /// Linux at both ends, and between them a relay that loses frames.

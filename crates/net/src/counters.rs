@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use spinlane_tcp::Repairs;
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
         /// Why a frame was dropped, or not answered.
@@ -88,6 +90,12 @@ pub struct Counters {
     pub time_wait_evicted: u64,
     /// Segments sent again.
     pub retransmissions: u64,
+    /// Time-outs of what was sent: losses that no acknowledgement has shown.
+    pub timeouts: u64,
+    /// Tail loss probes.
+    pub probes: u64,
+    /// Losses, or several within a round trip, that acknowledgements have shown.
+    pub recoveries: u64,
     /// Connections put down to rest.
     pub rested: u64,
     /// "Too big" messages believed.
@@ -101,6 +109,19 @@ impl Counters {
     /// Frames dropped for a reason.
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    pub(crate) fn repaired(&mut self, repairs: &Repairs) {
+        let Repairs {
+            retransmissions,
+            timeouts,
+            probes,
+            recoveries,
+        } = *repairs;
+        self.retransmissions += retransmissions;
+        self.timeouts += timeouts;
+        self.probes += probes;
+        self.recoveries += recoveries;
     }
 
     pub(crate) fn drop_for(&mut self, reason: Reason) {

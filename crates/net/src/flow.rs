@@ -43,8 +43,6 @@ pub(crate) struct Busy {
     pub(crate) tcb: Tcb,
     /// When the SYN came; later, when the application went.
     pub(crate) since: Instant,
-    /// Retransmissions that have been counted.
-    pub(crate) counted: u64,
 }
 
 #[derive(Debug)]
@@ -171,11 +169,7 @@ impl Flows {
             let index = self.flows.len() as u32;
             index
         });
-        let busy = Busy {
-            tcb,
-            since,
-            counted: 0,
-        };
+        let busy = Busy { tcb, since };
         let old = self.flows.get(index as usize);
         let flow = Flow {
             tuple,

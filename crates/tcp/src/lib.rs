@@ -2,7 +2,8 @@
 //!
 //! [`Tcb`] takes segments and the time, and gives segments and the time at which it wants to be called again. It
 //! knows SACK (RFC 2018, RFC 2883), RACK-TLP (RFC 8985), CUBIC (RFC 9438), window scaling, timestamps and PAWS (RFC 7323),
-//! challenge ACKs (RFC 5961) and unpredictable initial numbers (RFC 6528).
+//! challenge ACKs (RFC 5961) and unpredictable initial numbers (RFC 6528). Against RFC 8985 it probes during a recovery as well,
+//! twice in a row, and always with a segment that was sent before: `send/timer.rs` and `send/output.rs` say why.
 //!
 //! # Invariants
 //! - Knows no network card, no address, no port, no clock and no randomness.
@@ -34,6 +35,7 @@ mod time;
 
 pub use isn::Isn;
 pub use segment::{Flags, Segment};
+pub use send::Repairs;
 pub use seq::Seq;
 pub use tcb::{Config, Emit, End, Resting, State, Tcb};
 pub use time::Instant;

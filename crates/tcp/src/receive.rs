@@ -23,6 +23,8 @@ const MOST_AHEAD: usize = 64;
 struct Ahead {
     start: Seq,
     bytes: Vec<u8>,
+    /// When something came to it last, counted by `Receiver::touches`.
+    touched: u64,
 }
 
 impl Ahead {
@@ -46,8 +48,8 @@ pub(crate) struct Receiver {
     ready: Buffer,
     /// In order, without overlaps.
     ahead: Vec<Ahead>,
-    /// Starts of the pieces, the one touched last in front.
-    latest: Option<Seq>,
+    /// Segments that came ahead of a gap so far.
+    touches: u64,
     /// A duplicate to report (RFC 2883).
     duplicate: Option<Range>,
     /// Where the peer's FIN stands, once it is known.
@@ -88,7 +90,7 @@ impl Receiver {
             limit,
             ready: Buffer::default(),
             ahead: Vec::new(),
-            latest: None,
+            touches: 0,
             duplicate: None,
             fin: None,
             ack_due: Instant::NEVER,
@@ -246,18 +248,24 @@ impl Receiver {
     fn keep_ahead(&mut self, start: Seq, bytes: &[u8]) {
         #[expect(clippy::cast_possible_truncation, reason = "a segment's length")]
         let end = start + bytes.len() as u32;
+        self.touches += 1;
+        let touched = self.touches;
         let index = self.ahead.partition_point(|piece| piece.end() < start);
         let Some(piece) = self.ahead.get_mut(index).filter(|piece| piece.start <= end) else {
             if self.ahead.len() < MOST_AHEAD {
                 let bytes = bytes.to_vec();
-                self.ahead.insert(index, Ahead { start, bytes });
-                self.latest = Some(start);
+                let piece = Ahead {
+                    start,
+                    bytes,
+                    touched,
+                };
+                self.ahead.insert(index, piece);
             }
             return;
         };
+        piece.touched = touched;
         if piece.start <= start && end <= piece.end() {
             self.duplicate = Some((start, end));
-            self.latest = Some(piece.start);
             return;
         }
         // It touches the piece: before it, behind it, or both.
@@ -270,7 +278,6 @@ impl Receiver {
         let have = joined_start + u32::try_from(joined.len()).unwrap_or(u32::MAX);
         joined.extend_from_slice(&bytes[bytes.len() - end.since(have) as usize..]);
         (piece.start, piece.bytes) = (joined_start, joined);
-        self.latest = Some(joined_start);
         // Pieces behind that it now reaches.
         while let Some(next) = self.ahead.get(index + 1) {
             let reach = self.ahead[index].end();
@@ -301,7 +308,6 @@ impl Receiver {
         }
         if self.ahead.is_empty() {
             self.ahead = Vec::new();
-            self.latest = None;
         }
     }
 
@@ -361,31 +367,27 @@ impl Receiver {
         self.last_ack = self.nxt;
     }
 
-    /// Returns what is to be reported as received: a duplicate first (RFC 2883), then the latest,
-    /// then others in order (RFC 2018, section 4).
+    /// Returns what is to be reported as received: a duplicate first (RFC 2883), then the pieces that something came to
+    /// last, so that each is reported several times and an acknowledgement that is lost takes nothing away (RFC 2018,
+    /// section 4).
     pub(crate) fn sacks(&self, beside_timestamp: bool) -> Sacks {
         let room = if beside_timestamp {
             MOST_SACKS - 1
         } else {
             MOST_SACKS
         };
-        let range = |piece: &Ahead| (piece.start, piece.end());
-        let latest = self.latest.and_then(|start| {
-            let index = self.ahead.partition_point(|piece| piece.end() <= start);
-            self.ahead.get(index)
-        });
-        let others = self
-            .ahead
-            .iter()
-            .filter(|piece| Some(piece.start) != latest.map(|latest| latest.start));
-        let ranges = self
-            .duplicate
-            .into_iter()
-            .chain(latest.map(range))
-            .chain(others.map(range));
         let mut sacks = Sacks::default();
-        for range in ranges.take(room) {
-            sacks.push(range);
+        if let Some(duplicate) = self.duplicate {
+            sacks.push(duplicate);
+        }
+        let mut before = u64::MAX;
+        while sacks.as_slice().len() < room {
+            let older = self.ahead.iter().filter(|piece| piece.touched < before);
+            let Some(piece) = older.max_by_key(|piece| piece.touched) else {
+                break;
+            };
+            before = piece.touched;
+            sacks.push((piece.start, piece.end()));
         }
         sacks
     }
@@ -427,6 +429,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// RFC 2018, section 4: the pieces that something came to last are reported, the latest first.
+    #[test]
+    fn the_latest_pieces_are_reported_first() {
+        let mut receiver = Receiver::new(4096);
+        receiver.begin(Seq(0));
+        receiver.offer(100);
+        let mut reported = |at: u32| {
+            receiver.take(Instant::default(), Seq(at), &[0; 10], 100, &mut |_| 0);
+            let sacks = receiver.sacks(true);
+            let starts = sacks.as_slice().iter().map(|range| range.0.0);
+            starts.collect::<Vec<_>>()
+        };
+        assert_eq!(reported(100), [100]);
+        assert_eq!(reported(500), [500, 100]);
+        assert_eq!(reported(300), [300, 500, 100]);
+        assert_eq!(reported(700), [700, 300, 500]);
+        // It touches the first piece.
+        assert_eq!(reported(110), [100, 700, 300]);
+        assert_eq!(reported(900), [900, 100, 700]);
+    }
 
     proptest! {
         /// Pieces in any order, cut and doubled in any way, are the stream again.

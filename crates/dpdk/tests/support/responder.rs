@@ -14,6 +14,8 @@ pub struct Responder<F: FrameIo> {
     listener: ListenerId,
     begun: Clock,
     answers: Vec<Answer>,
+    /// The body that was asked for last, which takes longer to make than to send.
+    body: Vec<u8>,
     pub served: usize,
 }
 
@@ -46,8 +48,14 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
             listener,
             begun: Clock::now(),
             answers: Vec::new(),
+            body: Vec::new(),
             served: 0,
         }
+    }
+
+    /// Makes a body before it is asked for.
+    pub fn prepare(&mut self, len: usize) {
+        self.body = body(len);
     }
 
     fn now(&self) -> Instant {
@@ -65,9 +73,9 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
                 asked: Vec::new(),
             });
         }
-        let (stack, served) = (&mut self.stack, &mut self.served);
+        let (stack, served, body) = (&mut self.stack, &mut self.served, &mut self.body);
         self.answers.retain_mut(|answer| {
-            let done = answer.turn(stack);
+            let done = answer.turn(stack, body);
             *served += usize::from(done);
             !done
         });
@@ -94,7 +102,7 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
 
 impl Answer {
     /// Returns `true` if the connection is done with.
-    fn turn(&mut self, stack: &mut Stack<impl FrameIo>) -> bool {
+    fn turn(&mut self, stack: &mut Stack<impl FrameIo>, whole: &mut Vec<u8>) -> bool {
         let asked = &mut self.asked;
         stack.read(self.id, |parts| {
             let bytes = parts.concat();
@@ -106,7 +114,10 @@ impl Answer {
             let path = text.split([' ', '/']).nth(2).unwrap_or_default();
             let len = path.parse().unwrap_or(0);
             self.left = format!("HTTP/1.0 200 OK\r\nContent-Length: {len}\r\n\r\n").into_bytes();
-            self.left.extend(body(len));
+            if whole.len() != len {
+                *whole = body(len);
+            }
+            self.left.extend_from_slice(whole);
             self.asked.clear();
         }
         if self.sent < self.left.len() {

@@ -4,6 +4,7 @@
 //! to the frames. Whatever that is, all streams must arrive whole, windows must be kept, strangers must not be believed, and nothing may be
 //! left behind.
 
+mod bulk;
 pub(crate) mod frames;
 mod fuzzed;
 mod path;
@@ -18,6 +19,7 @@ mod world;
 
 use serde::Serialize;
 
+pub use bulk::{Bulk, Cause, Transfer};
 pub use fuzzed::Fuzzed;
 pub use path::Path;
 pub use plan::{Setup, ours};

@@ -342,7 +342,6 @@ impl Core {
             };
             let tcb = Tcb::wake(config, resting);
             let busy = Busy {
-                counted: tcb.retransmissions(),
                 tcb,
                 since: self.now,
             };

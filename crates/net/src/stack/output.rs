@@ -139,8 +139,7 @@ impl Core {
             .output(now, &mut |segment: &Segment, payload: [&[u8]; 2]| {
                 sender.segment(&tuple, mac, segment, payload);
             });
-        let again = busy.tcb.retransmissions();
-        self.counters.retransmissions += again - std::mem::replace(&mut busy.counted, again);
+        self.counters.repaired(&busy.tcb.take_repairs());
         match busy.tcb.state() {
             State::Closed => return self.closed(index),
             State::TimeWait if owner == Owner::Nobody => return self.wait_out(index),

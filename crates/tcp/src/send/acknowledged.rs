@@ -45,16 +45,19 @@ impl Sender {
                     .get(1)
                     .is_some_and(|&(low, high)| low <= start && end <= high)
         });
-        if duplicate {
+        if duplicate && self.probing.is_none() {
             self.rack.duplicate(self.una, self.nxt);
         }
         if self.sack {
-            news |= self.take_sacks(now, sacks, echo, &mut sample);
+            news |= self.take_sacks(now, sacks, &mut sample);
         }
         if let Some(sample) = sample {
             self.rtt.sample(sample);
         }
-        self.end_probe(ack, duplicate);
+        self.end_probe(ack, news, duplicate);
+        if news {
+            self.unanswered = 0;
+        }
         if self.recovery.is_some_and(|recovery| recovery.until <= ack) {
             self.recovery = None;
             self.rack.recovered();
@@ -149,19 +152,18 @@ impl Sender {
     }
 
     /// Marks what the ranges cover. Returns whether any of it is new.
-    fn take_sacks(
-        &mut self,
-        now: Instant,
-        sacks: &[Range],
-        echo: Option<u32>,
-        sample: &mut Option<Duration>,
-    ) -> bool {
+    fn take_sacks(&mut self, now: Instant, sacks: &[Range], sample: &mut Option<Duration>) -> bool {
         let mut news = false;
-        for &(start, end) in sacks {
-            // Ranges outside of what is unacknowledged are duplicates, old, or lies.
-            if end <= start || start < self.una || self.nxt < end {
-                continue;
-            }
+        // In the order of the numbers: what one acknowledgement reports shows no reordering (RFC 8985, section 6.2, step 3).
+        let mut done = self.una;
+        // Ranges outside of what is unacknowledged are duplicates, old, or lies.
+        let is_next = |done: Seq, &&(start, end): &&Range| done <= start && start < end;
+        while let Some(&(start, end)) = sacks
+            .iter()
+            .filter(|range| is_next(done, range) && range.1 <= self.nxt)
+            .min_by_key(|range| range.0.since(self.una))
+        {
+            done = end;
             let from = self.sent.partition_point(|sent| sent.seq < start);
             for index in from..self.sent.len() {
                 let sent = self.sent[index];
@@ -174,29 +176,28 @@ impl Sender {
                 self.uncount(&sent);
                 self.sent[index].fate = Fate::Sacked;
                 self.sacked += 1;
-                self.arrived(now, &sent, echo, sample);
+                // The timestamp is that of a segment in order, and says nothing of this one (RFC 7323, section 4.3).
+                self.arrived(now, &sent, None, sample);
                 news = true;
             }
         }
         news
     }
 
-    /// RFC 8985, section 7.4.2: a probe that was a retransmission and was not reported as a duplicate has repaired a loss.
-    fn end_probe(&mut self, ack: Seq, duplicate: bool) {
-        let Some(probe) = self.probing else {
+    /// Ends a probe that is answered (RFC 8985, section 7.4.2). If an acknowledgement goes beyond it, and the peer has not
+    /// reported it as a duplicate, it has repaired a loss.
+    fn end_probe(&mut self, ack: Seq, news: bool, duplicate: bool) {
+        let Some(end) = self.probing else {
             return;
         };
-        if ack < probe.end {
-            return;
-        }
-        self.probing = None;
-        if probe.retransmitted
-            && self.sack
-            && !duplicate
-            && self.recovery.is_none()
-            && probe.end < ack
-        {
+        let repaired = end < ack && !duplicate;
+        if repaired && self.recovery.is_none() {
             self.cubic.lost(self.mss.into(), self.out());
+        }
+        // A recovery has made the window smaller already: any answer will do.
+        let answered = repaired || duplicate || (ack == end && !news);
+        if answered || (news && self.recovery.is_some()) {
+            self.probing = None;
         }
     }
 
@@ -237,6 +238,8 @@ impl Sender {
     }
 
     fn recover(&mut self) {
+        self.repairs.recoveries += 1;
+        self.fast = true;
         self.recovery = Some(Recovery {
             until: self.nxt,
             by_timeout: false,

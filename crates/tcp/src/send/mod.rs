@@ -67,11 +67,17 @@ struct Recovery {
     by_timeout: bool,
 }
 
-/// A tail loss probe under way (RFC 8985, section 7.4).
-#[derive(Clone, Copy, Debug)]
-struct Probing {
-    end: Seq,
-    retransmitted: bool,
+/// How a connection has repaired its losses, since [`Tcb::take_repairs`](crate::Tcb::take_repairs) was called last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Repairs {
+    /// Segments sent again.
+    pub retransmissions: u64,
+    /// Time-outs of what was sent (RFC 6298).
+    pub timeouts: u64,
+    /// Tail loss probes (RFC 8985, section 7).
+    pub probes: u64,
+    /// Losses, or several within a round trip, that acknowledgements have shown.
+    pub recoveries: u64,
 }
 
 /// One thing to send.
@@ -116,11 +122,16 @@ pub(crate) struct Sender {
     rack: Rack,
     cubic: Cubic,
     recovery: Option<Recovery>,
-    probing: Option<Probing>,
+    /// A tail loss probe that was a retransmission is under way; all up to here had been sent (RFC 8985, section 7.4).
+    probing: Option<Seq>,
+    /// Probes since anything new was acknowledged.
+    unanswered: u8,
     /// Acknowledgements in a row that acknowledged nothing, of a peer without SACK.
     duplicates: u8,
     /// Time-outs in a row.
     backoff: u8,
+    /// A recovery has begun: one segment is sent again whatever is in flight (RFC 6675, section 5, step 4.3).
+    fast: bool,
     /// A window probe or a tail loss probe is to go out.
     probe_due: bool,
     timer: Timer,
@@ -128,7 +139,7 @@ pub(crate) struct Sender {
     /// When the peer was heard of last while it owed an answer.
     pub(crate) owed_since: Instant,
     last_sent: Instant,
-    pub(crate) retransmissions: u64,
+    pub(crate) repairs: Repairs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,14 +174,16 @@ impl Sender {
             cubic: Cubic::new(mss.into()),
             recovery: None,
             probing: None,
+            unanswered: 0,
             duplicates: 0,
             backoff: 0,
+            fast: false,
             probe_due: false,
             timer: Timer::Off,
             due: Instant::NEVER,
             owed_since: Instant::NEVER,
             last_sent: Instant::default(),
-            retransmissions: 0,
+            repairs: Repairs::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What goes out next: lost segments, new data, probes.
 
-use super::{Fate, Fin, Next, Probing, Sender, Sent, Timer};
+use super::{Fate, Fin, Next, Sender, Sent, Timer};
 use crate::time::Instant;
 
 impl Sender {
@@ -9,9 +9,7 @@ impl Sender {
         if self.sent.is_empty() && now.since(self.last_sent) > self.rtt.timeout(0) {
             self.cubic.idle(self.mss.into());
         }
-        let next = self
-            .lost_next()
-            .or_else(|| self.new_next(self.cubic.window()));
+        let next = self.lost_next().or_else(|| self.new_next());
         if next.is_some() {
             return next;
         }
@@ -25,19 +23,19 @@ impl Sender {
 
     /// Returns the first lost segment, cut to size.
     fn lost_next(&mut self) -> Option<Next> {
-        if self.lost == 0 || self.in_flight >= self.cubic.window() {
+        if self.lost == 0 || (self.in_flight >= self.cubic.window() && !self.fast) {
             return None;
         }
+        self.fast = false;
         let index = self.sent.iter().position(|sent| sent.fate == Fate::Lost)?;
         self.split(index);
         Some(self.describe(&self.sent[index]))
     }
 
-    /// Returns a tail loss probe: new data, or the last segment again (RFC 8985, section 7.3).
+    /// Returns a tail loss probe: the last segment again (RFC 8985, section 7.3). New data, which the RFC prefers, is
+    /// acknowledged with a delay if its segment is the first since the last acknowledgement, one that was lost; what came
+    /// before is acknowledged at once.
     fn probe_next(&mut self) -> Option<Next> {
-        if let Some(next) = self.new_next(u32::MAX) {
-            return Some(next);
-        }
         let index = self
             .sent
             .iter()
@@ -85,7 +83,7 @@ impl Sender {
     }
 
     /// Returns new data, as much as a segment takes, or the FIN.
-    fn new_next(&self, window: u32) -> Option<Next> {
+    fn new_next(&self) -> Option<Next> {
         if self.nxt < self.first || self.fin == Fin::Sent {
             return None;
         }
@@ -98,7 +96,7 @@ impl Sender {
         if len == 0 && !(fin && open > 0) {
             return None;
         }
-        if len > 0 && self.in_flight >= window {
+        if len > 0 && self.in_flight >= self.cubic.window() {
             return None;
         }
         // No silly windows (RFC 9293, section 3.8.6.2.1): a full segment, all there is, or half of
@@ -127,7 +125,7 @@ impl Sender {
         let end = next.seq + len;
         let again = next.seq < self.nxt;
         if again {
-            self.retransmissions += 1;
+            self.repairs.retransmissions += 1;
             let index = self.sent.partition_point(|sent| sent.seq < next.seq);
             if let Some(sent) = self.sent.get(index).copied() {
                 self.uncount(&sent);
@@ -157,17 +155,15 @@ impl Sender {
             }
         }
         self.last_sent = now;
-        if self.probe_due {
-            self.probe_due = false;
-            self.probing = Some(Probing {
-                end: self.nxt,
-                retransmitted: again,
-            });
-        } else if self.timer == Timer::Off
-            || (!again && self.timer != Timer::Reordering && self.timer != Timer::Retransmission)
-        {
-            self.arm(now);
+        if self.timer == Timer::Window {
+            // The peer has answered the probes, and opened its window.
+            (self.timer, self.backoff) = (Timer::Off, 0);
         }
+        if std::mem::take(&mut self.probe_due) {
+            self.repairs.probes += 1;
+            self.probing = again.then_some(self.nxt);
+        }
+        self.sent_something(now);
     }
 
     /// Records that our SYN went out.

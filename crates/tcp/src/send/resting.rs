@@ -17,7 +17,6 @@ pub(crate) struct Quiet {
     wl2: Seq,
     mss: u16,
     pub(crate) sack: bool,
-    retransmissions: u64,
 }
 
 impl Sender {
@@ -42,7 +41,6 @@ impl Sender {
                 wl2: self.wl2,
                 mss: self.mss,
                 sack: self.sack,
-                retransmissions: self.retransmissions,
             };
             (quiet, self.rtt, cubic.sizes(), self.rack.habits())
         })
@@ -56,7 +54,6 @@ impl Sender {
         (sender.window, sender.largest_window) = (quiet.window, quiet.largest_window);
         (sender.wl1, sender.wl2) = (quiet.wl1, quiet.wl2);
         sender.sack = quiet.sack;
-        sender.retransmissions = quiet.retransmissions;
         sender.rtt = rtt;
         sender.cubic = Cubic::of(cubic);
         sender.rack = Rack::of(quiet.nxt, rack);

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::{Fate, Fin, Recovery, Sender, Timer};
 use crate::time::Instant;
 
-/// Least time before a tail loss probe: below it the host's own pauses make probes.
-const LEAST_PROBE: Duration = Duration::from_millis(10);
+/// Least time before a tail loss probe, as on Linux: timers are no finer than a millisecond, and hosts pause.
+const LEAST_PROBE: Duration = Duration::from_millis(2);
+/// Probes in a row, each after twice the time: the first, or what answers it, may be lost as well.
+const PROBES: u8 = 2;
 /// A receiver's longest delay of an acknowledgement (RFC 8985, section 7.2).
 const PEERS_DELAY: Duration = Duration::from_millis(200);
 /// A path that loses every large segment and no small one is tried with these (RFC 4821, section
@@ -28,27 +30,42 @@ impl Sender {
         self.arm(now);
     }
 
-    /// Sets the timer for what is in flight: a probe where one may help, or the time-out.
-    pub(super) fn arm(&mut self, now: Instant) {
-        let timeout = self.rtt.timeout(self.backoff);
+    /// Returns after what time the end of what is in flight is probed for; `None` if it is not. During a recovery as well, as
+    /// QUIC has it (RFC 9002, section 6.2), and unlike RFC 8985, section 7.2: the one acknowledgement of a repair may be lost,
+    /// and a time-out is thousands of a near peer's round trips.
+    fn probes_after(&self) -> Option<Duration> {
         let may_probe = self.sack
-            && self.recovery.is_none()
-            && self.probing.is_none()
-            && self.sacked == 0
-            && self.lost == 0
+            && self.unanswered < PROBES
+            && self.in_flight > 0
             && self.backoff == 0
-            && self.una < self.nxt
             && self.first <= self.nxt;
-        if may_probe && let Some(smoothed) = self.rtt.smoothed() {
-            let alone = self.sent.len() == 1;
-            let delay = if alone { PEERS_DELAY } else { Duration::ZERO };
-            let wait = (2 * smoothed + delay).max(LEAST_PROBE);
-            if wait < timeout {
-                (self.timer, self.due) = (Timer::Probe, now + wait);
-                return;
+        let smoothed = self.rtt.smoothed().filter(|_| may_probe)?;
+        let alone = self.sent.len() == 1;
+        let delay = if alone { PEERS_DELAY } else { Duration::ZERO };
+        let wait = (2 * smoothed + delay).max(LEAST_PROBE) * (1 << self.unanswered);
+        (wait < self.rtt.timeout(0)).then_some(wait)
+    }
+
+    /// Sets the timer after something was sent. A probe's time counts from the last segment (RFC 8985, section 7.2), a time-out
+    /// from the last acknowledgement.
+    pub(super) fn sent_something(&mut self, now: Instant) {
+        match self.timer {
+            Timer::Reordering => {}
+            Timer::Off | Timer::Window => self.arm(now),
+            Timer::Probe | Timer::Retransmission => {
+                if let Some(wait) = self.probes_after() {
+                    (self.timer, self.due) = (Timer::Probe, now + wait);
+                }
             }
         }
-        (self.timer, self.due) = (Timer::Retransmission, now + timeout);
+    }
+
+    /// Sets the timer for what is in flight: a probe where one may help, or the time-out.
+    pub(super) fn arm(&mut self, now: Instant) {
+        (self.timer, self.due) = match self.probes_after() {
+            Some(wait) => (Timer::Probe, now + wait),
+            None => (Timer::Retransmission, now + self.rtt.timeout(self.backoff)),
+        };
     }
 
     /// Does what was due.
@@ -63,8 +80,8 @@ impl Sender {
             }
             Timer::Probe => {
                 self.probe_due = true;
-                (self.timer, self.due) =
-                    (Timer::Retransmission, now + self.rtt.timeout(self.backoff));
+                self.unanswered += 1;
+                self.arm(now);
             }
             Timer::Window => {
                 self.probe_due = true;
@@ -76,7 +93,9 @@ impl Sender {
     }
 
     fn timed_out(&mut self, now: Instant) {
+        self.repairs.timeouts += 1;
         self.probing = None;
+        self.unanswered = PROBES;
         // A peer may throw away what it reported (RFC 2018, section 8): the front is missing all
         // the same.
         let reneged = self

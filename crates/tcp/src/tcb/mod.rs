@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::receive::Receiver;
 use crate::segment::{DEFAULT_MSS, LARGEST_SCALE, Segment};
-use crate::send::Sender;
+use crate::send::{Repairs, Sender};
 use crate::seq::Seq;
 use crate::time::Instant;
 
@@ -329,9 +329,9 @@ impl Tcb {
             .too_big(mss.max(LEAST_MSS).saturating_sub(options));
     }
 
-    /// Segments that were sent again.
-    pub fn retransmissions(&self) -> u64 {
-        self.sender.retransmissions
+    /// Returns how losses were repaired since the last call. A connection that rests forgets what was not taken.
+    pub fn take_repairs(&mut self) -> Repairs {
+        std::mem::take(&mut self.sender.repairs)
     }
 
     /// Returns the smoothed round-trip time, once there is one.
