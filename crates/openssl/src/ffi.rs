@@ -31,6 +31,7 @@ pub(crate) const SSL_MODE_ASYNC: c_long = 0x100;
 pub(crate) const SSL_ERROR_WANT_ASYNC: c_int = 9;
 pub(crate) const SSL_ERROR_WANT_ASYNC_JOB: c_int = 10;
 pub(crate) const SSL_CTRL_CLEAR_MODE: c_int = 78;
+pub(crate) const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
 pub(crate) const SSL_CTRL_SET_GROUPS_LIST: c_int = 92;
 
 pub(crate) const ERR_LIB_ASYNC: c_int = 51;
@@ -53,6 +54,7 @@ unsafe extern "C" {
     pub(crate) fn SSL_set_async_callback_arg(ssl: *mut SSL, arg: *mut c_void) -> c_int;
     pub(crate) fn SSL_get_async_status(ssl: *mut SSL, status: *mut c_int) -> c_int;
     pub(crate) fn X509_STORE_add_crl(store: *mut X509_STORE, list: *mut X509_CRL) -> c_int;
+    pub(crate) fn SSL_group_to_name(ssl: *mut SSL, group: c_int) -> *const c_char;
     pub(crate) fn SSL_set1_host(ssl: *mut SSL, name: *const c_char) -> c_int;
     pub(crate) fn X509_VERIFY_PARAM_set1_ip_asc(
         parameters: *mut X509_VERIFY_PARAM,

@@ -41,6 +41,11 @@ pub trait Carrier {
     /// It cannot be made.
     fn is_connected(&self) -> io::Result<bool>;
 
+    /// Our address of the connection, if that can be told.
+    fn local(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// Has [`Listener::next_news`] name `conn` when there is something to fill, room to drain, or an end. Returns whether it does:
     /// where it does not, one has to look.
     fn tell(&mut self, _conn: Conn) -> bool {

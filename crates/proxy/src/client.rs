@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 
 use spinlane::Conn;
 
-use crate::tls::{Progress, Tls, TlsError, take_name};
+use crate::tls::{Agreed, Progress, Tls, TlsError, take_name};
 
 use super::buffer::Buffer;
 use super::carrier::{Carrier, is_transient};
@@ -169,11 +170,11 @@ impl<C: Carrier> Client<C> {
         }
     }
 
-    /// Reads and drops what comes, until the client has closed; returns how much that was.
+    /// Takes what comes as it is, past TLS, into `scratch`; returns how much that was.
     ///
     /// # Errors
     /// The connection broke.
-    pub fn discard(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
+    pub fn receive_plain(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
         match self.carrier.fill(scratch) {
             Ok(count) => {
                 self.fin = count == 0;
@@ -182,6 +183,29 @@ impl<C: Carrier> Client<C> {
             Err(error) if is_transient(&error) => Ok(0),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the TLS library bytes that came before it was asked. There is room for them.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let pushed = self.tls.push_input(bytes);
+        debug_assert_eq!(pushed, bytes.len());
+        self.first_byte = bytes.first().copied();
+        self.unread = true;
+    }
+
+    /// Our address of its connection, if that can be told.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.carrier.local()
+    }
+
+    /// What both sides have agreed on, once the handshake is done.
+    pub fn agreed(&self) -> Agreed {
+        self.tls.agreed()
+    }
+
+    /// The client's own certificate, if it has shown one, in DER.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        self.tls.peer_certificate()
     }
 
     /// Gives bytes to the network, as many as it takes; returns how many. What the client does not take

@@ -16,11 +16,12 @@ use spinlane::Conn;
 use super::buffer::{Buffer, CAPACITY};
 use super::carrier::{Carrier, Listener};
 use super::client::{Client, End};
-use super::config::BareEnd;
+use super::config::{BareEnd, SendProxy};
 use super::counters::Closed;
 use super::doors::CoreDoor;
 use super::env::Env;
 use super::failure::{Failure, Parting};
+use super::header::{self, About};
 use super::pool::Attempts;
 use super::relay::{Moved, Relay, RelayError};
 use super::respond::Responder;
@@ -41,6 +42,10 @@ pub struct Connection<L: Listener> {
     conn: Conn,
     client: Client<L::Client>,
     peer: SocketAddr,
+    /// The address that the client came to, if a balancer has said so.
+    came_to: Option<SocketAddr>,
+    /// Which of its core's it is.
+    number: u64,
     /// Where it came in.
     door: Rc<CoreDoor>,
     stage: Stage<L::Backend>,
@@ -56,6 +61,8 @@ pub struct Connection<L: Listener> {
 }
 
 enum Stage<C: Carrier> {
+    /// A balancer is to say first who the client is: what has come of that.
+    Greeting(Vec<u8>),
     Handshake,
     Open(App<C>),
     Closing(Closed, Parting),
@@ -92,9 +99,14 @@ impl<L: Listener> Connection<L> {
         Self {
             conn,
             client,
+            stage: match door.takes_header_from(peer.ip()) {
+                true => Stage::Greeting(Vec::new()),
+                false => Stage::Handshake,
+            },
             peer,
+            came_to: None,
+            number: env.counters.accepted,
             door,
-            stage: Stage::Handshake,
             up: Buffer::default(),
             down: Buffer::default(),
             held: Some(env.unfinished.begin()),
@@ -132,6 +144,7 @@ impl<L: Listener> Connection<L> {
     /// Does what can be done without waiting.
     pub fn turn(&mut self, env: &mut Env<L>) -> Next {
         let done = match self.stage {
+            Stage::Greeting(_) => self.greet(env),
             Stage::Handshake => self.handshake(env),
             Stage::Open(_) => self.exchange(env),
             Stage::Closing(closed, parting) => return self.close(closed, parting, env),
@@ -143,8 +156,8 @@ impl<L: Listener> Connection<L> {
     pub fn expire(&mut self, env: &mut Env<L>) -> Next {
         let failure = match &self.stage {
             Stage::Closing(closed, _) => return Next::Closed(*closed),
-            Stage::Handshake if self.holds_too_much(env) => Failure::hoards(),
-            Stage::Handshake => Failure::new(
+            Stage::Handshake | Stage::Greeting(_) if self.holds_too_much(env) => Failure::hoards(),
+            Stage::Handshake | Stage::Greeting(_) => Failure::new(
                 Closed::HandshakeTimeout,
                 "see --handshake-timeout",
                 Parting::None,
@@ -173,6 +186,39 @@ impl<L: Listener> Connection<L> {
             self.send(env);
         }
         Closed::Stopped
+    }
+
+    /// Takes a balancer's header, and what came behind that on to the handshake.
+    fn greet(&mut self, env: &mut Env<L>) -> Result<Next, Failure> {
+        let Stage::Greeting(bytes) = &mut self.stage else {
+            return Ok(Next::Again);
+        };
+        // No more than the TLS library has room for.
+        let scratch = &mut env.scratch[..header::LONGEST];
+        let count = self.client.receive_plain(scratch);
+        let count = count.map_err(|error| Failure::reset(&error))?;
+        if count == 0 && !self.client.fin() {
+            return Ok(Next::Quiet);
+        }
+        bytes.extend_from_slice(&scratch[..count]);
+        env.counters.received += count as u64;
+        if let Some(held) = &mut self.held {
+            env.unfinished.add(held, count);
+        }
+        match header::read(bytes) {
+            header::Read::Partial if self.client.fin() => Err(Failure::no_header()),
+            header::Read::Partial => Ok(Next::Again),
+            header::Read::Bad => Err(Failure::no_header()),
+            header::Read::Header(len, addresses) => {
+                if let Some((client, came_to)) = addresses {
+                    (self.peer, self.came_to) = (client, Some(came_to));
+                }
+                self.client.push(bytes.get(len..).unwrap_or_default());
+                self.due = true;
+                self.stage = Stage::Handshake;
+                self.handshake(env)
+            }
+        }
     }
 
     fn handshake(&mut self, env: &mut Env<L>) -> Result<Next, Failure> {
@@ -229,11 +275,53 @@ impl<L: Listener> Connection<L> {
     /// The handshake is done: what now?
     fn open(&mut self, env: &mut Env<L>) -> Result<(), Failure> {
         if let Some(balancer) = self.door.backend(&self.client) {
-            return self.connect(Attempts::new(balancer), env);
+            let attempts = Attempts::new(balancer);
+            let version = self.door.send_proxy(balancer);
+            if version != SendProxy::Off {
+                self.introduce(version, env);
+            }
+            return self.connect(attempts, env);
         }
         self.stage = Stage::Open(App::Respond(Responder::default()));
         self.deadline_ns = env.now_ns.saturating_add(env.limits.idle_ns);
         Ok(())
+    }
+
+    /// Tells the backend who the client is, in front of all that the client says.
+    fn introduce(&mut self, version: SendProxy, env: &mut Env<L>) {
+        let came_to = self.came_to.or_else(|| self.client.local());
+        let addresses = came_to.map(|came_to| (self.peer, came_to));
+        if version == SendProxy::V1 {
+            let about = About {
+                addresses,
+                ..About::default()
+            };
+            let len = header::write(version, &about, &mut env.scratch[..header::MOST]);
+            self.up.push(&env.scratch[..len]);
+            return;
+        }
+        let (agreed, alpn, name) = (
+            self.client.agreed(),
+            self.client.alpn(),
+            self.client.server_name(),
+        );
+        let certificate = self.client.certificate();
+        let common_name = certificate.as_deref().and_then(header::common_name);
+        let id = format!("{}-{:x}", env.name, self.number);
+        let about = About {
+            addresses,
+            alpn: alpn.as_deref(),
+            authority: name.as_deref(),
+            unique_id: &id,
+            version: agreed.version,
+            suite: agreed.suite,
+            group: Some(agreed.group).filter(|group| !group.is_empty()),
+            has_certificate: certificate.is_some(),
+            resumed: self.client.session_reused(),
+            common_name: common_name.as_deref(),
+        };
+        let len = header::write(version, &about, &mut env.scratch[..header::MOST]);
+        self.up.push(&env.scratch[..len]);
     }
 
     /// Begins to connect to the first address that lets it.
@@ -323,7 +411,7 @@ impl<L: Listener> Connection<L> {
                     Err(RelayError::Reset(error)) => return Err(Failure::backend_reset(&error)),
                 }
             }
-            Stage::Handshake | Stage::Closing(..) => {}
+            Stage::Greeting(_) | Stage::Handshake | Stage::Closing(..) => {}
         }
         if moved.connected {
             self.connected(env);
@@ -348,7 +436,7 @@ impl<L: Listener> Connection<L> {
                 let (up, down) = (decrypted + moved.up != 0, moved.down != 0 || answered);
                 relay.is_connected() && (moved.connected || up || (down && is_heard))
             }
-            Stage::Handshake | Stage::Closing(..) => false,
+            Stage::Greeting(_) | Stage::Handshake | Stage::Closing(..) => false,
         };
         if is_alive {
             self.deadline_ns = env.now_ns.saturating_add(env.limits.idle_ns);
@@ -466,7 +554,7 @@ impl<L: Listener> Connection<L> {
         // What is to be said is said before the stream ends, even if its room came just now.
         let is_said = parting != Parting::Notify || self.client.is_notified();
         let is_finished = is_said && self.client.finish();
-        let Ok(discarded) = self.client.discard(&mut env.scratch) else {
+        let Ok(discarded) = self.client.receive_plain(&mut env.scratch) else {
             return over;
         };
         env.counters.received += discarded as u64;

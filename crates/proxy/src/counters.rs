@@ -11,6 +11,8 @@ use crate::tls::TlsError;
 pub enum Closed {
     /// Both sides said all they had to say.
     Finished,
+    /// What a balancer sent is no header of the PROXY protocol (`--proxy-from`).
+    ProxyHeader,
     /// A plain-HTTP request came to the TLS port.
     PlainHttp,
     /// What came is not TLS.
@@ -51,8 +53,9 @@ pub enum Closed {
 
 impl Closed {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Finished,
+        Self::ProxyHeader,
         Self::PlainHttp,
         Self::NotTls,
         Self::NothingInCommon,
@@ -76,6 +79,7 @@ impl Closed {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Finished => "finished",
+            Self::ProxyHeader => "proxy header",
             Self::PlainHttp => "plain http",
             Self::NotTls => "not tls",
             Self::NothingInCommon => "nothing in common",

@@ -7,7 +7,7 @@
 //!              Doors { CoreDoor, Balancer }  a core's own; connections keep those that they came by
 //! ```
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 
 use super::carrier::Carrier;
 use super::client::Client;
-use super::config::{self, Config, Limits, Listener, Origin, RESPOND};
+use super::config::{self, Config, Limits, Listener, Net, Origin, RESPOND, SendProxy};
 use super::context::{Context, Lasting};
 use super::pool::{Balancer, Pool, ServerCounts};
 use super::{DEFAULT_ADDRESS, sockets};
@@ -46,6 +46,8 @@ pub struct Door {
     rules: Vec<(config::Route, Option<Arc<Pool>>)>,
     /// For all others.
     fallback: Option<Arc<Pool>>,
+    send_proxy: SendProxy,
+    proxy_from: Arc<[Net]>,
 }
 
 impl Running {
@@ -142,6 +144,8 @@ impl Door {
             context,
             rules,
             fallback,
+            send_proxy: listener.send_proxy,
+            proxy_from: listener.proxy_from.as_slice().into(),
         })
     }
 
@@ -230,6 +234,8 @@ pub struct CoreDoor {
     pub context: Context,
     rules: Vec<(config::Route, Option<Rc<Balancer>>)>,
     fallback: Option<Rc<Balancer>>,
+    send_proxy: SendProxy,
+    proxy_from: Arc<[Net]>,
 }
 
 impl Doors {
@@ -253,6 +259,8 @@ impl Doors {
                     .map(|(route, pool)| (route.clone(), of(pool)))
                     .collect(),
                 fallback: of(&door.fallback),
+                send_proxy: door.send_proxy,
+                proxy_from: Arc::clone(&door.proxy_from),
             })
         });
         Self {
@@ -286,6 +294,16 @@ impl Doors {
 }
 
 impl CoreDoor {
+    /// Whether what comes from `peer` begins with a header of the PROXY protocol.
+    pub fn takes_header_from(&self, peer: IpAddr) -> bool {
+        self.proxy_from.iter().any(|net| net.has(peer))
+    }
+
+    /// What the servers of `balancer` are told of clients.
+    pub fn send_proxy(&self, balancer: &Balancer) -> SendProxy {
+        balancer.send_proxy().unwrap_or(self.send_proxy)
+    }
+
     /// The backend of a client whose handshake is done; `None` is the built-in responder.
     pub fn backend<C: Carrier>(&self, client: &Client<C>) -> Option<&Rc<Balancer>> {
         if self.rules.is_empty() {

@@ -1,5 +1,7 @@
 //! What a core's connections share.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::config::Limits;
 use super::counters::{Closed, Counters};
 use super::unfinished::Unfinished;
@@ -19,6 +21,8 @@ pub struct Env<L> {
     pub stopping: bool,
     /// Something happened in this turn that may lead to crypto ops.
     pub leads_to_ops: bool,
+    /// How the names of its connections begin.
+    pub name: String,
     /// This core's counters.
     pub counters: Counters,
     /// This core's unfinished handshakes.
@@ -37,7 +41,10 @@ struct Limiter {
 
 impl<L> Env<L> {
     /// At the start.
-    pub fn new(limits: Limits, net: L) -> Self {
+    pub fn new(core: usize, limits: Limits, net: L) -> Self {
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             net,
             now_ns: 0,
@@ -45,6 +52,11 @@ impl<L> Env<L> {
             limits,
             stopping: false,
             leads_to_ops: false,
+            name: format!(
+                "{:x}-{:x}-{core:x}",
+                since_1970.as_millis(),
+                std::process::id()
+            ),
             counters: Counters::default(),
             scratch: vec![0; 16 * 1024].into_boxed_slice(),
             log: [Limiter::default(); Closed::ALL.len()],

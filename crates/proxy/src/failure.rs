@@ -48,6 +48,13 @@ impl Failure {
         Self::new(Closed::HandshakeMemory, detail, Parting::None)
     }
 
+    /// What came in place of a header of the PROXY protocol is none.
+    pub fn no_header() -> Self {
+        let detail = "what came is no header of the PROXY protocol, v1 or v2; have the balancer send one, or take it out of \
+                      --proxy-from";
+        Self::new(Closed::ProxyHeader, detail, Parting::None)
+    }
+
     /// The client's TCP connection broke.
     pub fn reset(error: &std::io::Error) -> Self {
         Self::new(Closed::ClientReset, error, Parting::None)

@@ -20,6 +20,7 @@ mod counters;
 mod doors;
 mod env;
 mod failure;
+mod header;
 mod metrics;
 mod offload;
 pub mod packets;

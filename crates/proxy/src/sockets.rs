@@ -105,6 +105,10 @@ impl Carrier for TcpStream {
         let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
     }
 
+    fn local(&self) -> Option<SocketAddr> {
+        self.local_addr().ok()
+    }
+
     /// A connection attempt leaves an error or, in the end, a peer.
     fn is_connected(&self) -> io::Result<bool> {
         match (self.take_error()?, SockRef::from(self).peer_addr()) {

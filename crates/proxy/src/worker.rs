@@ -135,7 +135,7 @@ impl<'a, L: Listener> Worker<'a, L> {
             active: VecDeque::new(),
             idle: VecDeque::new(),
             late: Vec::new(),
-            env: Env::new(running.limits.clone(), net),
+            env: Env::new(core, running.limits.clone(), net),
             doors: Doors::new(&running, &Doors::default()),
             position,
             reading,

@@ -23,6 +23,7 @@ use spinlane_lcore::{Lcore, Progress};
 
 use super::bio::{self, Buffers};
 use super::ctx::SslCtx;
+use super::pem::Owned;
 use super::raw::{self, close};
 use crate::error::{ErrorStack, SslError};
 use crate::ffi::{self, SSL};
@@ -386,6 +387,49 @@ impl Ssl {
             let name = ffi::SSL_get_servername(self.ssl, ffi::TLSEXT_NAMETYPE_host_name);
             let name = (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name));
             name.and_then(|name| name.to_str().ok()).map(str::to_owned)
+        }
+    }
+
+    /// Returns the cipher suite by its name in IANA's list; empty before there is one.
+    pub fn cipher_suite(&self) -> &'static str {
+        // SAFETY: a live connection; NULL is a suite of name "(NONE)"; libssl returns a static string.
+        let name = unsafe {
+            let suite = ffi::SSL_get_current_cipher(self.ssl);
+            std::ffi::CStr::from_ptr(ffi::SSL_CIPHER_standard_name(suite))
+        };
+        name.to_str()
+            .ok()
+            .filter(|name| *name != "(NONE)")
+            .unwrap_or("")
+    }
+
+    /// Returns the group of the key exchange, by libssl's name for it; empty if there was none.
+    pub fn group(&self) -> &'static str {
+        // SAFETY: a live connection; libssl returns a static string, or NULL for no group.
+        unsafe {
+            let group = ffi::SSL_ctrl(
+                self.ssl,
+                ffi::SSL_CTRL_GET_NEGOTIATED_GROUP,
+                0,
+                ptr::null_mut(),
+            );
+            let name = ffi::SSL_group_to_name(self.ssl, group as c_int);
+            let name = (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name));
+            name.and_then(|name| name.to_str().ok()).unwrap_or("")
+        }
+    }
+
+    /// Returns the peer's own certificate, if it has shown one, in DER.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        // SAFETY: a live connection, whose certificate is ours to free; NULL without one.
+        let certificate =
+            unsafe { Owned::new(ffi::SSL_get1_peer_certificate(self.ssl), ffi::X509_free) }?;
+        // SAFETY: a live certificate; without a place libcrypto tells the length, with one it writes as much there.
+        unsafe {
+            let len = ffi::i2d_X509(certificate.as_ptr(), ptr::null_mut());
+            let mut der = vec![0; usize::try_from(len).ok()?];
+            let mut place = der.as_mut_ptr();
+            (ffi::i2d_X509(certificate.as_ptr(), &raw mut place) == len).then_some(der)
         }
     }
 

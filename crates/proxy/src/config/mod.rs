@@ -21,9 +21,10 @@ use serde::Deserialize;
 use super::address::{UNIX, resolve_one};
 use super::packets::{PacketArgs, Via};
 use crate::cores::Cores;
+pub use crate::header::SendProxy;
 use crate::tls::{KeyKind, Library};
 pub use origin::Origin;
-pub use values::{KeySource, Number, Rotation, Seconds, Version, text, texts};
+pub use values::{KeySource, Net, Number, Rotation, Seconds, Version, text, texts};
 
 /// What `--backend` calls the built-in responder.
 pub const RESPOND: &str = "respond";
@@ -167,6 +168,15 @@ pub struct Listener {
     /// Backends for some names or protocols; the first that fits is taken.
     #[arg(skip)]
     pub route: Vec<Route>,
+    /// What a backend is told of each client, by the PROXY protocol: with v2 also version, suite and group of TLS, the name
+    /// asked for, the protocol agreed on, the client certificate's common name, and a unique id.
+    #[arg(long, value_name = "VERSION", default_value = "off")]
+    pub send_proxy: SendProxy,
+    /// Networks of balancers in front: what comes from there begins with a header of the PROXY protocol, v1 or v2, which
+    /// says who the client is. From elsewhere none is taken.
+    #[arg(long, value_name = "IP/BITS", value_delimiter = ',')]
+    #[serde(deserialize_with = "texts")]
+    pub proxy_from: Vec<Net>,
     /// Certificate, then its issuers. Give it several times, with as many --key, to choose by
     /// the name that the client asks for (SNI; --tls rustls); the first serves all other names. Without
     /// it, a throw-away one is made in memory. SIGHUP has the files read again.
@@ -262,6 +272,8 @@ pub struct Backend {
     pub balance: Balance,
     /// Whether and how often they are asked for signs of life.
     pub check: Option<Check>,
+    /// What they are told of each client; what the listener says, unless it is said here.
+    pub send_proxy: Option<SendProxy>,
 }
 
 impl Backend {
@@ -274,6 +286,7 @@ impl Backend {
             }],
             balance: Balance::default(),
             check: None,
+            send_proxy: None,
         }
     }
 }
@@ -481,7 +494,10 @@ impl Config {
 
     /// Whether connections need the names that their clients ask for, and what was agreed on.
     pub fn wants_names(&self, listener: &Listener) -> bool {
+        let sends = |backend: &Backend| backend.send_proxy == Some(SendProxy::V2);
         !listener.route.is_empty()
+            || listener.send_proxy == SendProxy::V2
+            || self.backend.values().any(sends)
     }
 
     /// Checks what no single value tells: what the TLS libraries, files and the network say comes later.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use spinlane::openssl::Protocol;
 use spinlane::pkcs11::uri::{Uri, UriError};
@@ -128,6 +130,28 @@ impl fmt::Display for KeySource {
     }
 }
 
+/// A network of addresses, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net(IpNet);
+
+impl Net {
+    /// Whether `address` is in it; one of IPv4 also as it is seen at a socket of both families.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for Net {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let alone = || text.parse::<IpAddr>().map(IpNet::from);
+        let net = text.parse::<IpNet>().or_else(|_| alone());
+        net.map(Self)
+            .map_err(|_| "not a network; write e.g. 10.0.0.0/8, fd00::/8 or 10.0.0.1")
+    }
+}
+
 /// Reads what a file gives as a text or a number by the parser of its type.
 struct Text<T>(PhantomData<T>);
 
@@ -244,6 +268,14 @@ mod tests {
             assert!(seconds(text).is_err(), "{text}");
         }
         assert!("0.5".parse::<Rotation>().is_err());
+    }
+
+    #[test]
+    fn networks_have_addresses() {
+        let has = |net: &str, ip: &str| net.parse::<Net>().unwrap().has(ip.parse().unwrap());
+        assert!(has("10.0.0.0/8", "10.1.2.3") && has("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(has("::1", "::1") && !has("::1", "::2") && !has("10.0.0.0/8", "11.0.0.1"));
+        assert!("10.0.0/8".parse::<Net>().is_err());
     }
 
     #[test]

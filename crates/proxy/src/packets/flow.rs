@@ -2,6 +2,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use spinlane::Conn;
@@ -44,6 +45,11 @@ fn error(end: End) -> io::Error {
 }
 
 impl<F: FrameIo> Carrier for Flow<F> {
+    fn local(&self) -> Option<SocketAddr> {
+        let addresses = self.core().stack.addresses(self.id);
+        addresses.map(|(_, local)| local)
+    }
+
     fn fill(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let stack = &mut self.core.borrow_mut().stack;
         // Asked first: reading wakes a connection that rests.

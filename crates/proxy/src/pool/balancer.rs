@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Pool, Server};
 use crate::address::Address;
 use crate::backend::{Route, Tour};
-use crate::config::Balance;
+use crate::config::{Balance, SendProxy};
 
 /// What a core counts of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,11 @@ impl Balancer {
             pool: Arc::clone(pool),
             seen: seen.collect(),
         }
+    }
+
+    /// What the pool's servers are told of clients, if it says so itself.
+    pub fn send_proxy(&self) -> Option<SendProxy> {
+        self.pool.settings.send_proxy
     }
 
     /// Whether it is that of `pool`.

@@ -5,6 +5,7 @@ mod name;
 
 use std::io;
 
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 use spinlane::rustls::Connection;
 use spinlane::{Conn, Lcore, Ssl, openssl};
 
@@ -31,6 +32,17 @@ pub enum Tls {
     Openssl(Ssl),
     /// By rustls.
     Rustls(Connection),
+}
+
+/// What both sides have agreed on; empty where the library does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// `TLSv1.3`.
+    pub version: &'static str,
+    /// Cipher suite, by its name in IANA's list.
+    pub suite: &'static str,
+    /// Group of the key exchange, by its name in IANA's list.
+    pub group: &'static str,
 }
 
 /// What a TLS library fails with.
@@ -62,6 +74,16 @@ impl From<openssl::SslError> for TlsError {
 impl From<spinlane::rustls::Error> for TlsError {
     fn from(error: spinlane::rustls::Error) -> Self {
         Self::Rustls(error)
+    }
+}
+
+/// The name in IANA's list; rustls has names of its own for the suites of TLS 1.3.
+fn name_of(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or(""),
     }
 }
 
@@ -181,6 +203,43 @@ impl Tls {
         match self {
             Self::Openssl(ssl) => ssl.is_established(),
             Self::Rustls(tls) => tls.is_established(),
+        }
+    }
+
+    /// What both sides have agreed on, once the handshake is done.
+    pub fn agreed(&self) -> Agreed {
+        match self {
+            Self::Openssl(ssl) => Agreed {
+                version: ssl.version(),
+                suite: ssl.cipher_suite(),
+                group: ssl.group(),
+            },
+            Self::Rustls(tls) => Agreed {
+                version: match tls.protocol_version() {
+                    Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                    Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                    _ => "",
+                },
+                suite: tls
+                    .cipher_suite()
+                    .map_or("", |suite| name_of(suite.suite())),
+                group: match tls.group() {
+                    Some(NamedGroup::X25519) => "x25519",
+                    Some(group) => group.as_str().unwrap_or(""),
+                    None => "",
+                },
+            },
+        }
+    }
+
+    /// The client's own certificate, if it has shown one, in DER.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Openssl(ssl) => ssl.peer_certificate(),
+            Self::Rustls(tls) => {
+                let chain = tls.peer_certificates()?;
+                chain.first().map(|certificate| certificate.to_vec())
+            }
         }
     }
 
