@@ -46,9 +46,7 @@ anywhere tools/compare_dpdk_perf.sh crypto_aesni_gcm aes-128-gcm "$core"
 anywhere "$spinlane" speed --device dpdk:crypto_openssl --algorithm rsa2048 --core "$core"
 anywhere "$spinlane" speed --device mb --burst 8 --core "$core"
 anywhere "$spinlane" speed --check-peers --core "$core"
-for peer in crypto_mb crypto_mb-any-stack; do
-    anywhere "$spinlane" speed --device mb --algorithm rsa2048,rsa3072,rsa4096 --peer "$peer" --core "$core"
-done
+run cargo bench --quiet --package spinlane-driver-mb
 run cargo bench --quiet --package spinlane-mlkem
 run cargo bench --quiet --package spinlane-driver-dpdk --features null
 run cargo bench --quiet --package spinlane-benches

@@ -144,7 +144,6 @@ const UNSAFE_FILES: &[(&str, &str, usize)] = &[
     ("spinlane-crypto", "src/wiped.rs", 1),
     ("spinlane-driver-mb", "src/ffi.rs", usize::MAX),
     ("spinlane-driver-mb", "src/ffi/", usize::MAX),
-    ("spinlane-driver-mb", "src/peer.rs", usize::MAX),
     ("spinlane-rsa52", "src/kernel.rs", usize::MAX),
     // Loads, stores, wiping; and the three calls of code that wants what `Cpu` has found.
     ("spinlane-mlkem", "src/simd.rs", usize::MAX),

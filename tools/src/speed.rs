@@ -1,9 +1,7 @@
-//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls, AWS-LC or
-//! crypto_mb's RSA.
+//! `spinlane speed`: devices by themselves, per algorithm and burst, beside OpenSSL's EVP calls or
+//! AWS-LC.
 
 mod aead;
-#[cfg(target_arch = "x86_64")]
-mod crypto_mb;
 mod evp;
 mod own_tool;
 mod peer;
@@ -44,10 +42,10 @@ pub struct Args {
         default_value = "64,1024,16384"
     )]
     size: Vec<usize>,
-    /// Ops enqueued at a time [default: 1,8,32, or 8 against crypto_mb].
+    /// Ops enqueued at a time [default: 1,8,32, or 8 against AWS-LC].
     #[arg(long, value_delimiter = ',', value_name = "N")]
     burst: Vec<usize>,
-    /// Whom to measure against; crypto_mb has RSA alone.
+    /// Whom to measure against.
     #[arg(long, value_name = "NAME", default_value = "openssl")]
     peer: Whom,
     /// In place of devices, measure OpenSSL as the peer beside its own tool, `openssl speed`, by turns on the same
@@ -510,31 +508,6 @@ mod tests {
             );
             let sized = Aead::from_name(report["algorithm"].as_str().unwrap()).is_some();
             assert!(report["size"].is_u64() == sized && report["gb_per_s"].is_f64() == sized);
-        }
-    }
-
-    #[test]
-    fn crypto_mb_is_a_peer_of_rsa_alone() {
-        if spinlane_driver_mb::MbDevice::new().is_err() {
-            eprintln!("skipped: this machine cannot run crypto_mb");
-            return;
-        }
-        for peer in ["crypto_mb", "crypto_mb-any-stack"] {
-            let line = format!("--device mb --algorithm rsa2048 --peer {peer} --seconds 0.001");
-            let reports = reports(&line).unwrap();
-            assert_eq!((reports.len(), &reports[0]["burst"]), (1, &8.into()));
-            assert!(reports[0]["peer_ops_per_s"].as_f64().unwrap() > 0.0);
-            assert!(
-                reports[0]["peer"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("crypto_mb")
-            );
-        }
-        for (device, algorithm) in [("mb", "x25519-keygen"), ("soft", "aes-128-gcm")] {
-            let line = format!("--device {device} --algorithm {algorithm} --peer crypto_mb");
-            let text = format!("{:#}", reports(&line).unwrap_err());
-            assert!(text.contains("--peer"), "{text}");
         }
     }
 

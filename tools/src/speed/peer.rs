@@ -1,4 +1,4 @@
-//! The peers: OpenSSL's own EVP call for the same op, one at a time, AWS-LC's, and crypto_mb's RSA.
+//! The peers: OpenSSL's own EVP call for the same op, and AWS-LC's, one at a time.
 
 use std::sync::Arc;
 
@@ -7,8 +7,6 @@ use hdrhistogram::Histogram;
 use spinlane::cryptodev::{KeyHandle, OpKind, OpStatus};
 
 use super::Side;
-#[cfg(target_arch = "x86_64")]
-use super::crypto_mb;
 use super::evp::Evp;
 use super::point::{KeyPair, input};
 use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
@@ -20,12 +18,6 @@ pub enum Whom {
     Openssl,
     /// AWS-LC, one op at a time, without a device
     AwsLc,
-    /// crypto_mb's RSA, eight lanes, unchecked, at the stack alignment where each size is fastest
-    #[value(name = "crypto_mb")]
-    CryptoMb,
-    /// The same, at each of the four stack alignments by turns, as callers happen to have them
-    #[value(name = "crypto_mb-any-stack")]
-    CryptoMbAnyStack,
 }
 
 impl Whom {
@@ -34,8 +26,6 @@ impl Whom {
         match self {
             Self::Openssl => openssl::version::version(),
             Self::AwsLc => "AWS-LC",
-            Self::CryptoMb => "crypto_mb, unchecked, best stack alignment",
-            Self::CryptoMbAnyStack => "crypto_mb, unchecked, any stack alignment",
         }
     }
 
@@ -80,48 +70,20 @@ impl Reference {
 enum Call {
     Openssl(Evp),
     AwsLc(Reference),
-    #[cfg(target_arch = "x86_64")]
-    CryptoMb(Box<crypto_mb::Batch>),
 }
 
 impl Call {
     /// # Errors
-    /// This machine or `kind` does not have it.
+    /// OpenSSL does not have `kind`.
     fn new(whom: Whom, kind: OpKind, key: &KeyPair) -> Result<Self> {
-        let evp = || {
-            let key = key.theirs.as_ref();
-            Evp::new(
-                kind,
-                key.with_context(|| format!("OpenSSL has no key for {kind}"))?,
-            )
-        };
-        #[cfg(target_arch = "x86_64")]
-        {
-            use spinlane_driver_mb::peer::Stack;
-            let stack = match whom {
-                Whom::Openssl => return Ok(Self::Openssl(evp()?)),
-                Whom::AwsLc => return Ok(Self::AwsLc(Reference::new(kind, key))),
-                Whom::CryptoMb => Stack::Best,
-                Whom::CryptoMbAnyStack => Stack::Any,
-            };
-            let batch = crypto_mb::Batch::new(kind, key.ours.as_ref(), stack)?;
-            Ok(Self::CryptoMb(Box::new(batch)))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        match whom {
-            Whom::Openssl => Ok(Self::Openssl(evp()?)),
-            Whom::AwsLc => Ok(Self::AwsLc(Reference::new(kind, key))),
-            _ => anyhow::bail!("--peer {}: runs on x86-64 alone", whom.name()),
-        }
-    }
-
-    /// Ops per call.
-    fn ops(&self) -> u32 {
-        match self {
-            Self::Openssl(_) | Self::AwsLc(_) => 1,
-            #[cfg(target_arch = "x86_64")]
-            Self::CryptoMb(_) => crypto_mb::LANES as u32,
-        }
+        Ok(match whom {
+            Whom::Openssl => {
+                let key = key.theirs.as_ref();
+                let key = key.with_context(|| format!("OpenSSL has no key for {kind}"))?;
+                Self::Openssl(Evp::new(kind, key)?)
+            }
+            Whom::AwsLc => Self::AwsLc(Reference::new(kind, key)),
+        })
     }
 }
 
@@ -151,19 +113,17 @@ impl Peer {
 
 impl Side for Peer {
     fn round(&mut self, slice_ns: u64) -> Result<f64> {
-        let (start_ns, mut ops) = (thread_cpu_ns()?, 0);
+        let (start_ns, mut ops) = (thread_cpu_ns()?, 0_u32);
         loop {
             // The CPU clock is a system call: not read more often than every eight ops.
-            for _ in 0..8 / self.call.ops() {
+            for _ in 0..8 {
                 let (done, latency_ns) = match &mut self.call {
                     Call::Openssl(evp) => self.watch.time(|| evp.run(&self.input)),
                     Call::AwsLc(reference) => self.watch.time(|| reference.run(&self.input)),
-                    #[cfg(target_arch = "x86_64")]
-                    Call::CryptoMb(batch) => self.watch.time(|| batch.run(&self.input)),
                 };
                 done?;
                 self.latency_ns.saturating_record(latency_ns);
-                ops += self.call.ops();
+                ops += 1;
             }
             let spent_ns = thread_cpu_ns()? - start_ns;
             if spent_ns >= slice_ns {

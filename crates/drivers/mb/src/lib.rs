@@ -25,7 +25,6 @@
 //! - Allocates nothing else after a queue pair is opened, except what aws-lc does for single ops. The
 //!   first of a process computes the table of `base25519`, 60 KB.
 //! - Unsafe code lives in `ffi`, the one module that speaks C and calls assembly, and nowhere else.
-//!   (With the feature `peer` also in that: crypto_mb's own RSA, to measure against.)
 
 #![deny(unsafe_code)]
 
@@ -43,8 +42,6 @@ mod fill;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod options;
-#[cfg(all(feature = "peer", target_arch = "x86_64"))]
-pub mod peer;
 #[cfg(target_arch = "x86_64")]
 mod queue_pair;
 

@@ -39,10 +39,9 @@
 //! where the usual way takes 1220 and 1600. Two of these are possible per cycle.
 //!
 //! # Against crypto_mb
-//! CPU time, check included, against crypto_mb without one, on a Zen 5 core (`spinlane speed
-//! --device mb --algorithm rsa2048,rsa3072,rsa4096 --peer crypto_mb`): 1.15, 2.5 and 1.55 times as
-//! fast where crypto_mb finds its stack aligned as it likes best, 1.16, 3.3 and 1.67 where it is
-//! aligned at random (`--peer crypto_mb-any-stack`). At 2048 bits crypto_mb comes within a fifth of
+//! CPU time, check included, against crypto_mb without one, on a Zen 5 core (`cargo bench -p
+//! spinlane-driver-mb`), for 2048, 3072 and 4096 bits: 1.15, 2.5 and 1.55 times as fast where
+//! crypto_mb finds its stack aligned as it likes best, 1.16, 3.3 and 1.67 where it is aligned at random. At 2048 bits crypto_mb comes within a fifth of
 //! what the usual number of multiplications allows. Tried without gain at that size: Karatsuba's
 //! method on blocks (its stores cost what it saves) and windows of five bits (a table beyond the
 //! first-level cache).

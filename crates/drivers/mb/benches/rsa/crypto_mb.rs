@@ -1,18 +1,14 @@
-//! crypto_mb's RSA, which the lanes' own is measured against (feature `peer`). No device uses it.
-
-#![allow(unsafe_code)]
-
-mod stack;
+//! crypto_mb's RSA. No device uses it.
 
 use std::ffi::c_int;
 
-use crypto_mb_sys as sys;
+use crypto_mb_sys::{self as sys, LANES};
 use spinlane_crypto::RsaKey;
+use spinlane_driver_mb::MbDevice;
 
-use crate::ffi::{Cpu, Inputs, LANES, Outputs};
+use crate::stack;
 
-/// Where crypto_mb's kernels find their stack, by which their speed hangs (see the table in
-/// `peer/stack.rs`).
+/// Where crypto_mb's kernels find their stack, by which their speed hangs (see the table in `stack.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stack {
     /// Where each size runs fastest.
@@ -36,20 +32,15 @@ struct Line([u64; 8]);
 impl CryptoMbRsa {
     /// With work memory for all sizes.
     ///
-    /// # Errors
-    /// Names what this machine lacks.
-    pub fn new(stack: Stack) -> Result<Self, &'static str> {
-        Cpu::detect()?;
+    /// `_device`: this machine runs the code.
+    pub fn new(stack: Stack, _device: &MbDevice) -> Self {
         let methods = [2048, 3072, 4096].map(|bits| sys::mbx_RSA_private_crt_Method(bits));
-        if methods.iter().any(|method| method.is_null()) {
-            return Err("a crypto_mb with RSA of 2048, 3072 and 4096 bits");
-        }
         let bytes = methods.map(buffer_len).into_iter().max().unwrap_or(0);
-        Ok(Self {
+        Self {
             stack,
             calls: 0,
             work: vec![Line([0; 8]); bytes.div_ceil(64)].into_boxed_slice(),
-        })
+        }
     }
 
     /// Blocks `from` to the power of the keys' private exponents; whether all lanes were computed.
@@ -59,8 +50,8 @@ impl CryptoMbRsa {
     pub fn private(
         &mut self,
         keys: &[&RsaKey; LANES],
-        from: &Inputs<'_>,
-        to: &mut Outputs<'_>,
+        from: &[&[u8]; LANES],
+        to: &mut [&mut [u8]; LANES],
     ) -> bool {
         let bits = keys[0].bits();
         assert!(
@@ -104,40 +95,10 @@ impl CryptoMbRsa {
 
 /// Bytes of work memory for `method`, which is one of the library's own.
 fn buffer_len(method: *const sys::RsaMethod) -> usize {
-    assert!(!method.is_null(), "`new` found every method");
+    assert!(
+        !method.is_null(),
+        "crypto_mb has RSA of 2048, 3072 and 4096 bits"
+    );
     // SAFETY: the library's methods are static, and this one is not null.
     usize::try_from(unsafe { sys::mbx_RSA_Method_BufSize(method) }).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use spinlane_crypto::Key;
-    use spinlane_crypto::test_keys::der;
-    use spinlane_cryptodev::test_keys::rsa;
-
-    use super::*;
-
-    #[test]
-    fn it_signs_at_every_stack_alignment() {
-        for (stack, calls) in [(Stack::Best, 1), (Stack::Any, 4)] {
-            let mut peer = match CryptoMbRsa::new(stack) {
-                Ok(peer) => peer,
-                Err(missing) => return eprintln!("skipped: this machine lacks {missing}"),
-            };
-            for der in [der::RSA_2048, der::RSA_3072, der::RSA_4096] {
-                let key = rsa(der);
-                let Some(Key::Rsa(key)) = key.as_local() else {
-                    panic!("an RSA key")
-                };
-                let block = vec![0x33; key.modulus_len()];
-                for _ in 0..calls {
-                    let mut out = vec![vec![0; block.len()]; LANES];
-                    let mut out = out.iter_mut().map(Vec::as_mut_slice);
-                    let mut to = std::array::from_fn(|_| out.next().expect("eight"));
-                    assert!(peer.private(&[key; LANES], &[&block; LANES], &mut to));
-                    assert!(to.iter().all(|signature| key.verify_raw(signature, &block)));
-                }
-            }
-        }
-    }
 }

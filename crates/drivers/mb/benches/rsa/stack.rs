@@ -20,7 +20,7 @@ use std::ffi::c_int;
 use crypto_mb_sys as sys;
 
 /// What `mbx_rsa_private_crt_mb8` is.
-pub(super) type PrivateCrt = unsafe extern "C" fn(
+pub(crate) type PrivateCrt = unsafe extern "C" fn(
     from: *const *const u8,
     to: *const *mut u8,
     p: *const *const u64,
@@ -34,7 +34,7 @@ pub(super) type PrivateCrt = unsafe extern "C" fn(
 ) -> sys::Status;
 
 /// It, at the stack pointer that suits this size.
-pub(super) fn private_crt(rsa_bits: c_int) -> PrivateCrt {
+pub(crate) fn private_crt(rsa_bits: c_int) -> PrivateCrt {
     if rsa_bits == 3072 {
         private_crt_at::<48>
     } else {
@@ -43,7 +43,7 @@ pub(super) fn private_crt(rsa_bits: c_int) -> PrivateCrt {
 }
 
 /// It, at each of the four stack pointers by turns.
-pub(super) fn private_crt_by_turns(turn: usize) -> PrivateCrt {
+pub(crate) fn private_crt_by_turns(turn: usize) -> PrivateCrt {
     match turn % 4 {
         0 => private_crt_at::<0>,
         1 => private_crt_at::<16>,
