@@ -35,7 +35,11 @@ impl Lcore {
     ///
     /// # Errors
     /// See [`QueuePair::buffer`].
-    pub fn record_buffer(&self, algorithm: Algorithm, len: usize) -> Result<Buffer, DeviceError> {
+    pub(crate) fn record_buffer(
+        &self,
+        algorithm: Algorithm,
+        len: usize,
+    ) -> Result<Buffer, DeviceError> {
         let records = self.inner.records.borrow();
         let serves = |channel: &&Channel<Op>| channel.capabilities().has(algorithm);
         match records.all.iter().find(serves) {

@@ -77,7 +77,7 @@ impl RecordQueue {
     /// those that came out of a queue of this core before.
     ///
     /// # Errors
-    /// See [`Lcore::record_buffer`].
+    /// See [`QueuePair::buffer`](spinlane_cryptodev::QueuePair::buffer).
     pub fn op(&self, algorithm: Algorithm, len: usize) -> Result<Box<Op>, DeviceError> {
         let mut waiting = self.lcore.inner.records_waiting.borrow_mut();
         let mut op = waiting.idle.take(len);
