@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use spinlane::Conn;
@@ -50,6 +51,11 @@ pub trait Carrier {
     /// where it does not, one has to look.
     fn tell(&mut self, _conn: Conn) -> bool {
         false
+    }
+
+    /// The kernel's socket behind it, which is watched while its connection rests. `None` where [`Carrier::tell`] tells.
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }
 

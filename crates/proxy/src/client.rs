@@ -10,6 +10,7 @@ use crate::tls::{Agreed, Progress, Tls, TlsError, take_name};
 
 use super::buffer::Buffer;
 use super::carrier::{Carrier, is_transient};
+use super::watch::Watch;
 
 /// A client.
 pub struct Client<C> {
@@ -38,6 +39,7 @@ pub struct Client<C> {
     fin_sent: bool,
     /// Nobody need look for what comes.
     told: bool,
+    watched: bool,
 }
 
 /// How a client's TLS stream ended.
@@ -56,6 +58,7 @@ impl<C: Carrier> Client<C> {
     pub fn new(mut carrier: C, tls: Tls, conn: Conn) -> Self {
         Self {
             told: carrier.tell(conn),
+            watched: false,
             carrier,
             tls,
             name: None,
@@ -75,6 +78,18 @@ impl<C: Carrier> Client<C> {
     /// Whether its connection's name is told when there is something to do, so that nobody need look.
     pub fn is_told(&self) -> bool {
         self.told
+    }
+
+    /// Has the name of its connection, `conn`, told from now on, if it is not yet.
+    ///
+    /// # Errors
+    /// As for [`Watch::add`].
+    pub fn rest(&mut self, watch: &mut Watch, conn: Conn) -> io::Result<()> {
+        if let Some(socket) = self.carrier.socket().filter(|_| !self.watched) {
+            watch.add(socket, conn)?;
+            self.watched = true;
+        }
+        Ok(())
     }
 
     /// Drives the handshake.

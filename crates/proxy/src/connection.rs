@@ -26,6 +26,7 @@ use super::pool::Attempts;
 use super::relay::{Moved, Relay, RelayError};
 use super::respond::Responder;
 use super::unfinished::Held;
+use super::watch::Watch;
 use crate::tls::Progress;
 
 /// Rounds that a busy connection gets per turn.
@@ -122,6 +123,17 @@ impl<L: Listener> Connection<L> {
             _ => true,
         };
         backend && self.client.is_told()
+    }
+
+    /// Has `watch` name it from now on when there is something to do, so that nobody need look.
+    ///
+    /// # Errors
+    /// As for [`Watch::add`].
+    pub fn rest(&mut self, watch: &mut Watch) -> std::io::Result<()> {
+        if let Stage::Open(App::Relay(relay, _)) = &mut self.stage {
+            relay.rest(watch, self.conn)?;
+        }
+        self.client.rest(watch, self.conn)
     }
 
     /// Whether its time is up, or its handshake holds too much.

@@ -1,7 +1,8 @@
 //! The appliance `spinlane proxy` as a library: terminates TLS on cores that poll.
 //!
 //! # Invariants
-//! - No epoll and no wait fd: sockets are nonblocking and looked at in turns; a stack of our own tells of news.
+//! - No completion comes by a file descriptor. Sockets are nonblocking and looked at in turns; which of the idle ones have news
+//!   is asked of epoll(7), never waited for; a stack of our own tells of news.
 //! - A connection lives and dies on one core; cores share no lock.
 //! - Every buffer, queue and loop is bounded. What does not fit waits in the kernel.
 
@@ -34,6 +35,7 @@ pub mod sockets;
 pub mod tls;
 mod tokens;
 mod unfinished;
+mod watch;
 mod worker;
 
 use std::io::Write;

@@ -14,6 +14,7 @@ use spinlane::Conn;
 use super::address::Address;
 use super::buffer::Buffer;
 use super::carrier::{Carrier, is_transient};
+use super::watch::Watch;
 
 /// A connection to the backend.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Relay<C: Carrier> {
     connected: bool,
     /// Nobody need look for what comes.
     told: bool,
+    watched: bool,
     /// The backend takes no more: what is still sent to it is dropped.
     deaf: bool,
     /// The end of `up` was passed on.
@@ -59,6 +61,7 @@ impl<C: Carrier> Relay<C> {
     pub fn new(mut carrier: C, address: Address, conn: Conn) -> Self {
         Self {
             told: carrier.tell(conn),
+            watched: false,
             carrier,
             address,
             connected: false,
@@ -77,6 +80,18 @@ impl<C: Carrier> Relay<C> {
     /// Whether its connection's name is told when there is something to do, so that nobody need look.
     pub fn is_told(&self) -> bool {
         self.told
+    }
+
+    /// Has the name of its connection, `conn`, told from now on, if it is not yet.
+    ///
+    /// # Errors
+    /// As for [`Watch::add`].
+    pub fn rest(&mut self, watch: &mut Watch, conn: Conn) -> io::Result<()> {
+        if let Some(socket) = self.carrier.socket().filter(|_| !self.watched) {
+            watch.add(socket, conn)?;
+            self.watched = true;
+        }
+        Ok(())
     }
 
     /// Whether the connection is made.

@@ -4,15 +4,15 @@
 //!            accept                    nothing moved for a while
 //!              │      ┌─────────────────────────────────────────────┐
 //!              ▼      │                                             ▼
-//!           active list: all looked at every turn         idle list: all looked at
-//!              │  ▲   ▲                                    within IDLE_TURNS turns
-//!   an op is   │  │   └───────────── something moved ───────────────┘
+//!           active list: all looked at every turn           resting: looked at by nobody
+//!              │  ▲   ▲                                             │
+//!   an op is   │  │   └───── named by the listener or the watch ────┘
 //!   submitted  ▼  │ callback or retry
 //!           waiting: looked at by nobody
 //! ```
-//! Where the listener tells of news there is no idle list: a connection on which nothing moves rests until it is named.
-//! Every connection is in exactly one of these places. One that is closed leaves a stale key in its
-//! list, which finds nobody, as does its stale token in the lcore's queues.
+//! Where the listener tells of news, a connection rests as soon as nothing moves; sockets are watched for it ([`Watch`]).
+//! Every connection is in exactly one of these places. One that is closed leaves a stale key in the
+//! list, which finds nobody, as does its stale token in the lcore's queues and the watch's.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -35,17 +35,18 @@ use super::metrics::Probe;
 use super::reload::Current;
 use super::report::Report;
 use super::signals::Stop;
+use super::watch::Watch;
 
 /// Connections accepted per turn at most.
 const ACCEPT_BURST: usize = 16;
 /// Active connections looked at per turn at most.
 const ACTIVE_BURST: usize = 256;
-/// Every idle connection is looked at once in so many turns.
-const IDLE_TURNS: usize = 64;
-/// A connection is idle when nothing has moved for this time.
-const IDLE_AFTER_NS: u64 = 1_000_000;
+/// A connection on sockets rests when nothing has moved for this time.
+const REST_AFTER_NS: u64 = 1_000_000;
 /// Goodbyes have so long to arrive.
 const PART_NS: u64 = 1_000_000_000;
+/// How often it is said at most that sockets cannot be watched.
+const COMPLAIN_EVERY_NS: u64 = 1_000_000_000;
 /// How often deadlines are looked at.
 const SWEEP_NS: u64 = 50_000_000;
 /// Pause after a failure to accept, e.g. for want of file descriptors.
@@ -74,11 +75,11 @@ pub enum Event {
 /// Where a connection is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// In the active or the idle list.
+    /// In the active list.
     Listed,
     /// An op is with a device, or it in the retry queue.
     Waiting,
-    /// Until the listener names it.
+    /// Until the listener or the watch names it.
     Resting,
 }
 
@@ -96,7 +97,9 @@ pub struct Worker<'a, L: Listener> {
     reports: &'a Sender<Event>,
     connections: SlotMap<DefaultKey, Entry<L>>,
     active: VecDeque<DefaultKey>,
-    idle: VecDeque<DefaultKey>,
+    watch: Watch,
+    /// When it is said next that sockets cannot be watched.
+    complain_ns: u64,
     late: Vec<DefaultKey>,
     env: Env<L>,
     /// What new connections are made from.
@@ -133,7 +136,8 @@ impl<'a, L: Listener> Worker<'a, L> {
             reports,
             connections: SlotMap::new(),
             active: VecDeque::new(),
-            idle: VecDeque::new(),
+            watch: Watch::new(),
+            complain_ns: 0,
             late: Vec::new(),
             env: Env::new(core, running.limits.clone(), net),
             doors: Doors::new(&running, &Doors::default()),
@@ -179,20 +183,18 @@ impl<'a, L: Listener> Worker<'a, L> {
         self.env.now_ns = self.lcore.now_ns();
         self.env.leads_to_ops = self.env.net.receive(self.env.now_ns);
         while let Some(Conn(token)) = self.lcore.next_ready() {
-            self.call(token, Place::Waiting);
+            self.call(token, &[Place::Waiting, Place::Resting]);
         }
         while let Some(Conn(token)) = self.env.net.next_news() {
-            self.call(token, Place::Resting);
+            self.call(token, &[Place::Resting]);
+        }
+        self.watch.ask(self.env.now_ns);
+        while let Some(Conn(token)) = self.watch.next() {
+            self.call(token, &[Place::Resting]);
         }
         self.accept();
         for _ in 0..self.active.len().min(ACTIVE_BURST) {
             let Some(key) = self.active.pop_front() else {
-                break;
-            };
-            self.look_at(key);
-        }
-        for _ in 0..self.idle.len().div_ceil(IDLE_TURNS) {
-            let Some(key) = self.idle.pop_front() else {
                 break;
             };
             self.look_at(key);
@@ -362,11 +364,11 @@ impl<'a, L: Listener> Worker<'a, L> {
         }
     }
 
-    /// Somebody calls a connection that is at `place`. One that is elsewhere, or gone, is not meant.
-    fn call(&mut self, token: u64, place: Place) {
+    /// Somebody calls a connection that is at one of `places`. One that is elsewhere, or gone, is not meant.
+    fn call(&mut self, token: u64, places: &[Place]) {
         let key = KeyData::from_ffi(token).into();
         let entry = self.connections.get_mut(key);
-        if let Some(entry) = entry.filter(|entry| entry.place == place) {
+        if let Some(entry) = entry.filter(|entry| places.contains(&entry.place)) {
             entry.place = Place::Listed;
             self.look_at(key);
         }
@@ -383,12 +385,28 @@ impl<'a, L: Listener> Worker<'a, L> {
                 self.active.push_back(key);
             }
             Next::Quiet if entry.connection.is_told() => entry.place = Place::Resting,
-            Next::Quiet if self.env.now_ns - entry.moved_ns < IDLE_AFTER_NS => {
+            Next::Quiet if self.env.now_ns - entry.moved_ns < REST_AFTER_NS => {
                 self.active.push_back(key)
             }
-            Next::Quiet => self.idle.push_back(key),
+            Next::Quiet => match entry.connection.rest(&mut self.watch) {
+                Ok(()) => entry.place = Place::Resting,
+                Err(error) => self.cannot_rest(key, &error),
+            },
             Next::Wait => entry.place = Place::Waiting,
             Next::Closed(closed) => self.remove(key, closed),
+        }
+    }
+
+    /// It is looked at as before.
+    fn cannot_rest(&mut self, key: DefaultKey, error: &std::io::Error) {
+        self.active.push_back(key);
+        if self.env.now_ns >= self.complain_ns {
+            self.complain_ns = self.env.now_ns + COMPLAIN_EVERY_NS;
+            tracing::warn!(
+                core = self.core,
+                "an idle socket cannot be watched and costs a system call per turn: {error}; raise `ulimit -n` or \
+                 sysctl fs.epoll.max_user_watches"
+            );
         }
     }
 

@@ -43,6 +43,9 @@ pub struct Args {
     /// Connections in flight.
     #[arg(long, default_value_t = 64, value_name = "N")]
     connections: usize,
+    /// Connections that are opened first and stay open, without a word after their handshakes.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    idle: usize,
     /// How long.
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     seconds: f64,
@@ -99,6 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn measure(args: &Args) -> Result<Report> {
     within("--connections", args.connections, 1..=16_384)?;
+    within("--idle", args.idle, 0..=1 << 20)?;
     within("--seconds", args.seconds, 0.01..=3600.0)?;
     let Some(spec) = &args.packets.port else {
         return measure_over(args, || Ok(Sockets::default()));
@@ -142,6 +146,17 @@ fn measure_over<L: Listener>(
             "{}: no connection succeeds",
             plan.server
         );
+        let count = plan.connections.min(plan.idle);
+        let mut idle = Load::new(&plan, &config, lcore, &mut net, count);
+        idle.keeps = true;
+        idle.until(|report, _| report.connections + report.failed >= plan.idle as u64)?;
+        ensure!(
+            idle.report.failed == 0,
+            "{}: {} of the connections of --idle failed; raise `ulimit -n`, or --max-connections of the proxy",
+            plan.server,
+            idle.report.failed
+        );
+        let _idle = idle.kept;
         let mut load = Load::new(&plan, &config, lcore, &mut net, plan.connections);
         let length = Duration::from_secs_f64(plan.seconds);
         let start = Instant::now();
@@ -190,6 +205,9 @@ struct Load<'a, L: Listener> {
     lcore: &'a Lcore,
     net: &'a mut L,
     clients: Vec<Option<Client<L::Backend>>>,
+    /// Connections are kept once their handshakes are done.
+    keeps: bool,
+    kept: Vec<Client<L::Backend>>,
     report: Report,
     turns: u64,
     idle_turns: u64,
@@ -227,6 +245,8 @@ impl<'a, L: Listener> Load<'a, L> {
             lcore,
             net,
             clients: std::iter::repeat_with(|| None).take(count).collect(),
+            keeps: false,
+            kept: Vec::new(),
             report: Report::default(),
             turns: 0,
             idle_turns: 0,
@@ -273,7 +293,7 @@ impl<'a, L: Listener> Load<'a, L> {
                 place.insert(Client::new(carrier, self.config, self.lcore, slot, now)?)
             }
         };
-        let turn = match client.turn() {
+        let turn = match client.turn(self.keeps) {
             Ok(Turn::Quiet) if now - client.moved > PATIENCE => Err(ErrorKind::TimedOut.into()),
             turn => turn,
         };
@@ -283,7 +303,8 @@ impl<'a, L: Listener> Load<'a, L> {
             Ok(Turn::Finished) => {
                 self.report.connections += 1;
                 self.report.resumed += u64::from(client.tls.session_reused());
-                self.clients[slot] = None;
+                let ended = self.clients[slot].take();
+                self.kept.extend(ended.filter(|_| self.keeps));
             }
             Err(error) => {
                 self.report.failed += 1;
@@ -318,7 +339,8 @@ impl<C: Carrier> Client<C> {
         })
     }
 
-    fn turn(&mut self) -> io::Result<Turn> {
+    /// `keeps`: the handshake is all there is.
+    fn turn(&mut self, keeps: bool) -> io::Result<Turn> {
         let Self { carrier, tls, .. } = self;
         // A call before its time would poll the device.
         if tls.is_paused() && !std::mem::take(&mut self.due) {
@@ -337,8 +359,10 @@ impl<C: Carrier> Client<C> {
             let before = tls.is_paused();
             match tls.handshake().map_err(io::Error::other)? {
                 Progress::Done(_) => {
-                    tls.write(REQUEST).map_err(io::Error::other)?;
-                    self.asked = true;
+                    if !keeps {
+                        tls.write(REQUEST).map_err(io::Error::other)?;
+                    }
+                    (self.asked, self.answered) = (true, keeps);
                     moved += 1;
                 }
                 _ if ended => return Err(ErrorKind::UnexpectedEof.into()),
@@ -365,7 +389,7 @@ impl<C: Carrier> Client<C> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(match (self.answered, moved) {
+        Ok(match (self.answered && tls.output_len() == 0, moved) {
             (true, _) => Turn::Finished,
             (false, 0) => Turn::Quiet,
             (false, _) => Turn::Moved,
@@ -477,6 +501,7 @@ mod tests {
         let args = Args {
             server,
             connections: 2,
+            idle: 0,
             seconds: 0.1,
             resume: false,
             suite: None,

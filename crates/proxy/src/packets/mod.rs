@@ -9,6 +9,7 @@ mod settings;
 use std::cell::{RefCell, RefMut};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use spinlane::Conn;
@@ -189,5 +190,9 @@ impl<F: FrameIo> Carrier for Backend<F> {
 
     fn tell(&mut self, conn: Conn) -> bool {
         either!(self, carrier => carrier.tell(conn))
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        either!(self, carrier => carrier.socket())
     }
 }
