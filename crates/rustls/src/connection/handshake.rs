@@ -11,7 +11,6 @@ use super::established::Established;
 use super::machine::{Machine, Step};
 use crate::error::Error;
 use crate::ticket::RunningSession;
-use crate::tls13::Store;
 
 /// Pauses that unwinding a cancelled handshake may take at most: one per op of a handshake.
 const UNWIND_STEPS: usize = 8;
@@ -19,8 +18,6 @@ const UNWIND_STEPS: usize = 8;
 /// What only a handshake needs.
 pub(super) struct Handshake {
     shared: Rc<Shared>,
-    /// What was derived ahead; the thread's while this handshake runs.
-    store: Store,
     wait_ctx: Rc<WaitCtx>,
     /// The paused one.
     job: Option<Rc<Job>>,
@@ -55,7 +52,6 @@ impl Handshake {
                 place: Cell::new(Some(Box::new(machine))),
                 ..Shared::default()
             }),
-            store: Store::default(),
             wait_ctx: WaitCtx::new(),
             job: None,
             session: RunningSession::New,
@@ -86,14 +82,12 @@ impl Handshake {
     /// lcore rather than being computed in place.
     pub(super) fn drive(&mut self, limit: usize, offloads: bool) -> Result<Outcome, Error> {
         self.shared.limit.set(limit);
-        let (mut store, mut session) = (std::mem::take(&mut self.store), self.session);
-        let progress = store.enter(|| {
-            session.run(|| match &self.job {
-                Some(job) => job.resume(),
-                None => self.start(offloads),
-            })
+        let mut session = self.session;
+        let progress = session.run(|| match &self.job {
+            Some(job) => job.resume(),
+            None => self.start(offloads),
         });
-        (self.store, self.session) = (store, session);
+        self.session = session;
         match progress.map_err(|_| Error::Nested)? {
             job::Progress::Paused => Ok(Outcome::Progress(self.pause())),
             job::Progress::NoJobs => Ok(Outcome::Progress(Progress::NoJobs)),

@@ -6,8 +6,6 @@
 //!   early   = Extract(0, 0)                      its expander
 //!   derived = Derive-Secret(early, "derived", "")  the salt of the next Extract
 //! ```
-//! With SHA-384 values are derived side by side before they are asked for (see [`ahead`]); with SHA-256
-//! those that are asked for twice are derived once (see [`again`]).
 
 #[cfg(test)]
 mod tests;
@@ -17,25 +15,18 @@ use std::sync::OnceLock;
 use rustls::crypto::hmac::Tag;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
-use spinlane_crypto::{Erased, Wiped};
+use spinlane_crypto::{Erased, Wiped, constant_time_eq};
 
-use super::again;
-use super::ahead::{self, Group};
-use super::label::{Info, Label};
-use super::store::{self, Known, Traffic, same};
-
-pub(super) static HKDF_SHA256: MidStateHkdf = MidStateHkdf::new(Digest::Sha256, 16);
-pub(super) static HKDF_SHA256_LONG_KEY: MidStateHkdf = MidStateHkdf::new(Digest::Sha256, 32);
-pub(super) static HKDF_SHA384: MidStateHkdf = MidStateHkdf::new(Digest::Sha384, 32);
+pub(super) static HKDF_SHA256: MidStateHkdf = MidStateHkdf::new(Digest::Sha256);
+pub(super) static HKDF_SHA384: MidStateHkdf = MidStateHkdf::new(Digest::Sha384);
 
 const ZEROS: [u8; MAX_DIGEST_LEN] = [0; MAX_DIGEST_LEN];
 /// Parts of an info that are hashed where they lie; rustls' labels have six.
 const MAX_PARTS: usize = 8;
 
-/// HKDF over one digest, for suites whose record keys have one length.
+/// HKDF over one digest.
 pub(super) struct MidStateHkdf {
     digest: Digest,
-    key_len: usize,
     constants: OnceLock<Constants>,
 }
 
@@ -56,12 +47,6 @@ enum Expander {
     Key(HmacKey),
     /// That of [`Constants::early`].
     Early(&'static Constants),
-    /// One of SHA-384's, which derives a group of values at once.
-    Group(HmacKey, OnceLock<Box<Erased<Group>>>),
-    /// One of SHA-256's, from which secrets for application data come, with keys of this length.
-    Extracted(HmacKey, usize),
-    /// One whose values are known.
-    Traffic(OkmBlock, Traffic),
 }
 
 impl Constants {
@@ -76,8 +61,7 @@ impl Constants {
         zeros.sign(&[&ZEROS[..len]], &mut early);
         let early = HmacKey::new(digest, &early[..len]);
         digest.hash(&[], &mut empty);
-        let info = Info::new(len, b"derived", &empty[..len]);
-        early.sign(&[&info], &mut derived);
+        early.sign(&[&derived_info(&empty[..len]).concat(), &[1]], &mut derived);
         Self {
             salt: HmacKey::new(digest, &derived[..len]),
             zeros,
@@ -87,18 +71,25 @@ impl Constants {
         }
     }
 
-    /// The value that `label` asks for, if it is here; digests are `len` bytes long.
-    fn find(&self, label: &Label<'_>, len: usize) -> Option<&[u8]> {
-        let is_derived = label.label == b"derived" && label.context == &self.empty[..len];
-        (is_derived && label.len == len).then_some(&self.derived[..len])
+    /// The value that `info` asks for, if it is here; digests are `len` bytes long.
+    fn find(&self, info: &[&[u8]], len: usize) -> Option<&[u8]> {
+        (info == derived_info(&self.empty[..len])).then_some(&self.derived[..len])
     }
 }
 
+/// The parts that rustls makes of Derive-Secret(…, "derived", "")'s HkdfLabel (RFC 8446, section 7.1).
+fn derived_info(empty: &[u8]) -> [&[u8]; 6] {
+    let (len, context_len): (&[u8], &[u8]) = match empty.len() {
+        32 => (&[0, 32], &[32]),
+        _ => (&[0, 48], &[48]),
+    };
+    [len, &[13], b"tls13 ", b"derived", context_len, empty]
+}
+
 impl MidStateHkdf {
-    const fn new(digest: Digest, key_len: usize) -> Self {
+    const fn new(digest: Digest) -> Self {
         Self {
             digest,
-            key_len,
             constants: OnceLock::new(),
         }
     }
@@ -109,10 +100,9 @@ impl MidStateHkdf {
 
     /// The static that `self` is, as rustls lends it for a shorter time only.
     fn lasting(&self) -> &'static Self {
-        match (self.digest, self.key_len) {
-            (Digest::Sha384, _) => &HKDF_SHA384,
-            (_, 16) => &HKDF_SHA256,
-            _ => &HKDF_SHA256_LONG_KEY,
+        match self.digest {
+            Digest::Sha384 => &HKDF_SHA384,
+            Digest::Sha256 | Digest::Sha512 => &HKDF_SHA256,
         }
     }
 
@@ -122,28 +112,14 @@ impl MidStateHkdf {
         let constants = self.lasting().constants();
         match salt {
             None => constants.zeros.sign(&[secret], &mut *prk),
-            Some(salt) if same(salt, &constants.derived[..len]) => {
+            Some(salt) if constant_time_eq(salt, &constants.derived[..len]) => {
                 constants.salt.sign(&[secret], &mut *prk);
             }
             Some(salt) => {
-                self.hmac_key(salt).sign(&[secret], &mut *prk);
+                HmacKey::new(self.digest, salt).sign(&[secret], &mut *prk);
             }
         }
         HmacKey::new(self.digest, &prk[..len])
-    }
-
-    fn hmac_key(&self, key: &[u8]) -> HmacKey {
-        match store::get(key) {
-            Some(Known::Key(key)) => key,
-            _ => HmacKey::new(self.digest, key),
-        }
-    }
-
-    fn extracted(&self, key: HmacKey) -> Box<dyn HkdfExpander> {
-        boxed(match self.digest {
-            Digest::Sha384 => Expander::Group(key, OnceLock::new()),
-            Digest::Sha256 | Digest::Sha512 => Expander::Extracted(key, self.key_len),
-        })
     }
 }
 
@@ -156,31 +132,23 @@ fn boxed(expander: Expander) -> Box<dyn HkdfExpander> {
 
 impl Hkdf for MidStateHkdf {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
-        let Some(salt) = salt else {
-            return boxed(Expander::Early(self.lasting().constants()));
-        };
-        match store::get(salt) {
-            Some(Known::Extracted(key)) => self.extracted(key),
-            _ => self.extract_from_secret(Some(salt), &ZEROS[..self.digest.len()]),
+        match salt {
+            None => boxed(Expander::Early(self.lasting().constants())),
+            Some(_) => self.extract_from_secret(salt, &ZEROS[..self.digest.len()]),
         }
     }
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
-        self.extracted(self.extract(salt, secret))
+        boxed(Expander::Key(self.extract(salt, secret)))
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
-        let secret = okm.as_ref();
-        boxed(match store::get(secret) {
-            Some(Known::Traffic(traffic)) => Expander::Traffic(okm.clone(), traffic),
-            Some(Known::Key(key)) => Expander::Key(key),
-            _ => Expander::Key(HmacKey::new(self.digest, secret)),
-        })
+        boxed(Expander::Key(HmacKey::new(self.digest, okm.as_ref())))
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> Tag {
         let mut tag = Wiped::<MAX_DIGEST_LEN>::ZEROS;
-        self.hmac_key(key.as_ref()).sign(&[message], &mut *tag);
+        HmacKey::new(self.digest, key.as_ref()).sign(&[message], &mut *tag);
         Tag::new(&tag[..self.digest.len()])
     }
 }
@@ -190,15 +158,6 @@ impl HkdfExpander for Held {
         let len = self.0.hash_len();
         if output.len() > 255 * len {
             return Err(OutputLengthError);
-        }
-        // rustls takes 32 bytes for a key of 16, which are its first ones.
-        if let Some(value) = self
-            .0
-            .known(info)
-            .and_then(|value| value.get(..output.len()))
-        {
-            output.copy_from_slice(value);
-            return Ok(());
         }
         let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
         for (number, chunk) in (1..=255u8).zip(output.chunks_mut(len)) {
@@ -216,12 +175,6 @@ impl HkdfExpander for Held {
         }
         let mut block = Wiped::<MAX_DIGEST_LEN>::ZEROS;
         self.0.sign(&[], info, 1, &mut block);
-        if let Expander::Extracted(_, key_len) = &*self.0
-            && Label::parse(info).is_some_and(|label| again::is_application(&label))
-            && let Some(secret) = block.first_chunk()
-        {
-            again::put(secret, *key_len);
-        }
         OkmBlock::new(&block[..self.0.hash_len()])
     }
 
@@ -231,45 +184,28 @@ impl HkdfExpander for Held {
 }
 
 impl Expander {
-    fn hash_len(&self) -> usize {
+    fn key(&self) -> &HmacKey {
         match self {
-            Self::Key(key) | Self::Group(key, _) | Self::Extracted(key, _) => key.digest().len(),
-            Self::Early(constants) => constants.early.digest().len(),
-            Self::Traffic(secret, _) => secret.as_ref().len(),
+            Self::Key(key) => key,
+            Self::Early(constants) => &constants.early,
         }
     }
 
-    /// What `info` asks for, if it need not be computed, or is the first of a group.
+    fn hash_len(&self) -> usize {
+        self.key().digest().len()
+    }
+
+    /// What `info` asks for, if it need not be computed.
     fn known(&self, info: &[&[u8]]) -> Option<&[u8]> {
-        let label = Label::parse(info)?;
         match self {
-            Self::Key(_) | Self::Extracted(..) => None,
-            Self::Early(constants) => constants.find(&label, self.hash_len()),
-            Self::Traffic(_, traffic) => traffic.find(&label),
-            Self::Group(key, group) => {
-                if group.get().is_none() {
-                    let empty = HKDF_SHA384.constants().empty.first_chunk()?;
-                    // Set by now: another thread was faster, with the same values.
-                    let _ = group.set(Box::new(Erased::new(ahead::derive(key, &label, empty)?)));
-                }
-                group.get()?.find(&label)
-            }
+            Self::Key(_) => None,
+            Self::Early(constants) => constants.find(info, self.hash_len()),
         }
     }
 
     /// T(number) of RFC 5869, section 2.3.
     fn sign(&self, previous: &[u8], info: &[&[u8]], number: u8, out: &mut [u8; MAX_DIGEST_LEN]) {
-        let key = match self {
-            Self::Key(key) | Self::Group(key, _) | Self::Extracted(key, _) => key,
-            Self::Early(constants) => &constants.early,
-            Self::Traffic(secret, _) => {
-                let digest = match secret.as_ref().len() {
-                    store::LEN => Digest::Sha384,
-                    _ => Digest::Sha256,
-                };
-                &HmacKey::new(digest, secret.as_ref())
-            }
-        };
+        let key = self.key();
         let number = [number];
         if info.len() > MAX_PARTS {
             let mut all = vec![previous];

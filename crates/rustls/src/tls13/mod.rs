@@ -1,16 +1,12 @@
 //! TLS 1.3 suites: record protection of aws-lc-rs, deferred; hashes and key schedule of our own.
 //!
 //! A handshake derives some twenty secrets, each by HMACs under the same few keys. Here a key is
-//! hashed once (see [`spinlane_cryptodev::HmacKey`]), and what does not depend on the connection
+//! hashed once (see [`spinlane_crypto::digest::HmacKey`]), and what does not depend on the connection
 //! is computed once per process.
 
-mod again;
-mod ahead;
 mod deferred;
 mod hash;
 mod hkdf;
-mod label;
-mod store;
 
 use rustls::crypto::aws_lc_rs::cipher_suite as stock;
 use rustls::crypto::cipher::Tls13AeadAlgorithm;
@@ -19,9 +15,8 @@ use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 use deferred::Deferred;
 pub(crate) use deferred::saying;
 use hash::{SHA256, SHA384};
-pub(crate) use store::Store;
 
-use hkdf::{HKDF_SHA256, HKDF_SHA256_LONG_KEY, HKDF_SHA384};
+use hkdf::{HKDF_SHA256, HKDF_SHA384};
 
 /// Ours in place of `suite`; `suite` itself if there is none.
 pub(crate) fn faster(suite: SupportedCipherSuite) -> SupportedCipherSuite {
@@ -61,7 +56,7 @@ static CHACHA20_POLY1305_SHA256: Tls13CipherSuite = Tls13CipherSuite {
         hash_provider: &SHA256,
         ..common(&stock::TLS13_CHACHA20_POLY1305_SHA256)
     },
-    hkdf_provider: &HKDF_SHA256_LONG_KEY,
+    hkdf_provider: &HKDF_SHA256,
     aead_alg: &Deferred(aead(&stock::TLS13_CHACHA20_POLY1305_SHA256)),
     quic: None,
 };
