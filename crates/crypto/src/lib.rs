@@ -10,8 +10,7 @@
 //! - Key material is zeroized on drop and never printed. Code that works on secrets takes a time
 //!   that does not depend on them.
 //! - Unsafe code lives in `aws_lc`, the one module that speaks C, in `sha512::kernel`, which calls
-//!   assembly of its own, in `sha256`, which uses instructions of its own, and where [`Erased`]
-//!   drops its value, and nowhere else.
+//!   assembly of its own, and where [`Erased`] drops its value, and nowhere else.
 
 #![deny(unsafe_code)]
 
@@ -27,7 +26,6 @@ pub mod padding;
 mod public;
 pub mod random;
 mod sha2;
-mod sha256;
 mod sha512;
 #[cfg(feature = "test-keys")]
 pub mod test_keys;

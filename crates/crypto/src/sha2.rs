@@ -1,6 +1,5 @@
 //! Messages, padding and running states of SHA-256, SHA-384 and SHA-512 (FIPS 180-4), which differ
-//! in their words. What compresses a block is in `aws_lc`, [`sha256`](crate::sha256) and
-//! [`sha512`](crate::sha512).
+//! in their words. What compresses a block is in `aws_lc` and [`sha512`](crate::sha512).
 //!
 //! Most of what a key schedule hashes ends within the block it is in: [`finish_block`] takes that
 //! without a running hash.
@@ -8,7 +7,6 @@
 use zeroize::Zeroize;
 
 use crate::aws_lc::{cleanse, sha256_compress};
-use crate::sha256;
 
 /// A state between two blocks.
 pub(crate) type State<W> = [W; 8];
@@ -33,9 +31,6 @@ pub(crate) trait Word<const BLOCK: usize>: Copy + Zeroize {
     /// Takes `blocks`, one after another, into `state`.
     fn compress(state: &mut State<Self>, blocks: &[[u8; BLOCK]]);
 
-    /// Takes each block into its state.
-    fn compress_two(states: &mut [State<Self>; 2], blocks: &[[u8; BLOCK]; 2]);
-
     /// Writes as many of its bytes as `out` takes, the most significant first.
     fn write(self, out: &mut [u8]);
 }
@@ -43,10 +38,6 @@ pub(crate) trait Word<const BLOCK: usize>: Copy + Zeroize {
 impl Word<64> for u32 {
     fn compress(state: &mut State<Self>, blocks: &[[u8; 64]]) {
         sha256_compress(state, blocks);
-    }
-
-    fn compress_two(states: &mut [State<Self>; 2], blocks: &[[u8; 64]; 2]) {
-        sha256::compress_two(states, blocks);
     }
 
     fn write(self, out: &mut [u8]) {
@@ -140,48 +131,6 @@ pub(crate) fn finish_block<W: Word<BLOCK>, const BLOCK: usize>(
     W::compress(&mut state, std::slice::from_ref(block));
     write_state(&state, out);
     state.zeroize();
-}
-
-/// Hashes two messages side by side, each after one block that has led to its state. Writes as much
-/// of each hash as `out` takes. Returns `false`, and has done nothing, if the messages take
-/// different numbers of blocks.
-pub(crate) fn finish_two<W: Word<BLOCK>, const BLOCK: usize>(
-    states: [&State<W>; 2],
-    messages: [&[u8]; 2],
-    out: [&mut [u8]; 2],
-) -> bool {
-    // With the byte that ends a message and its length.
-    let [count, other_count] =
-        messages.map(|message| (message.len() + 1 + BLOCK / 8).div_ceil(BLOCK));
-    let [(whole, rest), (other_whole, other_rest)] = messages.map(|message| message.as_chunks());
-    if count != other_count || whole.len() != other_whole.len() {
-        return false;
-    }
-    let mut states = states.map(|state| *state);
-    let mut blocks = [[0; BLOCK]; 2];
-    for (one, other) in whole.iter().zip(other_whole) {
-        blocks = [*one, *other];
-        W::compress_two(&mut states, &blocks);
-    }
-    let lens = messages.map(|message| (BLOCK + message.len()) as u64);
-    for ((block, rest), len) in blocks.iter_mut().zip([rest, other_rest]).zip(lens) {
-        block[..rest.len()].copy_from_slice(rest);
-        pad(block, rest.len(), len);
-    }
-    if whole.len() + 1 < count {
-        W::compress_two(&mut states, &blocks);
-        for (block, len) in blocks.iter_mut().zip(lens) {
-            block.fill(0);
-            put_length(block, len);
-        }
-    }
-    W::compress_two(&mut states, &blocks);
-    for (state, out) in states.iter().zip(out) {
-        write_state(state, out);
-    }
-    states.iter_mut().for_each(Zeroize::zeroize);
-    cleanse(blocks.as_flattened_mut());
-    true
 }
 
 /// Pads a block of `filled` bytes, the last of a message of `len`. Returns `false` if the length

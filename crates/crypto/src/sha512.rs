@@ -53,13 +53,6 @@ impl Word<BLOCK_LEN> for u64 {
         kernel::compress(state, blocks);
     }
 
-    /// Compresses one after the other: who has more than one block uses a [`Batch`].
-    fn compress_two(states: &mut [State; 2], blocks: &[[u8; BLOCK_LEN]; 2]) {
-        for (state, block) in states.iter_mut().zip(blocks) {
-            kernel::compress(state, std::slice::from_ref(block));
-        }
-    }
-
     fn write(self, out: &mut [u8]) {
         out.copy_from_slice(&self.to_be_bytes()[..out.len()]);
     }

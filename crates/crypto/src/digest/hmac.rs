@@ -5,10 +5,7 @@ use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{Digest, MAX_DIGEST_LEN};
-use crate::aws_lc::cleanse;
-use crate::sha2::{
-    SHA256_START, Sha2, State, Word, end_message, finish_block, finish_two, write_state,
-};
+use crate::sha2::{SHA256_START, Sha2, State, Word, end_message, finish_block, write_state};
 use crate::sha512::{self, Batch, LANES, Lanes, SHA384_START, SHA512_START};
 use crate::wiped::Wiped;
 
@@ -102,8 +99,7 @@ impl HmacKey {
     /// [`Digest::len`] bytes, and the rest is zero.
     ///
     /// If all keys are of SHA-384 or SHA-512 and all messages have at most 111 bytes, they are
-    /// computed side by side where the CPU has lanes for it. HMACs of SHA-256 are computed two by
-    /// two if both messages take the same number of blocks.
+    /// computed side by side where the CPU has lanes for it.
     pub fn sign_each<const N: usize>(ops: [(&Self, &[u8]); N]) -> [Wiped<MAX_DIGEST_LEN>; N] {
         const { assert!(N <= LANES) };
         let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
@@ -115,45 +111,10 @@ impl HmacKey {
         {
             return tags;
         }
-        for (ops, tags) in ops.chunks(2).zip(tags.chunks_mut(2)) {
-            if let ([one, other], [tag, other_tag]) = (ops, &mut *tags)
-                && Self::sign_two(one, other, tag, other_tag)
-            {
-                continue;
-            }
-            for ((key, message), tag) in ops.iter().zip(tags) {
-                key.sign(&[message], &mut tag[..]);
-            }
+        for ((key, message), tag) in ops.iter().zip(&mut tags) {
+            key.sign(&[message], &mut tag[..]);
         }
         tags
-    }
-
-    /// Computes two HMACs of SHA-256 side by side. Returns `false` if a key is of another digest,
-    /// or if the messages take different numbers of blocks.
-    fn sign_two(
-        (key, message): &(&Self, &[u8]),
-        (other, other_message): &(&Self, &[u8]),
-        tag: &mut Wiped<MAX_DIGEST_LEN>,
-        other_tag: &mut Wiped<MAX_DIGEST_LEN>,
-    ) -> bool {
-        let (States::Short(inner, outer), States::Short(other_inner, other_outer)) =
-            (&key.states, &other.states)
-        else {
-            return false;
-        };
-        let len = Digest::Sha256.len();
-        let mut hashes = [Wiped::<MAX_DIGEST_LEN>::ZEROS, Wiped::ZEROS];
-        let [hash, other_hash] = hashes.each_mut().map(|hash| &mut hash[..len]);
-        let both = finish_two(
-            [inner, other_inner],
-            [message, other_message],
-            [hash, other_hash],
-        );
-        both && finish_two(
-            [outer, other_outer],
-            hashes.each_ref().map(|hash| &hash[..len]),
-            [&mut tag[..len], &mut other_tag[..len]],
-        )
     }
 
     /// Computes all HMACs, at most `L`, in lanes. Returns `false`, and has done nothing, if one of them
@@ -207,7 +168,6 @@ fn key_states<W: Word<BLOCK>, const BLOCK: usize>(
     start: &State<W>,
     key: &[u8],
 ) -> (State<W>, State<W>) {
-    let mut blocks = [[0x36; BLOCK], [0x5c; BLOCK]];
     let mut short = Wiped::<MAX_DIGEST_LEN>::ZEROS;
     let key = if key.len() <= BLOCK {
         key
@@ -215,13 +175,14 @@ fn key_states<W: Word<BLOCK>, const BLOCK: usize>(
         digest.hash(&[key], &mut short[..]);
         &short[..digest.len()]
     };
-    for block in &mut blocks {
+    let padded = |pad: u8| {
+        let mut block = Wiped::new([pad; BLOCK]);
         block.iter_mut().zip(key).for_each(|(pad, key)| *pad ^= key);
-    }
-    let mut states = [*start; 2];
-    W::compress_two(&mut states, &blocks);
-    cleanse(blocks.as_flattened_mut());
-    states.into()
+        let mut state = *start;
+        W::compress(&mut state, std::slice::from_ref(&*block));
+        state
+    };
+    (padded(0x36), padded(0x5c))
 }
 
 /// Computes the HMAC of `parts` from the states of its key.
