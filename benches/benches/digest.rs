@@ -1,14 +1,12 @@
 //! HMACs of a TLS 1.3 key schedule (RFC 8446, section 7.1) beside aws-lc's: keys are digests, messages
 //! are labels.
 //!
-//! `cargo bench -p spinlane-benches --bench digest`; figures are per call, and `thrpt` per key or message
-//! where four or eight are computed side by side.
+//! `cargo bench -p spinlane-benches --bench digest`; figures are per call.
 
-use std::array;
 use std::hint::black_box;
 
 use aws_lc_rs::hmac;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use spinlane_crypto::digest::{Digest, HmacKey, MAX_DIGEST_LEN};
 
 /// As long as the label of a Finished message's key with a digest behind it.
@@ -31,10 +29,6 @@ fn new_key(c: &mut Criterion) {
         });
         group.bench_function("aws-lc", |b| {
             b.iter(|| hmac::Key::new(algorithm, black_box(secret)));
-        });
-        group.throughput(Throughput::Elements(4));
-        group.bench_function("spinlane, four at a time", |b| {
-            b.iter(|| HmacKey::each(digest, black_box([secret; 4])));
         });
         group.finish();
     }
@@ -59,11 +53,6 @@ fn sign(c: &mut Criterion) {
         );
         group.bench_function("aws-lc", |b| {
             b.iter(|| hmac::sign(&peer, black_box(&MESSAGE)));
-        });
-        let keys: [_; 8] = array::from_fn(|_| key.clone());
-        group.throughput(Throughput::Elements(8));
-        group.bench_function("spinlane, eight at a time", |b| {
-            b.iter(|| HmacKey::sign_each(keys.each_ref().map(|key| (key, &MESSAGE[..]))));
         });
         group.finish();
     }

@@ -1,9 +1,7 @@
 //! SHA-2 and HMAC without allocation.
 //!
 //! TLS 1.3 derives some twenty secrets per handshake, each by two or three HMACs under the same
-//! few keys. A library's HMAC allocates a context for each; here a key is hashed once
-//! ([`HmacKey`]), and what does not wait for one another is computed side by side
-//! ([`HmacKey::sign_each`]).
+//! few keys. A library's HMAC allocates a context for each; here a key is hashed once ([`HmacKey`]).
 
 mod hmac;
 

@@ -9,8 +9,8 @@
 //! - Depends on no other crate of this workspace.
 //! - Key material is zeroized on drop and never printed. Code that works on secrets takes a time
 //!   that does not depend on them.
-//! - Unsafe code lives in `aws_lc`, the one module that speaks C, in `sha512::kernel`, which calls
-//!   assembly of its own, and where [`Erased`] drops its value, and nowhere else.
+//! - Unsafe code lives in `aws_lc`, the one module that speaks C, and where [`Erased`] drops its value, and nowhere
+//!   else.
 
 #![deny(unsafe_code)]
 

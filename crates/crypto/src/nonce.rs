@@ -119,17 +119,21 @@ fn rekey<C: Curve, const N: usize>(
         message.bytes[..len].copy_from_slice(&v[..len]);
         message.bytes[len] = byte;
     }
-    let bytes = HmacKey::sign_each(array::from_fn(|lane| {
-        let message = &messages[lane];
-        (&keys[lane], &message.bytes[..message.len])
-    }));
-    HmacKey::each(C::DIGEST, bytes.each_ref().map(|bytes| &bytes[..len]))
+    array::from_fn(|lane| {
+        let (message, mut key) = (&messages[lane], Value::ZEROS);
+        keys[lane].sign(&[&message.bytes[..message.len]], &mut key[..]);
+        HmacKey::new(C::DIGEST, &key[..len])
+    })
 }
 
 /// Computes the HMACs of `v`.
 fn sign<C: Curve, const N: usize>(keys: &[HmacKey; N], v: &[Value; N]) -> [Value; N] {
     let len = C::DIGEST.len();
-    HmacKey::sign_each(array::from_fn(|lane| (&keys[lane], &v[lane][..len])))
+    array::from_fn(|lane| {
+        let mut next = Value::ZEROS;
+        keys[lane].sign(&[&v[lane][..len]], &mut next[..]);
+        next
+    })
 }
 
 #[cfg(test)]

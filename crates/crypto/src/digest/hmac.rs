@@ -1,18 +1,13 @@
-//! HMAC (RFC 2104), one by one and side by side.
+//! HMAC (RFC 2104).
 
 use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{Digest, MAX_DIGEST_LEN};
-use crate::sha2::{SHA256_START, Sha2, State, Word, end_message, finish_block, write_state};
-use crate::sha512::{self, Batch, LANES, Lanes, SHA384_START, SHA512_START};
+use crate::sha2::{SHA256_START, Sha2, State, Word, end_message, finish_block};
+use crate::sha512::{SHA384_START, SHA512_START};
 use crate::wiped::Wiped;
-
-/// Bytes of SHA-512's block.
-const LONG_BLOCK: usize = sha512::BLOCK_LEN;
-/// Lanes of the smaller batch.
-const HALF: usize = LANES / 2;
 
 /// An HMAC key (RFC 2104), kept as the two digest states that already took it in. Wiped on drop.
 #[derive(Clone)]
@@ -33,33 +28,6 @@ enum States {
 impl HmacKey {
     /// Takes in `key`, of any length.
     pub fn new(digest: Digest, key: &[u8]) -> Self {
-        let [key] = Self::each(digest, [key]);
-        key
-    }
-
-    /// Makes the HMAC keys of up to four secrets. Those of SHA-384 and SHA-512 are computed side by
-    /// side if the CPU has lanes for it.
-    pub fn each<const N: usize>(digest: Digest, keys: [&[u8]; N]) -> [Self; N] {
-        const { assert!(2 * N <= LANES) };
-        let start = match digest {
-            Digest::Sha256 => return keys.map(|key| Self::one(digest, key)),
-            Digest::Sha384 => &SHA384_START,
-            Digest::Sha512 => &SHA512_START,
-        };
-        let short = keys.iter().all(|key| key.len() <= LONG_BLOCK);
-        match Lanes::detect() {
-            Some(lanes) if short => {
-                let states = match 2 * N <= HALF {
-                    true => in_lanes::<N, HALF>(lanes, start, keys),
-                    false => in_lanes::<N, LANES>(lanes, start, keys),
-                };
-                states.map(|states| Self { digest, states })
-            }
-            _ => keys.map(|key| Self::one(digest, key)),
-        }
-    }
-
-    fn one(digest: Digest, key: &[u8]) -> Self {
         let states = match digest {
             Digest::Sha256 => {
                 let (inner, outer) = key_states(digest, &SHA256_START, key);
@@ -93,63 +61,6 @@ impl HmacKey {
             States::Short(inner, outer) => sign(inner, outer, parts, out),
             States::Long(inner, outer) => sign(inner, outer, parts, out),
         }
-    }
-
-    /// Computes the HMACs of up to eight messages, each under its own key. A result is in the first
-    /// [`Digest::len`] bytes, and the rest is zero.
-    ///
-    /// If all keys are of SHA-384 or SHA-512 and all messages have at most 111 bytes, they are
-    /// computed side by side where the CPU has lanes for it.
-    pub fn sign_each<const N: usize>(ops: [(&Self, &[u8]); N]) -> [Wiped<MAX_DIGEST_LEN>; N] {
-        const { assert!(N <= LANES) };
-        let mut tags = std::array::from_fn(|_| Wiped::<MAX_DIGEST_LEN>::ZEROS);
-        if let Some(lanes) = Lanes::detect()
-            && match N <= HALF {
-                true => Self::sign_in_lanes::<HALF>(lanes, &ops, &mut tags),
-                false => Self::sign_in_lanes::<LANES>(lanes, &ops, &mut tags),
-            }
-        {
-            return tags;
-        }
-        for ((key, message), tag) in ops.iter().zip(&mut tags) {
-            key.sign(&[message], &mut tag[..]);
-        }
-        tags
-    }
-
-    /// Computes all HMACs, at most `L`, in lanes. Returns `false`, and has done nothing, if one of them
-    /// is not for lanes.
-    fn sign_in_lanes<const L: usize>(
-        lanes: Lanes,
-        ops: &[(&Self, &[u8])],
-        tags: &mut [Wiped<MAX_DIGEST_LEN>],
-    ) -> bool {
-        let mut batch = Batch::<L>::new();
-        let mut block = Wiped::<LONG_BLOCK>::ZEROS;
-        for (lane, (key, message)) in ops.iter().enumerate() {
-            let States::Long(inner, _) = &key.states else {
-                return false;
-            };
-            if !last_block(&[message], &mut block) {
-                return false;
-            }
-            batch.set(lane, inner, &block);
-        }
-        batch.run(lanes);
-        for (lane, ((key, _), tag)) in ops.iter().zip(&mut *tags).enumerate() {
-            let tag = &mut tag[..key.digest.len()];
-            write_state(&batch.state(lane), tag);
-            let States::Long(_, outer) = &key.states else {
-                return false;
-            };
-            last_block(&[tag], &mut block);
-            batch.set(lane, outer, &block);
-        }
-        batch.run(lanes);
-        for (lane, ((key, _), tag)) in ops.iter().zip(tags).enumerate() {
-            write_state(&batch.state(lane), &mut tag[..key.digest.len()]);
-        }
-        true
     }
 }
 
@@ -217,27 +128,4 @@ fn last_block<const BLOCK: usize>(parts: &[&[u8]], block: &mut [u8; BLOCK]) -> b
         filled += part.len();
     }
     end_message(block, filled)
-}
-
-/// Computes the inner and the outer state of each key, in `L` lanes, two for each. No key is longer than a
-/// block.
-fn in_lanes<const N: usize, const L: usize>(
-    lanes: Lanes,
-    start: &[u64; 8],
-    keys: [&[u8]; N],
-) -> [States; N] {
-    let mut batch = Batch::<L>::new();
-    let mut block = Wiped::<LONG_BLOCK>::ZEROS;
-    for (index, key) in keys.into_iter().enumerate() {
-        for (lane, pad) in [(2 * index, 0x36), (2 * index + 1, 0x5c)] {
-            block.fill(pad);
-            block
-                .iter_mut()
-                .zip(key)
-                .for_each(|(byte, key)| *byte ^= key);
-            batch.set(lane, start, &block);
-        }
-    }
-    batch.run(lanes);
-    std::array::from_fn(|index| States::Long(batch.state(2 * index), batch.state(2 * index + 1)))
 }
