@@ -38,6 +38,7 @@ for options in "--tls rustls --cert p256 --group x25519mlkem768" "--tls rustls -
     anywhere "${handshake[@]}" "${words[@]}"
 done
 anywhere tools/compare_nginx.sh "$core" "$client_core" 3
+anywhere tools/idle_curve.sh "$core" "$client_core" 3
 anywhere "$spinlane" bench records --core "$core"
 anywhere "$spinlane" bench records --device dpdk:crypto_aesni_gcm --volume 2 --rounds 7 --core "$core"
 anywhere "$spinlane" bench records --device dpdk:crypto_aesni_gcm --volume 2 --rounds 7 --core "$core"

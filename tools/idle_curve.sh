@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# New connections per second of `spinlane proxy` (P-256, one core) with 0, 2,000, 8,000 and as many idle connections open as
-# file descriptors allow, interleaved, and then with 64, 512 and 4,096 connections in flight: the curves in docs/figures.md.
+# New connections per second of `spinlane proxy` (P-256, one core) with 0, 2,000, 8,000 and 12,000 idle connections open, as far
+# as file descriptors allow, interleaved, and then with 64, 512 and 4,096 connections in flight: the curves in docs/figures.md.
 #
-#   tools/idle_curve.sh [SECONDS] [ROUNDS] [PROGRAM]
+#   tools/idle_curve.sh [CORE] [CLIENT_CORE] [ROUNDS] [SECONDS]
 #
-# The proxy runs on core 0, the client on core 1: on a machine with two cores nothing else should run.
+# On a machine with two cores nothing else should run. Set SPINLANE to another program than target/release/spinlane.
 set -euo pipefail
 
-seconds=${1:-3} rounds=${2:-3}
+core=${1:-0} client_core=${2:-1} rounds=${3:-3} seconds=${4:-3}
 cd "$(dirname "$0")/.."
-program=${3:-target/release/spinlane}
+program=${SPINLANE:-target/release/spinlane}
 [ -x "$program" ] || { echo "$program is missing: cargo build --release"; exit 1; }
 ulimit -n "$(ulimit -Hn)"
+# Of one address the kernel finds a port soon as long as half of them are free.
 most=$(($(ulimit -n) - 1000))
-[ "$most" -lt 100000 ] || most=100000
+[ "$most" -lt 12000 ] || most=12000
 
-log=$(mktemp)
-trap 'kill "$proxy" 2>/dev/null; rm -f "$log"' EXIT
-"$program" proxy --listen 127.0.0.1:0 --cores 0 --max-connections 150000 --idle-timeout 100000 >"$log" 2>&1 &
+log=$(mktemp) proxy=
+trap '[ -z "$proxy" ] || kill "$proxy"; rm -f "$log"' EXIT
+"$program" proxy --listen 127.0.0.1:0 --cores "$core" --max-connections 150000 --idle-timeout 100000 >"$log" 2>&1 &
 proxy=$!
 until port=$(grep -om1 '127.0.0.1:[0-9]*' "$log"); do
     kill -0 "$proxy" 2>/dev/null || { cat "$log"; exit 1; }
@@ -27,7 +28,7 @@ done
 # New connections/s with IDLE open and FLIGHT in flight. The proxy polls, so that its time is all of the
 # time: what a connection costs is told where the client has found something to do in few of its turns.
 measure() {
-    "$program" bench connect "$port" --core 1 --idle "$1" --connections "$2" --seconds "$seconds"
+    "$program" bench connect "$port" --core "$client_core" --idle "$1" --connections "$2" --seconds "$seconds"
 }
 for ((round = 0; round < rounds; round++)); do
     for idle in 0 2000 8000 "$most"; do
