@@ -182,7 +182,7 @@ fn ours(cable: &Cable, lost: u64, seed: u64) -> f64 {
         ..Faults::default()
     };
     let mut responder = Responder::on(Faulty::new(pair, faults, seed), mac);
-    responder.prepare(LENGTH);
+    responder.body = body(LENGTH);
     let url = format!("http://10.77.0.2/{LENGTH}");
     let speed = speed(&responder.serve(curl(cable, &url, &TOLD)));
     let Counters {

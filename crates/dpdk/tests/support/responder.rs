@@ -14,8 +14,8 @@ pub struct Responder<F: FrameIo> {
     listener: ListenerId,
     begun: Clock,
     answers: Vec<Answer>,
-    /// The body that was asked for last, which takes longer to make than to send.
-    body: Vec<u8>,
+    /// The body that is asked for, which takes longer to make than to send.
+    pub body: Vec<u8>,
     pub served: usize,
 }
 
@@ -51,11 +51,6 @@ impl<F: FrameIo + std::fmt::Debug> Responder<F> {
             body: Vec::new(),
             served: 0,
         }
-    }
-
-    /// Makes a body before it is asked for.
-    pub fn prepare(&mut self, len: usize) {
-        self.body = body(len);
     }
 
     fn now(&self) -> Instant {
