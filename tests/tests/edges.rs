@@ -40,9 +40,9 @@ const LIBRARIES: &[&str] = &[
     "spinlane-lcore",
     "spinlane-openssl",
     "spinlane-rustls",
+    "spinlane-net",
+    "spinlane-dpdk",
 ];
-/// What the facade does not gather yet, and the program simulates.
-const SIMULATED: &[&str] = &["spinlane-net"];
 /// Normal and build dependencies inside the workspace, by package; those of [`ON_TOP`] besides.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("spinlane-ring", &[]),
@@ -262,7 +262,7 @@ fn bad_edges(packages: &[Package]) -> Vec<String> {
 /// What a package may depend on; `None` if it is not listed.
 fn allowed(name: &str) -> Option<Vec<&'static str>> {
     if ON_TOP.contains(&name) {
-        return Some([LIBRARIES, SIMULATED, &["spinlane", "spinlane-proxy"]].concat());
+        return Some([LIBRARIES, &["spinlane", "spinlane-proxy"]].concat());
     }
     let entry = ALLOWED.iter().find(|(package, _)| *package == name);
     entry.map(|(_, allowed)| allowed.to_vec())

@@ -4,10 +4,12 @@
 
 #![allow(unsafe_code)]
 
+mod handed_over;
 mod link;
 mod port;
 mod process;
 
+pub use handed_over::HandedOver;
 pub(crate) use link::{is_running, mtu};
 pub(crate) use port::{Opened, Plug, RawQueuePair, SetUp};
 pub(crate) use process::allowed_cores;

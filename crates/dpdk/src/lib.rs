@@ -2,7 +2,8 @@
 //!
 //! A [`Port`] is opened by what a DPDK application calls it: a virtual device with its arguments, or a PCI address. It gives one
 //! [`QueuePair`] for each core, and each of these is a [`FrameIo`](spinlane_net::FrameIo). Ports and queue pairs close the device when the
-//! last of them is dropped, after which its name can be used again.
+//! last of them is dropped, after which its name can be used again. An application with ports of its own gives a queue pair away as a
+//! [`HandedOver`].
 //!
 //! # Invariants
 //! - All that speaks C is in one module; all else is safe.
@@ -26,5 +27,5 @@ mod ffi;
 mod port;
 
 pub use eal::{Eal, EalConfig, EalError};
-pub use ffi::{HeapStats, Running, errno, error_text, unique_name};
+pub use ffi::{HandedOver, HeapStats, Running, errno, error_text, unique_name};
 pub use port::{Losses, Port, PortConfig, PortError, QueuePair};

@@ -7,7 +7,7 @@ use spinlane_net::{Caps, Frame, FrameIo, Mac};
 use thiserror::Error;
 
 use crate::eal::Eal;
-use crate::ffi::{self, Opened, Plug, RawQueuePair, SetUp};
+use crate::ffi::{self, HandedOver, Opened, Plug, RawQueuePair, SetUp};
 
 /// How a port is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,6 +286,16 @@ pub struct Losses {
 }
 
 impl QueuePair {
+    /// Takes a queue pair of a port that the application has set up. Checksums of what is sent are computed here.
+    pub fn adopt(handed: HandedOver) -> Self {
+        let caps = Caps {
+            mtu: handed.mtu(),
+            tx_checksums: false,
+        };
+        let raw = RawQueuePair::adopt(handed);
+        Self { raw, caps }
+    }
+
     /// What was lost so far.
     pub fn losses(&self) -> Losses {
         self.raw.losses

@@ -1,44 +1,71 @@
-//! A DPDK application that embeds Spinlane: it has a main of its own, initialises EAL itself, and
-//! configures its port and its crypto device as it always has. Each of its lcores gives Spinlane one
-//! queue pair, and polls Spinlane in its loop between the bursts of its port.
+//! An HTTPS server that is a DPDK application: it has a main of its own, initialises EAL itself, and configures its port and its
+//! crypto device as it always has. Each of its lcores gives Spinlane one queue pair of both, and polls Spinlane in its loop.
 //!
 //! ```text
-//!   rx burst ─▶ a job per packet: signs it, pauses ─▶ lcore.poll() ─▶ resumed, signed ─▶ tx burst
+//!   rx burst ─▶ TCP (Stack) ─▶ TLS, signs and pauses ─▶ lcore.poll() ─▶ resumed, answers ─▶ TCP ─▶ tx burst
 //! ```
-//! The port is net_null and the device crypto_openssl, so that it runs anywhere:
-//! `cargo run -p spinlane-driver-dpdk --features dpdk --example pipeline`.
+//! The device is crypto_openssl, and the port net_af_packet, so that it runs without a card, on an interface of the kernel's:
+//! `cargo run -p spinlane --features dpdk --example pipeline -- IFACE 10.0.0.2/24 CERT KEY`. Ends when its standard input does.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::io;
 use std::ptr;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant as Clock;
 
 use dpdk_sys as sys;
-use spinlane_crypto::{Key, test_keys::der};
-use spinlane_cryptodev::test_keys;
-use spinlane_cryptodev::{Device, KeyHandle, QueuePairConfig, Request};
-use spinlane_driver_dpdk::{DpdkDevice, Eal, HandedOver};
-use spinlane_job::{self as job, Job, Progress, WaitCtx};
-use spinlane_lcore::{Config, Conn, Lcore, offload};
+use spinlane::dpdk::{Eal, HandedOver, QueuePair};
+use spinlane::drivers::dpdk::{DpdkDevice, HandedOver as HandedOverDevice};
+use spinlane::net::{self, FlowId, Instant, Interface, ListenerId, Mac};
+use spinlane::rustls::{Connection, server_config};
+use spinlane::{Config, Conn, Lcore, Progress};
 
 /// One queue of the port and one queue pair of the device for each.
 const LCORES: u16 = 2;
 const PORT: u16 = 0;
 const DEVICE: u8 = 0;
 const DESCRIPTORS: u32 = 64;
-const BURST: usize = 32;
-/// Packets that each lcore signs before it ends.
-const PACKETS: usize = 100;
-/// Jobs at a time, more than the queue pair holds: some wait in the retry queue.
-const JOBS: usize = 96;
 
-fn main() {
-    init_eal();
+type Failure = Box<dyn std::error::Error>;
+type Stack = net::Stack<QueuePair>;
+
+/// What the command line says, and the lcores share.
+struct Options {
+    interface: Interface,
+    tls: Arc<spinlane::rustls::rustls::ServerConfig>,
+    secret: [u8; 48],
+}
+
+static OPTIONS: OnceLock<Options> = OnceLock::new();
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, iface, address, cert, key] = &args[..] else {
+        return Err("usage: pipeline IFACE ADDRESS/PREFIX CERT KEY".into());
+    };
+    let (address, prefix) = address.split_once('/').ok_or("no prefix")?;
+    let mut secret = [0; 48];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut secret)?;
+    let options = Options {
+        interface: Interface {
+            address: address.parse()?,
+            prefix: prefix.parse()?,
+        },
+        tls: Arc::new(server_config(&std::fs::read(cert)?, &std::fs::read(key)?)?),
+        secret,
+    };
+    let _ = OPTIONS.set(options);
+    init_eal(iface);
     set_up_port();
     set_up_device();
-    println!("{LCORES} lcores, {PACKETS} packets each");
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        STOP.store(true, Ordering::Relaxed);
+    });
+    println!("serving on {address}:443");
     // SAFETY: `run` is what EAL calls on every lcore, this one included; it looks at no argument.
     let failed = unsafe {
         sys::rte_eal_mp_remote_launch(Some(run), ptr::null_mut(), sys::CALL_MAIN);
@@ -62,27 +89,27 @@ fn main() {
 }
 
 /// Two lcores that share whatever cores there are; a real pipeline gives each its own.
-fn init_eal() {
+fn init_eal(iface: &str) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores: Vec<_> = (0..cores).map(|core| core.to_string()).collect();
     let cores = cores.join(",");
     let prefix = format!("--file-prefix=pipeline_{}", std::process::id());
     let lcores = format!("--lcores=0@({cores}),1@({cores})");
+    let port = format!("--vdev=net_af_packet0,iface={iface},qpairs={LCORES}");
     let args = [
         "pipeline",
         "--no-huge",
-        "-m128",
+        "-m256",
         "--no-shconf",
         "--no-pci",
         "--no-telemetry",
-    ];
-    let args = args.into_iter().chain([
         "--iova-mode=va",
-        "--vdev=net_null0",
         "--vdev=crypto_openssl",
-    ]);
+    ];
+    let more = [prefix.as_str(), lcores.as_str(), port.as_str()];
     let mut args: Vec<*mut c_char> = args
-        .chain([prefix.as_str(), lcores.as_str()])
+        .into_iter()
+        .chain(more)
         .map(|arg| CString::new(arg).expect("no zero byte").into_raw())
         .collect();
     // SAFETY: strings that end with a zero, as many as said, which EAL may keep: they are never freed.
@@ -90,17 +117,22 @@ fn init_eal() {
     assert!(done >= 0, "rte_eal_init");
 }
 
+/// Where the packets of the port are.
+static POOL: OnceLock<usize> = OnceLock::new();
+
 fn set_up_port() {
     let config = sys::rte_eth_conf::default();
-    // SAFETY: the port exists (--vdev=net_null0); the pool and the configuration are valid.
+    // SAFETY: the port exists (--vdev=net_af_packet0); the pool and the configuration are valid.
     unsafe {
-        let pool = sys::rte_pktmbuf_pool_create(c"packets".as_ptr(), 4095, 0, 0, 2048, 0);
+        let pool = sys::rte_pktmbuf_pool_create(c"packets".as_ptr(), 8191, 0, 0, 2176, 0);
         assert!(!pool.is_null(), "rte_pktmbuf_pool_create");
+        let _ = POOL.set(pool as usize);
         assert_eq!(sys::rte_eth_dev_configure(PORT, LCORES, LCORES, &config), 0);
         for queue in 0..LCORES {
             let (rx, tx) = (ptr::null(), ptr::null());
-            assert_eq!(sys::rte_eth_rx_queue_setup(PORT, queue, 64, 0, rx, pool), 0);
-            assert_eq!(sys::rte_eth_tx_queue_setup(PORT, queue, 64, 0, tx), 0);
+            let received = sys::rte_eth_rx_queue_setup(PORT, queue, 512, 0, rx, pool);
+            let sent = sys::rte_eth_tx_queue_setup(PORT, queue, 512, 0, tx);
+            assert_eq!((received, sent), (0, 0));
         }
         assert_eq!(sys::rte_eth_dev_start(PORT), 0);
     }
@@ -128,120 +160,150 @@ extern "C" fn run(_argument: *mut c_void) -> c_int {
     // SAFETY: reads a thread-local number.
     let queue = unsafe { sys::shim_lcore_id() } as u16;
     // No panic crosses into C.
-    let signed = std::panic::catch_unwind(|| pipeline(queue));
-    println!("lcore {queue}: {signed:?} packets signed and sent");
-    c_int::from(!matches!(signed, Ok(PACKETS)))
+    let served = std::panic::catch_unwind(|| pipeline(queue).map_err(|error| error.to_string()));
+    match served {
+        Ok(Ok((served, signed))) => {
+            println!("lcore {queue}: {served} served, {signed} signed by the device");
+            0
+        }
+        Ok(Err(error)) => {
+            eprintln!("lcore {queue}: {error}");
+            1
+        }
+        Err(_) => 1,
+    }
 }
 
-/// The loop of one lcore; returns how many packets it has signed and sent.
-fn pipeline(queue: u16) -> usize {
-    let eal = Eal::adopt().expect("EAL runs");
+/// The loop of one lcore; returns how many clients it has served, and how many ops the device has done.
+fn pipeline(queue: u16) -> Result<(u64, u64), Failure> {
+    let (Some(options), Some(&pool)) = (OPTIONS.get(), POOL.get()) else {
+        return Err("no options".into());
+    };
+    let eal = Eal::adopt()?;
     // SAFETY: set up with so many descriptors, given to this lcore alone, and stopped after it ends.
-    let queue_pair = unsafe { HandedOver::new(&eal, DEVICE, &[queue], DESCRIPTORS) };
-    let device = DpdkDevice::adopt(&eal, queue_pair.expect("the device")).expect("RSA");
+    let device = unsafe { HandedOverDevice::new(&eal, DEVICE, &[queue], DESCRIPTORS) };
+    let device = DpdkDevice::adopt(&eal, device.ok_or("no device")?)?;
     let lcore = Lcore::new(Config::default());
-    lcore.add_queue_pair(
-        device
-            .queue_pair(QueuePairConfig::default())
-            .expect("memory"),
-    );
-    let _entered = lcore.enter();
+    lcore.add_queue_pair(spinlane::cryptodev::Device::queue_pair(
+        &device,
+        Default::default(),
+    )?);
+    // SAFETY: the port is started, the queues are this lcore's alone, and both outlast this function.
+    let frames = unsafe { HandedOver::new(eal.running(), PORT, queue, pool as *mut c_void) };
+    let mut mac = sys::rte_ether_addr::default();
+    // SAFETY: the port exists; the address is ours to write.
+    unsafe { sys::rte_eth_macaddr_get(PORT, &mut mac) };
+    let config = net::Config::new(Mac(mac.addr_bytes), options.interface, options.secret);
+    let mut stack = Stack::new(config, QueuePair::adopt(frames))?;
+    let listener = stack.listen((options.interface.address, 443).into())?;
+    let mut server = Server {
+        options,
+        lcore: &lcore,
+        peers: HashMap::new(),
+        accepted: 0,
+        served: 0,
+    };
+    let begun = Clock::now();
+    while !STOP.load(Ordering::Relaxed) {
+        let now = Instant::from_micros(begun.elapsed().as_micros() as u64 + 1);
+        stack.receive(now, |_, _| 0);
+        lcore.poll()?;
+        server.turn(&mut stack, listener)?;
+        stack.transmit(now);
+    }
+    let counts = lcore.stats().channels.swap_remove(0).counts;
+    Ok((server.served, counts.completed))
+}
 
-    let key = test_keys::rsa(der::RSA_2048);
-    let signed = Rc::new(Signed::default());
-    let mut jobs: Vec<Option<Waiting>> = (0..JOBS).map(|_| None).collect();
-    let (mut begun, mut sent) = (0, 0);
-    while sent < PACKETS {
-        for (slot, job) in jobs.iter_mut().enumerate().filter(|(_, job)| job.is_none()) {
-            let packets = if begun < PACKETS {
-                receive(queue)
-            } else {
-                Vec::new()
-            };
-            let Some(packet) = packets.first().copied() else {
+/// A client.
+struct Peer {
+    name: Conn,
+    tls: Connection,
+    /// It was answered; what is in the output still goes.
+    answered: bool,
+}
+
+struct Server<'a> {
+    options: &'a Options,
+    lcore: &'a Lcore,
+    peers: HashMap<FlowId, Peer>,
+    accepted: u64,
+    served: u64,
+}
+
+impl Server<'_> {
+    fn turn(&mut self, stack: &mut Stack, listener: ListenerId) -> Result<(), Failure> {
+        while let Some(flow) = stack.accept(listener) {
+            self.accepted += 1;
+            let name = Conn(self.accepted);
+            let mut tls = Connection::server(Arc::clone(&self.options.tls))?;
+            tls.attach(self.lcore, name);
+            let answered = false;
+            self.peers.insert(
+                flow,
+                Peer {
+                    name,
+                    tls,
+                    answered,
+                },
+            );
+        }
+        // All are asked in every turn: a paused call may be made again at any time. echo_rustls.rs asks those that are ready.
+        while self.lcore.next_ready().is_some() || stack.next_ready().is_some() {}
+        let (served, lcore) = (&mut self.served, self.lcore);
+        self.peers.retain(|flow, peer| {
+            let goes_on = peer.turn(stack, *flow);
+            if !goes_on {
+                *served += u64::from(peer.answered);
+                stack.release(*flow);
+                lcore.forget(peer.name);
+            }
+            goes_on
+        });
+        Ok(())
+    }
+}
+
+impl Peer {
+    /// Goes on as far as it can. Returns `false` at the end.
+    fn turn(&mut self, stack: &mut Stack, flow: FlowId) -> bool {
+        let mut ends = self.answered;
+        while !ends {
+            match self.tls.read(&mut [0; 4096]) {
+                Ok(Progress::Done(_)) => {
+                    let answer =
+                        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+                    self.answered = self.tls.write(answer).is_ok();
+                    self.tls.shutdown();
+                    ends = true;
+                }
+                Ok(Progress::WantInput) => {
+                    let read = self.tls.read_input(|room| {
+                        Ok(stack.read(flow, |[first, second]| {
+                            let mut all = first.iter().chain(second);
+                            let places = room.iter_mut().zip(&mut all);
+                            places.map(|(place, byte)| *place = *byte).count()
+                        }))
+                    });
+                    if !matches!(read, Ok(1..)) {
+                        ends = stack.peer_finished(flow) || stack.end(flow).is_some();
+                        break;
+                    }
+                }
+                // For its op, or for room.
+                Ok(
+                    Progress::Paused | Progress::Refused | Progress::NoJobs | Progress::WantOutput,
+                ) => break,
+                Ok(Progress::Closed) | Err(_) => ends = true,
+            }
+        }
+        while self.tls.output_len() != 0 {
+            let written = self.tls.write_output(|bytes| Ok(stack.write(flow, bytes)));
+            if !matches!(written, Ok(1..)) {
                 break;
-            };
-            begun += 1;
-            *job = begin(slot, packet, &key, &signed);
+            }
         }
-        lcore.poll().expect("no poll inside a poll");
-        while let Some(Conn(slot)) = lcore.next_ready() {
-            resume(&mut jobs[slot as usize]);
-        }
-        sent += send(queue, &mut signed.packets.borrow_mut());
+        let is_over = stack.end(flow).is_some();
+        !(is_over || (ends && self.tls.output_len() == 0))
     }
-    assert_eq!(signed.wrong.get(), 0, "signatures are right");
-    sent
-}
-
-/// Packets whose signatures are there.
-#[derive(Default)]
-struct Signed {
-    packets: RefCell<VecDeque<*mut sys::rte_mbuf>>,
-    wrong: Cell<usize>,
-}
-
-struct Waiting {
-    _ctx: Rc<WaitCtx>,
-    job: Rc<Job>,
-}
-
-/// Starts the job of one packet; `None` if it has ended already.
-fn begin(
-    slot: usize,
-    packet: *mut sys::rte_mbuf,
-    key: &Arc<KeyHandle>,
-    signed: &Rc<Signed>,
-) -> Option<Waiting> {
-    let ctx = WaitCtx::new();
-    // Its op is done, or was refused and there is room: either way the slot comes out of `next_ready`.
-    ctx.set_notify(Some(Conn(slot as u64).into()));
-    let (key, signed) = (Arc::clone(key), Rc::clone(signed));
-    let body = move || {
-        // A TLS stack would run here, its private-key ops offloaded; a signature stands for it.
-        let Some(Key::Rsa(rsa)) = key.as_local() else {
-            return 1;
-        };
-        let mut block = vec![slot as u8; rsa.modulus_len()];
-        block[0] = 0;
-        block[1] = 1;
-        let mut signature = vec![0; block.len()];
-        let request = Request::rsa_private(&key, &block).expect("below the modulus");
-        let done = offload(&request, &mut signature);
-        let right = done.is_ok() && rsa.verify_raw(&signature, &block);
-        signed.wrong.set(signed.wrong.get() + usize::from(!right));
-        signed.packets.borrow_mut().push_back(packet);
-        0
-    };
-    let (_, job) = job::start(Some(&ctx), body).expect("room for a job");
-    job.map(|job| Waiting { _ctx: ctx, job })
-}
-
-fn resume(slot: &mut Option<Waiting>) {
-    let Some(Waiting { job, .. }) = slot else {
-        return;
-    };
-    if job.awaited() != 0 && !job.is_complete() {
-        return;
-    }
-    if let Ok(Progress::Finished(_)) = job.resume() {
-        *slot = None;
-    }
-}
-
-/// One packet, if there is one.
-fn receive(queue: u16) -> Vec<*mut sys::rte_mbuf> {
-    let mut packets = [ptr::null_mut(); 1];
-    // SAFETY: room for one packet; the queue is this lcore's alone.
-    let count = unsafe { sys::shim_rx_burst(PORT, queue, packets.as_mut_ptr(), 1) };
-    packets[..usize::from(count)].to_vec()
-}
-
-/// Sends what is signed; returns how many packets the port took.
-fn send(queue: u16, packets: &mut VecDeque<*mut sys::rte_mbuf>) -> usize {
-    let burst = packets.make_contiguous();
-    let count = burst.len().min(BURST) as u16;
-    // SAFETY: packets of ours, which the port owns once it has taken them; the queue is this lcore's.
-    let sent = unsafe { sys::shim_tx_burst(PORT, queue, burst.as_mut_ptr(), count) };
-    packets.drain(..usize::from(sent)).count()
 }

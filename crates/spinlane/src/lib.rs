@@ -38,12 +38,19 @@ pub use spinlane_crypto as crypto;
 /// For drivers, and for those who make requests of their own: the contract of devices, queue pairs and ops.
 #[doc(inline)]
 pub use spinlane_cryptodev as cryptodev;
+/// For applications of DPDK's: EAL and Ethernet ports, their own or opened here.
+#[cfg(feature = "dpdk")]
+#[doc(inline)]
+pub use spinlane_dpdk as dpdk;
 /// For front-ends: stacks and context switches, on which jobs stand.
 #[doc(inline)]
 pub use spinlane_fiber as fiber;
 /// For front-ends: the jobs that a connection's calls run in.
 #[doc(inline)]
 pub use spinlane_job as job;
+/// For those who have packets in place of sockets: TCP/IP over any port.
+#[doc(inline)]
+pub use spinlane_net as net;
 /// For drivers: rings between threads.
 #[doc(inline)]
 pub use spinlane_ring as ring;

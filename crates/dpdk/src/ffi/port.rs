@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dpdk_sys as sys;
 
-use super::{Running, errno, unique_name};
+use super::{HandedOver, Running, errno, unique_name};
 use crate::port::Losses;
 
 /// Packets of a burst.
@@ -261,7 +261,10 @@ impl Drop for Opened {
 /// A queue pair's bursts.
 #[derive(Debug)]
 pub(crate) struct RawQueuePair {
-    opened: Arc<Opened>,
+    running: Running,
+    /// Keeps the port open; `None` if it is the application's.
+    opened: Option<Arc<Opened>>,
+    id: u16,
     pool: *mut sys::rte_mempool,
     queue: u16,
     /// Empty packets, to be filled.
@@ -279,9 +282,29 @@ unsafe impl Send for RawQueuePair {}
 impl RawQueuePair {
     /// The queue pair `queue` of a port that has been set up with more; nobody else's.
     pub(crate) fn new(opened: &Arc<Opened>, queue: u16) -> Self {
+        // SAFETY: the port is ours, and set up with the queue and a pool for it; `opened` keeps both.
+        let handed = unsafe {
+            let pool = opened.pools[usize::from(queue)].0;
+            HandedOver::new(&opened.running, opened.id, queue, pool.cast())
+        };
+        let mut pair = Self::adopt(handed);
+        pair.opened = Some(opened.clone());
+        pair
+    }
+
+    /// A queue pair of the application's.
+    pub(crate) fn adopt(handed: HandedOver) -> Self {
+        let HandedOver {
+            running,
+            port,
+            queue,
+            pool,
+        } = handed;
         Self {
-            pool: opened.pools[usize::from(queue)].0,
-            opened: opened.clone(),
+            running,
+            opened: None,
+            id: port,
+            pool,
             queue,
             fresh: Vec::with_capacity(BURST),
             filled: Vec::with_capacity(BURST),
@@ -295,10 +318,10 @@ impl RawQueuePair {
         if !self.registered {
             // Without it the pool's cache would go unused, and nothing else.
             self.registered = true;
-            let _ = self.opened.running.register_thread();
+            let _ = self.running.register_thread();
         }
         let mut packets = [ptr::null_mut(); BURST];
-        let id = self.opened.id;
+        let id = self.id;
         // SAFETY: the port is started, the queue one of its, and nobody else's; there is room for BURST packets.
         let count =
             unsafe { sys::shim_rx_burst(id, self.queue, packets.as_mut_ptr(), BURST as u16) };
@@ -357,7 +380,7 @@ impl RawQueuePair {
     fn fresh(&mut self) -> Option<*mut sys::rte_mbuf> {
         if self.fresh.is_empty() {
             let mut packets = [ptr::null_mut(); BURST];
-            // SAFETY: the port keeps the pool; there is room for BURST of them.
+            // SAFETY: the pool outlives its queue pair; there is room for BURST of them.
             let got =
                 unsafe { sys::shim_mbuf_alloc_bulk(self.pool, packets.as_mut_ptr(), BURST as u32) };
             if got != 0 {
@@ -373,7 +396,7 @@ impl RawQueuePair {
         if self.filled.is_empty() {
             return;
         }
-        let (id, queue) = (self.opened.id, self.queue);
+        let (id, queue) = (self.id, self.queue);
         let count = self.filled.len();
         // SAFETY: the port is started and the queue ours; so many packets, of which those sent are the port's from now on.
         let sent = unsafe { sys::shim_tx_burst(id, queue, self.filled.as_mut_ptr(), count as u16) };

@@ -74,8 +74,8 @@
 //! P-256 and 64 on P-384; 0.3 µs to check a product, where computing an exchange takes 39 and 148.
 //!
 //! # In an application of DPDK's
-//! `Eal::adopt` and `HandedOver` take what is there already: see `examples/pipeline.rs`, which has
-//! a main of its own and polls Spinlane on EAL's lcores.
+//! `Eal::adopt` and `HandedOver` take what is there already: see the facade's `examples/pipeline.rs`,
+//! which has a main of its own and polls Spinlane on EAL's lcores.
 //!
 //! # Not verified
 //! There was no card to try. What only Intel QAT can show:
