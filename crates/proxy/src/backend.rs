@@ -9,7 +9,7 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -44,10 +44,10 @@ impl Directory {
     pub fn new(name: &str) -> Result<Self> {
         let (directory, requests) = Self::of(name, resolve_server(name)?);
         if !name.starts_with(UNIX) && name.parse::<std::net::SocketAddr>().is_err() {
-            let resolver = directory.clone();
+            let resolver = Arc::downgrade(&directory.0);
             let thread = thread::Builder::new().name("resolver".to_owned());
             thread
-                .spawn(move || resolver.serve(&requests))
+                .spawn(move || serve(&resolver, &requests))
                 .context("cannot start the resolver's thread; raise the limit on threads")?;
         }
         Ok(directory)
@@ -68,14 +68,6 @@ impl Directory {
     pub fn refresh(&self) {
         // Full: it was asked for already. Disconnected: an address stays what it is.
         let _ = self.0.requests.try_send(());
-    }
-
-    /// As long as the program runs, since a directory that is asked keeps itself alive.
-    fn serve(&self, requests: &Receiver<()>) {
-        while requests.recv().is_ok() {
-            self.take(resolve_server(&self.0.name));
-            thread::sleep(RESOLVE_EVERY);
-        }
     }
 
     /// What resolving came to.
@@ -113,6 +105,17 @@ impl Directory {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         (self.changes(), Rc::from(addresses.as_slice()))
+    }
+}
+
+/// As long as there is the directory, which has the other end of `requests`.
+fn serve(directory: &Weak<Inner>, requests: &Receiver<()>) {
+    while requests.recv().is_ok() {
+        if let Some(inner) = directory.upgrade() {
+            let resolved = resolve_server(&inner.name);
+            Directory(inner).take(resolved);
+        }
+        thread::sleep(RESOLVE_EVERY);
     }
 }
 

@@ -30,6 +30,7 @@ use crate::tls::{Identity, KeyKind, Library, Naming, Tls, certificates};
 pub struct Context {
     settings: Settings,
     keys: Vec<ServedKey>,
+    expiries: Arc<[(String, i64)]>,
 }
 
 #[derive(Clone)]
@@ -111,10 +112,12 @@ impl Context {
     /// A file or a value is at fault; the text names it.
     pub fn new(listener: &Listener, config: &Config, lasting: &Lasting) -> Result<Self> {
         let identities = lasting.identities(listener)?;
-        match listener.tls {
+        let mut made = match listener.tls {
             Library::Openssl => Self::openssl(listener, config, &identities),
             Library::Rustls => Self::rustls(listener, config, &identities, &lasting.tickets),
-        }
+        }?;
+        made.expiries = identities.iter().filter_map(Identity::expiry).collect();
+        Ok(made)
     }
 
     fn openssl(listener: &Listener, settings: &Config, identities: &[Identity]) -> Result<Self> {
@@ -176,6 +179,7 @@ impl Context {
                 op,
                 on_token: None,
             }],
+            expiries: Arc::default(),
         })
     }
 
@@ -231,6 +235,7 @@ impl Context {
                 max_input: settings.max_handshake_bytes.get(),
             },
             keys,
+            expiries: Arc::default(),
         })
     }
 
@@ -281,6 +286,11 @@ impl Context {
         };
         tls.attach(lcore, conn);
         Ok(tls)
+    }
+
+    /// When the certificates end, in seconds since 1970, by their names.
+    pub fn expiries(&self) -> &[(String, i64)] {
+        &self.expiries
     }
 
     /// The private keys that serve.

@@ -1,4 +1,4 @@
-//! Lists of cores as in `taskset -c`: `1`, `1,3`, `1-3`, `0,2-4`.
+//! Lists of cores as in `taskset -c`: `1`, `1,3`, `1-3`, `0,2-4`; or `auto`.
 
 use anyhow::{Context, Result, ensure};
 
@@ -6,11 +6,30 @@ use anyhow::{Context, Result, ensure};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<usize>);
 
+impl Cores {
+    /// Those that the kernel leaves alone, whichever these are.
+    pub fn auto() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// The cores that the kernel puts no work on by itself and that this process may use; `None` if there are none.
+pub fn isolated() -> Option<Vec<usize>> {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/isolated").ok()?;
+    let Cores(mut isolated) = list.trim().parse().ok()?;
+    let usable = core_affinity::get_core_ids()?;
+    isolated.retain(|core| usable.iter().any(|usable| usable.id == *core));
+    (!isolated.is_empty()).then_some(isolated)
+}
+
 impl std::str::FromStr for Cores {
     type Err = anyhow::Error;
 
     fn from_str(list: &str) -> Result<Self> {
         let mut cores = Vec::new();
+        if list == "auto" {
+            return Ok(Self::auto());
+        }
         for part in list.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| {
@@ -50,5 +69,6 @@ mod tests {
         assert!(cores("3-1").unwrap_err().contains("backwards"));
         assert!(cores("99999").unwrap_err().contains("out of range"));
         assert!(cores("").is_err());
+        assert_eq!("auto".parse::<Cores>().unwrap(), Cores::auto());
     }
 }

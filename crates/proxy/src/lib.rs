@@ -22,6 +22,7 @@ mod doors;
 mod env;
 mod failure;
 mod header;
+mod manager;
 mod metrics;
 mod offload;
 pub mod packets;
@@ -43,7 +44,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::prctl;
@@ -60,6 +61,7 @@ use config::{Config as Settings, Limits};
 use context::Lasting;
 use counters::Counters;
 use doors::{Door, Running};
+use manager::{Manager, Pulse};
 use metrics::Metrics;
 use offload::ServedKey;
 use packets::Via;
@@ -201,7 +203,12 @@ fn run_over<L: Listener + 'static>(
     }
     raise_file_limit(settings, cores.len());
     let max_jobs = max_jobs(&running.limits, cores.len());
-    let (stop, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
+    let (asked, hangup) = (Stop::on_signals()?, Hangup::on_signal()?);
+    // Without a delay the cores see the signal themselves.
+    let delay = settings.close_delay.map(|delay| delay.0);
+    let stop = delay.map_or_else(|| asked.clone(), |_| Stop::default());
+    let pulse = Pulse::new(cores.len());
+    let mut manager = Manager::of_environment(pulse.clone());
 
     let scrape = metrics.as_ref().map(|metrics| metrics.address);
     let banner = banner(
@@ -213,12 +220,14 @@ fn run_over<L: Listener + 'static>(
         scrape,
     );
     let capabilities = device.capabilities();
+    outcome.note_certificates(&running);
     let current = Current::new(running);
     let opened = cores.iter().copied().zip(0..).zip(network.open);
     let start = Arc::new(Start {
         site: Site {
             current: current.clone(),
             stop: stop.clone(),
+            pulse,
             metrics: metrics.as_ref().map(Metrics::probe),
             lasting: Arc::clone(&lasting),
         },
@@ -236,9 +245,12 @@ fn run_over<L: Listener + 'static>(
             metrics.serve(cores)?;
         }
         say(&format!("{banner}\n"));
+        outcome.set_ready(true);
+        manager.ready();
     } else {
         stop.ask();
     }
+    let mut asked_at = None;
     loop {
         match events.recv_timeout(LOOK_FOR_SIGNALS) {
             Ok(Event::Report(report)) => say(&report.to_string()),
@@ -246,6 +258,7 @@ fn run_over<L: Listener + 'static>(
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if hangup.take() {
+            manager.reloading();
             let renewed = reload(
                 args,
                 settings,
@@ -254,10 +267,23 @@ fn run_over<L: Listener + 'static>(
                 capabilities,
             );
             outcome.note(renewed.is_ok());
+            outcome.note_certificates(&current.latest().1);
             if let Err(error) = renewed {
                 tracing::error!("nothing is changed by SIGHUP: {error:#}");
             }
+            manager.ready();
         }
+        if asked.asked() {
+            let since: Instant = *asked_at.get_or_insert_with(|| {
+                outcome.set_ready(false);
+                manager.stopping();
+                Instant::now()
+            });
+            if delay.is_some_and(|delay| since.elapsed() >= delay) {
+                stop.ask();
+            }
+        }
+        manager.mind_the_time();
         lasting.mind_the_time();
         (network.watch)();
     }

@@ -59,6 +59,9 @@ pub struct Outcome {
     is_good: AtomicBool,
     /// Of the last that was good, or of the start; in seconds since 1970.
     good_since: AtomicU64,
+    is_ready: AtomicBool,
+    /// When each certificate that is served ends, in seconds since 1970.
+    expiries: Mutex<Vec<(String, i64)>>,
 }
 
 impl Default for Outcome {
@@ -67,6 +70,8 @@ impl Default for Outcome {
         Self {
             is_good: AtomicBool::new(true),
             good_since: AtomicU64::new(now()),
+            is_ready: AtomicBool::new(false),
+            expiries: Mutex::default(),
         }
     }
 }
@@ -78,6 +83,38 @@ impl Outcome {
         if is_good {
             self.good_since.store(now(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether clients are served, from now on.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+
+    /// Whether clients are served, and nobody has asked to stop.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
+    /// `running` is in force.
+    pub fn note_certificates(&self, running: &Running) {
+        let doors = running
+            .doors
+            .iter()
+            .flat_map(|door| door.context.expiries());
+        *self.expiries.lock().unwrap_or_else(PoisonError::into_inner) = doors.cloned().collect();
+    }
+
+    /// When each certificate that is served ends, in seconds since 1970, by its name.
+    pub fn expiries(&self) -> Vec<(String, i64)> {
+        let mut all = self
+            .expiries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        // Several listeners may have the same.
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Whether the last was good, or there was none.

@@ -31,6 +31,7 @@ use super::context::Lasting;
 use super::counters::Closed;
 use super::doors::Doors;
 use super::env::Env;
+use super::manager::Pulse;
 use super::metrics::Probe;
 use super::reload::Current;
 use super::report::Report;
@@ -58,6 +59,8 @@ pub struct Site {
     pub current: Current,
     /// Asks to stop.
     pub stop: Stop,
+    /// Signs of life.
+    pub pulse: Pulse,
     /// The tokens that keys are on.
     pub lasting: Arc<Lasting>,
     /// Who wants to know the counters.
@@ -210,6 +213,7 @@ impl<'a, L: Listener> Worker<'a, L> {
     fn mind_the_time(&mut self) {
         if self.env.now_ns >= self.sweep_ns {
             self.sweep_ns = self.env.now_ns + SWEEP_NS;
+            self.site.pulse.beat(self.position);
             self.sweep();
             self.renew();
             self.doors.mind_the_time();

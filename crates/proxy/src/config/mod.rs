@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::address::{UNIX, resolve_one};
 use super::packets::{PacketArgs, Via};
-use crate::cores::Cores;
+use crate::cores::{self, Cores};
 pub use crate::header::SendProxy;
 use crate::tls::{KeyKind, Library};
 pub use origin::Origin;
@@ -91,7 +91,8 @@ pub struct Config {
     /// Lets a token's signatures leave unchecked. Whoever gets a wrong one of an RSA key may have the key.
     #[arg(long)]
     pub no_token_verify: bool,
-    /// Cores to run on, as in `taskset -c`, each at full load: `1`, `0,2-4`. By default the last one.
+    /// Cores to run on, as in `taskset -c`, each at full load: `1`, `0,2-4`; `auto` are those that are isolated
+    /// (isolcpus), if any are. By default the last one.
     #[arg(long, value_name = "LIST")]
     pub cores: Option<Cores>,
     /// Crypto device; `spinlane devices` lists them.
@@ -141,9 +142,13 @@ pub struct Config {
     #[arg(long, value_name = "SECONDS")]
     pub stats_interval: Option<Seconds>,
     /// Serve the counters there over HTTP, path /metrics, in Prometheus' text format; port 0 takes a
-    /// free one.
+    /// free one. Path /ready says 200 while clients are served, and 503 from the first signal to stop on.
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<String>,
+    /// After SIGTERM or SIGINT, clients are accepted for so long still, while /ready of --metrics says 503, so that balancers
+    /// send them elsewhere.
+    #[arg(long, value_name = "SECONDS")]
+    pub close_delay: Option<Seconds>,
     /// After SIGTERM or SIGINT, connections have that long to finish; a second signal does not wait.
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub drain_timeout: Seconds,
@@ -482,8 +487,15 @@ impl Config {
     /// # Errors
     /// None was given and the machine does not tell which there are.
     pub fn core_list(&self) -> Result<Vec<usize>> {
-        if let Some(cores) = &self.cores {
-            return Ok(cores.0.clone());
+        match &self.cores {
+            Some(cores) if *cores == Cores::auto() => {
+                if let Some(isolated) = cores::isolated() {
+                    return Ok(isolated);
+                }
+                tracing::info!("no core is isolated (isolcpus); the last one is taken");
+            }
+            Some(cores) => return Ok(cores.0.clone()),
+            None => {}
         }
         let usable = core_affinity::get_core_ids().unwrap_or_default();
         let last = usable
@@ -517,6 +529,16 @@ impl Config {
                 .name("listen", second.listen.as_deref().unwrap_or_default());
             bail!("{name}: a port has one listener ({port}); take the others away");
         }
+        for (at, listener) in self.listener.iter().enumerate() {
+            let earlier = self.listener.iter().take(at);
+            ensure!(
+                earlier
+                    .into_iter()
+                    .all(|other| other.listen != listener.listen),
+                "{}: another listener has this address; give each its own",
+                listener.origin.place("listen")
+            );
+        }
         for (name, backend) in &self.backend {
             let key = format!("backend.{name}.server");
             ensure!(
@@ -545,6 +567,7 @@ impl Config {
             device,
             record_device,
             core_dumps,
+            close_delay,
             op_deadline,
             ticket_rotation,
             max_connections,

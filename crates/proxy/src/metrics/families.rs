@@ -36,6 +36,16 @@ pub fn of(
     families.extend(rows(MetricType::GAUGE, CONFIGURATION, || {
         [(Vec::new(), outcome)].into_iter()
     }));
+    let expiries = outcome
+        .expiries()
+        .into_iter()
+        .map(|(name, end)| gauge(vec![label("certificate", name)], end as f64));
+    families.push(family(
+        "certificate_expiry_timestamp_seconds",
+        "When a certificate that is served ends.",
+        MetricType::GAUGE,
+        expiries.collect(),
+    ));
     families.extend(of_packets(&reports));
     families.extend(rows(MetricType::COUNTER, POLLS, || {
         reports

@@ -15,6 +15,8 @@ const MAX_HEAD: usize = 8192;
 const MAX_FIELDS: usize = 64;
 /// Where the counters are.
 const PATH: &str = "/metrics";
+/// Where balancers ask whether to send clients here.
+const READY: &str = "/ready";
 
 /// A client's connection.
 pub struct Exchange {
@@ -44,9 +46,14 @@ impl Exchange {
     }
 
     /// Does what can be done without waiting; answers with what `text` returns if the counters are
-    /// asked for. Returns whether it is over. Whatever goes wrong ends this connection only.
-    pub fn turn(&mut self, now: Instant, text: impl FnOnce() -> Result<String, String>) -> bool {
-        self.try_turn(now, text).unwrap_or_else(|error| {
+    /// asked for, or whether clients are served. Returns whether it is over. Whatever goes wrong ends this connection only.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        is_ready: bool,
+        text: impl FnOnce() -> Result<String, String>,
+    ) -> bool {
+        self.try_turn(now, is_ready, text).unwrap_or_else(|error| {
             tracing::debug!("--metrics: {error}");
             true
         })
@@ -55,6 +62,7 @@ impl Exchange {
     fn try_turn(
         &mut self,
         now: Instant,
+        is_ready: bool,
         text: impl FnOnce() -> Result<String, String>,
     ) -> io::Result<bool> {
         let is_late = now >= self.deadline;
@@ -64,7 +72,7 @@ impl Exchange {
                 None if is_late => Err("408 Request Timeout"),
                 None => return Ok(false),
             };
-            self.answer = Some(io::Cursor::new(answer(asked, text)));
+            self.answer = Some(io::Cursor::new(answer(asked, is_ready, text)));
             self.deadline = now + PATIENCE;
         } else if is_late {
             return Ok(true);
@@ -120,8 +128,16 @@ fn understand(head: &[u8]) -> Option<Asked> {
     }
 }
 
-fn answer(asked: Asked, text: impl FnOnce() -> Result<String, String>) -> Vec<u8> {
+fn answer(asked: Asked, is_ready: bool, text: impl FnOnce() -> Result<String, String>) -> Vec<u8> {
     let (status, kind, body) = match asked {
+        Ok(path) if path == READY => match is_ready {
+            true => ("200 OK", "text/plain", "ready\n".to_owned()),
+            false => (
+                "503 Service Unavailable",
+                "text/plain",
+                "stopping\n".to_owned(),
+            ),
+        },
         Ok(path) if path == PATH => match text() {
             Ok(text) => ("200 OK", TEXT_FORMAT, text),
             Err(error) => (
@@ -156,7 +172,7 @@ mod tests {
         thread::scope(|scope| {
             scope.spawn(move || {
                 let mut exchange = Exchange::new(server, Instant::now()).unwrap();
-                while !exchange.turn(Instant::now(), || Ok("counters\n".to_owned())) {
+                while !exchange.turn(Instant::now(), true, || Ok("counters\n".to_owned())) {
                     thread::yield_now();
                 }
             });
@@ -191,9 +207,9 @@ mod tests {
         let begin = Instant::now();
         let mut exchange = Exchange::new(server, begin).unwrap();
         let unasked = || unreachable!("nobody asks for the counters");
-        assert!(!exchange.turn(begin, unasked));
+        assert!(!exchange.turn(begin, true, unasked));
         assert!(
-            exchange.turn(begin + PATIENCE, unasked),
+            exchange.turn(begin + PATIENCE, true, unasked),
             "408 is sent, and that is all"
         );
         drop(exchange);

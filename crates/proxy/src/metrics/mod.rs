@@ -139,7 +139,8 @@ impl Metrics {
             scrapers.extend(Exchange::new(socket, now));
         }
         let text = LazyCell::new(|| self.text(cores).map_err(|error| format!("{error:#}")));
-        scrapers.retain_mut(|scraper| !scraper.turn(now, || text.clone()));
+        let is_ready = self.outcome.is_ready();
+        scrapers.retain_mut(|scraper| !scraper.turn(now, is_ready, || text.clone()));
     }
 
     /// What the cores have counted by now.

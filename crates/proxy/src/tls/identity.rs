@@ -115,6 +115,13 @@ impl Identity {
         })
     }
 
+    /// Its name, and when its certificate ends, in seconds since 1970; `None` if that cannot be read.
+    pub fn expiry(&self) -> Option<(String, i64)> {
+        let chain = self.certificates().ok()?;
+        let (_, own) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+        Some((self.name.clone(), own.validity().not_after.timestamp()))
+    }
+
     /// What errors call it.
     pub fn name(&self) -> &str {
         &self.name
