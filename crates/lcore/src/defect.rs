@@ -29,11 +29,13 @@ pub enum Defect {
     LostInMove,
     /// An op goes to a queue pair that serves its kind, whether that has its key or not.
     ForeignKey,
+    /// Software takes over whatever a device fails, also where the secret is the device's own.
+    RemoteFallback,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Generation,
         Self::Orphan,
         Self::RetryOrder,
@@ -46,6 +48,7 @@ impl Defect {
         Self::BlindRouting,
         Self::LostInMove,
         Self::ForeignKey,
+        Self::RemoteFallback,
     ];
 }
 

@@ -31,6 +31,8 @@ pub enum Breach {
     EarlyReuse,
     /// An unhealthy device got ops that a healthy one serves.
     Routing,
+    /// Software took an op whose secret is the device's own.
+    Software,
     /// The counters do not tell what happened.
     Counters,
     /// Anything else.
@@ -39,7 +41,7 @@ pub enum Breach {
 
 impl Breach {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Lost,
         Self::DuplicateCallback,
         Self::LateCallback,
@@ -51,6 +53,7 @@ impl Breach {
         Self::WrongResult,
         Self::EarlyReuse,
         Self::Routing,
+        Self::Software,
         Self::Counters,
         Self::Other,
     ];

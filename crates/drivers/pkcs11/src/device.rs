@@ -60,7 +60,8 @@ impl TokenDevice {
     }
 
     /// The private key that `uri` names on this token. Its public half is `given`, as from a certificate, or
-    /// what the token says. One signature is tried, if the key signs.
+    /// what the token says. One signature is tried, if the key signs. An RSA key that cannot serve TLS 1.3 is given
+    /// all the same, with a line in the log.
     ///
     /// # Errors
     /// See [`Error`].
@@ -75,6 +76,12 @@ impl TokenDevice {
                 failure => KeyProblem::Trial(failure),
             },
         })?;
+        if matches!(public, PublicKey::Rsa(_)) && key.can.sign && !key.signs_pss() {
+            tracing::warn!(
+                "{uri}: the token has neither CKM_RSA_X_509 nor CKM_RSA_PKCS_PSS, so that the key signs by PKCS#1 v1.5 alone: \
+                 TLS 1.2, not TLS 1.3; use a key on a curve"
+            );
+        }
         Ok(KeyHandle::remote(public, NAME, key))
     }
 

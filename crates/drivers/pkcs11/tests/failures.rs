@@ -3,16 +3,12 @@
 mod support;
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use openssl::pkey::{PKey, Private};
 use spinlane_driver_pkcs11::{Failure, Operation, Settings, TokenDevice, TokenOp};
 use spinlane_pkcs11_shim::{Control, Counter, Knob};
-use support::{
-    PIN, import, in_process, init_token, load, quick, run, threads_and_descriptors, wait_for,
-};
+use support::{PIN, in_process, load, quick, remake, run, threads_and_descriptors, wait_for};
 
 const DIGEST: &[u8] = &[5; 32];
 
@@ -422,20 +418,6 @@ fn sessions_that_serve_no_longer_are_closed_when_they_have_nothing_to_do() {
             assert_eq!(open(), 4, "they stay open again");
         },
     );
-}
-
-/// Puts another token of the same label and PIN in the token's place, with this key. The module learns of it when it is
-/// initialised again.
-fn remake(folder: &Path, private: &PKey<Private>, control: &Control) {
-    let (next, tokens) = (folder.join("next"), folder.join("tokens"));
-    fs::create_dir_all(next.join("tokens")).unwrap();
-    let configuration = format!("directories.tokendir = {}\n", next.join("tokens").display());
-    fs::write(next.join("softhsm2.conf"), configuration).unwrap();
-    init_token(&next, "test");
-    import(&next, "test", "p256", "03", private);
-    control.set(Knob::Deaf, 1);
-    fs::remove_dir_all(&tokens).unwrap();
-    fs::rename(next.join("tokens"), &tokens).unwrap();
 }
 
 #[test]

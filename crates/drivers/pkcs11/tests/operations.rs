@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Mutex;
+
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::rsa::Padding;
@@ -168,6 +172,53 @@ fn rsa_where_the_token_pads() {
         );
         assert!(is_named, "{error}");
     });
+}
+
+/// What `run` leaves in the log of its thread, by a file.
+fn logged(file: &Path, run: impl FnOnce()) -> String {
+    let log = Mutex::new(File::create(file).unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(log).finish();
+    tracing::subscriber::with_default(subscriber, run);
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn a_key_that_signs_by_pkcs1_v15_alone_is_told_of_at_the_start() {
+    in_process(
+        "a_key_that_signs_by_pkcs1_v15_alone_is_told_of_at_the_start",
+        |bench| {
+            let device = bench.device(quick(2));
+            let pkcs1_alone = Control::HIDE_RSA_RAW | Control::HIDE_RSA_PSS;
+            for (hide, is_told) in [
+                (0, false),
+                (Control::HIDE_RSA_RAW, false),
+                (pkcs1_alone, true),
+            ] {
+                bench.control.set(Knob::Hide, hide);
+                let said = logged(&bench.folder.join("log"), || {
+                    let key = device.key(&bench.uri("rsa2048"), None).unwrap();
+                    assert_eq!(key.object::<TokenKey>().unwrap().signs_pss(), !is_told);
+                });
+                let told = said.contains("PKCS#1 v1.5 alone") && said.contains("object=rsa2048");
+                assert_eq!(told, is_told, "{said:?}");
+            }
+            // TLS 1.2 by PKCS#1 v1.5 is served, and what TLS 1.3 asks for is refused, not signed wrongly.
+            let key = device.key(&bench.uri("rsa2048"), None).unwrap();
+            let mut queue = device.queue(8).unwrap();
+            let mut block = vec![0; 256];
+            padding::pkcs1_v15(Digest::Sha256, &sha(Digest::Sha256), &mut block).unwrap();
+            let signature = run(&mut queue, &key, Operation::Private, &block).unwrap();
+            assert!(is_pkcs1(&bench.private("rsa2048"), &signature));
+            padding::pss(Digest::Sha256, &sha(Digest::Sha256), 32, &mut block).unwrap();
+            for (operation, input) in [
+                (Operation::Private, &block[..]),
+                (PSS, &sha(Digest::Sha256)),
+            ] {
+                let refused = run(&mut queue, &key, operation, input);
+                assert_eq!(refused, Err(Failure::Unsupported));
+            }
+        },
+    );
 }
 
 #[test]

@@ -222,7 +222,7 @@ impl<O: Class> Channel<O> {
 
     /// Whether software may compute `op`: by the settings, and by where the secret of its key is.
     pub(super) fn may_run_here(&self, op: &O) -> bool {
-        self.health.config().fallback && op.is_local()
+        self.health.config().fallback && (op.is_local() || has(Defect::RemoteFallback))
     }
 
     /// Whether an op goes to an unhealthy device all the same: nobody else has its key.

@@ -1,6 +1,6 @@
 //! The rules, checked as things happen and when all is over.
 
-use spinlane::cryptodev::Kind;
+use spinlane::cryptodev::{Kind, OpKind};
 use spinlane::job::{self, Status};
 use spinlane::lcore::{ChannelStats, Clock, Conn, OffloadError};
 
@@ -218,6 +218,21 @@ impl World {
         stats.channels.iter().enumerate().any(exceeds)
     }
 
+    /// Software gets no op whose secret is a device's own. The counters know kinds, not keys, so that only worlds are
+    /// looked at in which all signatures are with such a key.
+    fn check_software(&self, channel: &ChannelStats) {
+        if !self.plan.remote || self.plan.signs {
+            return;
+        }
+        let signatures = channel.kinds.iter();
+        for of in signatures.filter(|of| of.kind == OpKind::EcdsaP256) {
+            if of.counts.fallback != 0 {
+                let text = format!("software got {} of the device's own", of.counts.fallback);
+                self.violate(Breach::Software, text);
+            }
+        }
+    }
+
     /// Nothing is left, and the counters tell what happened.
     pub(super) fn take_stock(&self) {
         let stacks = job::pool_stats().stacks_in_use;
@@ -235,6 +250,7 @@ impl World {
                 let text = format!("{} of {capacity} slots are not back", capacity - free);
                 self.violate(Breach::LeakedSlot, text);
             }
+            self.check_software(channel);
             let counts = channel.counts;
             if counts.enqueued != counts.completed + counts.fallback + counts.cancelled {
                 self.violate(Breach::Counters, format!("do not add up: {counts:?}"));

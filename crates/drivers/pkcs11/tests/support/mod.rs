@@ -18,7 +18,7 @@ use spinlane_cryptodev::KeyHandle;
 use spinlane_driver_pkcs11::{
     Failure, Operation, Settings, TokenDevice, TokenOp, TokenQueue, uri::Uri,
 };
-use spinlane_pkcs11_shim::Control;
+use spinlane_pkcs11_shim::{Control, Knob};
 
 pub const PIN: &str = "93-7 secret";
 const SO_PIN: &str = "11111111";
@@ -146,6 +146,20 @@ pub fn import(folder: &Path, token: &str, label: &str, id: &str, key: &PKey<Priv
         "--import", file, "--token", token, "--label", label, "--id", id, "--pin", PIN,
     ];
     softhsm_util(folder, &arguments);
+}
+
+/// Puts another token of the same label and PIN in the token's place, with this key. The module learns of it when it is
+/// initialised again.
+pub fn remake(folder: &Path, private: &PKey<Private>, control: &Control) {
+    let (next, tokens) = (folder.join("next"), folder.join("tokens"));
+    fs::create_dir_all(next.join("tokens")).unwrap();
+    let configuration = format!("directories.tokendir = {}\n", next.join("tokens").display());
+    fs::write(next.join("softhsm2.conf"), configuration).unwrap();
+    init_token(&next, "test");
+    import(&next, "test", "p256", "03", private);
+    control.set(Knob::Deaf, 1);
+    fs::remove_dir_all(&tokens).unwrap();
+    fs::rename(next.join("tokens"), &tokens).unwrap();
 }
 
 /// Settings with which a test does not wait long.
