@@ -5,6 +5,7 @@ LISTEN ?= 127.0.0.1:8443
 PREFIX ?= /usr/local
 TO = $(DESTDIR)$(PREFIX)
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= calls keys params uri
 # DPDK's devices, where DPDK is installed. (Asked when it is used: after setup.)
 DPDK = $(shell pkg-config --exists libdpdk && echo --features dpdk)
 # What cargo-fuzz would set.
@@ -59,11 +60,11 @@ test-debian13: ## Run every test on Debian 13, in a root that debootstrap makes 
 	tools/debian13.sh
 
 # Afterwards, inputs that add nothing are thrown away.
-fuzz: setup ## Fuzz the C entry points and PKCS#11 URIs, FUZZ_SECONDS each (needs a nightly toolchain).
+fuzz: setup ## Fuzz the C entry points and PKCS#11 URIs (FUZZ_TARGETS), FUZZ_SECONDS each (needs a nightly toolchain).
 	$(FUZZ) cargo +nightly build --release --manifest-path crates/capi/fuzz/Cargo.toml \
 		--target $(NIGHTLY_TARGET) --target-dir target/fuzz
 	crates/capi/fuzz/seed.sh target/fuzz/corpus
-	cd target/fuzz && for target in calls keys params uri; do \
+	cd target/fuzz && for target in $(FUZZ_TARGETS); do \
 		run=$(NIGHTLY_TARGET)/release/$$target all=corpus/$$target few=corpus/$$target.few; \
 		$$run -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 $$all && \
 			rm -rf $$few && mkdir $$few && $$run -merge=1 $$few $$all && rm -rf $$all && mv $$few $$all || exit 1; \
@@ -95,11 +96,13 @@ tsan: tsan-pkcs11 ## Run the stress test of the ring and the tests of the PKCS#1
 		--package spinlane-ring --test stress --target $(NIGHTLY_TARGET) --target-dir target/tsan
 
 # The standard library is instrumented too: otherwise the sanitizer takes its locks for none. A sanitized process cannot fork and
-# then make threads, and is slow, so that the tests go one by one.
+# then make threads, and is slow, so that the tests go one by one. Its symbolizer would be a process whose pipes the tests take for
+# leaked descriptors: without it a report has modules and offsets, which addr2line makes names of.
 tsan-pkcs11:
 	cargo build --package spinlane-pkcs11-shim
 	PKCS11_TEST_SHIM=$(CURDIR)/target/debug/libspinlane_pkcs11_shim.so \
-		TSAN_OPTIONS=suppressions=$(CURDIR)/crates/drivers/pkcs11/tests/tsan.supp RUSTFLAGS="-Zsanitizer=thread" \
+		TSAN_OPTIONS=external_symbolizer_path=:suppressions=$(CURDIR)/crates/drivers/pkcs11/tests/tsan.supp \
+		RUSTFLAGS="-Zsanitizer=thread" \
 		cargo +nightly test -Zbuild-std --package spinlane-driver-pkcs11 --lib --test failures --test queue_pair \
 		--target $(NIGHTLY_TARGET) --target-dir target/tsan -- --test-threads 1 --skip forked_child
 

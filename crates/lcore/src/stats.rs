@@ -40,7 +40,8 @@ pub struct Stats {
 pub struct OpCounts {
     /// Ops accepted, by the device or in its place by software.
     pub enqueued: u64,
-    /// Ops that the device ended, whatever their status, while somebody waited for them.
+    /// Ops that the device ended, whatever their status, while somebody waited for them; and those that ended with
+    /// an error because the device failed and software may not compute them.
     pub completed: u64,
     /// Ops that software ended while somebody waited for them, because the device failed them,
     /// did not answer in time, or was unhealthy when they came.

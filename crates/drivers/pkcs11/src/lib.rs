@@ -41,7 +41,7 @@
 //! - Knows no job, no TLS, no poll loop.
 //!
 //! # Not verified
-//! Only SoftHSM2 2.6.1 has been tried: no hardware, no cloud's module.
+//! SoftHSM2 2.6.1 and tpm2-pkcs11 1.9.0 over a TPM in software have been tried: no hardware, no cloud's module.
 
 #![forbid(unsafe_code)]
 

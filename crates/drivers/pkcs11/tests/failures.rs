@@ -8,7 +8,10 @@ use std::{fs, thread};
 
 use spinlane_driver_pkcs11::{Failure, Operation, Settings, TokenDevice, TokenOp};
 use spinlane_pkcs11_shim::{Control, Counter, Knob};
-use support::{PIN, in_process, load, quick, remake, run, threads_and_descriptors, wait_for};
+use support::{
+    PIN, descriptors, impatient, in_process, load, quick, remake, run, threads_and_descriptors,
+    wait_for,
+};
 
 const DIGEST: &[u8] = &[5; 32];
 
@@ -119,7 +122,7 @@ fn a_module_that_has_lost_its_token_is_initialised_again() {
 #[test]
 fn a_call_that_does_not_return_costs_its_op_alone() {
     in_process("a_call_that_does_not_return_costs_its_op_alone", |bench| {
-        let device = bench.device(quick(2));
+        let device = bench.device(impatient(2));
         let key = device.key(&bench.uri("p256"), None).unwrap();
         let mut queue = device.queue(64).unwrap();
         assert_eq!(load(&mut queue, &key, DIGEST, 50), (50, 0));
@@ -149,7 +152,7 @@ fn when_all_are_stuck_ops_fail_and_service_returns_with_them() {
         |bench| {
             let settings = Settings {
                 stuck_threads: 1,
-                ..quick(2)
+                ..impatient(2)
             };
             let device = bench.device(settings);
             let key = device.key(&bench.uri("p256"), None).unwrap();
@@ -427,8 +430,6 @@ fn a_token_made_anew_in_the_middle_of_load_serves_again() {
         |bench| {
             let settings = Settings {
                 restart_module_after: Duration::from_millis(50),
-                // To initialise the module may take long.
-                stuck_after: Duration::from_secs(10),
                 ..quick(4)
             };
             let device = bench.device(settings);
@@ -465,7 +466,7 @@ fn a_token_made_anew_in_the_middle_of_load_serves_again() {
             assert!(counts.module_restarts >= 3, "{counts:?}");
             assert_eq!((counts.pins_refused, counts.threads_stuck), (0, 0));
             assert_eq!(queue.in_flight(), 0, "{good} good, {bad} bad");
-            assert_eq!(threads_and_descriptors(), before);
+            assert_eq!(threads_and_descriptors(), before, "{:?}", descriptors());
         },
     );
 }

@@ -13,7 +13,7 @@ use spinlane_driver_pkcs11::Settings;
 use spinlane_driver_sim::{SimConfig, SimDevice};
 use spinlane_lcore::{Clock, Config, Conn, Lcore, OffloadError, OpCounts, Submitted, Ticket};
 use spinlane_pkcs11_shim::{Counter, Knob};
-use support::{Bench, in_process, quick, remake, threads_and_descriptors, wait_for};
+use support::{Bench, descriptors, in_process, quick, remake, threads_and_descriptors, wait_for};
 
 const DIGEST: [u8; 32] = [5; 32];
 const MS: u64 = 1_000_000;
@@ -170,6 +170,7 @@ fn what_the_device_in_front_of_the_token_does_wrong_is_an_error_and_counted() {
             // What is lost ends soon: the deadline follows from these two.
             let settings = Settings {
                 wait_at_most: Duration::from_millis(200),
+                stuck_after: Duration::from_millis(300),
                 ..quick(4)
             };
             let faults = "7,latency=constant:5ms,lose=0.02,dup=0.05,wrong-status=0.05,reorder=0.2,refuse=0.05";
@@ -191,8 +192,6 @@ fn a_token_killed_restarted_and_made_anew_under_load_loses_no_op() {
         |bench| {
             let settings = Settings {
                 restart_module_after: Duration::from_millis(50),
-                // To initialise the module may take long.
-                stuck_after: Duration::from_secs(10),
                 ..quick(4)
             };
             let device = bench.device(settings);
@@ -223,7 +222,7 @@ fn a_token_killed_restarted_and_made_anew_under_load_loses_no_op() {
                 assert!(load.failed >= 100 * (round + 1));
             }
             load.drain();
-            assert_eq!(threads_and_descriptors(), before);
+            assert_eq!(threads_and_descriptors(), before, "{:?}", descriptors());
             let counts = device.counts();
             assert_eq!((counts.pins_refused, counts.threads_stuck), (0, 0));
             // Each kind by itself.

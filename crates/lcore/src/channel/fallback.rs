@@ -287,16 +287,19 @@ impl<O: Class> Channel<O> {
                 self.cancelled(index, op);
                 continue;
             }
-            if self.may_run_here(&op) {
+            // What nobody may compute is not counted as if somebody had.
+            let by = if self.may_run_here(&op) {
                 op.run();
+                EndedBy::Software
             } else {
                 op.fail(OpStatus::Error);
-            }
+                EndedBy::Device
+            };
             *now_ns = clock.now_ns();
             if doubted && op.status == OpStatus::Success {
                 self.count_error(op.kind());
             }
-            self.end(index, op, EndedBy::Software, *now_ns, told);
+            self.end(index, op, by, *now_ns, told);
         }
         ended
     }

@@ -227,7 +227,10 @@ impl World {
         let signatures = channel.kinds.iter();
         for of in signatures.filter(|of| of.kind == OpKind::EcdsaP256) {
             if of.counts.fallback != 0 {
-                let text = format!("software got {} of the device's own", of.counts.fallback);
+                let text = format!(
+                    "software took {} ops of the device's own",
+                    of.counts.fallback
+                );
                 self.violate(Breach::Software, text);
             }
         }

@@ -162,14 +162,23 @@ pub fn remake(folder: &Path, private: &PKey<Private>, control: &Control) {
     fs::rename(next.join("tokens"), &tokens).unwrap();
 }
 
-/// Settings with which a test does not wait long.
+/// Settings with which a test does not wait long for a token that comes back. Nothing is given up for being slow: the
+/// machine may be.
 pub fn quick(sessions: usize) -> Settings {
     Settings {
         sessions,
-        stuck_after: Duration::from_millis(300),
+        stuck_after: Duration::from_secs(60),
         stuck_threads: 4,
         ask_again_after: Duration::from_millis(20),
         ..Settings::default()
+    }
+}
+
+/// The same for calls that do not return.
+pub fn impatient(sessions: usize) -> Settings {
+    Settings {
+        stuck_after: Duration::from_secs(2),
+        ..quick(sessions)
     }
 }
 
@@ -257,4 +266,11 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn threads_and_descriptors() -> (usize, usize) {
     let count = |folder| fs::read_dir(folder).unwrap().count();
     (count("/proc/self/task"), count("/proc/self/fd"))
+}
+
+/// What the file descriptors are of.
+pub fn descriptors() -> Vec<PathBuf> {
+    let all = fs::read_dir("/proc/self/fd").unwrap();
+    all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .collect()
 }
