@@ -9,13 +9,19 @@
 # cores. Beside stand the proxy with the same key in a file, which is the core's own limit, and the goal: nine tenths
 # of that limit, or of 32 sessions / 5 ms = 6400 a second less a tenth, whichever is less.
 #
-# Needs openssl, taskset, softhsm2-util; `cargo build --release -p spinlane-tools -p spinlane-pkcs11-shim`; and nginx with
-# the engine, as tools/setup/programs.sh and tools/setup/pkcs11.sh unpack them: without these its columns are empty.
+# Needs openssl, taskset, softhsm2-util. Builds the proxy and that module, and has tools/setup unpack nginx and the engine; where
+# nginx cannot be had its columns are empty. $SPINLANE_BIN is a proxy that is built already, with the module beside it.
 set -eu
 
 server_core=${1:-0} client_core=${2:-1} seconds=${3:-5} latency_us=5000 sessions=32
 root=$(realpath "$(dirname "$0")/..")
-spinlane=${SPINLANE_BIN:-$root/target/release/spinlane}
+if [ -z "${SPINLANE_BIN:-}" ]; then
+	cargo build --quiet --release --manifest-path "$root/Cargo.toml" --package spinlane-tools --package spinlane-pkcs11-shim
+fi
+for part in programs pkcs11; do
+	"$root/tools/setup/$part.sh" >&2 || echo "compare_pkcs11: tools/setup/$part.sh failed" >&2
+done
+spinlane=${SPINLANE_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/spinlane}
 shim=$(dirname "$spinlane")/libspinlane_pkcs11_shim.so
 softhsm=/usr/lib/softhsm/libsofthsm2.so
 PATH=$PATH:/usr/sbin:$root/.deps/programs/usr/sbin
@@ -104,12 +110,19 @@ start_spinlane() { # NAME KEY ARGUMENTS...
 	pid=$!
 }
 
-measure() { # CONNECTIONS; prints connections per second
-	for _ in $(seq 40); do
+measure() { # CONNECTIONS; leaves connections per second in $rate, and stops the server
+	serves=
+	for _ in $(seq 100); do
 		sleep 0.3
-		connect 1 0.1 >/dev/null 2>&1 && break
+		connect 1 0.1 >/dev/null 2>&1 && serves=yes && break
+		kill -0 "$pid" 2>/dev/null || break
 	done
-	connect "$1" "$seconds" | sed -E 's/.*"connections_per_s":([0-9]+).*/\1/'
+	if [ -z "$serves" ]; then
+		echo "compare_pkcs11: the server does not serve:" >&2
+		tail -n 20 "$dir/spinlane.out" "$dir/nginx.out" "$dir/error.log" >&2 2>/dev/null || true
+		exit 1
+	fi
+	rate=$(connect "$1" "$seconds" | sed -E 's/.*"connections_per_s":([0-9]+).*/\1/')
 	stop
 }
 
@@ -123,14 +136,18 @@ for name in rsa2048 p256; do
 	theirs=-
 	if [ -n "$has_nginx" ]; then
 		start_nginx "$name"
-		theirs=$(measure 64)
+		measure 64
+		theirs=$rate
 	fi
 	start_spinlane "$name" "$uri"
-	ours=$(measure 128)
+	measure 128
+	ours=$rate
 	start_spinlane "$name" "$uri" --no-token-verify
-	unverified=$(measure 128)
+	measure 128
+	unverified=$rate
 	start_spinlane "$name" "$dir/$name.key"
-	limit=$(measure 128)
+	measure 128
+	limit=$rate
 	awk -v name="$name" -v theirs="$theirs" -v ours="$ours" -v limit="$limit" -v unverified="$unverified" \
 		-v token="$((sessions * 1000000 / latency_us))" 'BEGIN {
 			goal = (limit < token * 0.9 ? limit : token * 0.9) * 0.9
