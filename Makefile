@@ -5,6 +5,7 @@ LISTEN ?= 127.0.0.1:8443
 PREFIX ?= /usr/local
 TO = $(DESTDIR)$(PREFIX)
 FUZZ_SECONDS ?= 60
+MINUTES ?= 60
 FUZZ_TARGETS ?= calls keys params uri
 # DPDK's devices, where DPDK is installed. (Asked when it is used: after setup.)
 DPDK = $(shell pkg-config --exists libdpdk && echo --features dpdk)
@@ -16,7 +17,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan tsan-pkcs11 asan asan-core valgrind
+.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan tsan-pkcs11 asan asan-core valgrind soak
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -125,3 +126,6 @@ asan-core: setup ## What of it CI runs: fibers, jobs, libssl's connections.
 
 valgrind: setup ## Run the C programs of the tests under memcheck and helgrind.
 	cargo test --package spinlane-capi --test valgrind -- --ignored --nocapture
+
+soak: setup ## Run simulated devices and resumed handshakes for MINUTES: no rule is broken, no op fails, memory stays flat.
+	tools/soak.sh $(MINUTES)

@@ -2,7 +2,7 @@
 # What CI checks besides formatting, lints and tests. A step that cannot run says so by name and reason; one
 # that finds something ends with an error.
 #
-#   tools/gate.sh [STEP...]      scripts licences advisories unused loom fuzz asan; default: all
+#   tools/gate.sh [STEP...]      scripts licences advisories unused loom msrv fuzz asan; default: all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PWD/.deps/cargo/bin:$PATH
@@ -16,7 +16,7 @@ has() { # PROGRAM: whether it is there; says so if not
 }
 
 has_nightly() {
-    cargo +nightly --version >/dev/null 2>&1 || { skip "it needs a nightly toolchain: rustup toolchain install nightly"; return 1; }
+    cargo +nightly --version >/dev/null 2>&1 || { skip "it needs a nightly toolchain; tools/setup/gate.sh fetches it"; return 1; }
 }
 
 scripts() {
@@ -48,9 +48,19 @@ loom() {
     make loom
 }
 
+# The oldest Rust that Cargo.toml promises. Tests may need a newer one.
+msrv() {
+    local version
+    version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    cargo "+$version" --version >/dev/null 2>&1 ||
+        { skip "there is no Rust $version; tools/setup/gate.sh fetches it"; return 0; }
+    cargo "+$version" check --quiet --locked --workspace --target-dir target/msrv
+}
+
+# Every target, and each for a few seconds: that it still builds, starts and finds nothing at once.
 fuzz() {
     has_nightly || return 0
-    make fuzz fuzz-net FUZZ_SECONDS=10
+    make fuzz fuzz-net FUZZ_SECONDS="${FUZZ_SECONDS:-5}"
 }
 
 asan() {
@@ -59,8 +69,10 @@ asan() {
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(scripts licences advisories unused loom fuzz asan)
+((${#steps[@]})) || steps=(scripts licences advisories unused loom msrv fuzz asan)
 for step in "${steps[@]}"; do
     echo "gate: $step"
+    began=$SECONDS
     "$step"
+    echo "gate: $step took $((SECONDS - began)) s"
 done
