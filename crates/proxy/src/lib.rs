@@ -373,7 +373,8 @@ fn serve<L: Listener>(
         lcore.add_record_queue_pair_with(queue_pair, start.deadline_of(health));
     }
     spinlane::job::init_thread(start.max_jobs, 0).context("jobs")?;
-    let mut worker = Worker::new((core, position), lcore, &start.site, events, open());
+    let worker = Worker::new((core, position), lcore, &start.site, events, open());
+    let mut worker = worker.context("epoll")?;
     worker.open_tokens()?;
     // The receiver lives until all cores have left.
     let _ = events.send(Event::Ready);

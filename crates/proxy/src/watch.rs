@@ -21,8 +21,9 @@ const EVERY_NS: u64 = 20_000;
 
 /// The sockets of a core whose connections have rested.
 pub struct Watch {
-    /// Made with the first socket.
-    epoll: Option<Epoll>,
+    epoll: Epoll,
+    /// There has been a socket: where packets are ours there never is, and nothing to ask.
+    has_any: bool,
     events: Box<[EpollEvent]>,
     named: VecDeque<Conn>,
     asked_ns: u64,
@@ -30,13 +31,17 @@ pub struct Watch {
 
 impl Watch {
     /// Watches nothing yet.
-    pub fn new() -> Self {
-        Self {
-            epoll: None,
+    ///
+    /// # Errors
+    /// There is no file descriptor to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            has_any: false,
             events: vec![EpollEvent::empty(); EVENTS].into(),
             named: VecDeque::with_capacity(EVENTS),
             asked_ns: 0,
-        }
+        })
     }
 
     /// Has [`Watch::next`] name `conn` whenever something comes on `socket`, an end included, or there is room again to
@@ -45,28 +50,25 @@ impl Watch {
     /// # Errors
     /// The kernel lets no more be watched, see epoll_ctl(2).
     pub fn add(&mut self, socket: BorrowedFd<'_>, conn: Conn) -> io::Result<()> {
-        let epoll = match &mut self.epoll {
-            Some(epoll) => epoll,
-            place => place.insert(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
-        };
+        self.has_any = true;
         let what = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        Ok(epoll.add(socket, EpollEvent::new(what, conn.0))?)
+        Ok(self.epoll.add(socket, EpollEvent::new(what, conn.0))?)
     }
 
     /// Asks the kernel, if it is time.
     pub fn ask(&mut self, now_ns: u64) {
-        let Some(epoll) = &self.epoll else {
+        if !self.has_any {
             return;
-        };
+        }
         if now_ns.saturating_sub(self.asked_ns) < EVERY_NS || !self.named.is_empty() {
             return;
         }
         self.asked_ns = now_ns;
         // It fails for no set that there is, but for a signal: the next turn asks again.
-        let count = epoll.wait(&mut self.events, EpollTimeout::ZERO);
+        let count = self.epoll.wait(&mut self.events, EpollTimeout::ZERO);
         let named = self.events[..count.unwrap_or(0)].iter();
         self.named.extend(named.map(|event| Conn(event.data())));
     }
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_named_when_something_comes_and_no_sooner() {
-        let mut watch = Watch::new();
+        let mut watch = Watch::new().unwrap();
         let (mut one, mut its) = pair();
         let (other, others) = pair();
         watch.add(its.as_fd(), Conn(1)).unwrap();
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_named_when_there_is_room_again() {
-        let mut watch = Watch::new();
+        let mut watch = Watch::new().unwrap();
         let (mut client, mut server) = pair();
         server.set_nonblocking(true).unwrap();
         watch.add(server.as_fd(), Conn(7)).unwrap();

@@ -123,23 +123,26 @@ pub struct Worker<'a, L: Listener> {
 
 impl<'a, L: Listener> Worker<'a, L> {
     /// Ready to run on `core`, which has this position among the cores, and whose lcore is `lcore`.
+    ///
+    /// # Errors
+    /// As for [`Watch::new`].
     pub fn new(
         (core, position): (usize, usize),
         lcore: &'a Lcore,
         site: &'a Site,
         reports: &'a Sender<Event>,
         mut net: L,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (reading, running) = site.current.latest();
         net.listen(running.sockets(position));
-        Self {
+        Ok(Self {
             core,
             lcore,
             site,
             reports,
             connections: SlotMap::new(),
             active: VecDeque::new(),
-            watch: Watch::new(),
+            watch: Watch::new()?,
             complain_ns: 0,
             late: Vec::new(),
             env: Env::new(core, running.limits.clone(), net),
@@ -152,7 +155,7 @@ impl<'a, L: Listener> Worker<'a, L> {
             scraped: 0,
             accept_ns: 0,
             drained_ns: u64::MAX,
-        }
+        })
     }
 
     /// Turns until the program is to stop and all connections are closed or cut off.
