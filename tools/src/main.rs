@@ -7,6 +7,7 @@ mod devices;
 mod measure;
 mod sim;
 mod speed;
+mod timing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Command {
     Devices,
     /// Measure devices: operations per second and latency.
     Speed(speed::Args),
+    /// Search for secrets in the time that operations take.
+    Timing(timing::Args),
     /// Simulate devices that fail, with virtual time.
     Sim(sim::Args),
     /// Measure whole handshakes against the stock library.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Check { file } => proxy::check(&file),
         Command::Devices => devices::run(),
         Command::Speed(args) => speed::run(&args),
+        Command::Timing(args) => timing::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Bench(command) => bench::run(&command),
     };

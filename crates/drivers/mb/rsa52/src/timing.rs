@@ -9,9 +9,11 @@
 //! ```text
 //! cargo test --release -p spinlane-rsa52 timing -- --ignored --nocapture --test-threads 1
 //! ```
+//!
+//! Whole operations take minutes. With `RSA52_TALLY=FILE` their times are kept there, and added to those of earlier runs.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::PrivateKey;
 use crate::kernel::layout::{ENTRIES, WINDOW, modulus, scratch};
@@ -48,11 +50,25 @@ impl Random {
 /// measurement would find.
 fn search<S>(
     count: usize,
-    mut state: S,
+    state: S,
     prepare: impl Fn(&mut S, &mut Random, u64),
     run: impl Fn(&mut S),
 ) -> f64 {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    largest_t(&measure(count, state, prepare, run))
+}
+
+/// A class, random if `true`, and nanoseconds.
+type Time = (bool, u64);
+
+fn measure<S>(
+    count: usize,
+    mut state: S,
+    prepare: impl Fn(&mut S, &mut Random, u64),
+    run: impl Fn(&mut S),
+) -> Vec<Time> {
+    // Other inputs in each run, so that those of several add up.
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ since_1970.as_nanos() as u64);
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let class = random.next() & 0x100 != 0;
@@ -62,6 +78,12 @@ fn search<S>(
         run(&mut state);
         times.push((class, start.elapsed().as_nanos() as u64));
     }
+    times
+}
+
+/// Returns the largest |t| of all times and of those below several percentiles.
+fn largest_t(times: &[Time]) -> f64 {
+    let count = times.len();
     let mut sorted: Vec<u64> = times.iter().map(|(_, time)| *time).collect();
     sorted.sort_unstable();
     let crops = [0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0];
@@ -260,7 +282,7 @@ fn search_operation(cpu: Cpu, count: usize, varied: Varied) -> f64 {
         blocks: [[0; 256]; LANES],
         out: [[0; 256]; LANES],
     };
-    search(
+    let times = measure(
         count,
         state,
         |state, random, mask| {
@@ -281,7 +303,26 @@ fn search_operation(cpu: Cpu, count: usize, varied: Varied) -> f64 {
             let mut out = state.out.each_mut().map(|out| &mut out[..]);
             state.lanes.private(&keys, &blocks, &mut out);
         },
-    )
+    );
+    largest_t(&with_earlier(times, varied))
+}
+
+/// Returns `times` and those of earlier runs, and keeps all, if `RSA52_TALLY` says where.
+fn with_earlier(times: Vec<Time>, varied: Varied) -> Vec<Time> {
+    let Ok(file) = std::env::var("RSA52_TALLY") else {
+        return times;
+    };
+    let file = format!("{file}.{varied:?}");
+    let mut text = std::fs::read_to_string(&file).unwrap_or_default();
+    for (class, ns) in times {
+        text += &format!("{} {ns}\n", u8::from(class));
+    }
+    std::fs::write(&file, &text).expect("RSA52_TALLY can be written");
+    let read = |line: &str| {
+        let (class, ns) = line.split_once(' ')?;
+        Some((class == "1", ns.parse().ok()?))
+    };
+    text.lines().filter_map(read).collect()
 }
 
 /// Makes `key` the key `random` where the mask is all ones, else `fixed`; reads both.
