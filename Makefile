@@ -17,7 +17,7 @@ O4 := $(CURDIR)/.deps/openssl4
 OPENSSL4 := OPENSSL_DIR=$(O4) LD_LIBRARY_PATH=$(O4)/lib PATH=$(O4)/bin:$(PATH) CPATH=$(O4)/include LIBRARY_PATH=$(O4)/lib
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan tsan-pkcs11 asan asan-core valgrind soak
+.PHONY: help setup run test check check-abi install test-openssl4 test-debian13 fuzz fuzz-net bench loom tsan tsan-pkcs11 asan asan-core valgrind soak wire
 
 help: ## Say what there is to make.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -123,6 +123,9 @@ asan-core: setup ## What of it CI runs: fibers, jobs, libssl's connections.
 	$(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON:%=--skip %)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-job --test model --test start_job -- $(ABANDON)
 	ASAN_OPTIONS=detect_leaks=0 $(ASAN) --package spinlane-openssl --test abi --test ssl -- $(ABANDON)
+
+wire: ## What testssl.sh, sslscan, tlslite-ng and tlsfuzzer (TLSFUZZER=DIR) see of the proxy and of the stock libraries; docs/wire.md.
+	tools/wire.sh
 
 valgrind: setup ## Run the C programs of the tests under memcheck and helgrind.
 	cargo test --package spinlane-capi --test valgrind -- --ignored --nocapture

@@ -119,6 +119,8 @@ const ON_TOP: &[&str] = &[
     "spinlane-capi",
     "spinlane-tools",
     "spinlane-tests",
+    "spinlane-wire",
+    "spinlane-bogo",
     "spinlane-benches",
 ];
 
