@@ -320,9 +320,7 @@ mod tests {
         let mut context = BigNumContext::new().unwrap();
         let three = BigNum::from_u32(3).unwrap();
         let mut point = EcPoint::new(&group).unwrap();
-        point
-            .mul_generator2(&group, &three, &mut context)
-            .unwrap();
+        point.mul_generator2(&group, &three, &mut context).unwrap();
         let (mut r, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
         point
             .affine_coordinates(&group, &mut r, &mut y, &mut context)
