@@ -1,5 +1,7 @@
 //! Two stacks that hand each other their frames, and strangers between them.
 
+mod resets;
+
 use std::net::{IpAddr, SocketAddr};
 
 use spinlane_tcp::{Flags, Segment, Seq};
