@@ -253,9 +253,11 @@ impl Core {
         let count = last.checked_sub(lowest)? / cores + 1;
         #[expect(clippy::cast_possible_truncation, reason = "any bits do")]
         let start = self.hash.of(&tuple) as u32;
-        for _ in 0..count.min(MOST_TRIES) {
-            let step = start.wrapping_add(self.next_port.into());
-            self.next_port = self.next_port.wrapping_add(1);
+        for tries in 0..count.min(MOST_TRIES) {
+            let step = start.wrapping_add(self.next_port);
+            // Where not all can be tried, further and further: connections that live long stand in rows.
+            let skipped = if count > MOST_TRIES { tries } else { 0 };
+            self.next_port = self.next_port.wrapping_add(1 + skipped);
             tuple.local_port = u16::try_from(lowest + step % count * cores).ok()?;
             let port = tuple.local_port;
             let listens = |listener: &Listener| listener.open && listener.port == port;

@@ -131,7 +131,7 @@ struct Core {
     now: Instant,
     announced: bool,
     /// Where the search for a local port goes on.
-    next_port: u16,
+    next_port: u32,
 }
 
 impl<F: FrameIo> Stack<F> {

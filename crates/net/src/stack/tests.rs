@@ -672,6 +672,24 @@ fn local_ports_belong_to_their_core() {
     }
 }
 
+/// Connections that live long have most ports, one beside the other; others come and go by the rest.
+#[test]
+fn a_row_of_taken_ports_is_no_reason_to_refuse() {
+    let mut pair = Pair::with(false, |config| {
+        config.ports.range = 10_000..=14_095;
+        config.max_time_wait = 0;
+    });
+    pair.settle();
+    let held: Vec<_> = (0..3000).map(|_| pair.connected()).collect();
+    for _ in 0..5000 {
+        let [client, server] = pair.connected();
+        pair.stacks[1].abort(server);
+        pair.settle();
+        pair.stacks[0].release(client);
+    }
+    assert_eq!(pair.stacks[0].flows(), held.len());
+}
+
 /// A port without room loses frames, which are counted and repaired.
 #[test]
 fn a_full_port_loses_frames_and_nothing_else() {
