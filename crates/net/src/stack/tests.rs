@@ -1,5 +1,6 @@
 //! Two stacks that hand each other their frames, and strangers between them.
 
+mod measured;
 mod resets;
 
 use std::net::{IpAddr, SocketAddr};
