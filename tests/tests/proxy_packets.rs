@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use cable::Cable;
-use spinlane_tests::program::{run, spinlane};
+use spinlane_tests::program::{TempDir, has, run, spinlane};
 use spinlane_tests::proxy::{Ended, Proxy};
 
 const IPS: [&str; 2] = ["10.77.0.2", "[fd77::2]"];
@@ -208,6 +208,68 @@ fn a_backend_is_connected_to_by_the_same_stack() {
         assert_eq!(ended.closed("finished"), 21, "{}", ended.stdout);
         assert_clean(&ended);
     }
+}
+
+/// nginx as the backend, over the same stack: 100 MB out and back in have the hash that they had, by TLS 1.2 and 1.3.
+#[test]
+fn nginx_behind_gives_and_takes_100_megabytes() {
+    const TEST: &str = "nginx_behind_gives_and_takes_100_megabytes";
+    let Some(cable) = cable(TEST, 46).filter(|_| has("nginx")) else {
+        return;
+    };
+    let dir = TempDir::new();
+    let path = |name: &str| dir.path(name).to_string_lossy().into_owned();
+    let bytes: Vec<u8> = (0..12_500_000_u64)
+        .flat_map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+        .collect();
+    dir.file("big", &bytes);
+    let file = format!(
+        "daemon off; master_process off; pid {0}/pid; user root;\nevents {{ }}\nhttp {{ access_log off; client_max_body_size 200m;\n\
+         client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
+         server {{ listen 10.77.0.1:8080; root {0}; dav_methods PUT; }} }}\n",
+        path("")
+    );
+    let file = dir.file("nginx.conf", file.as_bytes());
+    let mut nginx = cable.command("nginx");
+    let nginx = nginx.args(["-e", "stderr", "-c"]).arg(file).spawn();
+    let _nginx = Far(nginx.expect("nginx runs"), String::new());
+    // Until it listens.
+    let args = [
+        "-sS",
+        "--retry-connrefused",
+        "--retry",
+        "100",
+        "--retry-delay",
+        "1",
+    ];
+    far(
+        &cable,
+        "curl",
+        &[&args[..], &["-I", "http://10.77.0.1:8080/big"]].concat(),
+        b"",
+    );
+    let hash = |name: &str| {
+        let said = run(Command::new("sha256sum").arg(path(name)), b"").stdout;
+        String::from_utf8_lossy(&said[..64]).into_owned()
+    };
+    let proxy = proxy(&cable, &["--backend", "10.77.0.1:8080"]);
+    for version in ["1.2", "1.3"] {
+        let (down, up) = (path("down"), format!("https://10.77.0.2/up{version}"));
+        let tls = ["-k", "-sSf", "--max-time", "200", "--tls-max", version];
+        let get = ["-o", &down, "https://10.77.0.2/big"];
+        far(&cable, "curl", &[&tls[..], &get[..]].concat(), b"");
+        far(
+            &cable,
+            "curl",
+            &[&tls[..], &["-T", &down, &up]].concat(),
+            b"",
+        );
+        assert_eq!(hash("down"), hash("big"), "{version}");
+        assert_eq!(hash(&format!("up{version}")), hash("big"), "{version}");
+    }
+    let ended = proxy.stop();
+    assert_eq!(ended.closed("finished"), 4, "{}", ended.stdout);
+    assert_clean(&ended);
 }
 
 /// Nobody listens there; nobody is there at all; and no network of ours leads there.
