@@ -158,8 +158,8 @@ mod tests {
     fn pieces_add_up_to_the_whole() {
         let of = |range: std::ops::Range<u64>| -> Vec<Measurement> {
             let one = |i: u64| Measurement {
-                class: i % 3 == 0,
-                is_control: i % 5 == 0,
+                class: i.is_multiple_of(3),
+                is_control: i.is_multiple_of(5),
                 took_ns: i * i % 97,
             };
             range.map(one).collect()

@@ -30,8 +30,7 @@ impl Opening {
     pub fn new(algorithm: Algorithm) -> Result<Self> {
         let queue_pair = device::open("soft")?.record_queue_pair(QueuePairConfig::default())?;
         let key = Arc::new(Key::new(algorithm, &[0x42; 32][..algorithm.key_len()])?);
-        let mut ops = Burst::with_capacity(1);
-        ops.push(Op::new(queue_pair.buffer(SIZE + TAG_LEN)?));
+        let ops = vec![Op::new(queue_pair.buffer(SIZE + TAG_LEN)?)];
         let mut opening = Self {
             queue_pair,
             key,
