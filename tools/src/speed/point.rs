@@ -19,7 +19,7 @@ use super::Side;
 use crate::measure::{Stopwatch, histogram, thread_cpu_ns};
 
 /// Polls of a queue pair that may bring nothing, before the device counts as stuck.
-const MAX_EMPTY_POLLS: u32 = 10_000_000;
+pub const MAX_EMPTY_POLLS: u32 = 10_000_000;
 
 /// A key as the device wants it and as the peer does.
 pub struct KeyPair {
@@ -95,22 +95,47 @@ impl KeyPair {
 
     fn rsa(bits: u32) -> Result<Self> {
         let key = Rsa::generate(bits)?;
-        let missing = "a generated key has no CRT parameters";
-        let ours = RsaKey::from_components(&RsaComponents {
-            n: &key.n().to_vec(),
-            e: &key.e().to_vec(),
-            d: &key.d().to_vec(),
-            p: &key.p().context(missing)?.to_vec(),
-            q: &key.q().context(missing)?.to_vec(),
-            dp: &key.dmp1().context(missing)?.to_vec(),
-            dq: &key.dmq1().context(missing)?.to_vec(),
-            qinv: &key.iqmp().context(missing)?.to_vec(),
-        })?;
+        let ours = rsa_key(&key)?;
         Ok(Self {
             ours: Some(KeyHandle::local(Key::Rsa(ours))),
             theirs: Some(PKey::from_rsa(key)?),
         })
     }
+}
+
+/// OpenSSL's key as ours.
+///
+/// # Errors
+/// It has no CRT parameters, or its numbers are no key.
+pub fn rsa_key(key: &Rsa<Private>) -> Result<RsaKey> {
+    let missing = "a key without CRT parameters";
+    Ok(RsaKey::from_components(&RsaComponents {
+        n: &key.n().to_vec(),
+        e: &key.e().to_vec(),
+        d: &key.d().to_vec(),
+        p: &key.p().context(missing)?.to_vec(),
+        q: &key.q().context(missing)?.to_vec(),
+        dp: &key.dmp1().context(missing)?.to_vec(),
+        dq: &key.dmq1().context(missing)?.to_vec(),
+        qinv: &key.iqmp().context(missing)?.to_vec(),
+    })?)
+}
+
+/// ML-KEM-768's encapsulation and decapsulation key of a seed of this byte alone.
+///
+/// # Errors
+/// The computation failed.
+pub fn ml_kem_keys(
+    seed: u8,
+) -> Result<(
+    [u8; mlkem::ENCAPSULATION_KEY],
+    [u8; mlkem::DECAPSULATION_KEY],
+)> {
+    let mut public = [0; mlkem::ENCAPSULATION_KEY];
+    let mut private = [0; mlkem::DECAPSULATION_KEY];
+    let made = mlkem::generate(&[seed; mlkem::SEED], &mut public, &mut private);
+    ensure!(made, "no key pair");
+    Ok((public, private))
 }
 
 /// An input of `kind`: a block below any modulus, a digest or message, a scalar, or a scalar and a point,
@@ -142,11 +167,7 @@ pub fn input(kind: OpKind, key: &KeyPair) -> Result<Vec<u8>> {
             input[private..].copy_from_slice(&point);
         }
         OpKind::MlKem768Encap | OpKind::MlKem768Decap => {
-            let (mut public, mut private) = ([0; 1184], [0; 2400]);
-            ensure!(
-                mlkem::generate(&[7; 64], &mut public, &mut private),
-                "no key pair"
-            );
+            let (public, private) = ml_kem_keys(7)?;
             if kind == OpKind::MlKem768Encap {
                 input[..public.len()].copy_from_slice(&public);
             } else {
@@ -224,7 +245,7 @@ impl<'a> Point<'a> {
         for (index, op) in self.pool.iter_mut().enumerate() {
             op.prepare(
                 Token(index as u64),
-                &request(self.kind, self.key, &self.input)?,
+                &request(self.kind, self.key.ours.as_ref(), &self.input)?,
                 start_ns,
             );
         }
@@ -291,8 +312,16 @@ impl Side for Point<'_> {
     }
 }
 
-fn request<'a>(kind: OpKind, key: &'a KeyPair, input: &'a [u8]) -> Result<Request<'a>> {
-    let key = || key.ours.as_ref().context("the op needs a key");
+/// The request of an op of `kind` with this input, as [`input`] has it.
+///
+/// # Errors
+/// The op needs a key, or its input has another length.
+pub fn request<'a>(
+    kind: OpKind,
+    key: Option<&'a Arc<KeyHandle>>,
+    input: &'a [u8],
+) -> Result<Request<'a>> {
+    let key = || key.context("the op needs a key");
     Ok(match kind {
         OpKind::Rsa2048 | OpKind::Rsa3072 | OpKind::Rsa4096 => Request::rsa_private(key()?, input)?,
         OpKind::EcdsaP256 => Request::ecdsa_p256(key()?, input)?,

@@ -732,6 +732,24 @@ fn sums_are_left_to_a_port_that_computes_them() {
     assert!(pseudo.add(&whole[34..]).is_right());
 }
 
+/// The SYN of a stranger, each with an address of its own.
+fn strangers_syn(number: u32) -> Vec<u8> {
+    let [_, a, b, c] = number.to_be_bytes();
+    let tuple = Tuple {
+        local: Address::v4([11, a, b, c]),
+        remote: Address::v4([10, 0, 0, 2]),
+        local_port: 5000,
+        remote_port: 443,
+    };
+    let syn = Segment {
+        flags: Flags::SYN,
+        seq: Seq(number.wrapping_mul(0x9e37_79b9)),
+        mss: Some(1460),
+        ..Segment::default()
+    };
+    frames::segment((Mac([2; 6]), SERVER), &tuple, &syn, &[])
+}
+
 /// 200,000 SYNs of which 1.5 % are honest: every honest client is served, and the tables stay as small as they may be.
 #[test]
 fn every_honest_client_is_served_in_a_flood() {
@@ -746,20 +764,7 @@ fn every_honest_client_is_served_in_a_flood() {
         if number % 200 < 3 {
             clients.push(pair.stacks[0].connect(pair.server).unwrap());
         } else {
-            let [_, a, b, c] = number.to_be_bytes();
-            let tuple = Tuple {
-                local: Address::v4([11, a, b, c]),
-                remote: Address::v4([10, 0, 0, 2]),
-                local_port: 5000,
-                remote_port: 443,
-            };
-            let syn = Segment {
-                flags: Flags::SYN,
-                seq: Seq(number.wrapping_mul(0x9e37_79b9)),
-                mss: Some(1460),
-                ..Segment::default()
-            };
-            let frame = frames::segment((Mac([2; 6]), SERVER), &tuple, &syn, &[]);
+            let frame = strangers_syn(number);
             pair.stacks[1].io().arrived.push_back(frame);
         }
         if number % 20 != 19 {

@@ -6,22 +6,20 @@ use anyhow::{Context, Result, ensure};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::EcGroup;
 use openssl::nid::Nid;
-use openssl::pkey::Private;
 use openssl::rsa::Rsa;
-use spinlane::crypto::{EcP256Key, Key, RsaComponents, RsaKey, mlkem};
+use spinlane::crypto::{EcP256Key, Key, RsaKey, mlkem};
 use spinlane::cryptodev::{
-    Burst, KeyHandle, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Request, Token,
+    Burst, KeyHandle, Op, OpKind, OpStatus, QueuePair, QueuePairConfig, Token,
 };
 use spinlane::device;
 
 use super::{Kind, Random, Subject, choose};
+use crate::speed::point::{MAX_EMPTY_POLLS, ml_kem_keys, request, rsa_key};
 
 /// Vectors of the random class.
 const BANK: usize = 16;
 /// The fixed RSA key, so that pieces of a search have the same one.
 const RSA_KEY: &[u8] = include_bytes!("../../../../crates/crypto/src/test_keys/rsa2048.der");
-/// Polls that may bring nothing.
-const MAX_EMPTY_POLLS: u32 = 10_000_000;
 /// The fixed scalar of a curve.
 const SCALAR: [u8; 32] = [0x11; 32];
 /// Bytes of ML-KEM-768's secret vector, with which a decapsulation key begins.
@@ -79,7 +77,7 @@ impl Ops {
         };
         if kind == Kind::MlKemKey {
             ops.vectors = (0..BANK as u8)
-                .map(|seed| Ok(decapsulation_key(100 + seed)?.1[..VECTOR].to_vec()))
+                .map(|seed| Ok(ml_kem_keys(100 + seed)?.1[..VECTOR].to_vec()))
                 .collect::<Result<_>>()?;
         }
         ops.input.clone_from(&ops.fixed);
@@ -132,23 +130,7 @@ impl Subject for Ops {
                 choose(&mut scalar[1..], random, mask, &SCALAR[1..]);
                 self.key = Some(ec_key(&scalar)?);
             }
-            let key = || self.key.as_ref().context("the op needs a key");
-            let input = &self.input[..];
-            let request = match self.op {
-                OpKind::Rsa2048 => Request::rsa_private(key()?, input)?,
-                OpKind::EcdsaP256 => Request::ecdsa_p256(key()?, input)?,
-                OpKind::X25519Keygen => {
-                    Request::x25519_keygen(input.first_chunk().context("scalar")?)
-                }
-                OpKind::X25519Derive => Request::x25519_derive(
-                    input.first_chunk().context("scalar")?,
-                    input.last_chunk().context("point")?,
-                ),
-                _ => Request::ml_kem_768_decap(
-                    input.first_chunk().context("key")?,
-                    input.last_chunk().context("ciphertext")?,
-                ),
-            };
+            let request = request(self.op, self.key.as_ref(), &self.input)?;
             self.pool[index].prepare(Token(index as u64), &request, 0);
         }
         Ok(())
@@ -214,20 +196,6 @@ pub fn fixed_rsa_key() -> Result<RsaKey> {
     rsa_key(&Rsa::private_key_from_der(RSA_KEY)?)
 }
 
-fn rsa_key(key: &Rsa<Private>) -> Result<RsaKey> {
-    let missing = "a key without CRT parameters";
-    Ok(RsaKey::from_components(&RsaComponents {
-        n: &key.n().to_vec(),
-        e: &key.e().to_vec(),
-        d: &key.d().to_vec(),
-        p: &key.p().context(missing)?.to_vec(),
-        q: &key.q().context(missing)?.to_vec(),
-        dp: &key.dmp1().context(missing)?.to_vec(),
-        dq: &key.dmq1().context(missing)?.to_vec(),
-        qinv: &key.iqmp().context(missing)?.to_vec(),
-    })?)
-}
-
 fn fixed_input(op: OpKind) -> Result<Vec<u8>> {
     let mut input = vec![0x11; op.input_len()];
     match op {
@@ -235,7 +203,7 @@ fn fixed_input(op: OpKind) -> Result<Vec<u8>> {
         // Any number is a point's.
         OpKind::X25519Derive => input[32..].fill(9),
         OpKind::MlKem768Decap => {
-            let (public, private) = decapsulation_key(1)?;
+            let (public, private) = ml_kem_keys(1)?;
             let (key, ciphertext) = input.split_at_mut(private.len());
             key.copy_from_slice(&private);
             let made = mlkem::encapsulate(&public, &[9; 32], ciphertext.try_into()?, &mut [0; 32]);
@@ -244,19 +212,6 @@ fn fixed_input(op: OpKind) -> Result<Vec<u8>> {
         _ => {}
     }
     Ok(input)
-}
-
-fn decapsulation_key(
-    seed: u8,
-) -> Result<(
-    [u8; mlkem::ENCAPSULATION_KEY],
-    [u8; mlkem::DECAPSULATION_KEY],
-)> {
-    let mut public = [0; mlkem::ENCAPSULATION_KEY];
-    let mut private = [0; mlkem::DECAPSULATION_KEY];
-    let made = mlkem::generate(&[seed; mlkem::SEED], &mut public, &mut private);
-    ensure!(made, "no key pair");
-    Ok((public, private))
 }
 
 /// Finds nonces out from signatures by the fixed key: k = (e + r d) / s.

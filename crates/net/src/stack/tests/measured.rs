@@ -16,20 +16,7 @@ fn a_syn_in_a_flood() {
     let mut taken = Duration::ZERO;
     for first in (0..SYNS).step_by(BURST as usize) {
         for number in first..first + BURST {
-            let [_, a, b, c] = number.to_be_bytes();
-            let tuple = Tuple {
-                local: Address::v4([11, a, b, c]),
-                remote: Address::v4([10, 0, 0, 2]),
-                local_port: 5000,
-                remote_port: 443,
-            };
-            let syn = Segment {
-                flags: Flags::SYN,
-                seq: Seq(number.wrapping_mul(0x9e37_79b9)),
-                mss: Some(1460),
-                ..Segment::default()
-            };
-            let frame = frames::segment((Mac([2; 6]), SERVER), &tuple, &syn, &[]);
+            let frame = strangers_syn(number);
             pair.stacks[1].io().arrived.push_back(frame);
         }
         let now = pair.now();
