@@ -36,7 +36,6 @@ pub enum State {
 pub struct NotOnFiber;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Body {
     /// The closure still lies where `Fiber::new` put it.
     Fresh,
@@ -70,6 +69,13 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// Returns `true` if the caller runs on this fiber's stack.
+    #[inline(always)]
+    fn is_under_caller(&self) -> bool {
+        let bottom = self.stack.bottom().addr();
+        (bottom..ptr::from_ref(self).addr()).contains(&arch::stack_pointer())
     }
 }
 
@@ -271,11 +277,9 @@ impl Fiber {
     /// Returns `true` if the fiber's body runs, but not here: the caller is on another stack, which
     /// it can only have come to by a jump past the body's frames, as pthread_exit(3) does.
     pub fn was_left(&self) -> bool {
-        let here = ptr::from_ref(&self).addr();
         // SAFETY: Control lives as long as `self`, on this thread.
-        let stack = unsafe { &(*self.control.as_ptr()).stack };
-        let bottom = stack.bottom().addr();
-        self.body() == Body::Running && !(bottom..bottom + stack.usable_size()).contains(&here)
+        let is_here = unsafe { (*self.control.as_ptr()).is_under_caller() };
+        self.body() == Body::Running && !is_here
     }
 
     /// Takes the stack from under a fiber [whose frames were jumped over](Self::was_left), and the
@@ -340,8 +344,8 @@ pub fn suspend() -> Result<(), NotOnFiber> {
     Ok(())
 }
 
-/// Does what [`suspend`] does for the fiber whose record is there, and looks nothing up. Returns `false`, and
-/// does nothing, if the caller does not run on that fiber's own stack.
+/// Does what [`suspend`] does for the fiber whose record is there, and looks nothing up where the caller is on
+/// that fiber's stack. Returns `false`, and does nothing, if that fiber is not the one that runs.
 ///
 /// # Safety
 /// `record` is the [record](Fiber::record) of a fiber of this thread that lives.
@@ -350,8 +354,8 @@ pub unsafe fn suspend_this(record: *const ()) -> bool {
     let control = record.cast_mut().cast::<Control>();
     // SAFETY: it lives by the caller's promise. Who runs on its stack was resumed, and the resumer waits.
     unsafe {
-        let bottom = (*control).stack().bottom().addr();
-        if !(bottom..control.addr()).contains(&arch::stack_pointer()) {
+        // On a stack of the body's own making only the thread tells.
+        if !(*control).is_under_caller() && current() != control {
             return false;
         }
         leave(control);

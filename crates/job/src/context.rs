@@ -24,7 +24,11 @@ impl Context {
     fn in_force(&self) -> usize {
         match self.ask {
             None => local(|local| local.context.get()),
-            Some(ask) => ask(),
+            Some(ask) => {
+                // A note from before anything was kept apart is no answer.
+                local(|local| local.context.set(0));
+                ask()
+            }
         }
     }
 }
@@ -35,9 +39,12 @@ pub fn keep_apart(context: Context) {
     CONTEXT.get_or_init(|| context);
 }
 
-/// Notes that `word` is now in force on this thread. It is 0 on a thread that was told nothing.
+/// Notes that `word` is now in force on this thread. It is 0 on a thread that was told nothing. Does nothing where
+/// the word is asked for: a note that others do not keep up would be taken for an answer.
 pub fn note_context(word: usize) {
-    local(|local| local.context.set(word));
+    if CONTEXT.get().is_none_or(|context| context.ask.is_none()) {
+        local(|local| local.context.set(word));
+    }
 }
 
 /// Returns the word in force; 0 if nothing is kept apart.

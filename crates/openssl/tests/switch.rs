@@ -67,6 +67,40 @@ fn a_pause_on_a_fiber_of_the_jobs_own_does_nothing() {
     assert_eq!(step(&mut job, has_a_fiber), (ASYNC_FINISH, 1));
 }
 
+/// Coroutines of an application's own, on stacks that nobody but it knows.
+#[test]
+fn a_pause_on_a_stack_of_the_applications_own_pauses_the_job() {
+    thread_local! {
+        static CONTEXTS: RefCell<[libc::ucontext_t; 2]> =
+            // SAFETY: zeros are such structures, which getcontext and swapcontext fill in.
+            RefCell::new(unsafe { std::mem::zeroed() });
+    }
+    extern "C" fn pauses() {
+        assert!(spinlane_job::can_pause());
+        ASYNC_pause_job();
+    }
+    unsafe extern "C" fn leaves_its_stack(_: *mut c_void) -> c_int {
+        let mut stack = vec![0_u8; 256 * 1024];
+        let [back, there] = CONTEXTS.with(|contexts| {
+            let contexts = contexts.as_ptr().cast::<libc::ucontext_t>();
+            // SAFETY: both are within the array.
+            [contexts, unsafe { contexts.add(1) }]
+        });
+        // SAFETY: the thread's own contexts; the stack outlives the function on it, which returns by uc_link.
+        unsafe {
+            libc::getcontext(there);
+            (*there).uc_stack.ss_sp = stack.as_mut_ptr().cast();
+            (*there).uc_stack.ss_size = stack.len();
+            (*there).uc_link = back;
+            libc::makecontext(there, pauses, 0);
+            libc::swapcontext(back, there)
+        }
+    }
+    let mut job = ptr::null_mut();
+    assert_eq!(step(&mut job, leaves_its_stack), (ASYNC_PAUSE, -1));
+    assert_eq!(step(&mut job, leaves_its_stack), (ASYNC_FINISH, 0));
+}
+
 #[test]
 fn a_paused_job_with_nowhere_to_put_its_result_stays_paused() {
     let mut job = ptr::null_mut();
