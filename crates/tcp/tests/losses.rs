@@ -194,6 +194,34 @@ fn probes_that_nobody_answers_end_with_a_time_out() {
     assert_eq!((probes, timeouts), (2, 1));
 }
 
+/// RFC 8985, section 7.2: a probe is no later than a time-out, whoever keeps sending.
+#[test]
+fn who_keeps_sending_puts_no_probe_off() {
+    let mut talk = Talk::of(1);
+    talk.output();
+    let begun = talk.now;
+    while talk.repairs.timeouts == 0 {
+        talk.wait(Duration::from_millis(1));
+        assert_eq!(talk.tcb.send(&[7], usize::MAX), 1);
+        talk.output();
+        assert!(
+            talk.now.since(begun) < Duration::from_secs(2),
+            "{:?}",
+            talk.repairs
+        );
+    }
+    assert_eq!(talk.repairs.probes, 2);
+}
+
+/// RFC 2883, section 4.2: a duplicate, and then the piece that it is part of.
+#[test]
+fn a_piece_that_begins_with_a_duplicate_is_taken_whole() {
+    let mut talk = Talk::of(40);
+    assert_eq!(talk.output().len(), 10);
+    // Six have arrived, so that there is room in a window of seven for what is lost and three more.
+    assert_eq!(talk.answers(&[(3, 4), (3, 9)]), [0, 1, 2, 10, 11, 12]);
+}
+
 /// RFC 6675, section 5, step 4.3: the first loss is sent again although the window has become smaller than what is in flight.
 #[test]
 fn a_recovery_begins_with_a_retransmission_at_once() {

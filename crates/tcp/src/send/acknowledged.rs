@@ -156,8 +156,11 @@ impl Sender {
         let mut news = false;
         // In the order of the numbers: what one acknowledgement reports shows no reordering (RFC 8985, section 6.2, step 3).
         let mut done = self.una;
-        // Ranges outside of what is unacknowledged are duplicates, old, or lies.
-        let is_next = |done: Seq, &&(start, end): &&Range| done <= start && start < end;
+        // Ranges outside of what is unacknowledged are duplicates, old, or lies. One may begin in another, as that which a
+        // duplicate is part of (RFC 2883, section 4.2).
+        let una = self.una;
+        let is_next =
+            |done: Seq, &&(start, end): &&Range| una <= start && start < end && done < end;
         while let Some(&(start, end)) = sacks
             .iter()
             .filter(|range| is_next(done, range) && range.1 <= self.nxt)

@@ -46,15 +46,18 @@ impl Sender {
         (wait < self.rtt.timeout(0)).then_some(wait)
     }
 
-    /// Sets the timer after something was sent. A probe's time counts from the last segment (RFC 8985, section 7.2), a time-out
-    /// from the last acknowledgement.
+    /// Sets the timer after something was sent. A probe's time counts from the last segment, but for a time-out at most, which
+    /// counts from the last acknowledgement (RFC 8985, section 7.2): who keeps sending puts it off no further.
     pub(super) fn sent_something(&mut self, now: Instant) {
         match self.timer {
             Timer::Reordering => {}
             Timer::Off | Timer::Window => self.arm(now),
             Timer::Probe | Timer::Retransmission => {
-                if let Some(wait) = self.probes_after() {
-                    (self.timer, self.due) = (Timer::Probe, now + wait);
+                if self.unanswered == 0
+                    && let Some(wait) = self.probes_after()
+                {
+                    let timeout = self.owed_since + self.rtt.timeout(0);
+                    (self.timer, self.due) = (Timer::Probe, timeout.min(now + wait));
                 }
             }
         }
