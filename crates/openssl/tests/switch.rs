@@ -71,9 +71,8 @@ fn a_pause_on_a_fiber_of_the_jobs_own_does_nothing() {
 #[test]
 fn a_pause_on_a_stack_of_the_applications_own_pauses_the_job() {
     thread_local! {
-        static CONTEXTS: RefCell<[libc::ucontext_t; 2]> =
-            // SAFETY: zeros are such structures, which getcontext and swapcontext fill in.
-            RefCell::new(unsafe { std::mem::zeroed() });
+        // SAFETY: zeros are such structures, which getcontext and swapcontext fill in.
+        static CONTEXTS: RefCell<[libc::ucontext_t; 2]> = const { RefCell::new(unsafe { std::mem::zeroed() }) };
     }
     extern "C" fn pauses() {
         assert!(spinlane_job::can_pause());
