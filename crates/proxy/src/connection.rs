@@ -218,6 +218,10 @@ impl<L: Listener> Connection<L> {
             env.unfinished.add(held, count);
         }
         match header::read(bytes) {
+            // A balancer that only looks whether we are there.
+            header::Read::Partial if self.client.fin() && bytes.is_empty() => {
+                Err(Failure::truncated())
+            }
             header::Read::Partial if self.client.fin() => Err(Failure::no_header()),
             header::Read::Partial => Ok(Next::Again),
             header::Read::Bad => Err(Failure::no_header()),

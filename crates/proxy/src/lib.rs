@@ -133,6 +133,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// Something is at fault; the text has line, column, culprit and remedy.
 pub fn check(path: &Path) -> Result<()> {
     let settings = Settings::read(path)?;
+    keep_secrets(&settings)?;
     settings.metrics_address()?;
     let lasting = Lasting::new(&settings)?;
     for listener in &settings.listener {
@@ -172,16 +173,21 @@ fn run_on_port(_: &Args, _: &Settings, spec: &str) -> Result<()> {
     anyhow::bail!("--port {spec}: {}", packets::NO_DPDK)
 }
 
+/// Keeps this process out of core dumps, before a key is read (PR_SET_DUMPABLE of prctl(2)).
+fn keep_secrets(settings: &Settings) -> Result<()> {
+    match settings.core_dumps {
+        true => Ok(()),
+        false => prctl::set_dumpable(false).context("cannot keep this process out of core dumps"),
+    }
+}
+
 /// Runs over the network that `open` opens for so many cores.
 fn run_over<L: Listener + 'static>(
     args: &Args,
     settings: &Settings,
     open: impl FnOnce(usize, &Limits) -> Result<Network<L>>,
 ) -> Result<()> {
-    if !settings.core_dumps {
-        // Before a key is read (PR_SET_DUMPABLE of prctl(2)).
-        prctl::set_dumpable(false).context("cannot keep this process out of core dumps")?;
-    }
+    keep_secrets(settings)?;
     let cores = settings.core_list()?;
     let outcome = Arc::new(Outcome::default());
     let metrics = settings.metrics_address()?;
@@ -257,7 +263,8 @@ fn run_over<L: Listener + 'static>(
             Ok(Event::Ready) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if hangup.take() {
+        // Who parts takes no new listeners.
+        if hangup.take() && asked_at.is_none() {
             manager.reloading();
             let renewed = reload(
                 args,
@@ -273,7 +280,8 @@ fn run_over<L: Listener + 'static>(
             }
             manager.ready();
         }
-        if asked.asked() {
+        // A core that fails has all of them stop.
+        if asked.asked() || stop.asked() {
             let since: Instant = *asked_at.get_or_insert_with(|| {
                 outcome.set_ready(false);
                 manager.stopping();
@@ -434,15 +442,40 @@ fn reload(
             settings.origin.place(key)
         );
     }
+    if settings.packets.port.is_some() {
+        check_port(started_with, &settings)?;
+    } else {
+        raise_file_limit(&settings, listening);
+    }
     let (_, before) = current.latest();
     let running = Running::new(&settings, lasting, listening, Some(&before))?;
     running.refresh();
-    let keys = offload::signers(&all_keys(&running), device).join("; ");
     let served = all_keys(&running);
+    let keys = offload::signers(&served, device).join("; ");
     let on_tokens = served.iter().filter_map(|key| key.on_token.as_deref());
     lasting.tokens().rest_except(on_tokens);
     current.replace(running);
     tracing::info!("certificates and keys were read again; private key {keys}");
+    Ok(())
+}
+
+/// What a port was opened for stays.
+///
+/// # Errors
+/// `settings` want another address, or more connections.
+fn check_port(started_with: &Settings, settings: &Settings) -> Result<()> {
+    for (old, new) in started_with.listener.iter().zip(&settings.listener) {
+        ensure!(
+            old.listen == new.listen,
+            "{}: listen cannot change while a port serves; set it back, or start the program again",
+            new.origin.place("listen")
+        );
+        ensure!(
+            settings.carriers() <= started_with.carriers(),
+            "{}: the port was opened for a program without backends; set it back, or start the program again",
+            new.origin.place("backend")
+        );
+    }
     Ok(())
 }
 
@@ -463,7 +496,8 @@ fn raise_file_limit(settings: &Settings, cores: usize) {
     if per_connection == 0 {
         return;
     }
-    let wanted = (settings.max_connections.get() * cores * per_connection + 64) as u64;
+    let connections = settings.max_connections.get() * cores * per_connection;
+    let wanted = (connections + settings.listener.len() * cores + 64) as u64;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
     };

@@ -41,6 +41,10 @@ pub struct Manager {
     every: Option<Duration>,
     fed: Instant,
     beats: Vec<u64>,
+    /// When it was said last that a core does not turn.
+    complained: Option<Instant>,
+    /// Cores end one by one: none of them is stuck for that.
+    is_stopping: bool,
 }
 
 impl Manager {
@@ -52,6 +56,8 @@ impl Manager {
             // Twice as often as it asks for, as sd_watchdog_enabled(3) recommends.
             every: sd_notify::watchdog_enabled().map(|within| within / 2),
             fed: Instant::now(),
+            complained: None,
+            is_stopping: false,
         }
     }
 
@@ -68,7 +74,8 @@ impl Manager {
     }
 
     /// The end begins.
-    pub fn stopping(&self) {
+    pub fn stopping(&mut self) {
+        self.is_stopping = true;
         say(&[NotifyState::Stopping]);
     }
 
@@ -82,16 +89,18 @@ impl Manager {
             .iter()
             .zip(&self.beats)
             .position(|(now, before)| now == before);
-        match stuck {
+        match stuck.filter(|_| !self.is_stopping) {
             None => {
                 say(&[NotifyState::Watchdog]);
                 (self.beats, self.fed) = (beats, Instant::now());
             }
             Some(position) => {
                 // Asked again at every look, and told once per period.
-                if self.fed.elapsed() < every + every / 2 {
+                let is_told = self.complained.is_some_and(|then| then.elapsed() < every);
+                if is_told || self.fed.elapsed() < every + every / 2 {
                     return;
                 }
+                self.complained = Some(Instant::now());
                 tracing::error!(
                     "core number {position} of --cores does not turn; the service manager is not told that all is well"
                 );

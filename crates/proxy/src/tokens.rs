@@ -14,6 +14,7 @@ use spinlane::pkcs11::uri::Uri;
 use spinlane::pkcs11::{Error, KeyProblem, Settings, TokenDevice, TokenKey};
 
 use super::config::{Config, KeySource};
+use super::cores::Cores;
 use crate::tls::certificates;
 
 /// The tokens, by what the keys' URIs say of them.
@@ -31,8 +32,8 @@ impl Tokens {
     /// The cores cannot be told.
     pub fn new(config: &Config) -> Result<Self> {
         let cores = match &config.token_cores {
-            Some(cores) => cores.0.clone(),
-            None => {
+            Some(cores) if *cores != Cores::auto() => cores.0.clone(),
+            _ => {
                 let polling = config.core_list()?;
                 let usable = core_affinity::get_core_ids().unwrap_or_default();
                 let others = usable.into_iter().map(|core| core.id);

@@ -84,8 +84,8 @@ pub struct Config {
     /// Sessions with each PKCS#11 token: as many signatures as it makes at a time.
     #[arg(long, value_name = "N", default_value = "16")]
     pub token_sessions: Number<1, 256>,
-    /// Cores that the sessions' threads run on, which wait for tokens. By default all but --cores, if there
-    /// are others.
+    /// Cores that the sessions' threads run on, which wait for tokens. By default, and by `auto`, all but --cores, if
+    /// there are others.
     #[arg(long, value_name = "LIST")]
     pub token_cores: Option<Cores>,
     /// Lets a token's signatures leave unchecked. Whoever gets a wrong one of an RSA key may have the key.
@@ -546,8 +546,46 @@ impl Config {
                 "{}: there is no server; write {{ address = \"HOST:PORT\" }}",
                 self.origin.name(&key, "[]")
             );
+            ensure!(
+                backend.check.is_none() || !self.goes_by_port(),
+                "{}: checks go by the kernel and connections by the port, which may lead elsewhere; take it out, or set \
+                 backend_via = \"kernel\"",
+                self.origin.place(&format!("backend.{name}.check"))
+            );
+            for (at, server) in backend.server.iter().enumerate() {
+                self.check_way(
+                    &self.origin,
+                    &format!("{key}.{at}.address"),
+                    &server.address,
+                )?;
+            }
+        }
+        for listener in &self.listener {
+            self.check_way(&listener.origin, "backend", &listener.backend)?;
+            for (at, route) in listener.route.iter().enumerate() {
+                self.check_way(
+                    &listener.origin,
+                    &format!("route.{at}.backend"),
+                    &route.backend,
+                )?;
+            }
         }
         self.listener.iter().try_for_each(Listener::check)
+    }
+
+    /// Whether backends are connected to by the port that clients come from.
+    fn goes_by_port(&self) -> bool {
+        self.packets.port.is_some() && self.backend_via == Via::Port
+    }
+
+    /// Whether there is a way to `address`, the value of `key`.
+    fn check_way(&self, origin: &Origin, key: &str, address: &str) -> Result<()> {
+        ensure!(
+            !(self.goes_by_port() && address.starts_with(UNIX)),
+            "{}: a port does not lead to unix sockets; set backend_via = \"kernel\"",
+            origin.name(key, address)
+        );
+        Ok(())
     }
 
     /// Names the first value of those that serve from the start to the end in which `other` differs.

@@ -1,6 +1,6 @@
 //! Certificates with their keys: from files, or made in memory for trying things out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -29,6 +29,8 @@ pub enum KeyKind {
 pub struct Identity {
     /// What errors call it.
     name: String,
+    /// Its file, if it is of one.
+    path: Option<PathBuf>,
     certificate: Vec<u8>,
     /// What errors call the key.
     key_name: String,
@@ -62,6 +64,7 @@ impl Identity {
         Ok(Self {
             certificate: read(&name, certificate)?.to_vec(),
             key: read(&key_name, key)?,
+            path: Some(certificate.to_owned()),
             name,
             key_name,
             token_key: None,
@@ -81,6 +84,7 @@ impl Identity {
         Ok(Self {
             certificate: read.to_vec(),
             key: Zeroizing::default(),
+            path: Some(certificate.to_owned()),
             name,
             key_name,
             token_key: Some(key),
@@ -108,6 +112,7 @@ impl Identity {
             .context("making a certificate")?;
         Ok(Self {
             name: "self-signed certificate".to_owned(),
+            path: None,
             certificate: certificate.pem().into_bytes(),
             key_name: "its key".to_owned(),
             key: Zeroizing::new(key.serialize_pem().into_bytes()),
@@ -115,11 +120,14 @@ impl Identity {
         })
     }
 
-    /// Its name, and when its certificate ends, in seconds since 1970; `None` if that cannot be read.
+    /// Its file, and when its certificate ends, in seconds since 1970; `None` if that cannot be read. (Its name may say the line
+    /// of a configuration that names it, which moves.)
     pub fn expiry(&self) -> Option<(String, i64)> {
         let chain = self.certificates().ok()?;
         let (_, own) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
-        Some((self.name.clone(), own.validity().not_after.timestamp()))
+        let path = self.path.as_ref().map(|path| path.display().to_string());
+        let name = path.unwrap_or_else(|| self.name.clone());
+        Some((name, own.validity().not_after.timestamp()))
     }
 
     /// What errors call it.
