@@ -30,7 +30,7 @@ git describe --always --dirty
 uptime
 
 handshake=("$spinlane" bench handshake --protocol 1.3 --core "$core")
-for options in "--tls rustls --cert p256 --group x25519mlkem768" "--tls rustls --cert p256 --group x25519" \
+for options in "--tls rustls --cert p256 --group x25519mlkem768 --suite aes128" "--tls rustls --cert p256 --group x25519" \
     "--tls rustls --cert p256 --suite aes256" "--tls rustls --cert p256 --suite aes128" "--tls rustls --cert p256" \
     "--tls rustls --cert p256 --resume" "--tls rustls --cert rsa2048" "--tls openssl --cert rsa2048" \
     "--tls openssl --cert p256" "--tls openssl --cert rsa2048 --connections 1" "--tls openssl --cert p256 --connections 1"; do
@@ -41,7 +41,6 @@ anywhere tools/compare_nginx.sh "$core" "$client_core" 3
 anywhere tools/idle_curve.sh "$core" "$client_core" 3
 anywhere "$spinlane" bench records --core "$core"
 anywhere "$spinlane" bench records --device dpdk:crypto_aesni_gcm --volume 2 --rounds 7 --core "$core"
-anywhere "$spinlane" bench records --device dpdk:crypto_aesni_gcm --volume 2 --rounds 7 --core "$core"
 anywhere "$spinlane" bench memory --connections 10000
 anywhere tools/compare_dpdk_perf.sh crypto_aesni_gcm aes-128-gcm "$core"
 anywhere "$spinlane" speed --device dpdk:crypto_openssl --algorithm rsa2048 --core "$core"
@@ -51,3 +50,7 @@ run cargo bench --quiet --package spinlane-driver-mb
 run cargo bench --quiet --package spinlane-mlkem
 run cargo bench --quiet --package spinlane-driver-dpdk --features null
 run cargo bench --quiet --package spinlane-benches
+run cargo bench --quiet --package spinlane-capi
+anywhere cargo run --quiet --release --package spinlane-net --features sim --example losses
+anywhere cargo test --quiet --release --package spinlane-dpdk --features dpdk --test losses -- --ignored --nocapture
+run cargo test --quiet --release --package spinlane-net --lib measured -- --ignored --nocapture --test-threads 1

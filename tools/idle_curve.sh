@@ -4,20 +4,20 @@
 #
 #   tools/idle_curve.sh [CORE] [CLIENT_CORE] [ROUNDS] [SECONDS]
 #
-# On a machine with two cores nothing else should run. Set SPINLANE to another program than target/release/spinlane.
+# On a machine with two cores nothing else should run. SPINLANE_BIN names another program than target/release/spinlane.
 set -euo pipefail
 
 core=${1:-0} client_core=${2:-1} rounds=${3:-3} seconds=${4:-3}
 cd "$(dirname "$0")/.."
-program=${SPINLANE:-target/release/spinlane}
-[ -x "$program" ] || { echo "$program is missing: cargo build --release"; exit 1; }
+program=${SPINLANE_BIN:-target/release/spinlane}
+[ -x "$program" ] || { echo "$program is missing: cargo build --release" >&2; exit 1; }
 ulimit -n "$(ulimit -Hn)"
 # Of one address the kernel finds a port soon as long as half of them are free.
 most=$(($(ulimit -n) - 1000))
 [ "$most" -lt 12000 ] || most=12000
 
 log=$(mktemp) proxy=
-trap '[ -z "$proxy" ] || kill "$proxy"; rm -f "$log"' EXIT
+trap '[ -z "$proxy" ] || kill "$proxy" 2>/dev/null || true; rm -f "$log"' EXIT
 "$program" proxy --listen 127.0.0.1:0 --cores "$core" --max-connections 150000 --idle-timeout 100000 >"$log" 2>&1 &
 proxy=$!
 until port=$(grep -om1 '127.0.0.1:[0-9]*' "$log"); do

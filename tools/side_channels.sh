@@ -15,13 +15,20 @@ spinlane=${SPINLANE_BIN:-target/release/spinlane}
 mkdir -p "$dir"
 pinned() { chrt -f 1 taskset -c "$core" "$@"; }
 
+are_there() { # COUNT WANTED WHAT SAID: whether they are; ends the search where nothing was counted.
+    [[ $1 =~ ^[0-9]+$ ]] || { printf 'side_channels: %s: %s\n' "$3" "${4:-nothing was said}" >&2; exit 1; }
+    [ "$1" -ge "$2" ]
+}
+
 subject() { # NAME MEASUREMENTS: until all are there. (A leak is said in the table.)
-    local row=
-    while row=$(pinned "$spinlane" timing --subject "$1" --measurements "$2" --seconds 25 --core "$core" --tally "$dir" || true); do
-        [ "$(tail -n 1 <<<"$row" | cut -d '|' -f 4 | tr -d ' ')" -ge "$2" ] && break
+    local row
+    while :; do
+        row=$(pinned "$spinlane" timing --subject "$1" --measurements "$2" --seconds 25 --core "$core" --tally "$dir" || true)
+        row=$(tail -n 1 <<<"$row")
+        are_there "$(cut -d '|' -f 4 <<<"$row" | tr -d ' ')" "$2" "$1" "$row" && break
         sleep "${PAUSE:-3}"
     done
-    tail -n 1 <<<"$row"
+    echo "$row"
 }
 
 echo "$(date -u +%F), $(grep -m 1 'model name' /proc/cpuinfo | cut -d : -f 2 | xargs), core $core, load $(cut -d ' ' -f 1 /proc/loadavg)."
@@ -39,12 +46,12 @@ done
 echo
 echo '| RSA lanes, what is varied | measurements and largest abs(t) |'
 echo '|---|---|'
-test=$(cargo test --release --package spinlane-rsa52 --lib --no-run --message-format json 2>/dev/null |
+test=$(cargo test --release --package spinlane-rsa52 --lib --no-run --message-format json |
     grep -o '"executable":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
 while :; do
     said=$(RSA52_TALLY=$dir/rsa52 RSA52_MEASUREMENTS=$((few < 12000 ? few : 12000)) pinned "$test" --ignored --nocapture \
         --test-threads 1 an_operation_takes 2>&1 || true)
-    [ "$(grep -o 'Nothing: [0-9]*' <<<"$said" | cut -d ' ' -f 2)" -ge "$few" ] && break
+    are_there "$(grep -o 'Nothing: [0-9]*' <<<"$said" | cut -d ' ' -f 2)" "$few" "RSA lanes" "$said" && break
     sleep "${PAUSE:-3}"
 done
 grep -oE '(KeyBits\(0\)|Message|Nothing): .*' <<<"$said" | sed -E 's/^([^:]*): (.*)/| \1 | \2 |/; s/\|t\|/abs(t)/'
