@@ -5,7 +5,6 @@
 //! from looking like another and takes the ground from fault attacks. Either source alone
 //! suffices for safety. For drivers whose device takes the nonce from its caller.
 
-use std::array;
 use std::marker::PhantomData;
 
 use zeroize::Zeroizing;
@@ -31,34 +30,23 @@ impl<C: Curve> NonceMaker<C> {
         }
     }
 
-    /// Derives the nonces for `keys` (in 1..n) and `digests`, all side by side. Takes the same time
-    /// for all keys and digests, with one exception: one candidate in 2^32 or more is rejected. The
-    /// rejection tells nothing of the candidate that is taken.
+    /// Derives the nonce for `key` (in 1..n) and `digest`. Takes the same time for all keys and digests, with one
+    /// exception: one candidate in 2^32 or more is rejected. The rejection tells nothing of the candidate that is taken.
     ///
     /// # Panics
-    /// If a digest is not as long as the order, or additional input is longer than 48 bytes.
-    pub fn derive<const N: usize>(
-        &self,
-        keys: [&C::Limbs; N],
-        digests: [&[u8]; N],
-        additional: [&[u8]; N],
-    ) -> Zeroizing<[C::Limbs; N]> {
+    /// If the digest is not as long as the order, or additional input is longer than 48 bytes.
+    pub fn derive(&self, key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Zeroizing<C::Limbs> {
         // RFC 6979, section 3.2, by the letters of its steps.
-        let mut messages: [_; N] = array::from_fn(|lane| {
-            Message::new::<C>(keys[lane], digests[lane], additional[lane]) // a
-        });
-        let zero_keys = array::from_fn(|_| self.zero_key.clone());
-        let mut v = array::from_fn(|_| Value::new([0x01; MAX_DIGEST_LEN])); // b, c
-        let mut k = rekey::<C, N>(&zero_keys, &mut messages, &v, 0x00); // d
-        v = sign::<C, N>(&k, &v); // e
-        k = rekey::<C, N>(&k, &mut messages, &v, 0x01); // f
-        v = sign::<C, N>(&k, &v); // g
-        v = sign::<C, N>(&k, &v); // h
-        let mut nonces = Zeroizing::new([C::Limbs::ZERO; N]);
-        for ((nonce, k), v) in nonces.iter_mut().zip(k).zip(v) {
-            first_in_range::<C>(k, v, nonce);
-        }
-        nonces
+        let mut message = Message::new::<C>(key, digest, additional); // a
+        let mut v = Value::new([0x01; MAX_DIGEST_LEN]); // b, c
+        let mut k = rekey::<C>(&self.zero_key, &mut message, &v, 0x00); // d
+        v = sign::<C>(&k, &v); // e
+        k = rekey::<C>(&k, &mut message, &v, 0x01); // f
+        v = sign::<C>(&k, &v); // g
+        v = sign::<C>(&k, &v); // h
+        let mut nonce = Zeroizing::new(C::Limbs::ZERO);
+        first_in_range::<C>(k, v, &mut nonce);
+        nonce
     }
 }
 
@@ -103,37 +91,26 @@ fn first_in_range<C: Curve>(mut k: HmacKey, mut v: Value, nonce: &mut C::Limbs) 
         let mut key = Value::ZEROS;
         k.sign(&[&v[..len], &[0x00]], &mut key[..]);
         k = HmacKey::new(C::DIGEST, &key[..len]);
-        [v] = sign::<C, 1>(&[k.clone()], &[v]);
+        v = sign::<C>(&k, &v);
     }
 }
 
-/// Returns the keys whose bytes are the HMACs of the messages with `v` and `byte` in front.
-fn rekey<C: Curve, const N: usize>(
-    keys: &[HmacKey; N],
-    messages: &mut [Message; N],
-    v: &[Value; N],
-    byte: u8,
-) -> [HmacKey; N] {
+/// Returns the key whose bytes are the HMAC of the message with `v` and `byte` in front.
+fn rekey<C: Curve>(key: &HmacKey, message: &mut Message, v: &Value, byte: u8) -> HmacKey {
     let len = C::DIGEST.len();
-    for (message, v) in messages.iter_mut().zip(v) {
-        message.bytes[..len].copy_from_slice(&v[..len]);
-        message.bytes[len] = byte;
-    }
-    array::from_fn(|lane| {
-        let (message, mut key) = (&messages[lane], Value::ZEROS);
-        keys[lane].sign(&[&message.bytes[..message.len]], &mut key[..]);
-        HmacKey::new(C::DIGEST, &key[..len])
-    })
+    message.bytes[..len].copy_from_slice(&v[..len]);
+    message.bytes[len] = byte;
+    let mut next = Value::ZEROS;
+    key.sign(&[&message.bytes[..message.len]], &mut next[..]);
+    HmacKey::new(C::DIGEST, &next[..len])
 }
 
-/// Computes the HMACs of `v`.
-fn sign<C: Curve, const N: usize>(keys: &[HmacKey; N], v: &[Value; N]) -> [Value; N] {
+/// Computes the HMAC of `v`.
+fn sign<C: Curve>(key: &HmacKey, v: &Value) -> Value {
     let len = C::DIGEST.len();
-    array::from_fn(|lane| {
-        let mut next = Value::ZEROS;
-        keys[lane].sign(&[&v[lane][..len]], &mut next[..]);
-        next
-    })
+    let mut next = Value::ZEROS;
+    key.sign(&[&v[..len]], &mut next[..]);
+    next
 }
 
 #[cfg(test)]
@@ -151,7 +128,7 @@ mod tests {
     }
 
     fn nonce<C: Curve>(key: &C::Limbs, digest: &[u8], additional: &[u8]) -> Vec<u8> {
-        let [nonce] = *NonceMaker::<C>::new().derive([key], [digest], [additional]);
+        let nonce = *NonceMaker::<C>::new().derive(key, digest, additional);
         let mut bytes = vec![0; size_of::<C::Scalar>()];
         curve::write_bytes(nonce.as_ref(), &mut bytes);
         bytes
@@ -233,31 +210,26 @@ mod tests {
         reduces::<P384>(&[1, 2, 3, 4, 5, 6]);
     }
 
-    /// Side by side they are what they are one by one.
-    fn side_by_side<C: Curve>(key: C::Limbs) {
+    /// What a maker has made changes nothing of what it makes next.
+    fn one_after_the_other<C: Curve>(key: C::Limbs) {
         let maker = NonceMaker::<C>::new();
         let mut keys = [key; 4];
         let digests = [[7; 48], [8; 48], [7; 48], [0xff; 48]];
         let additional = [[1; 48], [1; 48], [2; 48], [3; 48]];
         keys[1].as_mut()[0] += 1;
         let len = size_of::<C::Scalar>();
-        let nonces = maker.derive(
-            keys.each_ref(),
-            digests.each_ref().map(|digest| &digest[..len]),
-            additional.each_ref().map(|bytes| &bytes[..len]),
-        );
-        for (lane, limbs) in nonces.iter().enumerate() {
+        for ((key, digest), additional) in keys.iter().zip(&digests).zip(&additional) {
+            let (digest, additional) = (&digest[..len], &additional[..len]);
             let mut bytes = vec![0; len];
-            curve::write_bytes(limbs.as_ref(), &mut bytes);
-            let alone = nonce::<C>(&keys[lane], &digests[lane][..len], &additional[lane][..len]);
-            assert_eq!(bytes, alone);
+            curve::write_bytes(maker.derive(key, digest, additional).as_ref(), &mut bytes);
+            assert_eq!(bytes, nonce::<C>(key, digest, additional));
         }
     }
 
     #[test]
-    fn nonces_side_by_side_are_those_one_by_one() {
-        side_by_side::<P256>([1, 2, 3, 4]);
-        side_by_side::<P384>([1, 2, 3, 4, 5, 6]);
+    fn nonces_of_one_maker_are_those_of_fresh_ones() {
+        one_after_the_other::<P256>([1, 2, 3, 4]);
+        one_after_the_other::<P384>([1, 2, 3, 4, 5, 6]);
     }
 
     /// Step h.3, which no test comes by.

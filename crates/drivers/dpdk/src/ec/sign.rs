@@ -105,12 +105,12 @@ impl<C: Named> SignerOf<C> {
         random::fill(fresh.as_mut());
         let nonce = self
             .nonces
-            .derive([key.scalar_limbs()], [digest], [fresh.as_ref()]);
+            .derive(key.scalar_limbs(), digest, fresh.as_ref());
         let mut reduced: C::Limbs = curve::to_limbs(digest);
         curve::reduce::<C>(&mut reduced);
         let mut inputs = Zeroizing::new([C::Scalar::ZERO; 2]);
         curve::write_bytes(reduced.as_ref(), inputs[0].as_mut());
-        curve::write_bytes(nonce[0].as_ref(), inputs[1].as_mut());
+        curve::write_bytes(nonce.as_ref(), inputs[1].as_mut());
         inputs
     }
 

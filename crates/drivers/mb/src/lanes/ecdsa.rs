@@ -5,7 +5,6 @@
 //! still tells that one bit: so it does with libcrypto and AWS-LC, which do not check either. The equation
 //! that would show it, s k = e + r d, takes a tenth of the time that signing takes here.
 
-use std::array;
 
 use spinlane_crypto::curve::{self, Array, Curve};
 use spinlane_crypto::nonce::NonceMaker;
@@ -39,19 +38,10 @@ pub(super) fn sign<C: LaneCurve>(
     };
 
     let mut nonces = Zeroizing::new([C::Limbs::ZERO; LANES]);
-    let (fours, _) = nonces.as_chunks_mut::<4>();
-    for (first, nonces) in (0..fill).step_by(4).zip(fours) {
-        let mut fresh = Zeroizing::new([C::Scalar::ZERO; 4]);
-        fresh
-            .iter_mut()
-            .for_each(|fresh| random::fill(fresh.as_mut()));
-        let of_four = array::from_fn(|lane| (keys[first + lane], lanes.from[first + lane]));
-        let additional = fresh.each_ref().map(|fresh| fresh.as_ref());
-        *nonces = *maker.derive(
-            of_four.map(|(key, _)| key),
-            of_four.map(|(_, digest)| digest),
-            additional,
-        );
+    for (lane, nonce) in nonces[..fill].iter_mut().enumerate() {
+        let mut fresh = Zeroizing::new(C::Scalar::ZERO);
+        random::fill(fresh.as_mut());
+        *nonce = *maker.derive(keys[lane], lanes.from[lane], fresh.as_ref());
     }
     // The lanes left over sign lane 0's digest with lane 0's nonce: the same signature.
     let first = Zeroizing::new(nonces[0]);
