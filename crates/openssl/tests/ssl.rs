@@ -106,6 +106,35 @@ fn handshakes_pause_for_every_private_key_op_and_finish() {
     }
 }
 
+/// libssl alone would pass over names of TLS 1.3 that it does not know.
+#[test]
+fn suites_that_cannot_be_are_named() {
+    for (suites, max, named) in [
+        (
+            &["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA265"][..],
+            Protocol::Tls13,
+            "\"TLS_AES_128_GCM_SHA265\"",
+        ),
+        (
+            &["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA265"],
+            Protocol::Tls13,
+            "SHA265",
+        ),
+        // None of a version that is served.
+        (
+            &["TLS_AES_256_GCM_SHA384"],
+            Protocol::Tls12,
+            "TLS_AES_256_GCM_SHA384",
+        ),
+    ] {
+        let mut config = server_config("p256");
+        config.suites = suites.iter().map(|&suite| suite.to_owned()).collect();
+        config.max_protocol = max;
+        let error = SslCtx::server(&config).err().unwrap().to_string();
+        assert!(error.contains("suites") && error.contains(named), "{error}");
+    }
+}
+
 #[test]
 fn servers_take_the_suite_that_they_prefer() {
     use SuitePreference::{Aes128, Aes256, Clients};

@@ -202,6 +202,12 @@ impl SslCtx {
         // SAFETY: returns a static.
         let mut setup = Setup::new(unsafe { ffi::TLS_server_method() }, config.offload)?;
         let (min, max) = versions_of(config);
+        if min > max {
+            return Err(setting("suites", &config.suites.join(":")));
+        }
+        if config.client_roots.is_none() && !config.client_crls.is_empty() {
+            return Err(setting("client_crls", "lists without client_roots"));
+        }
         setup.protocols(min, max)?;
         setup.lists(config.groups.as_deref(), config.ciphers.as_deref())?;
         let is_ordered = config.ciphers.is_some() || !config.suites.is_empty();
@@ -411,23 +417,24 @@ impl Setup {
     /// Suites by their names in IANA's list. libssl wants those of version 1.2 by names of its own; a version without any is
     /// not served.
     fn suites(&mut self, suites: &[String]) -> Result<(), SslError> {
-        let (old, new): (Vec<&str>, Vec<&str>) = suites
-            .iter()
-            .map(String::as_str)
-            .partition(|name| is_of_12(name));
-        let wrong = |_| setting("suites", &suites.join(":"));
-        if !new.is_empty() {
-            let list = CString::new(new.join(":")).map_err(|_| setting("suites", "\\0"))?;
-            // SAFETY: a live context and a terminated list.
-            if unsafe { ffi::SSL_CTX_set_ciphersuites(self.ctx.as_ptr(), list.as_ptr()) } != 1 {
-                return Err(setting("suites", &new.join(":")));
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for suite in suites {
+            let name = own_name(suite).ok_or_else(|| setting("suites", suite))?;
+            match is_of_12(suite) {
+                true => old.push(name),
+                false => new.push(name),
             }
         }
-        let old: Option<Vec<String>> = old.iter().map(|name| own_name(name)).collect();
-        match old {
-            None => Err(setting("suites", &suites.join(":"))),
-            Some(old) if old.is_empty() => Ok(()),
-            Some(old) => self.lists(None, Some(&old.join(":"))).map_err(wrong),
+        let ctx = self.ctx.as_ptr();
+        // SAFETY: a live context, which is not shared yet.
+        unsafe {
+            if !new.is_empty() {
+                suites::set_tls13(ctx, &new.join(":"))?;
+            }
+            match old.is_empty() {
+                true => Ok(()),
+                false => suites::set_tls12(ctx, &old.join(":")),
+            }
         }
     }
 
@@ -644,7 +651,7 @@ fn versions_of(config: &ServerConfig) -> (Protocol, Protocol) {
     (min, max)
 }
 
-/// What libssl calls a suite of version 1.2; `None` if it knows none of that name (OPENSSL_cipher_name(3)).
+/// What libssl calls a suite of IANA's list; `None` if it knows none of that name (OPENSSL_cipher_name(3)).
 fn own_name(suite: &str) -> Option<String> {
     let suite = CString::new(suite).ok()?;
     // SAFETY: a terminated name; libssl returns a static string.

@@ -47,6 +47,15 @@ pub(super) unsafe fn set_tls12(ctx: *mut SSL_CTX, list: &str) -> Result<(), SslE
     unsafe { set(ctx, "ciphers", ffi::SSL_CTX_set_cipher_list, list) }
 }
 
+/// Sets the suites of TLS 1.3, as SSL_CTX_set_ciphersuites(3) takes them: it passes over names that it does not know.
+///
+/// # Safety
+/// `ctx` is live, and not shared yet.
+pub(super) unsafe fn set_tls13(ctx: *mut SSL_CTX, list: &str) -> Result<(), SslError> {
+    // SAFETY: by the caller's promise.
+    unsafe { set(ctx, "suites", ffi::SSL_CTX_set_ciphersuites, list) }
+}
+
 /// Has the server's order count, and puts the preferred suites first; the others stay as they are. `is_ordered`: the
 /// list of TLS 1.2 is in the caller's order, and stays.
 ///
@@ -72,12 +81,7 @@ pub(super) unsafe fn prefer(
         names.into_iter().partition(|name| name.starts_with("TLS_"));
     // SAFETY: by the caller's promise.
     unsafe {
-        set(
-            ctx,
-            "cipher suites",
-            ffi::SSL_CTX_set_ciphersuites,
-            &tls13.join(":"),
-        )?;
+        set_tls13(ctx, &tls13.join(":"))?;
         match is_ordered || tls12.is_empty() {
             true => Ok(()),
             false => set_tls12(ctx, &tls12.join(":")),

@@ -5,7 +5,6 @@
 //! still tells that one bit: so it does with libcrypto and AWS-LC, which do not check either. The equation
 //! that would show it, s k = e + r d, takes a tenth of the time that signing takes here.
 
-
 use spinlane_crypto::curve::{self, Array, Curve};
 use spinlane_crypto::nonce::NonceMaker;
 use spinlane_crypto::{EcKey, Key, random};
