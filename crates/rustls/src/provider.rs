@@ -15,8 +15,8 @@ use crate::tls13;
 /// - private keys by [`OffloadingKeyProvider`];
 /// - groups by those that offload. Their order is aws-lc-rs' own, which leaves SecP256r1MLKEM768 out
 ///   ([`OffloadedSecp256r1Mlkem768`] may be added);
-/// - hashes and key schedule of the TLS 1.3 suites by ones that neither hash an HMAC key twice nor
-///   allocate per use;
+/// - hashes and key schedule of the TLS 1.3 suites by ones that hash a secret's HMAC key once per expander and compute
+///   constants once per process;
 /// - suites by the same in another order, AES-128-GCM first: a fifth more handshakes than with AES-256, since the
 ///   CPU has instructions for SHA-256, and every client has it (RFC 8446, section 9.1). A server's order counts if its
 ///   configuration says `ignore_client_order`. [`prefer_aes256`] has it otherwise;

@@ -273,7 +273,7 @@ pub use spinlane_rustls::client_config;
 /// use spinlane::rustls::rustls::ServerConfig;
 ///
 /// let mut provider = spinlane::provider();
-/// spinlane::rustls::prefer_aes128(&mut provider);
+/// spinlane::rustls::prefer_aes256(&mut provider);
 /// let builder = ServerConfig::builder_with_provider(Arc::new(provider));
 /// builder.with_safe_default_protocol_versions()?; // and what else rustls can do
 /// # Ok::<(), Box<dyn std::error::Error>>(())
